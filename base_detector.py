@@ -1,0 +1,654 @@
+"""The contract between the platform and a detector, and the worker loop around it.
+
+Owns: the card (``detector.toml``), the face pack reader, ``BaseDetector``, worker protocol v1.
+Promises: needs numpy and the standard library only; a detector of a third party needs this one file.
+May be imported by everything; imports nothing of ours (the stand-alone command line loads the media
+pass lazily).
+
+Direction of scores: inside a detector class a *soft label* is 1 for real and 0 for fake (the contract
+of the DeepFake-o-meter paper, 2021, section 3). Everywhere else the number is ``fake_score``, 1 for
+fake. The one conversion stands in ``fake_score_of``.
+
+Twelve lines make a detector::
+
+    class MyDetector(BaseDetector):
+        def load(self, weights, device):
+            self.net = read_net(weights / "my.safetensors", device)
+
+        def preproc(self, face):                     # (H, W, 3) uint8 RGB
+            return resize(face, 256).astype(np.float32) / 255
+
+        def get_softlabel(self, batch):              # (N, 256, 256, 3) float32
+            return self.net(batch)                   # (N,) float, 1 = real
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import inspect
+import json
+import os
+import socket
+import sys
+import time
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+CONTRACT_VERSION = "1"
+PROTOCOL_VERSION = 1
+PACK_SCHEMA = 1
+SCORES_SCHEMA = 1
+
+#: One row of ``faces.npy``. Boxes and landmarks are x, y in frame pixels (after rotation), box = x1 y1 x2 y2;
+#: ``crop_*`` say where the context crop lies in ``crops.bin`` (byte offset, pixels) and where its top left
+#: pixel stood in the frame (``crop_origin`` = x, y). ``tracked`` = box interpolated between two detections.
+FACE_DTYPE = np.dtype(
+    [
+        ("frame", "<i4"),
+        ("time_s", "<f8"),
+        ("shot", "<i4"),
+        ("person", "<i4"),
+        ("box", "<f4", (4,)),
+        ("confidence", "<f4"),
+        ("landmarks", "<f4", (5, 2)),
+        ("crop_offset", "<i8"),
+        ("crop_height", "<i4"),
+        ("crop_width", "<i4"),
+        ("crop_origin", "<i4", (2,)),
+        ("tracked", "?"),
+    ]
+)
+
+Array = npt.NDArray[Any]
+
+
+class ContractError(Exception):
+    """A detector breaks the contract; the message says how to mend it."""
+
+
+class WeightsMissing(ContractError):
+    """The weights a card names are not installed; the message names the files."""
+
+
+# --------------------------------------------------------------------------- card
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """One published weights file: where it comes from and how to know it is the right one."""
+
+    file: str
+    url: str
+    sha256: str
+    bytes: int
+    licence: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """What ``detector.toml`` says. Thresholds are on the fake_score scale (1 = fake)."""
+
+    id: str
+    version: str
+    title: str
+    summary: str
+    paper: str
+    year: int
+    licence: str
+    input: str
+    sampling: str
+    margin: float
+    threshold: float
+    aggregation: str
+    weights: tuple[WeightsFile, ...]
+    parameters: dict[str, Any]
+    memory_mb: int
+    seconds_per_face: float
+    batch: int
+    sees: tuple[str, ...]
+    limits: tuple[str, ...]
+    folder: Path = field(compare=False)
+
+    @classmethod
+    def read(cls, folder: Path) -> Card:
+        """Read ``folder/detector.toml``; raise ContractError with the remedy when it is wrong."""
+        path = folder / "detector.toml"
+        try:
+            raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ContractError(f"{path} is missing: write the card next to detector.py") from None
+        except tomllib.TOMLDecodeError as error:
+            raise ContractError(f"{path} is not valid TOML ({error}): correct that line") from None
+        return cls._parse(raw, folder=folder)
+
+    @classmethod
+    def _parse(cls, raw: dict[str, Any], *, folder: Path) -> Card:
+        resources = raw.pop("resources", {})
+        weights = tuple(WeightsFile(**entry) for entry in raw.pop("weights", []))
+        flat = {"parameters": {}, "licence": "", "sees": [], "limits": [], **raw}
+        flat |= {
+            "memory_mb": resources.get("memory_mb", 2048),
+            "seconds_per_face": resources.get("seconds_per_face", 0.1),
+            "batch": resources.get("batch", 8),
+            "weights": weights,
+            "sees": tuple(flat["sees"]),
+            "limits": tuple(flat["limits"]),
+        }
+        wanted = set(cls.__dataclass_fields__) - {"folder"}
+        missing, unknown = wanted - set(flat), set(flat) - wanted
+        if missing or unknown:
+            raise ContractError(
+                f"{folder.name}/detector.toml: "
+                + "; ".join(
+                    [f"add {key!r}" for key in sorted(missing)]
+                    + [f"remove or rename {key!r}" for key in sorted(unknown)]
+                )
+            )
+        card = cls(folder=folder, **flat)
+        if card.input not in ("face", "frame", "video"):
+            raise ContractError(f"{card.id}: input must be face, frame or video, not {card.input!r}")
+        if not 0.0 <= card.threshold <= 1.0:
+            raise ContractError(f"{card.id}: threshold must lie in [0, 1] (fake_score), not {card.threshold}")
+        if card.margin < 1.0:
+            raise ContractError(f"{card.id}: margin is a factor on the face box and must be >= 1")
+        parse_sampling(card.sampling)
+        return card
+
+    def as_json(self) -> dict[str, Any]:
+        """The card as plain JSON, for ``describe`` and the image label (no paths)."""
+        out = {key: getattr(self, key) for key in self.__dataclass_fields__ if key != "folder"}
+        out["weights"] = [vars(item) for item in self.weights]
+        out["sees"], out["limits"] = list(self.sees), list(self.limits)
+        return out | {"contract": CONTRACT_VERSION}
+
+
+def parse_sampling(text: str) -> tuple[str, float]:
+    """Split a card's sampling into (rule, number): ``every_frame`` | ``fps:1`` | ``frames:32``."""
+    if text == "every_frame":
+        return ("every_frame", 1.0)
+    rule, _, number = text.partition(":")
+    try:
+        value = float(number)
+    except ValueError:
+        value = 0.0
+    if rule not in ("fps", "frames") or value <= 0:
+        raise ContractError(f"sampling must be 'every_frame', 'fps:N' or 'frames:N', not {text!r}")
+    return (rule, value)
+
+
+# --------------------------------------------------------------------------- faces
+
+
+@dataclass(frozen=True)
+class Face:
+    """Where one face lies in the image at hand (its context crop, or a whole frame).
+
+    ``box`` (4,) float32 x1 y1 x2 y2, may reach outside the image; ``landmarks`` (5, 2) float32: left eye, right
+    eye, nose, left and right mouth corner (the viewer's left), NaN where unknown. ``time_s`` is the presentation time.
+    ``image_origin`` (x, y) and ``frame_size`` (width, height) place the image in its frame.
+    """
+
+    box: Array
+    landmarks: Array
+    frame: int = 0
+    time_s: float = 0.0
+    shot: int = 0
+    person: int = 0
+    confidence: float = 1.0
+    index: int = 0
+    image_origin: tuple[int, int] = (0, 0)
+    frame_size: tuple[int, int] | None = None
+
+
+class FacePack:
+    """A face pack directory, read through memory maps (schema: docs/face_pack.md)."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.info: dict[str, Any] = json.loads((folder / "pack.json").read_text(encoding="utf-8"))
+        if self.info.get("schema") != PACK_SCHEMA:
+            raise ContractError(
+                f"face pack schema {self.info.get('schema')!r} is not {PACK_SCHEMA}: update this worker"
+            )
+        self.faces = np.load(folder / "faces.npy", allow_pickle=False, mmap_mode="r")
+        if self.faces.dtype != FACE_DTYPE:
+            raise ContractError("faces.npy has another layout than this contract: update this worker")
+        path = folder / "crops.bin"
+        size = path.stat().st_size
+        self._crops = np.memmap(path, np.uint8, "r") if size else np.zeros(0, np.uint8)
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    def image(self, index: int) -> Array:
+        """Context crop of face ``index``: (H, W, 3) uint8 RGB, a read-only view."""
+        row = self.faces[index]
+        height, width, start = int(row["crop_height"]), int(row["crop_width"]), int(row["crop_offset"])
+        flat: Array = self._crops[start : start + height * width * 3]
+        return flat.reshape(height, width, 3)
+
+    def face(self, index: int) -> Face:
+        """Face ``index`` with box and landmarks in its context crop's own pixels."""
+        row = self.faces[index]
+        origin = row["crop_origin"].astype(np.float32)
+        media = self.info["media"]
+        return Face(
+            box=row["box"] - np.tile(origin, 2),
+            landmarks=row["landmarks"] - origin,
+            frame=int(row["frame"]),
+            time_s=float(row["time_s"]),
+            shot=int(row["shot"]),
+            person=int(row["person"]),
+            confidence=float(row["confidence"]),
+            index=index,
+            image_origin=(int(row["crop_origin"][0]), int(row["crop_origin"][1])),
+            frame_size=(int(media["width"]), int(media["height"])),
+        )
+
+
+def square_crop(image: Array, box: Array, *, margin: float) -> Array:
+    """Cut the square of side ``margin * max(width, height)`` about the box centre, clipped at the borders."""
+    height, width = image.shape[:2]
+    side = max(float(box[2] - box[0]), float(box[3] - box[1])) * margin
+    cx, cy = float(box[0] + box[2]) / 2, float(box[1] + box[3]) / 2
+    left, top = max(0, round(cx - side / 2)), max(0, round(cy - side / 2))
+    right, bottom = min(width, round(cx + side / 2)), min(height, round(cy + side / 2))
+    return image[top : max(bottom, top + 1), left : max(right, left + 1)]
+
+
+def fake_score_of(softlabel: float) -> float:
+    """The one conversion of direction: soft label (1 = real) to fake_score (1 = fake)."""
+    return 1.0 - softlabel
+
+
+# --------------------------------------------------------------------------- detector
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What ``run`` says of one face. ``skipped`` holds a reason code when the detector has no opinion."""
+
+    fake_score: float | None
+    hard_label: str | None
+    softlabel: float | None = None
+    skipped: str | None = None
+
+
+class Skip(Exception):
+    """Raise in ``crop_face`` or ``preproc``: this face cannot be judged. The argument is a short reason code."""
+
+
+class BaseDetector:
+    """Subclass this in ``detectors/<name>/detector.py``, beside its card ``detector.toml``.
+
+    ``load`` and ``get_softlabel`` are required; ``crop_face``, ``preproc``, ``postproc`` and
+    ``get_hardlabel`` have defaults; ``run`` and ``run_pack`` are final. ``evidence`` may return one
+    picture for each face of a batch (a mask), drawn in the report. The class is checked when Python defines it.
+    """
+
+    card: ClassVar[Card]
+    _final: ClassVar[tuple[str, ...]] = ("run", "run_pack")
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in cls._final:
+            if name in cls.__dict__:
+                raise ContractError(
+                    f"{cls.__name__}.{name} is final: override crop_face, preproc, get_softlabel or postproc instead"
+                )
+        wanted = {"load": 3, "crop_face": 3, "preproc": 2, "get_softlabel": 2, "postproc": 2, "get_hardlabel": 2}
+        for name, count in wanted.items():
+            method = getattr(cls, name, None)
+            if method is getattr(BaseDetector, name) and name in ("load", "get_softlabel"):
+                raise ContractError(f"{cls.__name__} must define {name}(): see the example in base_detector.py")
+            if method is None or len(inspect.signature(method).parameters) != count:
+                arguments = list(inspect.signature(getattr(BaseDetector, name)).parameters)
+                raise ContractError(f"{cls.__name__}.{name} must take ({', '.join(arguments)})")
+        source = inspect.getfile(cls) if cls.__module__ != "__main__" else sys.argv[0]
+        if "card" not in cls.__dict__:
+            cls.card = Card.read(Path(source).resolve().parent)
+
+    # -- what a researcher writes
+
+    def load(self, weights: Path, device: str) -> None:
+        """Read the files of the card from folder ``weights``; ``device`` is ``cpu`` or ``cuda:0``. Called once."""
+        raise NotImplementedError
+
+    def crop_face(self, image: Array, face: Face) -> Array:
+        """Cut this detector's own crop, (h, w, 3) uint8 RGB, from an image that shows the face with its surroundings."""
+        return square_crop(image, face.box, margin=self.card.margin)
+
+    def preproc(self, face: Array) -> Array:
+        """Turn a crop, (h, w, 3) uint8 RGB, into the array the net eats (same shape for every face)."""
+        return face
+
+    def get_softlabel(self, batch: Array) -> Array:
+        """Score a batch, (N, ...) as ``preproc`` made it: (N,) float in [0, 1], 1 = real, 0 = fake."""
+        raise NotImplementedError
+
+    def postproc(self, softlabels: Array) -> float:
+        """Join the soft labels (N,) of one person into one soft label. Default: the mean."""
+        return float(np.mean(softlabels))
+
+    def get_hardlabel(self, softlabel: float) -> str:
+        """``fake`` when the fake_score reaches the card's threshold, else ``real``."""
+        return "fake" if fake_score_of(softlabel) >= self.card.threshold else "real"
+
+    def evidence(self, batch: Array) -> Array | None:
+        """A picture for each face of the batch, (N, h, w) uint8, 255 = manipulated; None: this detector has none."""
+        return None
+
+    # -- what the platform calls
+
+    def run(self, image: Array, face: Face | None = None) -> Verdict:
+        """Judge one face in ``image`` ((H, W, 3) uint8 RGB). Without ``face`` the whole image is taken as the face."""
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise ContractError(f"run() takes (H, W, 3) uint8 RGB, not {image.dtype} {image.shape}")
+        if face is None:
+            whole = np.array([0, 0, image.shape[1], image.shape[0]], np.float32)
+            face = Face(box=whole, landmarks=np.full((5, 2), np.nan, np.float32))
+        try:
+            prepared = self.preproc(self.crop_face(image, face))
+        except Skip as reason:
+            return Verdict(None, None, skipped=str(reason))
+        softlabel = float(self._checked(prepared[None])[0])
+        joined = self.postproc(np.array([softlabel]))
+        return Verdict(fake_score_of(joined), self.get_hardlabel(joined), softlabel=joined)
+
+    def run_pack(
+        self, pack: FacePack, out: Path, *, progress: Callable[[int, int], None] | None = None
+    ) -> dict[str, Any]:
+        """Judge every face of a pack in batches; write masks below ``out``; return the content of ``scores.json``."""
+        softlabels = np.full(len(pack), np.nan)
+        skipped: dict[str, int] = {}
+        masks: list[dict[str, Any]] = []
+        seconds = {"preproc": 0.0, "net": 0.0}
+        keep_masks = set(self._evidence_faces(pack))
+        for indices, batch in self._batches(pack, skipped, seconds):
+            started = time.perf_counter()
+            softlabels[indices] = self._checked(batch)
+            wanted = [i for i, index in enumerate(indices) if index in keep_masks]
+            pictures = self.evidence(batch[wanted]) if wanted else None
+            seconds["net"] += time.perf_counter() - started
+            if pictures is not None:
+                masks += [
+                    _write_mask(out, indices[i], picture) for i, picture in zip(wanted, pictures, strict=True)
+                ]
+            if progress:
+                progress(indices[-1] + 1, len(pack))
+        persons = []
+        for person in sorted({int(p) for p in pack.faces["person"]}):
+            own = softlabels[(pack.faces["person"] == person) & ~np.isnan(softlabels)]
+            if len(own):
+                joined = float(self.postproc(own))
+                persons.append(
+                    {
+                        "person": person,
+                        "faces": len(own),
+                        "fake_score": fake_score_of(joined),
+                        "hard_label": self.get_hardlabel(joined),
+                    }
+                )
+        scored = [int(i) for i in np.flatnonzero(~np.isnan(softlabels))]
+        return {
+            "schema": SCORES_SCHEMA,
+            "contract": CONTRACT_VERSION,
+            "detector": self.card.id,
+            "version": self.card.version,
+            "face_index": scored,
+            "fake_score": [fake_score_of(float(softlabels[i])) for i in scored],
+            "persons": persons,
+            "skipped": skipped,
+            "masks": masks,
+            "seconds": seconds,
+        }
+
+    # -- inside
+
+    def _checked(self, batch: Array) -> Array:
+        labels = np.asarray(self.get_softlabel(batch), np.float64)
+        if labels.shape != (len(batch),):
+            raise ContractError(
+                f"{self.card.id}: get_softlabel must return shape ({len(batch)},), not {labels.shape}"
+            )
+        if not np.all((labels >= -1e-6) & (labels <= 1 + 1e-6)):
+            raise ContractError(f"{self.card.id}: soft labels must lie in [0, 1] (1 = real), got {labels}")
+        return np.clip(labels, 0.0, 1.0)
+
+    def _batches(
+        self, pack: FacePack, skipped: dict[str, int], seconds: dict[str, float]
+    ) -> Iterator[tuple[list[int], Array]]:
+        indices: list[int] = []
+        prepared: list[Array] = []
+        for index in range(len(pack)):
+            started = time.perf_counter()
+            try:
+                prepared.append(self.preproc(self.crop_face(pack.image(index), pack.face(index))))
+                indices.append(index)
+            except Skip as reason:
+                skipped[str(reason)] = skipped.get(str(reason), 0) + 1
+            seconds["preproc"] += time.perf_counter() - started
+            if len(indices) == self.card.batch:
+                yield indices, np.stack(prepared)
+                indices, prepared = [], []
+        if indices:
+            yield indices, np.stack(prepared)
+
+    def _evidence_faces(self, pack: FacePack) -> Iterator[int]:
+        """Up to eight faces a person, evenly over the clip: evidence is looked at, not measured."""
+        if type(self).evidence is BaseDetector.evidence:
+            return
+        for person in sorted({int(p) for p in pack.faces["person"]}):
+            own = np.flatnonzero(pack.faces["person"] == person)
+            yield from (int(own[i]) for i in np.unique(np.linspace(0, len(own) - 1, 8).astype(int)))
+
+
+def _write_mask(out: Path, index: int, picture: Array) -> dict[str, Any]:
+    import struct
+    import zlib
+
+    if picture.dtype != np.uint8 or picture.ndim != 2:
+        raise ContractError(f"evidence() must return (N, h, w) uint8, not {picture.dtype} {picture.shape[1:]}")
+    (out / "masks").mkdir(exist_ok=True)
+    height, width = picture.shape
+    rows = np.hstack([np.zeros((height, 1), np.uint8), picture]).tobytes()
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows, 6)),
+        (b"IEND", b""),
+    ]
+    name = f"masks/{index:06d}.png"
+    with (out / name).open("wb") as handle:
+        handle.write(b"\x89PNG\r\n\x1a\n")
+        for kind, body in chunks:
+            handle.write(struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)))
+    return {"index": index, "file": name}
+
+
+def load_detector(module: str) -> BaseDetector:
+    """Import ``module`` (``detectors.mesonet``) and make its one detector; raise ContractError when there is none."""
+    names = [f"{module}.detector", module] if not module.endswith(".detector") else [module]
+    loaded = None
+    for name in names:
+        with contextlib.suppress(ModuleNotFoundError):
+            if importlib.util.find_spec(name):
+                loaded = importlib.import_module(name)
+                break
+    if loaded is None:
+        raise ContractError(f"no module {module!r}: name the package that holds detector.py")
+    found = [
+        item
+        for item in vars(loaded).values()
+        if isinstance(item, type) and issubclass(item, BaseDetector) and item.__module__ == loaded.__name__
+    ]
+    if len(found) != 1:
+        raise ContractError(f"{loaded.__name__} must define exactly one BaseDetector, it defines {len(found)}")
+    return found[0]()
+
+
+# --------------------------------------------------------------------------- worker protocol v1
+
+#: A verb takes (arguments, progress) and returns the members of its answer.
+Verb = Callable[[dict[str, Any], Callable[[int, int], None]], dict[str, Any]]
+
+
+class WorkerFailure(Exception):
+    """A verb's named failure: only ``code`` and ``retryable`` cross the boundary, the words stay in the worker's log."""
+
+    def __init__(self, code: str, *, retryable: bool = False) -> None:
+        super().__init__(code)
+        self.code, self.retryable = code, retryable
+
+
+class NotApplicable(Exception):
+    """A verb's answer 'this input is not for me'; the argument is a reason code such as ``no_face``."""
+
+
+def serve_worker(verbs: dict[str, Verb], exchange: Path) -> None:
+    """Answer protocol v1 on ``exchange/worker.sock`` until ``stop``: one JSON object a line, one caller at a time.
+
+    A request is ``{"verb": name, ...}``. The answer is any number of ``{"event": "progress", "done", "total"}`` lines,
+    then one line with ``status``: ``ok`` | ``not_applicable`` (reason) | ``error`` (code, retryable).
+    """
+    os.chdir(exchange)  # a relative name keeps the socket path under the kernel's 107 bytes
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink("worker.sock")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind("worker.sock.tmp")
+    os.chmod("worker.sock.tmp", 0o777)  # noqa: S103  the folder above is 0700: only our user gets here
+    listener.listen(4)
+    os.rename("worker.sock.tmp", "worker.sock")  # visible only when it listens
+    running = True
+    while running:
+        caller, _ = listener.accept()
+        with caller, caller.makefile("rwb") as stream, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            for line in stream:
+                running = _answer_line(verbs, line, stream)
+                if not running:
+                    break
+
+
+def _answer_line(verbs: dict[str, Verb], line: bytes, stream: Any) -> bool:
+    def send(message: dict[str, Any]) -> None:
+        stream.write(json.dumps(message, allow_nan=False).encode() + b"\n")
+        stream.flush()
+
+    def progress(done: int, total: int) -> None:
+        send({"event": "progress", "done": done, "total": total})
+
+    try:
+        request = json.loads(line)
+        verb = request.pop("verb")
+    except (ValueError, KeyError, AttributeError):
+        send({"status": "error", "code": "bad_request", "retryable": False})
+        return True
+    if verb == "stop":
+        send({"status": "ok"})
+        return False
+    try:
+        if verb == "health":
+            send({"status": "ok", "protocol": PROTOCOL_VERSION, "verbs": sorted(verbs)})
+        elif verb in verbs:
+            send({"status": "ok"} | verbs[verb](request, progress))
+        else:
+            send({"status": "error", "code": "unknown_verb", "retryable": False})
+    except NotApplicable as reason:
+        send({"status": "not_applicable", "reason": str(reason)})
+    except WorkerFailure as failure:
+        print(f"{verb}: {failure.code}", file=sys.stderr, flush=True)
+        send({"status": "error", "code": failure.code, "retryable": failure.retryable})
+    except MemoryError:
+        send({"status": "error", "code": "out_of_memory", "retryable": True})
+    except BrokenPipeError:
+        raise
+    except Exception:  # the boundary: the trace goes to the worker's log, a code to the platform
+        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        send({"status": "error", "code": "detector_failed", "retryable": False})
+    return True
+
+
+def detector_verbs(detector: BaseDetector, weights: Path, device: str) -> dict[str, Verb]:
+    """The verbs of a detector's worker: describe, load, predict."""
+    state = {"loaded": False}
+
+    def describe(_: dict[str, Any], __: Callable[[int, int], None]) -> dict[str, Any]:
+        return {"card": detector.card.as_json()}
+
+    def load(_: dict[str, Any], __: Callable[[int, int], None]) -> dict[str, Any]:
+        if not state["loaded"]:
+            missing = [item.file for item in detector.card.weights if not (weights / item.file).is_file()]
+            if missing:
+                raise WorkerFailure("weights_missing")
+            detector.load(weights, device)
+            state["loaded"] = True
+        return {}
+
+    def predict(request: dict[str, Any], progress: Callable[[int, int], None]) -> dict[str, Any]:
+        load({}, progress)
+        pack, out = FacePack(Path(request["pack"])), Path(request["out"])
+        if not len(pack):
+            raise NotApplicable("no_face")
+        scores = detector.run_pack(pack, out, progress=progress)
+        if not scores["face_index"]:
+            raise NotApplicable(max(scores["skipped"], key=scores["skipped"].__getitem__))
+        temporary = out / "scores.json.tmp"
+        temporary.write_text(json.dumps(scores, allow_nan=False), encoding="utf-8")
+        temporary.rename(out / "scores.json")
+        return {"seconds": scores["seconds"]}
+
+    return {"describe": describe, "load": load, "predict": predict}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """``python -m base_detector detectors.mesonet MEDIA`` or ``... --serve EXCHANGE`` for a worker."""
+    parser = argparse.ArgumentParser(prog="base_detector", description=main.__doc__)
+    parser.add_argument("module", help="package of the detector, for example detectors.mesonet")
+    parser.add_argument("media", nargs="?", type=Path, help="video or image to judge")
+    parser.add_argument("--weights", type=Path, help="folder of the weights (default: var/weights/<detector>)")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--serve", type=Path, metavar="EXCHANGE", help="be a worker on EXCHANGE/worker.sock")
+    args = parser.parse_args(argv)
+    if (args.media is None) == (args.serve is None):
+        parser.error("name either MEDIA to judge or --serve EXCHANGE")
+    detector = load_detector(args.module)
+    weights = (args.weights or Path("var/weights") / detector.card.id).resolve()
+    if args.serve:
+        serve_worker(detector_verbs(detector, weights, args.device), args.serve)
+        return 0
+    if not args.media.is_file():
+        parser.error(f"{args.media} is not a file")
+    return _judge(detector, args.media, weights, args.device)
+
+
+def _judge(detector: BaseDetector, media: Path, weights: Path, device: str) -> int:
+    import tempfile
+
+    extract = importlib.import_module("backend.media.extract")  # lazily: the decoder is no part of the contract
+    verbs = detector_verbs(detector, weights, device)
+    with tempfile.TemporaryDirectory() as scratch:
+        pack, out = Path(scratch) / "pack", Path(scratch) / "out"
+        out.mkdir()
+        try:
+            extract.extract_pack(media, pack, samplings=[detector.card.sampling])
+            verbs["predict"]({"pack": str(pack), "out": str(out)}, lambda done, total: None)
+        except NotApplicable as reason:
+            print(json.dumps({"detector": detector.card.id, "status": "not_applicable", "reason": str(reason)}))
+            return 3
+        except WorkerFailure as failure:
+            print(json.dumps({"detector": detector.card.id, "status": "failed", "code": failure.code}))
+            return 3
+        print((out / "scores.json").read_text(encoding="utf-8"))
+    return 0
+
+
+if __name__ == "__main__":
+    # `python -m` makes this file `__main__`; detectors subclass `base_detector`, so run that module's main.
+    raise SystemExit(importlib.import_module("base_detector").main())

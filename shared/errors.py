@@ -1,0 +1,90 @@
+"""The one error tree, with stable codes and the words people read.
+
+::
+
+    DfomError
+    |-- UserError          shown to the person, says what to do; carries an HTTP status
+    |-- RetryableError     passing trouble: the same work may succeed later
+    `-- PermanentError     the work will not succeed; the job ends with this code
+
+Only codes cross the boundary to workers; ``SENTENCES`` turns a code into the sentence shown. May be imported by all.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: code -> what happened and what to do. Shown in mails, pages, result.json and the command line.
+SENTENCES: Final[dict[str, str]] = {
+    # nothing to judge
+    "no_face": "No face was found. Detectors of faces have no opinion on this file; use a clip in which a face is visible.",
+    "no_video": "The file holds sound only. Upload a file with a picture.",
+    "not_judgeable": "Faces were found, but none in the state this detector needs.",
+    "mouth_or_eyes_closed": "This detector needs a frame with open mouth and both eyes open; none was found.",
+    "landmarks_not_found": "The facial landmarks this detector measures could not be placed on any face.",
+    "face_too_small": "Every face is too small for this detector; use a larger picture of the face.",
+    # media
+    "media_unreadable": "The file could not be decoded: it is damaged or not a video or image. Re-export it and upload it again.",
+    "unsupported_media": "This kind of file is not accepted. Use MP4, MOV, MKV, WebM, AVI, JPEG, PNG or WebP.",
+    "media_too_large": "The file has too many pixels, or its picture is too large. Scale it down and upload it again.",
+    "media_too_long": "The clip is longer than this site accepts. Cut out the part in question and upload that.",
+    "pack_too_large": "The faces of this clip need more scratch space than this site allows. Use 'quick' or a shorter part.",
+    "media_changed": "The stored file no longer equals what was uploaded. Upload it again.",
+    # workers
+    "weights_missing": "The weights of this detector are not installed. The operator installs them with 'deepfake-o-meter weights fetch'.",
+    "weights_mismatch": "The weights file differs from the published one (sha256), so it is not used. Fetch it again.",
+    "detector_failed": "The detector stopped with an error of its own. The operator finds the trace in the worker's log.",
+    "detector_bad_output": "The detector's output broke the contract and was not used.",
+    "detector_out_of_memory": "The detector needed more memory than it may use.",
+    "detector_timed_out": "The detector did not finish within its time limit.",
+    "worker_died": "The worker's process ended in the middle of the work.",
+    "worker_not_started": "The worker could not be started. The operator finds the reason in the back-end's log.",
+    "out_of_memory": "The worker ran out of memory.",
+    "unknown_detector": "There is no detector of that name. 'deepfake-o-meter detectors' lists them.",
+    "bad_request": "The worker was asked something it does not understand.",
+    "unknown_verb": "The worker was asked something it does not understand.",
+    "output_too_large": "The worker wrote more than it may and was stopped.",
+    "engine_unavailable": "The container engine does not answer.",
+    # jobs
+    "too_many_attempts": "The work on this submission broke off three times, so it was given up.",
+    "record_invalid": "The stored submission is not readable and was set aside.",
+    "all_failed": "No detector could give a result.",
+    "cancelled": "The submission was cancelled.",
+    "expired": "This result was deleted after its retention time.",
+    "internal": "Something went wrong on our side. The operator finds the details under the reference shown.",
+    # store
+    "second_dispatcher": "Another dispatcher works on this folder. Stop it first; two would do the work twice.",
+    "disk_full": "The disk is full, nothing was stored. Free some space, then upload again.",
+    "store_unavailable": "The shared folder does not answer. Try again in a moment.",
+}
+
+
+class DfomError(Exception):
+    """Base of all our errors: a stable ``code`` and a sentence for people."""
+
+    def __init__(self, code: str, sentence: str | None = None) -> None:
+        self.code = code
+        self.sentence = sentence or SENTENCES.get(code) or SENTENCES["internal"]
+        super().__init__(f"{code}: {self.sentence}")
+
+
+class UserError(DfomError):
+    """The person can mend it: ``sentence`` is shown as it is, ``status`` is the HTTP status."""
+
+    def __init__(self, code: str, sentence: str | None = None, *, status: int = 400, title: str | None = None) -> None:
+        super().__init__(code, sentence)
+        self.status = status
+        self.title = title or code.replace("_", " ").capitalize()
+
+
+class RetryableError(DfomError):
+    """Passing trouble: the same work may succeed later."""
+
+
+class PermanentError(DfomError):
+    """The work will not succeed, however often it is tried."""
+
+
+def sentence_for(untrusted_code: str) -> str:
+    """The sentence of a code that came from a worker; an unknown code gets the neutral one."""
+    return SENTENCES.get(untrusted_code, SENTENCES["detector_failed"])

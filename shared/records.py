@@ -1,0 +1,123 @@
+"""The records both sides exchange through the shared folders, parsed once at the edge into frozen models.
+
+Schema versions rise when a member changes its meaning; a record of a later version is refused, never guessed.
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime
+from typing import Annotated, Any, Literal, NewType
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+JobId = NewType("JobId", str)
+
+SUBMISSION_SCHEMA = 1
+STATUS_SCHEMA = 1
+CATALOG_SCHEMA = 1
+RESULT_SCHEMA = 1
+
+ID_PATTERN = r"^[a-z2-7]{26}$"
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+
+DetectorId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{1,40}$")]
+Mode = Literal["quick", "standard", "thorough"]
+JobState = Literal["queued", "working", "done", "failed", "expired"]
+DetectorState = Literal["waiting", "working", "ok", "not_applicable", "failed", "timed_out"]
+
+
+def new_id() -> JobId:
+    """A random id of 130 bits (26 characters, base 32): unguessable, unordered, safe as a file name."""
+    return JobId("".join(secrets.choice(_ALPHABET) for _ in range(26)))
+
+
+class Record(BaseModel):
+    """Base of all records: frozen, unknown members refused, no NaN."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Submission(Record):
+    """``submission.json``: what the visitor asked for. ``pin_hash`` is argon2id over an HMAC with the portal's pepper."""
+
+    schema_version: Literal[1] = 1
+    id: Annotated[str, StringConstraints(pattern=ID_PATTERN)]
+    received: datetime
+    email: str | None
+    pin_hash: str | None
+    detectors: Annotated[tuple[DetectorId, ...], Field(min_length=1, max_length=64)]
+    mode: Mode = "standard"
+    video_per_detector: bool = False
+    original_name: Annotated[str, StringConstraints(max_length=120)]
+    source_url: str | None = None
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    bytes: Annotated[int, Field(ge=1)]
+    priority: int = 0
+    #: fairness key: jobs of one visitor do not hold up the others (a keyed hash, not the address)
+    visitor: str = ""
+
+
+class DetectorProgress(Record):
+    """How far one detector is. ``code`` is a code of shared.errors when the state is not ok."""
+
+    detector: str
+    title: str
+    state: DetectorState = "waiting"
+    done: int = 0
+    total: int = 0
+    code: str | None = None
+    seconds: float | None = None
+    cached: bool = False
+
+
+class Status(Record):
+    """``status.json`` of one job, replaced atomically all along. Times are UTC."""
+
+    schema_version: Literal[1] = 1
+    id: str
+    state: JobState
+    step: str = "waiting"
+    updated: datetime
+    received: datetime | None = None
+    finished: datetime | None = None
+    attempt: int = 0
+    #: 1 = next; None when the job is not queued
+    queue_position: int | None = None
+    #: from measured durations; None while nothing was measured yet
+    estimated_wait_s: float | None = None
+    progress: float = 0.0
+    detectors: tuple[DetectorProgress, ...] = ()
+    code: str | None = None
+
+
+class CatalogEntry(Record):
+    """One detector as the portal shows it. ``unavailable`` is a code of shared.errors, None = can be chosen."""
+
+    id: DetectorId
+    title: str
+    version: str
+    summary: str
+    paper: str
+    year: int
+    licence: str
+    threshold: float
+    aggregation: str
+    sees: tuple[str, ...]
+    limits: tuple[str, ...]
+    weights: tuple[dict[str, Any], ...]
+    unavailable: str | None = None
+    #: median seconds for a job in standard mode, as measured here; None while nothing was measured
+    typical_seconds: float | None = None
+    measured_jobs: int = 0
+
+
+class Catalog(Record):
+    """``results/catalog.json``: what the back-end offers, and the sign that it lives (``updated``)."""
+
+    schema_version: Literal[1] = 1
+    updated: datetime
+    runner: str
+    queued: int
+    working: int
+    detectors: tuple[CatalogEntry, ...]

@@ -1,0 +1,153 @@
+"""``result.json``: what a finished job says, as frozen models. Its JSON Schema is docs/result.schema.json.
+
+Every score is a ``fake_score`` in [0, 1], 1 = fake, and null where there is none: nothing here is ever filled in.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from shared.records import Mode, Record
+
+Score = Annotated[float, Field(ge=0.0, le=1.0)]
+HardLabel = Literal["real", "fake"]
+
+
+class MediaFacts(Record):
+    """The submitted file. ``width`` and ``height`` are as shown, after rotation; ``frames`` counts decoded ones."""
+
+    name: str
+    sha256: str
+    bytes: int
+    kind: Literal["video", "image"]
+    width: int
+    height: int
+    fps: float | None
+    duration_s: float
+    frames: int
+    codec: str
+    container: str
+    rotation: int
+    has_audio: bool
+
+
+class Shot(Record):
+    """A run of frames without a cut: frames ``start``..``end`` (inclusive), seconds ``start_s``..``end_s``."""
+
+    shot: int
+    start: int
+    end: int
+    start_s: float
+    end_s: float
+
+
+class Person(Record):
+    """A cluster of face tracks taken for one person. ``keyframe`` is a file of the report, None for none."""
+
+    person: int
+    faces: int
+    first_s: float
+    last_s: float
+    keyframe: str | None = None
+
+
+class FaceRow(Record):
+    """One face in one sampled frame: box = x1, y1, x2, y2 in pixels of the frame as shown."""
+
+    frame: int
+    time_s: float
+    shot: int
+    person: int
+    box: tuple[float, float, float, float]
+    confidence: float
+    tracked: bool
+
+
+class PersonScore(Record):
+    """What one detector says of one person."""
+
+    person: int
+    faces: int
+    fake_score: Score
+    hard_label: HardLabel
+
+
+class Provenance(Record):
+    """What produced the scores. With the media's sha256 and the pack's digest this is the cache key."""
+
+    version: str
+    contract: str
+    weights: dict[str, str]
+    parameters: dict[str, Any]
+    runner: Literal["process", "docker"]
+    image: str | None
+
+
+class Evidence(Record):
+    """A picture that supports a score: ``file`` lies in the report, ``face`` is a row of ``faces``."""
+
+    face: int
+    file: str
+
+
+class DetectorResult(Record):
+    """One detector's answer. ``scores`` is parallel to ``Result.faces`` (null = no opinion on that face).
+
+    ``auc`` is the area under the frame integrity scores (1 - fake_score) sorted in descending order over a unit axis,
+    as the published platform defines it (Li et al., 2021); it equals the mean integrity score. It is no ROC-AUC.
+    """
+
+    id: str
+    title: str
+    status: Literal["ok", "not_applicable", "failed", "timed_out"]
+    code: str | None = None
+    message: str | None = None
+    fake_score: Score | None = None
+    hard_label: HardLabel | None = None
+    threshold: Score
+    strategy: str
+    auc: Score | None = None
+    persons: tuple[PersonScore, ...] = ()
+    scores: tuple[Score | None, ...] = ()
+    faces_scored: int = 0
+    skipped: dict[str, int] = {}
+    evidence: tuple[Evidence, ...] = ()
+    seconds: dict[str, float] = {}
+    cached: bool = False
+    provenance: Provenance
+    paper: str = ""
+    limits: tuple[str, ...] = ()
+
+
+class Consensus(Record):
+    """Mean of the detectors' fake scores with its spread. Detectors are not calibrated alike: a summary, no verdict."""
+
+    detectors: int
+    mean: Score
+    minimum: Score
+    maximum: Score
+    standard_deviation: float
+
+
+class Result(Record):
+    """``result.json`` of one job."""
+
+    schema_version: Literal[1] = 1
+    id: str
+    created: datetime
+    platform_version: str
+    media: MediaFacts
+    mode: Mode
+    sampled_frames: int
+    shots: tuple[Shot, ...]
+    persons: tuple[Person, ...]
+    faces: tuple[FaceRow, ...]
+    detectors: tuple[DetectorResult, ...]
+    consensus: Consensus | None
+    #: seconds by stage: stage, media (and its parts), detector.<id>, report, video
+    seconds: dict[str, float]
+    #: files of the report, relative names -> sha256
+    files: dict[str, str] = {}
