@@ -1,8 +1,8 @@
 """Compiles a torch network for the device at hand: OpenVINO on a CPU, torch itself on a GPU.
 
 Owns: the choice of the inference engine and its settings.
-Promises: fp32 arithmetic everywhere (no bf16 on a CPU, no TF32 on a GPU); the same input gives the same bits; a batch gives
-what its items give one by one (to float32 rounding); no network traffic.
+Promises: fp32 arithmetic everywhere (no bf16 on a CPU, no TF32 on a GPU); the same input gives the same bits; a
+batch gives what its items give one by one (to float32 rounding); no network traffic.
 May be imported by detectors and by the media pass, in workers only. Torch and OpenVINO are imported on the first call.
 """
 
@@ -39,13 +39,14 @@ def compile_net(
 ) -> Compiled:
     """Make ``net`` ready for inference on ``device`` (``cpu`` or ``cuda:N``); weights are those it holds now.
 
-    ``example`` is one float32 input (or a tuple, one an input) with a leading batch dimension; its values do not matter, its
-    shape becomes the input shape, with the batch left open when ``dynamic_batch``. ``input_shapes`` overrides that, one
-    shape an input, None for an open dimension: ``[(None, 3, None, None)]`` for a fully convolutional net. ``threads`` counts
-    CPU threads, 0 = as many as torch would take (the cores this process may use; ``OMP_NUM_THREADS`` limits them).
+    ``example`` is one float32 input (or a tuple, one an input) with a leading batch dimension; its values do not
+    matter, its shape becomes the input shape, with the batch left open when ``dynamic_batch``. ``input_shapes``
+    overrides that, one shape an input, None for an open dimension: ``[(None, 3, None, None)]`` for a fully
+    convolutional net. ``threads`` counts CPU threads, 0 = as many as torch would take (the cores this process may
+    use; ``OMP_NUM_THREADS`` limits them).
 
-    The returned function takes one float32 array an input and gives one float32 array, or a tuple when the net returns a
-    tuple. Raises ValueError for another device, RuntimeError when CUDA is asked for and not there.
+    The returned function takes one float32 array an input and gives one float32 array, or a tuple when the net
+    returns a tuple. Raises ValueError for another device, RuntimeError when CUDA is asked for and not there.
     """
     examples = example if isinstance(example, tuple) else (example,)
     net = net.eval().requires_grad_(False)
@@ -82,7 +83,7 @@ def _compile_openvino(
 
     openvino = _import_openvino()
     with warnings.catch_warnings():
-        # OpenVINO's torch front end traces; torch announces the end of tracing. Nothing else converts dynamic shapes as well.
+        # OpenVINO's torch front end traces the net; torch announces the end of tracing, in a distant version.
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         tensors = tuple(torch.from_numpy(np.ascontiguousarray(item, np.float32)) for item in examples)
         model = openvino.convert_model(net, example_input=tensors if len(tensors) > 1 else tensors[0])
@@ -112,7 +113,7 @@ def _place_on_gpu(net: torch.nn.Module, device: str) -> Compiled:
 
     if not torch.cuda.is_available():
         raise RuntimeError(f"{device} was asked for, but torch sees no CUDA device; use device 'cpu'")
-    # TF32 keeps 10 bits of the mantissa: scores would move by 1e-3 between machines. Per process, and a worker holds one net.
+    # TF32 keeps 10 bits of the mantissa: scores would move by 1e-3 between machines. Process-wide, as a worker is ours.
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.deterministic = True
@@ -121,9 +122,7 @@ def _place_on_gpu(net: torch.nn.Module, device: str) -> Compiled:
 
     def infer(*inputs: Array) -> Any:
         with torch.inference_mode():
-            outputs = placed(
-                *(torch.from_numpy(np.ascontiguousarray(item, np.float32)).to(device) for item in inputs)
-            )
+            outputs = placed(*(torch.from_numpy(np.ascontiguousarray(item, np.float32)).to(device) for item in inputs))
         if isinstance(outputs, tuple):
             return tuple(item.cpu().numpy() for item in outputs)
         return outputs.cpu().numpy()
