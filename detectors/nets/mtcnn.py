@@ -1,0 +1,317 @@
+"""MTCNN (Zhang et al., 2016, arXiv:1604.02878): finds faces and five landmarks with a cascade of three small nets.
+
+Owns: the three architectures with the key names of the published weights (facenet-pytorch, MIT; dface's file holds the
+same tensors) and the glue between them in vectorised numpy.
+Promises: boxes, probabilities and landmarks of facenet-pytorch's ``MTCNN.detect`` for the same settings
+(tests/parity/test_mtcnn.py); the same picture gives the same bits; neither torchvision nor facenet_pytorch is imported.
+May be imported by detectors and the media pass, in workers only. Torch is imported with this module.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from detectors.runtime import compile_net
+
+Array = npt.NDArray[Any]
+
+#: Side of the window PNet judges, in pixels of the pyramid level, and its step (section 3.1 of the paper).
+_CELL, _STRIDE = 12, 2
+#: Crops that RNet and ONet judge in one call; bounds the memory on crowded pictures.
+_BATCH = 512
+
+
+class PNet(nn.Module):
+    """Proposal net, fully convolutional: (N, 3, H, W) -> box regression (N, 4, h, w), probability (N, 2, h, w)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.prelu1 = nn.Conv2d(3, 10, 3), nn.PReLU(10)
+        self.pool1 = nn.MaxPool2d(2, 2, ceil_mode=True)
+        self.conv2, self.prelu2 = nn.Conv2d(10, 16, 3), nn.PReLU(16)
+        self.conv3, self.prelu3 = nn.Conv2d(16, 32, 3), nn.PReLU(32)
+        self.conv4_1, self.conv4_2 = nn.Conv2d(32, 2, 1), nn.Conv2d(32, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x = self.pool1(self.prelu1(self.conv1(x)))
+        x = self.prelu3(self.conv3(self.prelu2(self.conv2(x))))
+        return self.conv4_2(x), torch.softmax(self.conv4_1(x), dim=1)
+
+
+class RNet(nn.Module):
+    """Refinement net: (N, 3, 24, 24) -> box regression (N, 4), probability (N, 2)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.prelu1 = nn.Conv2d(3, 28, 3), nn.PReLU(28)
+        self.conv2, self.prelu2 = nn.Conv2d(28, 48, 3), nn.PReLU(48)
+        self.conv3, self.prelu3 = nn.Conv2d(48, 64, 2), nn.PReLU(64)
+        self.pool = nn.MaxPool2d(3, 2, ceil_mode=True)
+        self.dense4, self.prelu4 = nn.Linear(576, 128), nn.PReLU(128)
+        self.dense5_1, self.dense5_2 = nn.Linear(128, 2), nn.Linear(128, 4)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x = self.pool(self.prelu1(self.conv1(x)))
+        x = self.pool(self.prelu2(self.conv2(x)))
+        x = self.prelu3(self.conv3(x))
+        # The weights were trained in Caffe on column-major maps: width before height.
+        x = self.prelu4(self.dense4(x.permute(0, 3, 2, 1).flatten(1)))
+        return self.dense5_2(x), torch.softmax(self.dense5_1(x), dim=1)
+
+
+class ONet(nn.Module):
+    """Output net: (N, 3, 48, 48) -> box regression (N, 4), landmarks (N, 10: five x, five y), probability (N, 2)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.prelu1 = nn.Conv2d(3, 32, 3), nn.PReLU(32)
+        self.conv2, self.prelu2 = nn.Conv2d(32, 64, 3), nn.PReLU(64)
+        self.conv3, self.prelu3 = nn.Conv2d(64, 64, 3), nn.PReLU(64)
+        self.conv4, self.prelu4 = nn.Conv2d(64, 128, 2), nn.PReLU(128)
+        self.pool1, self.pool2 = nn.MaxPool2d(3, 2, ceil_mode=True), nn.MaxPool2d(3, 2, ceil_mode=True)
+        self.pool3 = nn.MaxPool2d(2, 2, ceil_mode=True)
+        self.dense5, self.prelu5 = nn.Linear(1152, 256), nn.PReLU(256)
+        self.dense6_1, self.dense6_2, self.dense6_3 = nn.Linear(256, 2), nn.Linear(256, 4), nn.Linear(256, 10)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        x = self.pool1(self.prelu1(self.conv1(x)))
+        x = self.pool2(self.prelu2(self.conv2(x)))
+        x = self.pool3(self.prelu3(self.conv3(x)))
+        x = self.prelu4(self.conv4(x))
+        x = self.prelu5(self.dense5(x.permute(0, 3, 2, 1).flatten(1)))
+        return self.dense6_2(x), self.dense6_3(x), torch.softmax(self.dense6_1(x), dim=1)
+
+
+@dataclass(frozen=True)
+class MtcnnFaces:
+    """Faces of one picture: boxes (N, 4) x1 y1 x2 y2, probabilities (N,), landmarks (N, 5, 2) x, y; float32, pixels.
+
+    Boxes may reach outside the picture. Landmarks: left eye, right eye, nose, left and right mouth corner as the
+    viewer sees them.
+    """
+
+    boxes: Array
+    confidence: Array
+    landmarks: Array
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+
+def find_weights() -> Path:
+    """Folder of ``pnet.pt``, ``rnet.pt``, ``onet.pt`` in the installed facenet-pytorch, which is not imported.
+
+    Raises FileNotFoundError with the remedy when the package is absent.
+    """
+    spec = importlib.util.find_spec("facenet_pytorch")
+    for place in (spec.submodule_search_locations or []) if spec else []:
+        folder = Path(place) / "data"
+        if all((folder / f"{name}.pt").is_file() for name in ("pnet", "rnet", "onet")):
+            return folder
+    raise FileNotFoundError("MTCNN's weights are missing: pip install --no-deps facenet-pytorch==2.6.0")
+
+
+class Mtcnn:
+    """The cascade, compiled once for ``device``; ``detect`` may be called with any settings and picture size."""
+
+    def __init__(self, *, weights: Path | None = None, device: str = "cpu", threads: int = 0) -> None:
+        folder = weights or find_weights()
+        nets: dict[str, Any] = {"pnet": PNet(), "rnet": RNet(), "onet": ONet()}
+        for name, net in nets.items():
+            state = torch.load(folder / f"{name}.pt", map_location="cpu", weights_only=True)
+            net.load_state_dict(state, strict=True)
+        self._pnet = compile_net(
+            nets["pnet"],
+            example=np.zeros((1, 3, 48, 64), np.float32),
+            device=device,
+            threads=threads,
+            input_shapes=[(1, 3, None, None)],
+        )
+        self._rnet = compile_net(
+            nets["rnet"], example=np.zeros((2, 3, 24, 24), np.float32), device=device, threads=threads
+        )
+        self._onet = compile_net(
+            nets["onet"], example=np.zeros((2, 3, 48, 48), np.float32), device=device, threads=threads
+        )
+
+    def detect(
+        self,
+        image: Array,
+        *,
+        min_face: float = 20.0,
+        thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7),
+        factor: float = 0.709,
+        largest_first: bool = True,
+    ) -> MtcnnFaces:
+        """Find the faces of ``image`` ((H, W, 3) uint8 RGB) whose side is at least about ``min_face`` pixels.
+
+        Defaults are facenet-pytorch's. Order: by area, largest first, or by probability when not ``largest_first``.
+        """
+        means = _AreaMeans(image)
+        boxes = self._propose(means, min_face=min_face, threshold=thresholds[0], factor=factor)
+        boxes = self._refine(means, boxes, threshold=thresholds[1])
+        boxes, confidence, landmarks = self._output(means, boxes, threshold=thresholds[2])
+        if largest_first:
+            area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+            order = np.argsort(area)[::-1]
+            boxes, confidence, landmarks = boxes[order], confidence[order], landmarks[order]
+        return MtcnnFaces(boxes=boxes, confidence=confidence, landmarks=landmarks)
+
+    def _propose(self, means: _AreaMeans, *, min_face: float, threshold: float, factor: float) -> Array:
+        """First stage: PNet over an image pyramid. Squares (n, 4) worth a second look."""
+        found = [np.zeros((0, 9), np.float32)]
+        for scale in _pyramid(means.height, means.width, min_face=min_face, factor=factor):
+            level = means.resized(int(means.height * scale + 1), int(means.width * scale + 1))
+            shifts, probability = self._pnet(level)
+            score = probability[0, 1]
+            rows, columns = np.nonzero(score >= threshold)
+            corner = np.stack([columns, rows], axis=1).astype(np.float32) * _STRIDE
+            boxes = np.hstack([(corner + 1) / np.float32(scale), (corner + _CELL) / np.float32(scale)])
+            scores = score[rows, columns]
+            keep = suppress(np.floor(boxes), scores, threshold=0.5)
+            shift = shifts[0][:, rows[keep], columns[keep]].T
+            found.append(np.hstack([np.floor(boxes[keep]), scores[keep, None], shift]))
+        joined = np.concatenate(found)
+        joined = joined[suppress(joined[:, :4], joined[:, 4], threshold=0.7)]
+        size = joined[:, 2:4] - joined[:, :2]
+        return _squares(joined[:, :4] + joined[:, 5:] * np.hstack([size, size]))
+
+    def _refine(self, means: _AreaMeans, boxes: Array, *, threshold: float) -> Array:
+        """Second stage: RNet on every proposal. Squares (n, 4)."""
+        boxes, (shifts, probability) = _judge(self._rnet, means, boxes, side=24, empty=(4, 2))
+        score = probability[:, 1]
+        passed = score > threshold
+        boxes, score, shifts = boxes[passed], score[passed], shifts[passed]
+        keep = suppress(boxes, score, threshold=0.7)
+        return _squares(_shifted(boxes[keep], shifts[keep]))
+
+    def _output(self, means: _AreaMeans, boxes: Array, *, threshold: float) -> tuple[Array, Array, Array]:
+        """Third stage: ONet on what is left: boxes (n, 4), probabilities (n,), landmarks (n, 5, 2)."""
+        boxes, (shifts, points, probability) = _judge(self._onet, means, boxes, side=48, empty=(4, 10, 2))
+        score = probability[:, 1]
+        passed = score > threshold
+        boxes, score, shifts, points = boxes[passed], score[passed], shifts[passed], points[passed]
+        corner, size = boxes[:, None, :2], (boxes[:, 2:4] - boxes[:, :2] + 1)[:, None]
+        landmarks = size * points.reshape(-1, 2, 5).transpose(0, 2, 1) + corner - 1
+        boxes = _shifted(boxes, shifts)
+        keep = suppress(boxes, score, threshold=0.7, by_smaller=True)
+        return boxes[keep], score[keep], landmarks[keep].astype(np.float32)
+
+
+def suppress(boxes: Array, scores: Array, *, threshold: float, by_smaller: bool = False) -> Array:
+    """Greedy non-maximum suppression: indices of the boxes kept, best first.
+
+    As torchvision's CPU kernel: scores descending (ties in input order), a box falls when its intersection over union
+    with a kept one is *greater* than ``threshold``. ``by_smaller`` is the cascade's last step: intersection over the
+    smaller area, pixel sides counted inclusively.
+    """
+    if not len(boxes):
+        return np.zeros(0, np.int64)
+    order = np.argsort(scores, kind="stable")[::-1] if by_smaller else np.argsort(-scores, kind="stable")
+    x1, y1, x2, y2 = boxes[order].astype(np.float32).T
+    one = np.float32(1 if by_smaller else 0)
+    area = (x2 - x1 + one) * (y2 - y1 + one)
+    kept: list[int] = []
+    left = np.arange(len(order))
+    while len(left):
+        best, left = left[0], left[1:]
+        kept.append(int(order[best]))
+        width = np.minimum(x2[best], x2[left]) - np.maximum(x1[best], x1[left]) + one
+        height = np.minimum(y2[best], y2[left]) - np.maximum(y1[best], y1[left]) + one
+        shared = np.maximum(width, 0) * np.maximum(height, 0)
+        whole = np.minimum(area[best], area[left]) if by_smaller else area[best] + area[left] - shared
+        # Degenerate boxes have no area: 0 / 0 is no overlap, as the comparison with NaN says in the reference.
+        with np.errstate(invalid="ignore", divide="ignore"):
+            # float32 ratio against a float64 threshold, as the reference compares
+            left = left[~((shared / whole).astype(np.float64) > threshold)]
+    return np.array(kept, np.int64)
+
+
+class _AreaMeans:
+    """Means over any rectangles of one picture, by summed-area tables: torch's ``area`` interpolation, in one step.
+
+    Cell i of n over a length L covers pixels floor(i L / n) .. ceil((i + 1) L / n), as adaptive average pooling does.
+    """
+
+    def __init__(self, image: Array) -> None:
+        self.height, self.width = image.shape[:2]
+        # Sums of one channel fit 32 bits up to 8.4 million pixels.
+        depth = cv2.CV_32S if image.shape[0] * image.shape[1] * 255 < 2**31 else cv2.CV_64F
+        self._sums = np.stack([cv2.integral(plane, sdepth=depth) for plane in cv2.split(np.ascontiguousarray(image))])
+
+    def resized(self, height: int, width: int) -> Array:
+        """The whole picture at another size, normalised for the nets: (1, 3, height, width) float32."""
+        top, bottom = _cells(np.zeros(1, np.int64), np.array([self.height]), height)
+        left, right = _cells(np.zeros(1, np.int64), np.array([self.width]), width)
+        bands = self._sums.take(bottom[0], axis=1) - self._sums.take(top[0], axis=1)
+        sums = bands.take(right[0], axis=2) - bands.take(left[0], axis=2)
+        counts = (bottom - top)[0][:, None] * (right - left)[0][None]
+        return _normalised(sums, counts)[None]
+
+    def crops(self, boxes: Array, side: int) -> Array:
+        """Pieces ``boxes`` ((n, 4) int x1 y1 x2 y2, ends exclusive), each ``side`` square: (n, 3, side, side)."""
+        left, right = _cells(boxes[:, 0], boxes[:, 2], side)
+        top, bottom = _cells(boxes[:, 1], boxes[:, 3], side)
+        top, bottom = top[:, :, None], bottom[:, :, None]
+        left, right = left[:, None, :], right[:, None, :]
+        table = self._sums
+        sums = table[:, bottom, right] - table[:, top, right] - table[:, bottom, left] + table[:, top, left]
+        counts = (bottom - top) * (right - left)
+        return np.ascontiguousarray(_normalised(sums, counts).transpose(1, 0, 2, 3))
+
+
+def _cells(start: Array, end: Array, count: int) -> tuple[Array, Array]:
+    """First pixel and end of each of ``count`` cells over ``start``..``end``: two (n, count) arrays."""
+    steps, length = np.arange(count)[None], (end - start)[:, None]
+    return start[:, None] + steps * length // count, start[:, None] - (-(steps + 1) * length // count)
+
+
+def _normalised(sums: Array, counts: Array) -> Array:
+    return (sums / counts.astype(np.float32)).astype(np.float32) * np.float32(0.0078125) - np.float32(0.99609375)
+
+
+def _pyramid(height: int, width: int, *, min_face: float, factor: float) -> list[float]:
+    """Scales at which a face of ``min_face`` and more fills PNet's window."""
+    scale = _CELL / min_face
+    shortest, scales = min(height, width) * scale, []
+    while shortest >= _CELL:
+        scales.append(scale)
+        scale, shortest = scale * factor, shortest * factor
+    return scales
+
+
+def _squares(boxes: Array) -> Array:
+    """Boxes (n, 4) widened to squares about their centres."""
+    size = boxes[:, 2:4] - boxes[:, :2]
+    side = size.max(axis=1, keepdims=True)
+    corner = boxes[:, :2] + size * np.float32(0.5) - side * np.float32(0.5)
+    return np.hstack([corner, corner + side])
+
+
+def _shifted(boxes: Array, shifts: Array) -> Array:
+    """Boxes (n, 4) moved by a net's regression, which counts in box sides (inclusive pixels)."""
+    size = boxes[:, 2:4] - boxes[:, :2] + 1
+    return boxes + shifts * np.hstack([size, size])
+
+
+def _judge(net: Any, means: _AreaMeans, boxes: Array, *, side: int, empty: tuple[int, ...]) -> tuple[Array, Any]:
+    """Run ``net`` on each box; boxes that lie outside the picture are dropped. ``empty`` = widths of the outputs."""
+    corners = np.trunc(boxes).astype(np.int64)
+    pieces = np.hstack(
+        [np.maximum(corners[:, :2], 1) - 1, np.minimum(corners[:, 2:], [[means.width, means.height]])]
+    ).reshape(-1, 4)
+    inside = (pieces[:, 2] > pieces[:, 0]) & (pieces[:, 3] > pieces[:, 1])
+    boxes, pieces = boxes[inside], pieces[inside]
+    parts = [net(means.crops(pieces[at : at + _BATCH], side)) for at in range(0, len(pieces), _BATCH)]
+    if not parts:
+        return boxes, tuple(np.zeros((0, width), np.float32) for width in empty)
+    return boxes, tuple(np.concatenate(items) for items in zip(*parts, strict=True))
