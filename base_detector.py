@@ -379,9 +379,7 @@ class BaseDetector:
             pictures = self.evidence(batch[wanted]) if wanted else None
             seconds["net"] += time.perf_counter() - started
             if pictures is not None:
-                masks += [
-                    _write_mask(out, indices[i], picture) for i, picture in zip(wanted, pictures, strict=True)
-                ]
+                masks += [_write_mask(out, indices[i], picture) for i, picture in zip(wanted, pictures, strict=True)]
             if progress:
                 progress(indices[-1] + 1, len(pack))
         persons = []
@@ -416,9 +414,7 @@ class BaseDetector:
     def _checked(self, batch: Array) -> Array:
         labels = np.asarray(self.get_softlabel(batch), np.float64)
         if labels.shape != (len(batch),):
-            raise ContractError(
-                f"{self.card.id}: get_softlabel must return shape ({len(batch)},), not {labels.shape}"
-            )
+            raise ContractError(f"{self.card.id}: get_softlabel must return shape ({len(batch)},), not {labels.shape}")
         if not np.all((labels >= -1e-6) & (labels <= 1 + 1e-6)):
             raise ContractError(f"{self.card.id}: soft labels must lie in [0, 1] (1 = real), got {labels}")
         return np.clip(labels, 0.0, 1.0)

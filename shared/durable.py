@@ -84,3 +84,14 @@ def remove_directory(folder: Path) -> None:
         return
     fsync_directory(folder.parent)
     shutil.rmtree(hidden, ignore_errors=True)
+
+
+def move_file(source: Path, target: Path) -> None:
+    """Rename a finished file into place (replacing what is there), durably."""
+    handle = os.open(source, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    os.replace(source, target)
+    fsync_directory(target.parent)

@@ -51,6 +51,7 @@ SENTENCES: Final[dict[str, str]] = {
     "all_failed": "No detector could give a result.",
     "cancelled": "The submission was cancelled.",
     "expired": "This result was deleted after its retention time.",
+    "unknown_strategy": "The card of this detector names a way of joining scores that does not exist. The operator corrects it.",
     "internal": "Something went wrong on our side. The operator finds the details under the reference shown.",
     # store
     "second_dispatcher": "Another dispatcher works on this folder. Stop it first; two would do the work twice.",

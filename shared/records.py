@@ -23,6 +23,7 @@ _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 
 DetectorId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{1,40}$")]
 Mode = Literal["quick", "standard", "thorough"]
+Stage = Literal["tmp", "new", "active", "done", "failed"]
 JobState = Literal["queued", "working", "done", "failed", "expired"]
 DetectorState = Literal["waiting", "working", "ok", "not_applicable", "failed", "timed_out"]
 

@@ -15,8 +15,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import UserError
 
-Mode = Literal["quick", "standard", "thorough"]
-
 
 class Settings(BaseSettings):
     """Settings of one process; the defaults suit one laptop."""
@@ -27,9 +25,7 @@ class Settings(BaseSettings):
 
     # where things lie
     data: Path = Field(Path("var"), description="folder of everything that is stored")
-    detectors: Path = Field(
-        Path(__file__).resolve().parent.parent / "detectors", description="folder of the detectors"
-    )
+    detectors: Path = Field(Path(__file__).resolve().parent.parent / "detectors", description="folder of the detectors")
     weights: Path | None = Field(None, description="folder of installed weights (default: DATA/weights)")
     scratch: Path | None = Field(None, description="local scratch of the back-end (default: DATA/scratch)")
 

@@ -18,15 +18,13 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 from pydantic import ValidationError
 
 from shared import durable
 from shared.errors import PermanentError
-from shared.records import ID_PATTERN, Catalog, JobId, Status, Submission
+from shared.records import ID_PATTERN, Catalog, JobId, Stage, Status, Submission
 
-Stage = Literal["tmp", "new", "active", "done", "failed"]
 STAGES: tuple[Stage, ...] = ("tmp", "new", "active", "done", "failed")
 
 #: Larger records are not ours: refuse before parsing.
@@ -124,6 +122,11 @@ class Store:
             return int(json.loads(_read_small(self.job("active", job) / "attempts.json"))["attempts"])
         except FileNotFoundError:
             return 0
+
+    def uncount_attempt(self, job: JobId) -> None:
+        """Take the last count back: the work was stopped by us in good order, it did not fail."""
+        path = self.job("active", job) / "attempts.json"
+        durable.replace_json(path, {"attempts": max(0, self.attempts(job) - 1), "at": time.time()})
 
     def write_status(self, status: Status) -> None:
         """Replace the status of a job."""

@@ -1,0 +1,152 @@
+"""From face scores to one number: the named strategies, the paper's AUC and the consensus.
+
+Owns: every rule that joins scores. Promises: pure functions over numpy arrays; a number comes from scores that exist,
+never from a stand-in (the published codes answer 0.5 when nothing was scored; here that is an error).
+May be imported by the back-end. All numbers are fake scores in [0, 1], 1 = fake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.errors import PermanentError
+from shared.results import Consensus, DetectorResult
+
+Array = npt.NDArray[Any]
+
+#: clear scores in Selim's confident_strategy and in Deepware's id_strategy and strategy
+_CLEAR_FAKE: Final = 0.8
+_CLEAR_REAL: Final = 0.2
+
+
+def video_score(strategy: str, *, scores: Array, faces: Array, persons_scores: Mapping[int, float]) -> float:
+    """Join one detector's scores into the score of the video.
+
+    ``scores`` (n,) float, NaN where the detector has no opinion; ``faces`` (n,) ``base_detector.FACE_DTYPE``;
+    ``persons_scores`` the detector's own score of each person. A face with a negative person belongs to nobody and
+    counts only in the strategies that do not look at persons.
+    Raises PermanentError: ``unknown_strategy``, or ``not_judgeable`` when no face has a score.
+    """
+    rule = STRATEGIES.get(strategy)
+    if rule is None:
+        raise PermanentError("unknown_strategy")
+    if len(scores) != len(faces):
+        raise ValueError(f"{len(scores)} scores for {len(faces)} faces: they must be parallel")
+    known = ~np.isnan(np.asarray(scores, np.float64))
+    if not known.any():
+        raise PermanentError("not_judgeable")
+    return float(rule(np.asarray(scores, np.float64)[known], faces[known], persons_scores))
+
+
+def _mean(scores: Array, faces: Array, persons_scores: Mapping[int, float]) -> float:
+    """Mean of all face scores: the score of the published platform (Li et al., 2021)."""
+    return float(scores.mean())
+
+
+def _max_of_persons(scores: Array, faces: Array, persons_scores: Mapping[int, float]) -> float:
+    """Score of the most suspicious person, as the detector scored each."""
+    if not persons_scores:
+        raise PermanentError("not_judgeable")
+    return max(persons_scores.values())
+
+
+def _max_of_persons_of_shots(scores: Array, faces: Array, persons_scores: Mapping[int, float]) -> float:
+    """MeVer: a person in a shot = mean of its faces; shot = its highest person; video = its highest shot."""
+    known = faces["person"] >= 0
+    pairs = {(int(shot), int(person)) for shot, person in zip(faces["shot"][known], faces["person"][known], strict=True)}
+    if not pairs:
+        raise PermanentError("not_judgeable")
+    return max(
+        float(scores[(faces["shot"] == shot) & (faces["person"] == person)].mean()) for shot, person in sorted(pairs)
+    )
+
+
+def deepware_person(scores: Array) -> float:
+    """Deepware's id_strategy over the faces (n,) of one person: the mean of the clear side if 90 % are clear, else of all.
+
+    Upstream's int(0.9 * n) is 0 for one face and averages an empty list; at least one face is asked for here.
+    """
+    needed = max(1, int(0.9 * len(scores)))
+    fake, real = scores[scores >= _CLEAR_FAKE], scores[scores <= _CLEAR_REAL]
+    if len(fake) >= needed:
+        return float(fake.mean())
+    if len(real) >= needed:
+        return float(real.mean())
+    return float(scores.mean())
+
+
+def deepware_video(persons: Array) -> float:
+    """Deepware's strategy over persons (n,), clipped to 0.01..0.99: the highest if fake, else lowest or mean."""
+    highest = float(persons.max())
+    confident = float(np.mean(2 * np.abs(persons - 0.5))) >= 0.7
+    if highest >= _CLEAR_FAKE:
+        score = highest - float(np.log10(highest)) if confident else highest
+    else:
+        score = float(persons.min()) if confident else float(persons.mean())
+    return min(max(score, 0.01), 0.99)
+
+
+def _deepware(scores: Array, faces: Array, persons_scores: Mapping[int, float]) -> float:
+    persons = [deepware_person(scores[faces["person"] == person]) for person in np.unique(faces["person"]) if person >= 0]
+    if not persons:
+        raise PermanentError("not_judgeable")
+    return deepware_video(np.array(persons))
+
+
+def _selim_confident(scores: Array, faces: Array, persons_scores: Mapping[int, float]) -> float:
+    """Selim's confident_strategy: mean of the clear fakes if there are many, of the clear reals if nearly all, else all."""
+    fake, real = scores[scores > _CLEAR_FAKE], scores[scores < _CLEAR_REAL]
+    if len(fake) > len(scores) // 2.5 and len(fake) > 11:
+        return float(fake.mean())
+    if len(real) > 0.9 * len(scores):
+        return float(real.mean())
+    return float(scores.mean())
+
+
+Rule = Callable[[Array, Array, Mapping[int, float]], float]
+
+#: the names a card may give in ``aggregation``
+STRATEGIES: Final[dict[str, Rule]] = {
+    "mean": _mean,
+    "max_of_persons": _max_of_persons,
+    "max_of_persons_of_shots": _max_of_persons_of_shots,
+    "deepware": _deepware,
+    "selim_confident": _selim_confident,
+}
+
+
+def integrity_curve(fake_scores: Array) -> Array:
+    """Integrity scores (1 - fake score) of the scored faces in descending order, (m,) float; NaN are left out."""
+    known = np.asarray(fake_scores, np.float64)
+    descending: Array = np.sort(1.0 - known[~np.isnan(known)])[::-1]
+    return descending
+
+
+def report_auc(fake_scores: Array) -> float:
+    """Area under the sorted integrity scores over a unit axis (Li et al., 2021); equals the mean integrity score.
+
+    Each of the m scores covers 1/m of the axis. It is no ROC-AUC. Raises PermanentError ``not_judgeable`` without scores.
+    """
+    curve = integrity_curve(fake_scores)
+    if not len(curve):
+        raise PermanentError("not_judgeable")
+    widths = np.diff(np.linspace(0.0, 1.0, len(curve) + 1))
+    return float(min(1.0, max(0.0, np.sum(curve * widths))))
+
+
+def consensus(results: Iterable[DetectorResult]) -> Consensus | None:
+    """Mean and spread (population standard deviation) of the detectors that gave a score; None for fewer than two."""
+    scores = np.array([r.fake_score for r in results if r.status == "ok" and r.fake_score is not None], np.float64)
+    if len(scores) < 2:
+        return None
+    return Consensus(
+        detectors=len(scores),
+        mean=min(1.0, max(0.0, float(scores.mean()))),
+        minimum=float(scores.min()),
+        maximum=float(scores.max()),
+        standard_deviation=float(scores.std()),
+    )

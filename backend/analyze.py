@@ -1,0 +1,119 @@
+"""``analyze``: judge files of this machine with the same pipeline the portal uses, without folders of submissions.
+
+Owns turning files into jobs and finished jobs into ``OUT/<name>/``; the command line draws the progress.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backend.board import Board
+from backend.job import Job
+from backend.pipeline import Pipeline
+from shared import durable
+from shared.errors import UserError
+from shared.records import Mode, new_id
+from shared.results import Result
+
+#: Endings looked for in folders. A file named on the command line is tried whatever it is called.
+MEDIA_ENDINGS = frozenset(".mp4 .mov .m4v .mkv .webm .avi .mpg .mpeg .jpg .jpeg .png .webp".split())
+
+
+@dataclass(frozen=True)
+class Medium:
+    """One file to judge and the folder of ``--out`` its result goes to."""
+
+    path: Path
+    name: str
+
+
+def find_media(paths: Sequence[Path]) -> list[Medium]:
+    """Files as they are, folders searched for media (sorted, below them too); UserError when there is none."""
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            files += sorted(p for p in path.rglob("*") if p.suffix.lower() in MEDIA_ENDINGS and p.is_file())
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise UserError("no_such_file", f"{path} is neither a file nor a folder.")
+    if not files:
+        raise UserError("no_media", f"No media in {', '.join(map(str, paths))}; endings looked for: {' '.join(sorted(MEDIA_ENDINGS))}.")
+    return list(_named(files))
+
+
+def _named(files: list[Path]) -> Iterator[Medium]:
+    """Name each result after its file: the stem, the whole name where stems collide, a number where names do."""
+    taken: set[str] = set()
+    stems = [path.stem for path in files]
+    for path in files:
+        name = path.stem if stems.count(path.stem) == 1 else path.name
+        unique, count = name, 1
+        while unique in taken:
+            count += 1
+            unique = f"{name}-{count}"
+        taken.add(unique)
+        yield Medium(path, unique)
+
+
+def analyze(
+    medium: Medium, *, pipeline: Pipeline, detectors: Sequence[str], mode: Mode, out: Path, video_per_detector: bool, board: Board
+) -> Result:
+    """Judge one file; the report lies in ``out/<name>`` afterwards (an older one is replaced). Raises DfomError."""
+    job_id = new_id()
+    job = Job(
+        id=job_id,
+        source=medium.path,
+        sha256=_sha256(medium.path),
+        bytes=medium.path.stat().st_size,
+        name=medium.path.name[:120],
+        detectors=tuple(detectors),
+        mode=mode,
+        video_per_detector=video_per_detector,
+        folder=(pipeline.settings.scratch_folder / "jobs" / job_id).absolute(),
+    )
+    try:
+        result = pipeline.run(job, board)
+        target = out / medium.name
+        if target.exists():
+            durable.remove_directory(target)
+        out.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(job.report, target)
+        return result
+    finally:
+        job.remove()
+
+
+def summary(medium: Medium, result: Result, *, out: Path) -> dict[str, Any]:
+    """What ``--json`` prints of one analysed file."""
+    return {
+        "file": str(medium.path),
+        "out": str(out / medium.name),
+        "detectors": {
+            item.id: {
+                "status": item.status,
+                "fake_score": item.fake_score,
+                "hard_label": item.hard_label,
+                "code": item.code,
+                "faces_scored": item.faces_scored,
+            }
+            for item in result.detectors
+        },
+        "persons": len(result.persons),
+        "seconds": result.seconds,
+    }
+
+
+def analysed(result: Result) -> bool:
+    """True when at least one detector gave a score."""
+    return any(item.status == "ok" for item in result.detectors)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

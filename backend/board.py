@@ -1,0 +1,140 @@
+"""The board of one job: where the pipeline says how far it is, and how that reaches the visitor.
+
+``Board`` is what the pipeline talks to; ``StatusBoard`` writes ``status.json`` (at most a few times a second);
+``shared`` readers never see a half-written one. The command line has a board of its own with progress bars.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from shared.records import DetectorProgress, DetectorState, JobId, JobState, Status
+from shared.store import Store
+
+#: Seconds between two progress writes: a fsync on a network folder costs, and nobody reads faster.
+PAUSE_S = 0.5
+
+
+class Board(Protocol):
+    """What the pipeline reports to."""
+
+    def step(self, name: str, *, done: int = 0, total: int = 0) -> None:
+        """The job is at ``name``: media, detectors, report or publish; ``done`` of ``total`` parts of it."""
+
+    def detector(
+        self,
+        detector: str,
+        *,
+        state: DetectorState,
+        done: int = 0,
+        total: int = 0,
+        code: str | None = None,
+        seconds: float | None = None,
+        cached: bool = False,
+    ) -> None:
+        """One detector's state."""
+
+
+class StatusBoard:
+    """Writes ``status.json`` of one job."""
+
+    def __init__(
+        self,
+        store: Store,
+        job: JobId,
+        *,
+        detectors: Sequence[tuple[str, str]],
+        received: datetime,
+        attempt: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._written = float("-inf")
+        self._share = 0.0
+        progress = tuple(DetectorProgress(detector=name, title=title) for name, title in detectors)
+        self._status = Status(
+            id=job,
+            state="working",
+            step="starting",
+            updated=datetime.now(UTC),
+            received=received,
+            attempt=attempt,
+            detectors=progress,
+        )
+
+    def step(self, name: str, *, done: int = 0, total: int = 0) -> None:
+        """Write the step at once when it changes, its parts now and then."""
+        with self._lock:
+            changed = name != self._status.step
+            self._share = done / total if total else 0.0
+            self._change(step=name)
+            self._write(at_once=changed)
+
+    def detector(
+        self,
+        detector: str,
+        *,
+        state: DetectorState,
+        done: int = 0,
+        total: int = 0,
+        code: str | None = None,
+        seconds: float | None = None,
+        cached: bool = False,
+    ) -> None:
+        """Write a detector's state at once when it changes, its progress now and then."""
+        with self._lock:
+            before = next(item for item in self._status.detectors if item.detector == detector)
+            after = before.model_copy(
+                update={
+                    "state": state,
+                    "done": done,
+                    "total": total,
+                    "code": code,
+                    "seconds": seconds,
+                    "cached": cached,
+                }
+            )
+            detectors = tuple(after if item is before else item for item in self._status.detectors)
+            self._change(step="detectors", detectors=detectors)
+            self._write(at_once=before.state != state)
+
+    def finish(self, state: JobState, *, code: str | None = None) -> None:
+        """Write the last status of the job."""
+        with self._lock:
+            self._change(state=state, step=state, code=code, finished=datetime.now(UTC))
+            self._write(at_once=True)
+
+    @property
+    def progress(self) -> float:
+        """How much of the job is done, 0 to 1."""
+        return self._status.progress
+
+    def _change(self, **members: Any) -> None:
+        changed = self._status.model_copy(update=members | {"updated": datetime.now(UTC)})
+        self._status = changed.model_copy(update={"progress": max(self._status.progress, self._done(changed))})
+
+    def _done(self, status: Status) -> float:
+        """Part of the job that is done: media 0.3, detectors 0.5 in equal parts, report 0.2 (about what they cost)."""
+        if status.state in ("done", "failed"):
+            return 1.0
+        if status.step == "media":
+            return 0.3 * self._share
+        if status.step == "detectors":
+            parts = [
+                (item.done / item.total if item.total else 0.0) if item.state == "working" else item.state != "waiting"
+                for item in status.detectors
+            ]
+            return 0.3 + 0.5 * sum(parts) / max(1, len(parts))
+        return {"starting": 0.0, "report": 0.8 + 0.2 * self._share}.get(status.step, 0.0)
+
+    def _write(self, *, at_once: bool) -> None:
+        now = self._clock()
+        if at_once or now - self._written >= PAUSE_S:
+            self._written = now
+            self._store.write_status(self._status)

@@ -1,0 +1,88 @@
+"""The engine: where jobs run. Two verbs, ``submit`` and ``cancel``; the folder stays the truth, the engine is placement.
+
+``LocalEngine`` runs jobs in threads of this process: a job's work is done by workers in other processes, so threads only wait.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from shared.records import JobId
+
+#: The work of one job; it asks the callable now and then whether it was cancelled.
+Work = Callable[[Callable[[], bool]], None]
+
+
+class Engine(Protocol):
+    """Runs bounded work; ``running`` are the jobs in work now."""
+
+    def submit(self, job: JobId, work: Work) -> None:
+        """Start ``work``; the caller keeps within ``free``."""
+
+    def cancel(self, job: JobId) -> None:
+        """Ask a job to end; it ends at its next safe point."""
+
+    def running(self) -> frozenset[JobId]:
+        """Jobs in work."""
+
+    def free(self) -> int:
+        """How many more jobs may be submitted."""
+
+    def close(self, *, grace_s: float) -> bool:
+        """Cancel everything and wait; True when all ended in time."""
+
+
+class LocalEngine:
+    """``jobs`` threads in this process."""
+
+    def __init__(self, jobs: int, *, finished: Callable[[], None] = lambda: None) -> None:
+        self._jobs = jobs
+        self._finished = finished
+        self._lock = threading.Lock()
+        self._threads: dict[JobId, tuple[threading.Thread, threading.Event]] = {}
+
+    def submit(self, job: JobId, work: Work) -> None:
+        """Start ``work`` in a thread of its own."""
+        cancelled = threading.Event()
+
+        def run() -> None:
+            try:
+                work(cancelled.is_set)
+            finally:
+                with self._lock:
+                    self._threads.pop(job, None)
+                self._finished()
+
+        thread = threading.Thread(target=run, name=f"job-{job[:6]}", daemon=True)
+        with self._lock:
+            self._threads[job] = (thread, cancelled)
+        thread.start()
+
+    def cancel(self, job: JobId) -> None:
+        """Set the job's flag."""
+        with self._lock:
+            entry = self._threads.get(job)
+        if entry:
+            entry[1].set()
+
+    def running(self) -> frozenset[JobId]:
+        """Jobs in work."""
+        with self._lock:
+            return frozenset(self._threads)
+
+    def free(self) -> int:
+        """Free places."""
+        with self._lock:
+            return self._jobs - len(self._threads)
+
+    def close(self, *, grace_s: float) -> bool:
+        """Cancel all jobs and wait up to ``grace_s`` for each."""
+        with self._lock:
+            entries = list(self._threads.values())
+        for _, cancelled in entries:
+            cancelled.set()
+        for thread, _ in entries:
+            thread.join(grace_s)
+        return not any(thread.is_alive() for thread, _ in entries)

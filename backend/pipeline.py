@@ -1,0 +1,311 @@
+"""The pipeline: runs one job from media to finished report. Knows workers and files, nothing of queues or visitors.
+
+Steps: stage in -> media pass (once) -> each chosen detector on its face pack -> assemble -> report. Each step leaves a finished
+directory; a step whose directory is there is not done again. A detector that fails does not take the others with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from backend import harvest
+from backend.assemble import DetectorOutcome, assemble
+from backend.board import Board
+from backend.cache import ScoreCache
+from backend.catalog import DetectorCatalog
+from backend.durations import Durations
+from backend.job import Job
+from backend.pool import WorkerPool
+from backend.report.build import build_report
+from backend.workers import Worker, WorkerError, detector_spec, media_spec
+from base_detector import CONTRACT_VERSION, Card, FacePack, NotApplicable
+from shared import durable
+from shared.errors import PermanentError, UserError
+from shared.results import Provenance, Result
+from shared.settings import Settings
+
+log = structlog.get_logger()
+
+#: Context crops reach this factor times the face box, or further when a chosen detector's margin asks for it.
+CONTEXT = 2.0
+#: A worker that died is replaced and asked once more; what kills two workers in a row is given up.
+TRIES = 2
+
+
+class Cancelled(BaseException):
+    """The job is to stop now and be taken up later. A BaseException, so no handler of failures takes it for one."""
+
+
+@dataclass
+class Pipeline:
+    """What all jobs share. ``cache`` and ``durations`` may be None (single runs of the command line)."""
+
+    settings: Settings
+    pool: WorkerPool
+    catalog: DetectorCatalog
+    cache: ScoreCache | None = None
+    durations: Durations | None = None
+
+    def run(self, job: Job, board: Board) -> Result:
+        """Do what is left of ``job``; its report lies in ``job.report`` afterwards. PermanentError names what failed."""
+        if job.report.exists():  # finished before a crash, but not yet published
+            return Result.model_validate_json((job.report / "result.json").read_bytes())
+        seconds: dict[str, float] = {}
+        cards = [self.catalog.card(name) for name in job.detectors]
+        with _Timed(seconds, "stage"):
+            job.stage_in()
+        board.step("media")
+        with _Timed(seconds, "media"):
+            fresh = self._media_pass(job, cards, board)
+        pack = FacePack(job.pack)
+        outcomes = [self._detector(job, card, pack, board) for card in cards]
+        seconds |= {f"detector.{item.card.id}": item.wall_s for item in outcomes}
+        board.step("report")
+        with _Timed(seconds, "report"):
+            result = self._report(job, pack, outcomes, seconds, board)
+        self._measure(job, seconds, outcomes, media=fresh)
+        return result
+
+    # -- media pass
+
+    def _media_pass(self, job: Job, cards: list[Card], board: Board) -> bool:
+        if job.pack.exists():
+            return False
+        request = {
+            "samplings": sorted({card.sampling for card in cards}),
+            "mode": job.mode,
+            "context": max([CONTEXT, *(card.margin for card in cards)]),
+            "limits": self._limits(),
+        }
+
+        def work(worker: Worker) -> None:
+            with worker.room(job.id) as room:
+                room.link(job.media, "media")
+                worker.call(
+                    "extract",
+                    timeout_s=self.settings.media_timeout_s,
+                    on_progress=lambda done, total: board.step("media", done=done, total=total),
+                    cancelled=job.cancelled,
+                    media=room.path("media"),
+                    pack=room.path("out/pack"),
+                    **request,
+                )
+                harvest.harvest_pack(room.out / "pack", job.pack)
+
+        try:
+            self._with_worker(media_spec(self.settings), work, job)
+        except NotApplicable as reason:
+            raise UserError(str(reason)) from None
+        except WorkerError as error:
+            code = "media_unreadable" if error.code == "detector_failed" else error.code
+            raise PermanentError(code) from None
+        return True
+
+    def _limits(self) -> dict[str, Any]:
+        settings = self.settings
+        return {
+            "max_duration_s": settings.max_duration_s,
+            "max_pixels": settings.max_pixels,
+            "max_frames": settings.max_frames,
+            "max_pack_bytes": settings.max_pack_mb * 1_000_000,
+            "wall_s": settings.media_timeout_s,
+        }
+
+    # -- detectors
+
+    def _detector(self, job: Job, card: Card, pack: FacePack, board: Board) -> DetectorOutcome:
+        outcome = DetectorOutcome(card=card, provenance=self._provenance(card), folder=job.scores(card.id))
+        started = time.perf_counter()
+        try:
+            self._score(job, card, pack, board, outcome)
+            outcome.scores = harvest.harvest_scores(outcome.folder, card_id=card.id, face_count=len(pack))
+        except NotApplicable as reason:
+            outcome.status, outcome.code = "not_applicable", str(reason)
+        except (WorkerError, PermanentError) as error:
+            timed_out = error.code == "detector_timed_out"
+            outcome.status, outcome.code = "timed_out" if timed_out else "failed", error.code
+            log.warning("detector_failed", job=job.id, detector=card.id, code=error.code)
+        outcome.wall_s = time.perf_counter() - started
+        board.detector(
+            card.id, state=outcome.status, code=outcome.code, seconds=round(outcome.wall_s, 2), cached=outcome.cached
+        )
+        return outcome
+
+    def _score(self, job: Job, card: Card, pack: FacePack, board: Board, outcome: DetectorOutcome) -> None:
+        if outcome.folder.exists():
+            outcome.cached = _marker(outcome.folder).exists()
+            return
+        if not len(pack):
+            raise NotApplicable("no_face")
+        unavailable = self.catalog.unavailable(card)
+        if unavailable:
+            raise PermanentError(unavailable)
+        key = ScoreCache.key(
+            detector=card.id,
+            provenance=outcome.provenance,
+            media_sha256=job.sha256,
+            pack_digest=_digest(job.pack / "faces.npy"),
+        )
+        staging = outcome.folder.with_name(f".{card.id}.part")
+        if self.cache and self.cache.fetch(key, staging):
+            outcome.cached = True
+            _marker(staging).touch()
+            durable.move_directory(staging, outcome.folder)
+            return
+        board.detector(card.id, state="working", total=len(pack))
+
+        def work(worker: Worker) -> None:
+            with worker.room(job.id) as room:
+                room.link(job.pack, "pack")
+                worker.call(
+                    "predict",
+                    timeout_s=self._deadline(card, len(pack)),
+                    on_progress=lambda done, total: board.detector(card.id, state="working", done=done, total=total),
+                    cancelled=job.cancelled,
+                    pack=room.path("pack"),
+                    out=room.path("out"),
+                )
+                _take_scores(room.out, outcome.folder, card=card, faces=len(pack))
+
+        self._with_worker(detector_spec(card, self.settings), work, job)
+        if self.cache:
+            self.cache.keep(key, outcome.folder)
+
+    def _deadline(self, card: Card, faces: int) -> float:
+        """Ten times what the card promises and at least two minutes, within the site's limit."""
+        return min(self.settings.detector_timeout_s, max(120.0, 10 * card.seconds_per_face * faces))
+
+    def _provenance(self, card: Card) -> Provenance:
+        return Provenance(
+            version=card.version,
+            contract=CONTRACT_VERSION,
+            weights={item.file: item.sha256 for item in card.weights},
+            parameters=card.parameters,
+            runner=self.pool.runner_kind(),
+            image=self.pool.image_digest(detector_spec(card, self.settings)),
+        )
+
+    # -- report
+
+    def _report(
+        self, job: Job, pack: FacePack, outcomes: list[DetectorOutcome], seconds: dict[str, float], board: Board
+    ) -> Result:
+        result = assemble(job, pack, outcomes, seconds=seconds)
+        staging = job.folder / ".report.part"
+        if staging.exists():
+            durable.remove_directory(staging)
+        staging.mkdir()
+        evidence = harvest_evidence(outcomes, job.folder / "evidence")
+        keyframes = {int(person["person"]): pack.image(int(person["keyface"])) for person in pack.info["persons"]}
+        finished = build_report(
+            result,
+            out=staging,
+            evidence=evidence,
+            video=lambda plan, out: self._render(job, plan, out, board),
+            video_per_detector=job.video_per_detector,
+            keyframes=keyframes,
+        )
+        durable.move_directory(staging, job.report)
+        return finished
+
+    def _render(self, job: Job, plan: Path, out: Path, board: Board) -> None:
+        """Let the media worker draw the result video (or the marked still) of ``plan`` and take it out of its room."""
+
+        def work(worker: Worker) -> None:
+            with worker.room(job.id) as room:
+                room.link(job.media, "media")
+                room.link(plan, "plan.json")
+                worker.call(
+                    "render",
+                    timeout_s=self.settings.media_timeout_s,
+                    on_progress=lambda done, total: board.step("report", done=done, total=total),
+                    cancelled=job.cancelled,
+                    media=room.path("media"),
+                    plan=room.path("plan.json"),
+                    out=room.path(f"out/{out.name}"),
+                    limits=self._limits(),
+                )
+                harvest.harvest_file(room.out, out.name, out, max_bytes=self.settings.max_pack_mb * 1_000_000)
+
+        try:
+            self._with_worker(media_spec(self.settings), work, job)
+        except WorkerError as error:
+            raise PermanentError(error.code) from None
+
+    # -- inside
+
+    def _with_worker(self, spec: Any, work: Callable[[Worker], None], job: Job) -> None:
+        for left in reversed(range(TRIES)):
+            if job.cancelled():
+                raise Cancelled
+            try:
+                with self.pool.lease(spec) as worker:
+                    work(worker)
+                return
+            except WorkerError as error:
+                if job.cancelled():
+                    raise Cancelled from None
+                if not (error.retryable and left):
+                    raise
+                log.warning("worker_replaced", job=job.id, worker=spec.name, code=error.code)
+
+    def _measure(self, job: Job, seconds: dict[str, float], outcomes: list[DetectorOutcome], *, media: bool) -> None:
+        if not self.durations:
+            return
+        if media:
+            self.durations.add("media", mode=job.mode, seconds=seconds["media"])
+        for outcome in outcomes:
+            if outcome.status == "ok" and not outcome.cached:
+                self.durations.add(outcome.card.id, mode=job.mode, seconds=outcome.wall_s)
+        self.durations.add("report", mode=job.mode, seconds=seconds["report"])
+
+
+def harvest_evidence(outcomes: list[DetectorOutcome], target: Path) -> dict[str, dict[int, Path]]:
+    """Masks of all detectors, re-encoded below ``target``: detector -> face row -> PNG."""
+    found: dict[str, dict[int, Path]] = {}
+    for outcome in outcomes:
+        if outcome.scores and outcome.scores.masks:
+            folder = target / outcome.card.id
+            folder.mkdir(parents=True, exist_ok=True)
+            found[outcome.card.id] = harvest.harvest_masks(outcome.folder, outcome.scores, folder)
+    return found
+
+
+class _Timed:
+    def __init__(self, seconds: dict[str, float], name: str) -> None:
+        self._seconds, self._name = seconds, name
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._seconds[self._name] = time.perf_counter() - self._started
+
+
+def _take_scores(untrusted_out: Path, target: Path, *, card: Card, faces: int) -> None:
+    """Check a worker's scores, then write them anew on our side: nothing of the worker's own files is kept."""
+    scores = harvest.harvest_scores(untrusted_out, card_id=card.id, face_count=faces)
+    staging = target.with_name(f".{target.name}.part")
+    if staging.exists():
+        durable.remove_directory(staging)
+    (staging / "masks").mkdir(parents=True)
+    harvest.harvest_masks(untrusted_out, scores, staging / "masks")
+    (staging / "scores.json").write_text(json.dumps(scores.model_dump(mode="json"), allow_nan=False), encoding="utf-8")
+    durable.move_directory(staging, target)
+
+
+def _marker(folder: Path) -> Path:
+    return folder / "from-cache"
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

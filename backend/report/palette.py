@@ -1,0 +1,64 @@
+"""Colours of the report: one scale for fake scores, one list for curves, both safe for colour-blind readers.
+
+Owns every colour that means something. May be imported by ``backend.report`` only; the renderer gets colours in its plan.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+RGB = tuple[int, int, int]
+
+#: fake score -> colour: blue = real, yellow = between, red = fake (ColorBrewer RdYlBu, marked colour-blind safe)
+SCALE: Final[tuple[tuple[float, RGB], ...]] = (
+    (0.0, (44, 123, 182)),
+    (0.25, (171, 217, 233)),
+    (0.5, (255, 255, 191)),
+    (0.75, (253, 174, 97)),
+    (1.0, (215, 25, 28)),
+)
+
+#: a face no detector scored
+UNSCORED: Final[RGB] = (158, 158, 158)
+
+#: curves on white: Okabe and Ito's colours without yellow, then the darker ones of Paul Tol's "muted" scheme
+CURVES: Final[tuple[RGB, ...]] = (
+    (0, 114, 178),
+    (213, 94, 0),
+    (0, 158, 115),
+    (204, 121, 167),
+    (230, 159, 0),
+    (86, 180, 233),
+    (51, 34, 136),
+    (136, 34, 85),
+    (153, 153, 51),
+    (68, 68, 68),
+)
+
+
+def score_colour(fake_score: float | None) -> RGB:
+    """Colour of a fake score in [0, 1] on ``SCALE``; grey for None."""
+    if fake_score is None:
+        return UNSCORED
+    for (low, first), (high, second) in zip(SCALE, SCALE[1:], strict=False):
+        if fake_score <= high:
+            share = (fake_score - low) / (high - low)
+            red, green, blue = (round(a + share * (b - a)) for a, b in zip(first, second, strict=True))
+            return red, green, blue
+    return SCALE[-1][1]
+
+
+def curve_colour(index: int) -> RGB:
+    """Colour of curve ``index``; the list repeats after ten, labels tell those apart."""
+    return CURVES[index % len(CURVES)]
+
+
+def hexadecimal(colour: RGB) -> str:
+    """``#rrggbb`` for matplotlib and CSS."""
+    return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
+def ink_on(colour: RGB) -> str:
+    """Black or white, whichever reads better on ``colour`` (WCAG relative luminance, rounded to Rec. 709 luma)."""
+    red, green, blue = colour
+    return "#000000" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 110 else "#ffffff"

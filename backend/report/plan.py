@@ -1,0 +1,139 @@
+"""The render plan: what the result video shows, as one JSON document for ``backend.media.render``.
+
+Owns the choice of curves and boxes and the plan's schema. The renderer runs in the sandbox and knows no detectors:
+the plan holds final words, colours and numbers only. May be imported by ``backend.report``.
+
+Schema 1 (all times in seconds from the first frame, scores are fake scores in [0, 1], colours [red, green, blue])::
+
+    {"schema": 1, "width": int, "height": int,        the media as shown, after rotation: boxes are in these pixels
+     "duration_s": float, "frames": int,              length of the time axis; expected frames, for the progress only
+     "heading": str, "note": str, "footer": str,      words above the plot, below the heading, at the foot
+     "scale": [[score, colour], ...], "unscored": colour,
+     "thresholds": [{"value": float, "label": str, "colour": colour}],
+     "curves": [{"label": str, "colour": colour, "runs": [[[time, score], ...], ...]}],
+     "boxes": {"frame": [int], "shot": [int], "person": [int],       parallel, ascending by frame
+               "box": [[x1, y1, x2, y2]], "score": [float|null]},
+     "gap": int}                                      faces further apart than this many frames are not joined
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from backend.report.palette import SCALE, UNSCORED, curve_colour
+from backend.report.series import (
+    Array,
+    FaceTable,
+    Series,
+    highest_series,
+    person_series,
+    persons_scored,
+    score_array,
+)
+from shared.results import DetectorResult, Result
+
+PLAN_SCHEMA = 1
+
+#: with at most this many persons a single detector gets one curve a person; more would be a tangle
+_MOST_PERSON_CURVES = 4
+
+FOOTER = "Fake score: 0 = real, 1 = fake. A score is not a proof."
+
+
+def build_plan(result: Result, detectors: Sequence[str] | None) -> dict[str, Any]:
+    """Plan a video of the named detectors (None: all). Those without scores are left out; the curves may be none."""
+    chosen = [item for item in result.detectors if detectors is None or item.id in detectors]
+    table = FaceTable.of(result)
+    faces = len(result.faces)
+    scored = [(item, score_array(item, faces=faces)) for item in chosen]
+    scored = [(item, scores) for item, scores in scored if not np.isnan(scores).all() and faces]
+    curves, note = _curves(table, scored)
+    return {
+        "schema": PLAN_SCHEMA,
+        "width": result.media.width,
+        "height": result.media.height,
+        "duration_s": round(result.media.duration_s, 6),
+        "frames": result.media.frames,
+        "heading": f"{scored[0][0].title}: fake score over time" if len(scored) == 1 else "Fake score over time",
+        "note": note,
+        "footer": FOOTER,
+        "scale": [[at, list(colour)] for at, colour in SCALE],
+        "unscored": list(UNSCORED),
+        "thresholds": _thresholds([item for item, _ in scored]),
+        "curves": curves,
+        "boxes": _boxes(result, table, [scores for _, scores in scored]),
+        "gap": _gap(table),
+    }
+
+
+def face_means(scores: Sequence[Array], *, faces: int) -> Array:
+    """Mean over the detectors of each face's score, (faces,) float, NaN where no detector has one."""
+    if not scores or not faces:
+        return np.full(faces, np.nan)
+    stacked = np.stack(list(scores))
+    counts = (~np.isnan(stacked)).sum(axis=0)
+    means: Array = np.where(counts > 0, np.nansum(stacked, axis=0) / np.maximum(counts, 1), np.nan)
+    return means
+
+
+def _curves(table: FaceTable, scored: list[tuple[DetectorResult, Array]]) -> tuple[list[dict[str, Any]], str]:
+    if not scored:
+        return [], "No detector has a score for this clip."
+    if len(scored) == 1:
+        item, scores = scored[0]
+        persons = persons_scored(table, scores)
+        if 1 < len(persons) <= _MOST_PERSON_CURVES:
+            series = [person_series(table, scores, person=person) for person in sorted(persons)]
+            return [_curve(one, index) for index, one in enumerate(series)], "One curve a person."
+        note = "Highest face of each frame." if len(persons) > 1 else ""
+        return [_curve(highest_series(table, scores, label=item.title), 0)], note
+    several = len(np.unique(table.person)) > 1
+    curves = [
+        _curve(highest_series(table, scores, label=item.title), index) for index, (item, scores) in enumerate(scored)
+    ]
+    note = "Curves: highest face of each frame. " if several else ""
+    return curves, f"{note}Boxes: mean of the detectors."
+
+
+def _curve(series: Series, index: int) -> dict[str, Any]:
+    points = [[round(float(t), 4), round(float(s), 4)] for t, s in zip(series.times, series.scores, strict=True)]
+    return {
+        "label": series.label,
+        "colour": list(curve_colour(index)),
+        "runs": [points[start:stop] for start, stop in series.runs],
+    }
+
+
+def _thresholds(detectors: list[DetectorResult]) -> list[dict[str, Any]]:
+    """One dashed line for a threshold all share, else one in each detector's colour."""
+    grey = [90, 90, 90]
+    values = {item.threshold for item in detectors}
+    if len(values) == 1:
+        value = values.pop()
+        return [{"value": value, "label": f"threshold {value:.2f}", "colour": grey}]
+    return [
+        {"value": item.threshold, "label": "", "colour": list(curve_colour(index))}
+        for index, item in enumerate(detectors)
+    ]
+
+
+def _boxes(result: Result, table: FaceTable, scores: list[Array]) -> dict[str, Any]:
+    order = np.lexsort((table.person, table.frame))
+    means = face_means(scores, faces=len(result.faces))
+    return {
+        "frame": [int(table.frame[i]) for i in order],
+        "shot": [int(table.shot[i]) for i in order],
+        "person": [int(table.person[i]) for i in order],
+        "box": [[round(value, 2) for value in result.faces[i].box] for i in order],
+        "score": [None if math.isnan(means[i]) else round(float(means[i]), 4) for i in order],
+    }
+
+
+def _gap(table: FaceTable) -> int:
+    """Twice the usual distance between sampled frames, at least 2."""
+    frames = np.unique(table.frame)
+    return max(2, int(2 * np.median(np.diff(frames)))) if len(frames) > 1 else 2

@@ -1,0 +1,362 @@
+"""Composition root and command line: the only file that knows both sides.
+
+Builds the portal and the back-end from one ``Settings`` and offers ``deepfake-o-meter`` with its commands. Holds no logic of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+import structlog
+from rich.console import Console
+from rich.table import Table
+
+from shared.errors import DfomError, PermanentError, UserError, sentence_for
+from shared.records import Mode
+from shared.settings import Settings, read_settings
+from shared.store import Store
+
+EXIT_USAGE = 2
+EXIT_NOTHING = 3
+
+console = Console(stderr=True)
+
+
+@dataclass(frozen=True)
+class Backend:
+    """The parts of the back-end, wired."""
+
+    settings: Settings
+    pool: Any
+    catalog: Any
+    durations: Any
+    cache: Any
+    pipeline: Any
+
+
+def build_backend(settings: Settings, *, cached: bool = True) -> Backend:
+    """Wire pool, catalog and pipeline; starts no worker yet."""
+    from backend import weights
+    from backend.cache import ScoreCache
+    from backend.catalog import DetectorCatalog
+    from backend.durations import Durations
+    from backend.pipeline import Pipeline
+    from backend.pool import WorkerPool
+    from backend.workers import detector_spec
+
+    pool = WorkerPool(settings)
+    catalog = DetectorCatalog(
+        settings.detectors,
+        availability=lambda card: weights.unavailable_code(card, settings.weights_folder)
+        or pool.available(detector_spec(card, settings)),
+    )
+    durations = Durations(settings.backend_state / "durations.json")
+    cache = ScoreCache(settings.backend_state / "scores")
+    pipeline = Pipeline(settings, pool, catalog, cache=cache if cached else None, durations=durations if cached else None)
+    return Backend(settings, pool, catalog, durations, cache, pipeline)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn our errors into one sentence and exit code 2."""
+    try:
+        yield
+    except DfomError as error:
+        console.print(f"[red]{error.sentence}[/red]", highlight=False)
+        raise SystemExit(EXIT_USAGE) from None
+
+
+def _log_to_stderr() -> None:
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """DeepFake-o-meter: was this face manipulated? Scores, curves and a result video from several detectors."""
+    _log_to_stderr()
+
+
+# --------------------------------------------------------------------------- analyze
+
+
+@main.command()
+@click.argument("media", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--detectors", "names", help="comma-separated ids; default: all that are installed")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("out"), show_default=True)
+@click.option("--quick", "mode", flag_value="quick", help="at most 32 frames")
+@click.option("--thorough", "mode", flag_value="thorough", help="every frame")
+@click.option("--video-per-detector", is_flag=True, help="one result video for each detector as well")
+@click.option("--json", "as_json", is_flag=True, help="print a summary as JSON")
+def analyze(
+    media: Sequence[Path], names: str | None, out: Path, mode: Mode | None, video_per_detector: bool, as_json: bool
+) -> None:
+    """Judge files or folders; each result goes to OUT/<name>/ (result.json, bundle.zip and the rest).
+
+    Exit status: 0 something was analysed, 2 bad usage, 3 nothing could be analysed.
+    """
+    from backend import analyze as work
+
+    with _told():
+        found = work.find_media(media)
+        settings = read_settings()
+        with tempfile.TemporaryDirectory(prefix="deepfake-o-meter-") as scratch:
+            # a scratch of its own: the workers of a running portal are not ours to use
+            own = settings.model_copy(update={"scratch": settings.scratch or Path(scratch)})
+            backend = build_backend(own, cached=False)
+            try:
+                detectors = _chosen(backend, names)
+                summaries = list(
+                    _analyze_all(work, found, backend, detectors, mode or "standard", out, video_per_detector=video_per_detector)
+                )
+            finally:
+                backend.pool.close()
+    if as_json:
+        click.echo(json.dumps(summaries, indent=1, allow_nan=False))
+    else:
+        _print_summaries(summaries)
+    if not any("detectors" in item and any(d["status"] == "ok" for d in item["detectors"].values()) for item in summaries):
+        raise SystemExit(EXIT_NOTHING)
+
+
+def _chosen(backend: Backend, names: str | None) -> list[str]:
+    if names is not None:
+        chosen = [name.strip() for name in names.split(",") if name.strip()]
+        if not chosen:
+            raise UserError("no_detector", "Name at least one detector after --detectors.")
+        return list(dict.fromkeys(backend.catalog.card(name).id for name in chosen))
+    installed = [card.id for card in backend.catalog if backend.catalog.unavailable(card) is None]
+    if not installed:
+        raise UserError("weights_missing", "No detector is ready. Install weights with 'deepfake-o-meter weights fetch'.")
+    return installed
+
+
+def _analyze_all(
+    work: Any, found: Sequence[Any], backend: Backend, detectors: list[str], mode: Mode, out: Path, *, video_per_detector: bool
+) -> Iterator[dict[str, Any]]:
+    from backend.console import ConsoleBoard
+
+    for medium in found:
+        with ConsoleBoard(console, medium.path.name) as board:
+            try:
+                result = work.analyze(
+                    medium,
+                    pipeline=backend.pipeline,
+                    detectors=detectors,
+                    mode=mode,
+                    out=out,
+                    video_per_detector=video_per_detector,
+                    board=board,
+                )
+            except DfomError as error:
+                yield {"file": str(medium.path), "code": error.code, "message": error.sentence}
+                continue
+        yield work.summary(medium, result, out=out)
+
+
+def _print_summaries(summaries: Sequence[dict[str, Any]]) -> None:
+    table = Table("file", "detector", "fake score (1 = fake)", "label", "remark", box=None, pad_edge=False)
+    for item in summaries:
+        name = Path(item["file"]).name
+        for detector, answer in item.get("detectors", {}).items():
+            score = "-" if answer["fake_score"] is None else f"{answer['fake_score']:.3f}"
+            remark = sentence_for(answer["code"]) if answer["code"] else f"{answer['faces_scored']} faces"
+            table.add_row(name, detector, score, answer["hard_label"] or "-", remark)
+        if "detectors" in item:
+            table.add_row("", "", "", "", f"-> {item['out']}")
+        else:
+            table.add_row(name, "-", "-", "-", item["message"])
+    Console().print(table)
+
+
+# --------------------------------------------------------------------------- serve
+
+
+@main.command()
+@click.option("--host", help="address to listen on (DFOM_HOST)")
+@click.option("--port", type=int, help="port to listen on (DFOM_PORT)")
+def serve(host: str | None, port: int | None) -> None:
+    """Start the portal and its back-end; Ctrl-C stops both. Settings come from DFOM_* variables (docs/operator.md)."""
+    with _told():
+        overrides = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+        settings = read_settings(**overrides)
+    from waitress.server import create_server
+
+    from frontend import create_app
+
+    settings.data.mkdir(parents=True, exist_ok=True)
+    app = create_app(settings)
+    try:
+        # inbuf_overflow: uploads are spooled to disk beyond 1 MB, never held in memory
+        server = create_server(
+            app,
+            host=settings.host,
+            port=settings.port,
+            threads=settings.portal_threads,
+            max_request_body_size=settings.max_upload_mb * 1_000_000 + 1_000_000,
+            inbuf_overflow=1_000_000,
+            channel_timeout=60,
+            ident=None,
+        )
+    except OSError as error:
+        console.print(f"[red]Cannot listen on {settings.host}:{settings.port} ({error.strerror}). Choose another with --port.[/red]")
+        raise SystemExit(EXIT_USAGE) from None
+    supervisor = _Supervisor([sys.executable, "-m", "deepfake_o_meter", "dispatch"])
+    console.print(f"DeepFake-o-meter is at [bold]{settings.public_url}[/bold]  (Ctrl-C stops it)", highlight=False)
+    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    try:
+        server.run()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        console.print("Stopping ...")
+        server.close()
+        supervisor.close()
+
+
+class _Supervisor:
+    """Keeps the dispatcher's process running; pauses grow while it dies at once."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._command = list(command)
+        self._closing = threading.Event()
+        self._process = self._started()
+        self._thread = threading.Thread(target=self._watch, daemon=True, name="supervisor")
+        self._thread.start()
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(self._command)  # noqa: S603  our own interpreter and module
+
+    def _watch(self) -> None:
+        pause = 1.0
+        while not self._closing.is_set():
+            begun = time.monotonic()
+            code = self._process.wait()
+            if self._closing.is_set():
+                return
+            if code == EXIT_USAGE:  # it said why; starting it again would not help
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+            pause = 1.0 if time.monotonic() - begun > 60 else min(60.0, pause * 2)
+            console.print(f"The back-end ended (status {code}); it starts again in {pause:.0f} s.", highlight=False)
+            if not self._closing.wait(pause):
+                self._process = self._started()
+
+    def close(self) -> None:
+        """Ask the dispatcher to stop, wait for its running jobs to be put back, kill it after 40 s."""
+        self._closing.set()
+        self._process.terminate()
+        try:
+            self._process.wait(40)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+@main.command(hidden=True)
+def dispatch() -> None:
+    """Run the back-end alone on the shared folders."""
+    from backend.dispatcher import Dispatcher
+
+    with _told():
+        settings = read_settings()
+        backend = build_backend(settings)
+        dispatcher = Dispatcher(
+            settings,
+            store=Store(settings.submissions, settings.results),
+            catalog=backend.catalog,
+            pipeline=backend.pipeline,
+            durations=backend.durations,
+            cache=backend.cache,
+        )
+        _stop_on_signal(dispatcher.stop)
+        try:
+            dispatcher.run()
+        finally:
+            backend.pool.close()
+
+
+def _stop_on_signal(stop: Callable[[], None]) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop())
+
+
+# --------------------------------------------------------------------------- detectors, weights, expire, version
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="print the cards as JSON")
+def detectors(as_json: bool) -> None:
+    """List the detectors and whether each can run here."""
+    with _told():
+        backend = build_backend(read_settings())
+    try:
+        rows = [(card, backend.catalog.unavailable(card)) for card in backend.catalog]
+    finally:
+        backend.pool.close()
+    if as_json:
+        click.echo(json.dumps([card.as_json() | {"unavailable": code} for card, code in rows], indent=1))
+        return
+    table = Table("id", "title", "version", "state", "summary", box=None, pad_edge=False)
+    for card, code in rows:
+        state = "ready" if code is None else "weights not installed" if code == "weights_missing" else sentence_for(code)
+        table.add_row(card.id, card.title, card.version, state, card.summary)
+    Console().print(table)
+
+
+@main.command()
+@click.option("--results-days", type=float, help="keep results this long (default: DFOM_KEEP_RESULTS_DAYS)")
+def expire(results_days: float | None) -> None:
+    """Delete media, addresses and results that outlived their retention time."""
+    from backend.cache import ScoreCache
+    from backend.retention import expire as sweep
+    from backend.retention import now_utc
+
+    with _told():
+        settings = read_settings(**({"keep_results_days": results_days} if results_days is not None else {}))
+    store = Store(settings.submissions, settings.results)
+    gone = sweep(store, settings, cache=ScoreCache(settings.backend_state / "scores"), now=now_utc())
+    click.echo(
+        f"removed: {gone.media} media, {gone.addresses} addresses, {gone.results} results, "
+        f"{gone.uploads} broken-off uploads, {gone.cached} cached scores"
+    )
+
+
+@main.command(name="version")
+def version_command() -> None:
+    """Print the version."""
+    click.echo(f"deepfake-o-meter {version('deepfake-o-meter')}")
+
+
+from backend.weights_cli import weights  # noqa: E402  the group is defined beside the installer
+
+main.add_command(weights)
+
+__all__ = ["Backend", "PermanentError", "build_backend", "main"]
+
+if __name__ == "__main__":
+    main()

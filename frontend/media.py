@@ -1,0 +1,168 @@
+"""A media file on its way into ``submissions/tmp/<id>/media``: streamed, counted, hashed, and known by its first bytes.
+
+Promises: at most ``limit`` bytes reach the disk; the visitor's file name never becomes a path; the file goes straight
+to the submission's own file system, never through a temporary folder. Never opens media. For the front-end only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import shutil
+import unicodedata
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Final
+
+from shared.errors import UserError
+from shared.records import JobId, new_id
+from shared.store import Store
+
+#: As many first bytes as the longest signature needs (an ISO brand ends at byte 12).
+HEAD_BYTES: Final = 64
+
+#: Longest name kept for display (shared.records.Submission).
+NAME_LENGTH: Final = 120
+
+#: First box of an MP4 or QuickTime file: ISO/IEC 14496-12 section 4.3, QuickTime File Format "atoms".
+_ISO_BOXES: Final = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})
+
+#: Brands of still-image formats inside the same box structure (HEIF, AVIF), which the media pass does not take.
+_ISO_IMAGE_BRANDS: Final = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis"})
+
+
+def kind_of(untrusted_head: bytes) -> str | None:
+    """Name the format by its signature; None when it is none of the accepted ones."""
+    head = untrusted_head
+    if head.startswith(b"\xff\xd8\xff"):
+        return "jpeg"
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "png"
+    if head.startswith(b"\x1a\x45\xdf\xa3"):
+        return "matroska"
+    if head.startswith(b"RIFF"):
+        return {b"WEBP": "webp", b"AVI ": "avi"}.get(head[8:12])
+    if head[4:8] in _ISO_BOXES:
+        heif = head[4:8] == b"ftyp" and head[8:12] in _ISO_IMAGE_BRANDS
+        return None if heif else "iso"
+    return None
+
+
+def display_name(untrusted_name: str | None) -> str:
+    """The last part of a name, without control, bidirectional and line characters, at most 120 characters.
+
+    For display only. The end is kept when the name is too long, so that its suffix stays.
+    """
+    last = (untrusted_name or "").replace("\\", "/").rsplit("/", 1)[-1]
+    kept = "".join(char for char in last if unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
+    name = " ".join(kept.split())
+    if len(name) > NAME_LENGTH:
+        name = name[: NAME_LENGTH - 13] + "…" + name[-12:]
+    return name or "upload"
+
+
+@contextlib.contextmanager
+def storage_trouble() -> Iterator[None]:
+    """Turn a failing shared folder into the sentence for it: 507 when it is full, 503 otherwise."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError("disk_full", status=507, title="No space left") from error
+        raise UserError("store_unavailable", status=503, title="Storage does not answer") from error
+
+
+def check_space(store: Store, *, wanted: int) -> None:
+    """Refuse early (507) while less than twice ``wanted`` bytes are free, so that the jobs in work can finish."""
+    with storage_trouble():
+        if shutil.disk_usage(store.submissions).free < 2 * wanted:
+            raise UserError("disk_full", status=507, title="No space left")
+
+
+class IncomingMedia:
+    """One file being received. A file-like object for Werkzeug's form parser, a sink for the URL download.
+
+    ``drop`` removes what was written, unless ``keep`` was called after the submission took the folder over.
+    """
+
+    def __init__(self, store: Store, *, limit: int, untrusted_name: str | None) -> None:
+        self.id: JobId = new_id()
+        self.name = display_name(untrusted_name)
+        self.bytes = 0
+        self.head = b""
+        self._limit = limit
+        self._store = store
+        self._sha256 = hashlib.sha256()
+        self._kept = False
+        with storage_trouble():
+            folder = store.open_submission(self.id)
+            try:
+                self._file = open(folder / "media", "xb", buffering=0)  # noqa: SIM115 - closed by close()
+            except OSError:
+                store.discard(self.id)
+                raise
+
+    @property
+    def sha256(self) -> str:
+        """Digest of what came so far, 64 hex digits."""
+        return self._sha256.hexdigest()
+
+    def write(self, untrusted_data: bytes | bytearray) -> int:
+        """Take one piece; UserError 413 at the limit (nothing beyond it is written), 507 when the disk is full."""
+        if self.bytes + len(untrusted_data) > self._limit:
+            self.drop()
+            raise too_large(self._limit)
+        view = memoryview(untrusted_data)
+        with storage_trouble():
+            while view:
+                view = view[self._file.write(view) :]
+        if len(self.head) < HEAD_BYTES:
+            self.head = (self.head + bytes(untrusted_data[:HEAD_BYTES]))[:HEAD_BYTES]
+        self._sha256.update(untrusted_data)
+        self.bytes += len(untrusted_data)
+        return len(untrusted_data)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Werkzeug rewinds a finished part; nothing here reads it back, so this does nothing."""
+        return offset
+
+    def read(self, size: int = -1) -> bytes:
+        """Never read back through this object."""
+        return b""
+
+    def check_kind(self) -> None:
+        """UserError 415 when the first bytes are of no accepted format."""
+        if kind_of(self.head) is None:
+            raise UserError("unsupported_media", status=415, title="Kind of file not accepted")
+
+    def keep(self) -> None:
+        """The submission owns the folder now: ``drop`` does nothing any more."""
+        self._kept = True
+
+    def close(self) -> None:
+        """Close the file; calling it again is harmless."""
+        self._file.close()
+
+    def drop(self) -> None:
+        """Close, and remove the partial file unless it was kept."""
+        self.close()
+        if not self._kept:
+            self._store.discard(self.id)
+
+    def __enter__(self) -> IncomingMedia:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.drop()
+
+
+def too_large(limit: int) -> UserError:
+    """The 413 of a file beyond ``limit`` bytes."""
+    return UserError(
+        "upload_too_large",
+        f"The file is larger than {limit / 1_000_000:g} MB, the most this site takes. Cut out the part in question, "
+        "or export it at a lower quality, and upload that.",
+        status=413,
+        title="File too large",
+    )

@@ -1,0 +1,62 @@
+"""The parts of one running portal, in one frozen object that views reach through ``portal()``.
+
+Owns no state itself. May be imported by every module of the front-end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from flask import Flask, current_app
+
+from shared.settings import Settings
+from shared.store import Store
+
+if TYPE_CHECKING:
+    from frontend.access import Access
+    from frontend.download import Fetcher
+    from frontend.notify import Postman
+    from frontend.outbox import Outbox
+    from frontend.pins import Pins
+    from frontend.receipts import Receipts
+
+#: Returns the present moment, aware, UTC. Tests pass their own.
+Clock = Callable[[], datetime]
+
+EXTENSION = "deepfake_o_meter"
+
+
+def utc_now() -> datetime:
+    """The present moment, aware, UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Portal:
+    """What the views need; built once by ``frontend.create_app``."""
+
+    settings: Settings
+    store: Store
+    clock: Clock
+    pins: Pins
+    access: Access
+    outbox: Outbox
+    receipts: Receipts
+    fetcher: Fetcher
+    postman: Postman
+
+    @property
+    def upload_limit(self) -> int:
+        """Largest accepted file in bytes (MB = 10^6)."""
+        return self.settings.max_upload_mb * 1_000_000
+
+
+def portal(app: Flask | None = None) -> Portal:
+    """The portal of ``app``, or of the application that serves the present request."""
+    found = (app or current_app).extensions[EXTENSION]
+    if not isinstance(found, Portal):
+        raise TypeError("this application is no portal: build it with frontend.create_app")
+    return found

@@ -1,0 +1,97 @@
+"""The request class of the portal: a file part is streamed straight into its submission folder.
+
+Promises: only the upload form may carry a file, and only one; what an aborted or refused request left behind is removed
+when the request ends. Werkzeug's own hook ``Request._get_file_stream`` is used, no parser internals. Front-end only.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import IO, Any, cast
+
+from flask import Flask, Request, request
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
+
+from frontend.media import IncomingMedia, check_space, too_large
+from frontend.portal import portal
+
+#: The one endpoint that takes a file.
+UPLOAD_ENDPOINT = "intake.submit"
+
+#: Room for the form fields and the multipart framing around the file.
+FORM_BYTES = 64_000
+
+#: Detectors (at most 64 of them are boxes of the form) and the other fields.
+FORM_PARTS = 100
+
+
+class PortalRequest(Request):
+    """A Flask request that knows the one media file it carries."""
+
+    incoming: IncomingMedia | None = None
+
+    def _get_file_stream(
+        self,
+        total_content_length: int | None,
+        content_type: str | None,
+        filename: str | None = None,
+        content_length: int | None = None,
+    ) -> IO[bytes]:
+        if self.endpoint != UPLOAD_ENDPOINT:
+            raise BadRequest("This form takes no file.")
+        if not filename:  # browsers send an empty part when no file was chosen
+            return _Nothing()
+        if self.incoming is not None:
+            raise BadRequest("One file at a time, please.")
+        here = portal()
+        check_space(here.store, wanted=min(total_content_length or here.upload_limit, here.upload_limit))
+        self.incoming = IncomingMedia(here.store, limit=here.upload_limit, untrusted_name=filename)
+        return cast("IO[bytes]", self.incoming)
+
+
+class _Nothing(io.BytesIO):
+    """The stream of a file part without a name: it may hold nothing."""
+
+    def write(self, data: Any, /) -> int:
+        if data:
+            raise BadRequest("A file came without a name.")
+        return 0
+
+
+def current_request() -> PortalRequest:
+    """The present request, as ours."""
+    return cast("PortalRequest", request)
+
+
+def read_form() -> None:
+    """Read the whole form now, so that its troubles are met in one place; UserError 413 for a body beyond the limit."""
+    try:
+        current_request().form  # noqa: B018 - the property reads and parses the body
+    except RequestEntityTooLarge:
+        if request.endpoint != UPLOAD_ENDPOINT or (request.content_length or 0) <= portal().upload_limit:
+            raise
+        raise too_large(portal().upload_limit) from None
+
+
+def request_limit(max_upload_mb: int) -> int:
+    """Largest request body in bytes: the file and the form around it. For the WSGI server's own limit."""
+    return max_upload_mb * 1_000_000 + FORM_BYTES
+
+
+def init_upload(app: Flask) -> None:
+    """Set the limits of ``app`` and remove partial uploads when a request ends."""
+    app.request_class = PortalRequest
+    app.config["MAX_CONTENT_LENGTH"] = FORM_BYTES
+    app.config["MAX_FORM_MEMORY_SIZE"] = FORM_BYTES
+    app.config["MAX_FORM_PARTS"] = FORM_PARTS
+
+    @app.before_request
+    def set_limit() -> None:
+        if request.endpoint == UPLOAD_ENDPOINT:
+            request.max_content_length = request_limit(portal().settings.max_upload_mb)
+
+    @app.teardown_request
+    def remove_partial(_: BaseException | None) -> None:
+        incoming = getattr(request, "incoming", None)
+        if incoming is not None:
+            incoming.drop()
