@@ -1,13 +1,11 @@
 """The contract between the platform and a detector, and the worker loop around it.
 
 Owns: the card (``detector.toml``), the face pack reader, ``BaseDetector``, worker protocol v1.
-Promises: needs numpy and the standard library only; a detector of a third party needs this one file.
-May be imported by everything; imports nothing of ours (the stand-alone command line loads the media
-pass lazily).
+Promises: needs numpy and the standard library only; a detector of a third party needs this one file. May be
+imported by everything; imports nothing of ours (the stand-alone command line loads the media pass lazily).
 
-Direction of scores: inside a detector class a *soft label* is 1 for real and 0 for fake (the contract
-of the DeepFake-o-meter paper, 2021, section 3). Everywhere else the number is ``fake_score``, 1 for
-fake. The one conversion stands in ``fake_score_of``.
+Direction of scores: inside a detector class a *soft label* is 1 for real and 0 for fake (the contract of the DeepFake-o-meter
+paper, 2021, section 3). Everywhere else the number is ``fake_score``, 1 for fake; ``fake_score_of`` is the one conversion.
 
 Twelve lines make a detector::
 
@@ -27,13 +25,16 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import importlib.util
 import inspect
 import json
 import os
 import socket
+import struct
 import sys
 import time
 import tomllib
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,14 +69,12 @@ FACE_DTYPE = np.dtype(
 )
 
 Array = npt.NDArray[Any]
+#: Told how far the work is: (done, total).
+Progress = Callable[[int, int], None]
 
 
 class ContractError(Exception):
     """A detector breaks the contract; the message says how to mend it."""
-
-
-class WeightsMissing(ContractError):
-    """The weights a card names are not installed; the message names the files."""
 
 
 # --------------------------------------------------------------------------- card
@@ -133,25 +132,22 @@ class Card:
     def _parse(cls, raw: dict[str, Any], *, folder: Path) -> Card:
         resources = raw.pop("resources", {})
         weights = tuple(WeightsFile(**entry) for entry in raw.pop("weights", []))
-        flat = {"parameters": {}, "licence": "", "sees": [], "limits": [], **raw}
-        flat |= {
-            "memory_mb": resources.get("memory_mb", 2048),
-            "seconds_per_face": resources.get("seconds_per_face", 0.1),
-            "batch": resources.get("batch", 8),
-            "weights": weights,
-            "sees": tuple(flat["sees"]),
-            "limits": tuple(flat["limits"]),
+        flat = {
+            "parameters": {},
+            "licence": "",
+            "memory_mb": 2048,
+            "seconds_per_face": 0.1,
+            "batch": 8,
+            **raw,
+            **resources,
         }
+        flat |= {"weights": weights, "sees": tuple(raw.get("sees", ())), "limits": tuple(raw.get("limits", ()))}
         wanted = set(cls.__dataclass_fields__) - {"folder"}
         missing, unknown = wanted - set(flat), set(flat) - wanted
         if missing or unknown:
-            raise ContractError(
-                f"{folder.name}/detector.toml: "
-                + "; ".join(
-                    [f"add {key!r}" for key in sorted(missing)]
-                    + [f"remove or rename {key!r}" for key in sorted(unknown)]
-                )
-            )
+            remedies = [f"add {key!r}" for key in sorted(missing)]
+            remedies += [f"remove or rename {key!r}" for key in sorted(unknown)]
+            raise ContractError(f"{folder.name}/detector.toml: {'; '.join(remedies)}")
         card = cls(folder=folder, **flat)
         if card.input not in ("face", "frame", "video"):
             raise ContractError(f"{card.id}: input must be face, frame or video, not {card.input!r}")
@@ -175,13 +171,9 @@ def parse_sampling(text: str) -> tuple[str, float]:
     if text == "every_frame":
         return ("every_frame", 1.0)
     rule, _, number = text.partition(":")
-    try:
-        value = float(number)
-    except ValueError:
-        value = 0.0
-    if rule not in ("fps", "frames") or value <= 0:
+    if rule not in ("fps", "frames") or not number.replace(".", "", 1).isdecimal() or float(number) <= 0:
         raise ContractError(f"sampling must be 'every_frame', 'fps:N' or 'frames:N', not {text!r}")
-    return (rule, value)
+    return (rule, float(number))
 
 
 # --------------------------------------------------------------------------- faces
@@ -289,9 +281,8 @@ class Skip(Exception):
 class BaseDetector:
     """Subclass this in ``detectors/<name>/detector.py``, beside its card ``detector.toml``.
 
-    ``load`` and ``get_softlabel`` are required; ``crop_face``, ``preproc``, ``postproc`` and
-    ``get_hardlabel`` have defaults; ``run`` and ``run_pack`` are final. ``evidence`` may return one
-    picture for each face of a batch (a mask), drawn in the report. The class is checked when Python defines it.
+    ``load`` and ``get_softlabel`` are required, ``run`` and ``run_pack`` are final, the rest has defaults. ``evidence`` may
+    return one picture for each face of a batch (a mask), drawn in the report. The class is checked when Python defines it.
     """
 
     card: ClassVar[Card]
@@ -299,12 +290,10 @@ class BaseDetector:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name in cls._final:
-            if name in cls.__dict__:
-                raise ContractError(
-                    f"{cls.__name__}.{name} is final: override crop_face, preproc, get_softlabel or postproc instead"
-                )
-        wanted = {"load": 3, "crop_face": 3, "preproc": 2, "get_softlabel": 2, "postproc": 2, "get_hardlabel": 2}
+        for name in set(cls._final) & set(cls.__dict__):
+            raise ContractError(f"{cls.__name__}.{name} is final: override crop_face, preproc or get_softlabel instead")
+        two = ("preproc", "get_softlabel", "postproc", "get_hardlabel")
+        wanted = {"load": 3, "crop_face": 3} | dict.fromkeys(two, 2)
         for name, count in wanted.items():
             method = getattr(cls, name, None)
             if method is getattr(BaseDetector, name) and name in ("load", "get_softlabel"):
@@ -363,9 +352,7 @@ class BaseDetector:
         joined = self.postproc(np.array([softlabel]))
         return Verdict(fake_score_of(joined), self.get_hardlabel(joined), softlabel=joined)
 
-    def run_pack(
-        self, pack: FacePack, out: Path, *, progress: Callable[[int, int], None] | None = None
-    ) -> dict[str, Any]:
+    def run_pack(self, pack: FacePack, out: Path, *, progress: Progress | None = None) -> dict[str, Any]:
         """Judge every face of a pack in batches; write masks below ``out``; return the content of ``scores.json``."""
         softlabels = np.full(len(pack), np.nan)
         skipped: dict[str, int] = {}
@@ -382,19 +369,11 @@ class BaseDetector:
                 masks += [_write_mask(out, indices[i], picture) for i, picture in zip(wanted, pictures, strict=True)]
             if progress:
                 progress(indices[-1] + 1, len(pack))
-        persons = []
-        for person in sorted({int(p) for p in pack.faces["person"]}):
-            own = softlabels[(pack.faces["person"] == person) & ~np.isnan(softlabels)]
-            if len(own):
-                joined = float(self.postproc(own))
-                persons.append(
-                    {
-                        "person": person,
-                        "faces": len(own),
-                        "fake_score": fake_score_of(joined),
-                        "hard_label": self.get_hardlabel(joined),
-                    }
-                )
+        persons = [
+            self._person_score(person, own)
+            for person in sorted({int(p) for p in pack.faces["person"]})
+            if len(own := softlabels[(pack.faces["person"] == person) & ~np.isnan(softlabels)])
+        ]
         scored = [int(i) for i in np.flatnonzero(~np.isnan(softlabels))]
         return {
             "schema": SCORES_SCHEMA,
@@ -411,6 +390,11 @@ class BaseDetector:
 
     # -- inside
 
+    def _person_score(self, person: int, softlabels: Array) -> dict[str, Any]:
+        joined = float(self.postproc(softlabels))
+        score, label = fake_score_of(joined), self.get_hardlabel(joined)
+        return {"person": person, "faces": len(softlabels), "fake_score": score, "hard_label": label}
+
     def _checked(self, batch: Array) -> Array:
         labels = np.asarray(self.get_softlabel(batch), np.float64)
         if labels.shape != (len(batch),):
@@ -419,9 +403,7 @@ class BaseDetector:
             raise ContractError(f"{self.card.id}: soft labels must lie in [0, 1] (1 = real), got {labels}")
         return np.clip(labels, 0.0, 1.0)
 
-    def _batches(
-        self, pack: FacePack, skipped: dict[str, int], seconds: dict[str, float]
-    ) -> Iterator[tuple[list[int], Array]]:
+    def _batches(self, pack: FacePack, skipped: dict[str, int], seconds: dict[str, float]) -> Iterator[Any]:
         indices: list[int] = []
         prepared: list[Array] = []
         for index in range(len(pack)):
@@ -448,43 +430,31 @@ class BaseDetector:
 
 
 def _write_mask(out: Path, index: int, picture: Array) -> dict[str, Any]:
-    import struct
-    import zlib
-
     if picture.dtype != np.uint8 or picture.ndim != 2:
         raise ContractError(f"evidence() must return (N, h, w) uint8, not {picture.dtype} {picture.shape[1:]}")
     (out / "masks").mkdir(exist_ok=True)
     height, width = picture.shape
-    rows = np.hstack([np.zeros((height, 1), np.uint8), picture]).tobytes()
-    chunks = [
-        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)),
-        (b"IDAT", zlib.compress(rows, 6)),
-        (b"IEND", b""),
-    ]
+    rows = np.hstack([np.zeros((height, 1), np.uint8), picture]).tobytes()  # filter type 0 before each row
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    png = b"\x89PNG\r\n\x1a\n"
+    for kind, body in ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 6)), (b"IEND", b"")):
+        png += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
     name = f"masks/{index:06d}.png"
-    with (out / name).open("wb") as handle:
-        handle.write(b"\x89PNG\r\n\x1a\n")
-        for kind, body in chunks:
-            handle.write(struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)))
+    (out / name).write_bytes(png)
     return {"index": index, "file": name}
 
 
 def load_detector(module: str) -> BaseDetector:
     """Import ``module`` (``detectors.mesonet``) and make its one detector; raise ContractError when there is none."""
-    names = [f"{module}.detector", module] if not module.endswith(".detector") else [module]
-    loaded = None
-    for name in names:
+    spec = None
+    for name in (f"{module}.detector", module):
         with contextlib.suppress(ModuleNotFoundError):
-            if importlib.util.find_spec(name):
-                loaded = importlib.import_module(name)
-                break
-    if loaded is None:
+            spec = spec or importlib.util.find_spec(name)
+    if spec is None:
         raise ContractError(f"no module {module!r}: name the package that holds detector.py")
-    found = [
-        item
-        for item in vars(loaded).values()
-        if isinstance(item, type) and issubclass(item, BaseDetector) and item.__module__ == loaded.__name__
-    ]
+    loaded = importlib.import_module(spec.name)
+    classes = [item for item in vars(loaded).values() if isinstance(item, type) and issubclass(item, BaseDetector)]
+    found = [item for item in classes if item.__module__ == loaded.__name__]
     if len(found) != 1:
         raise ContractError(f"{loaded.__name__} must define exactly one BaseDetector, it defines {len(found)}")
     return found[0]()
@@ -493,7 +463,7 @@ def load_detector(module: str) -> BaseDetector:
 # --------------------------------------------------------------------------- worker protocol v1
 
 #: A verb takes (arguments, progress) and returns the members of its answer.
-Verb = Callable[[dict[str, Any], Callable[[int, int], None]], dict[str, Any]]
+Verb = Callable[[dict[str, Any], Progress], dict[str, Any]]
 
 
 class WorkerFailure(Exception):
@@ -566,7 +536,7 @@ def _answer_line(verbs: dict[str, Verb], line: bytes, stream: Any) -> bool:
     except BrokenPipeError:
         raise
     except Exception:  # the boundary: the trace goes to the worker's log, a code to the platform
-        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        sys.excepthook(*sys.exc_info())
         send({"status": "error", "code": "detector_failed", "retryable": False})
     return True
 
@@ -575,19 +545,18 @@ def detector_verbs(detector: BaseDetector, weights: Path, device: str) -> dict[s
     """The verbs of a detector's worker: describe, load, predict."""
     state = {"loaded": False}
 
-    def describe(_: dict[str, Any], __: Callable[[int, int], None]) -> dict[str, Any]:
+    def describe(_: dict[str, Any], __: Progress) -> dict[str, Any]:
         return {"card": detector.card.as_json()}
 
-    def load(_: dict[str, Any], __: Callable[[int, int], None]) -> dict[str, Any]:
+    def load(_: dict[str, Any], __: Progress) -> dict[str, Any]:
         if not state["loaded"]:
-            missing = [item.file for item in detector.card.weights if not (weights / item.file).is_file()]
-            if missing:
+            if not all((weights / item.file).is_file() for item in detector.card.weights):
                 raise WorkerFailure("weights_missing")
             detector.load(weights, device)
             state["loaded"] = True
         return {}
 
-    def predict(request: dict[str, Any], progress: Callable[[int, int], None]) -> dict[str, Any]:
+    def predict(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
         load({}, progress)
         pack, out = FacePack(Path(request["pack"])), Path(request["out"])
         if not len(pack):
@@ -621,28 +590,8 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     if not args.media.is_file():
         parser.error(f"{args.media} is not a file")
-    return _judge(detector, args.media, weights, args.device)
-
-
-def _judge(detector: BaseDetector, media: Path, weights: Path, device: str) -> int:
-    import tempfile
-
-    extract = importlib.import_module("backend.media.extract")  # lazily: the decoder is no part of the contract
-    verbs = detector_verbs(detector, weights, device)
-    with tempfile.TemporaryDirectory() as scratch:
-        pack, out = Path(scratch) / "pack", Path(scratch) / "out"
-        out.mkdir()
-        try:
-            extract.extract_pack(media, pack, samplings=[detector.card.sampling])
-            verbs["predict"]({"pack": str(pack), "out": str(out)}, lambda done, total: None)
-        except NotApplicable as reason:
-            print(json.dumps({"detector": detector.card.id, "status": "not_applicable", "reason": str(reason)}))
-            return 3
-        except WorkerFailure as failure:
-            print(json.dumps({"detector": detector.card.id, "status": "failed", "code": failure.code}))
-            return 3
-        print((out / "scores.json").read_text(encoding="utf-8"))
-    return 0
+    standalone = importlib.import_module("backend.standalone")  # lazily: the decoder is no part of the contract
+    return int(standalone.judge(detector, args.media, weights=weights, device=args.device))
 
 
 if __name__ == "__main__":
