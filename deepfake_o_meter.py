@@ -62,12 +62,15 @@ def build_backend(settings: Settings, *, cached: bool = True) -> Backend:
     pool = WorkerPool(settings)
     catalog = DetectorCatalog(
         settings.detectors,
-        availability=lambda card: weights.unavailable_code(card, settings.weights_folder)
-        or pool.available(detector_spec(card, settings)),
+        availability=lambda card: (
+            weights.unavailable_code(card, settings.weights_folder) or pool.available(detector_spec(card, settings))
+        ),
     )
     durations = Durations(settings.backend_state / "durations.json")
     cache = ScoreCache(settings.backend_state / "scores")
-    pipeline = Pipeline(settings, pool, catalog, cache=cache if cached else None, durations=durations if cached else None)
+    pipeline = Pipeline(
+        settings, pool, catalog, cache=cache if cached else None, durations=durations if cached else None
+    )
     return Backend(settings, pool, catalog, durations, cache, pipeline)
 
 
@@ -131,7 +134,9 @@ def analyze(
             try:
                 detectors = _chosen(backend, names)
                 summaries = list(
-                    _analyze_all(work, found, backend, detectors, mode or "standard", out, video_per_detector=video_per_detector)
+                    _analyze_all(
+                        work, found, backend, detectors, mode or "standard", out, video_per_detector=video_per_detector
+                    )
                 )
             finally:
                 backend.pool.close()
@@ -139,7 +144,9 @@ def analyze(
         click.echo(json.dumps(summaries, indent=1, allow_nan=False))
     else:
         _print_summaries(summaries)
-    if not any("detectors" in item and any(d["status"] == "ok" for d in item["detectors"].values()) for item in summaries):
+    if not any(
+        "detectors" in item and any(d["status"] == "ok" for d in item["detectors"].values()) for item in summaries
+    ):
         raise SystemExit(EXIT_NOTHING)
 
 
@@ -151,12 +158,21 @@ def _chosen(backend: Backend, names: str | None) -> list[str]:
         return list(dict.fromkeys(backend.catalog.card(name).id for name in chosen))
     installed = [card.id for card in backend.catalog if backend.catalog.unavailable(card) is None]
     if not installed:
-        raise UserError("weights_missing", "No detector is ready. Install weights with 'deepfake-o-meter weights fetch'.")
+        raise UserError(
+            "weights_missing", "No detector is ready. Install weights with 'deepfake-o-meter weights fetch'."
+        )
     return installed
 
 
 def _analyze_all(
-    work: Any, found: Sequence[Any], backend: Backend, detectors: list[str], mode: Mode, out: Path, *, video_per_detector: bool
+    work: Any,
+    found: Sequence[Any],
+    backend: Backend,
+    detectors: list[str],
+    mode: Mode,
+    out: Path,
+    *,
+    video_per_detector: bool,
 ) -> Iterator[dict[str, Any]]:
     from backend.console import ConsoleBoard
 
@@ -223,7 +239,9 @@ def serve(host: str | None, port: int | None) -> None:
             ident=None,
         )
     except OSError as error:
-        console.print(f"[red]Cannot listen on {settings.host}:{settings.port} ({error.strerror}). Choose another with --port.[/red]")
+        console.print(
+            f"[red]Cannot listen on {settings.host}:{settings.port} ({error.strerror}). Choose another with --port.[/red]"
+        )
         raise SystemExit(EXIT_USAGE) from None
     supervisor = _Supervisor([sys.executable, "-m", "deepfake_o_meter", "dispatch"])
     console.print(f"DeepFake-o-meter is at [bold]{settings.public_url}[/bold]  (Ctrl-C stops it)", highlight=False)
@@ -323,7 +341,9 @@ def detectors(as_json: bool) -> None:
         return
     table = Table("id", "title", "version", "state", "summary", box=None, pad_edge=False)
     for card, code in rows:
-        state = "ready" if code is None else "weights not installed" if code == "weights_missing" else sentence_for(code)
+        state = (
+            "ready" if code is None else "weights not installed" if code == "weights_missing" else sentence_for(code)
+        )
         table.add_row(card.id, card.title, card.version, state, card.summary)
     Console().print(table)
 

@@ -21,7 +21,9 @@ from shared.records import Mode, new_id
 from shared.results import Result
 
 #: Endings looked for in folders. A file named on the command line is tried whatever it is called.
-MEDIA_ENDINGS = frozenset(".mp4 .mov .m4v .mkv .webm .avi .mpg .mpeg .jpg .jpeg .png .webp".split())
+MEDIA_ENDINGS = frozenset(
+    (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".jpg", ".jpeg", ".png", ".webp")
+)
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,10 @@ def find_media(paths: Sequence[Path]) -> list[Medium]:
         else:
             raise UserError("no_such_file", f"{path} is neither a file nor a folder.")
     if not files:
-        raise UserError("no_media", f"No media in {', '.join(map(str, paths))}; endings looked for: {' '.join(sorted(MEDIA_ENDINGS))}.")
+        raise UserError(
+            "no_media",
+            f"No media in {', '.join(map(str, paths))}; endings looked for: {' '.join(sorted(MEDIA_ENDINGS))}.",
+        )
     return list(_named(files))
 
 
@@ -62,7 +67,14 @@ def _named(files: list[Path]) -> Iterator[Medium]:
 
 
 def analyze(
-    medium: Medium, *, pipeline: Pipeline, detectors: Sequence[str], mode: Mode, out: Path, video_per_detector: bool, board: Board
+    medium: Medium,
+    *,
+    pipeline: Pipeline,
+    detectors: Sequence[str],
+    mode: Mode,
+    out: Path,
+    video_per_detector: bool,
+    board: Board,
 ) -> Result:
     """Judge one file; the report lies in ``out/<name>`` afterwards (an older one is replaced). Raises DfomError."""
     job_id = new_id()

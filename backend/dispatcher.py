@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -24,8 +25,7 @@ from backend.catalog import DetectorCatalog
 from backend.durations import Durations
 from backend.engine import Engine, LocalEngine
 from backend.heartbeat import Heartbeat
-from backend.job import Job
-from backend.pipeline import Cancelled, Pipeline
+from backend.job import Cancelled, Job
 from backend.queue import in_order, waits
 from backend.retention import expire, now_utc
 from backend.watcher import Watcher
@@ -35,6 +35,9 @@ from shared.records import DetectorProgress, JobId, Status, Submission
 from shared.settings import Settings
 from shared.store import Store
 
+if TYPE_CHECKING:
+    from backend.pipeline import Pipeline
+
 log = structlog.get_logger()
 
 #: Seconds between two beats; a claim is dead after heartbeat.STALE_S.
@@ -43,6 +46,10 @@ BEAT_S = 5.0
 EXPIRE_S = 3600.0
 #: Jobs begun lately that count for fairness.
 RECENT = 20
+
+
+class Superseded(Exception):
+    """Another dispatcher took the folder over while this one seemed dead."""
 
 
 class Dispatcher:
@@ -209,6 +216,9 @@ class Dispatcher:
             bound.info("job_released")
         except RetryableError as error:
             bound.warning("job_broke_off", code=error.code)
+        except Superseded:
+            bound.error("publish_refused")  # the folder and the job belong to another dispatcher: touch nothing
+            self.stop()
         except (DfomError, ContractError, FileNotFoundError) as error:
             code = error.code if isinstance(error, DfomError) else "internal"
             bound.warning("job_failed", code=code, exc_info=code == "internal")
@@ -220,9 +230,12 @@ class Dispatcher:
 
     def _publish(self, job: Job, attempt: int, board: StatusBoard) -> None:
         job_id = JobId(job.id)
-        self._heartbeat.beat()  # a zombie that was taken for dead publishes nothing
+        try:
+            self._heartbeat.beat()  # a zombie that was taken for dead publishes nothing
+        except PermanentError:
+            raise Superseded from None
         if self._store.attempts(job_id) != attempt:
-            raise PermanentError("second_dispatcher")
+            raise Superseded
         self._store.publish(job_id, job.report)
         board.finish("done")
         self._store.move(job_id, "active", "done")

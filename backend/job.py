@@ -18,6 +18,10 @@ from shared.errors import PermanentError
 from shared.records import Mode, Submission
 
 
+class Cancelled(BaseException):
+    """The job is to stop now and be taken up later. A BaseException, so no handler of failures takes it for one."""
+
+
 @dataclass(frozen=True)
 class Job:
     """What the pipeline is asked to do. ``source`` is the submitted file, ``folder`` the job's scratch."""

@@ -22,7 +22,7 @@ from backend.board import Board
 from backend.cache import ScoreCache
 from backend.catalog import DetectorCatalog
 from backend.durations import Durations
-from backend.job import Job
+from backend.job import Cancelled, Job
 from backend.pool import WorkerPool
 from backend.report.build import build_report
 from backend.workers import Worker, WorkerError, detector_spec, media_spec
@@ -38,10 +38,6 @@ log = structlog.get_logger()
 CONTEXT = 2.0
 #: A worker that died is replaced and asked once more; what kills two workers in a row is given up.
 TRIES = 2
-
-
-class Cancelled(BaseException):
-    """The job is to stop now and be taken up later. A BaseException, so no handler of failures takes it for one."""
 
 
 @dataclass

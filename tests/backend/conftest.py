@@ -1,0 +1,47 @@
+"""What back-end tests share: submissions in a real pair of folders."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from shared.records import JobId, Submission, new_id
+from shared.settings import Settings, read_settings
+from shared.store import Store
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return read_settings(data=tmp_path / "var", scan_s=0.05)
+
+
+@pytest.fixture
+def store(settings: Settings) -> Store:
+    return Store(settings.submissions, settings.results)
+
+
+@pytest.fixture
+def submit(store: Store) -> Callable[..., JobId]:
+    """Submit ``content``; further members of the record by name."""
+
+    def submit(content: bytes = b"media", **members) -> JobId:
+        job = new_id()
+        (store.open_submission(job) / "media").write_bytes(content)
+        record = {
+            "id": job,
+            "received": datetime.now(UTC),
+            "email": "visitor@example.org",
+            "pin_hash": "x",
+            "detectors": ("mesonet",),
+            "original_name": "clip.mp4",
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "bytes": len(content),
+        }
+        store.submit(Submission(**record | members))
+        return job
+
+    return submit
