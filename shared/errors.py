@@ -29,6 +29,7 @@ SENTENCES: Final[dict[str, str]] = {
     "media_too_large": "The file has too many pixels, or its picture is too large. Scale it down and upload it again.",
     "media_too_long": "The clip is longer than this site accepts. Cut out the part in question and upload that.",
     "pack_too_large": "The faces of this clip need more scratch space than this site allows. Use 'quick' or a shorter part.",
+    "media_timed_out": "Reading this clip took longer than this site allows. Use 'quick' or a shorter part.",
     "media_changed": "The stored file no longer equals what was uploaded. Upload it again.",
     # workers
     "weights_missing": "The weights of this detector are not installed. The operator installs them with 'deepfake-o-meter weights fetch'.",
@@ -51,6 +52,7 @@ SENTENCES: Final[dict[str, str]] = {
     "all_failed": "No detector could give a result.",
     "cancelled": "The submission was cancelled.",
     "expired": "This result was deleted after its retention time.",
+    "deleted": "This submission was deleted, as its owner asked.",
     "unknown_strategy": "The card of this detector names a way of joining scores that does not exist. The operator corrects it.",
     "internal": "Something went wrong on our side. The operator finds the details under the reference shown.",
     # store
