@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import structlog
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
@@ -45,7 +46,7 @@ class Watcher:
         self._stop()
 
     def _alive(self) -> bool:
-        emitters = self._observer.emitters if self._observer else set()
+        emitters: set[Any] = self._observer.emitters if self._observer else set()
         return bool(emitters) and all(emitter.is_alive() for emitter in emitters)
 
     def _started(self) -> Observer | None:  # type: ignore[valid-type]
