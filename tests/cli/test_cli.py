@@ -1,0 +1,171 @@
+"""The command line as a user types it: in its own process, with real workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class CommandLine:
+    """Runs ``deepfake-o-meter`` with data in ``folder``."""
+
+    def __init__(self, folder: Path, weights: Path | None = None) -> None:
+        self.folder = folder
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("DFOM_")}
+        self.environment |= {"DFOM_DATA": str(folder / "var"), "DFOM_RUNNER": "process"}
+        if weights:
+            self.environment["DFOM_WEIGHTS"] = str(weights)
+
+    def __call__(self, *arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "deepfake_o_meter", *map(str, arguments)]
+        return subprocess.run(
+            command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=240, check=False
+        )
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> CommandLine:
+    """Nothing installed."""
+    return CommandLine(tmp_path)
+
+
+@pytest.fixture
+def cli(tmp_path: Path, weights_folder: Path) -> CommandLine:
+    """Published weights installed."""
+    return CommandLine(tmp_path, weights_folder)
+
+
+def test_version(bare: CommandLine):
+    said = bare("version")
+    assert said.returncode == 0
+    assert said.stdout.startswith("deepfake-o-meter ")
+
+
+def test_help_is_quick_because_it_loads_no_network_library(bare: CommandLine):
+    code = "import sys, deepfake_o_meter; print([m for m in ('torch', 'openvino', 'cv2', 'av', 'dlib', 'flask') if m in sys.modules])"
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "[]"
+
+
+def test_the_back_end_starts_without_network_libraries(bare: CommandLine):
+    code = (
+        "import sys, deepfake_o_meter as d; from shared.settings import read_settings; d.build_backend(read_settings());"
+        "print([m for m in ('torch', 'tensorflow', 'openvino', 'dlib', 'flask') if m in sys.modules])"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=bare.environment, capture_output=True, text=True, check=True
+    )
+    assert said.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["analyze"], "Missing argument"),
+        (["analyze", "nowhere.mp4"], "neither a file nor a folder"),
+        (["analyze", "tests/fixtures/astronaut.jpg", "--detectors", "nonsense"], "There is no detector 'nonsense'"),
+        (["analyze", "tests/fixtures/astronaut.jpg", "--detectors", ","], "at least one detector"),
+        (["analyze", "tests/crash"], "No media in"),
+        (["weights", "fetch", "nonsense"], "nonsense"),
+        (["frobnicate"], "No such command"),
+    ],
+)
+def test_bad_usage_says_what_to_do_and_ends_with_2(bare: CommandLine, arguments: list[str], words: str):
+    said = bare(*arguments)
+    assert words in " ".join(said.stderr.split())
+    assert said.returncode == 2
+    assert "Traceback" not in said.stderr
+
+
+def test_a_mistyped_setting_is_named(bare: CommandLine):
+    bare.environment["DFOM_WIEGHTS"] = "x"
+    said = bare("detectors")
+    assert said.returncode == 2
+    assert "DFOM_WIEGHTS" in said.stderr
+
+
+def test_without_weights_detectors_are_listed_as_not_installed_and_nothing_is_judged(bare: CommandLine):
+    listed = bare("detectors")
+    assert listed.returncode == 0
+    for name in ("mesonet", "classnseg", "va"):
+        assert name in listed.stdout
+    assert "weights not installed" in listed.stdout
+    states = {item["id"]: item["unavailable"] for item in json.loads(bare("detectors", "--json").stdout)}
+    assert states["mesonet"] == "weights_missing"
+
+
+def test_asking_for_a_detector_without_weights_gives_no_number(bare: CommandLine, tmp_path: Path):
+    said = bare(
+        "analyze", ROOT / "tests/fixtures/astronaut.jpg", "--detectors", "mesonet", "--out", tmp_path / "o", "--json"
+    )
+    assert said.returncode == 3, said.stderr
+    answer = json.loads(said.stdout)[0]["detectors"]["mesonet"]
+    assert answer["code"] == "weights_missing"
+    assert answer["fake_score"] is None
+
+
+def test_an_image_and_a_clip_are_judged_and_leave_their_bundles(cli: CommandLine, tmp_path: Path, astronaut_clip: Path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "portrait.jpg").write_bytes((ROOT / "tests/fixtures/astronaut.jpg").read_bytes())
+    (folder / "clip.mp4").write_bytes(astronaut_clip.read_bytes())
+    (folder / "notes.txt").write_text("no media")
+    out = tmp_path / "out"
+    said = cli("analyze", folder, "--detectors", "mesonet,classnseg", "--out", out, "--quick", "--json")
+    assert said.returncode == 0, said.stderr
+    summaries = {Path(item["file"]).name: item for item in json.loads(said.stdout)}
+    assert set(summaries) == {"portrait.jpg", "clip.mp4"}
+    for item in summaries.values():
+        assert item["persons"] == 1
+        for answer in item["detectors"].values():
+            assert answer["status"] == "ok"
+            assert 0 <= answer["fake_score"] <= 1
+    for name in ("portrait", "clip"):
+        assert json.loads((out / name / "result.json").read_text())["schema_version"] == 1
+        with zipfile.ZipFile(out / name / "bundle.zip") as bundle:
+            assert bundle.testzip() is None
+            assert {"result.json", "scores.csv", "summary.html"} <= set(bundle.namelist())
+    assert (out / "clip" / "video" / "side_by_side.mp4").stat().st_size > 10_000
+    assert not (tmp_path / "var" / "scratch" / "jobs").exists(), "analyze leaves no scratch in the portal's folder"
+
+
+def test_a_damaged_file_does_not_stop_the_others(cli: CommandLine, tmp_path: Path):
+    broken, good = tmp_path / "broken.mp4", tmp_path / "good.jpg"
+    broken.write_bytes(b"\0\0\0\x18ftypmp42" + bytes(5000))
+    good.write_bytes((ROOT / "tests/fixtures/astronaut.jpg").read_bytes())
+    said = cli("analyze", broken, good, "--detectors", "mesonet", "--out", tmp_path / "out", "--json")
+    assert said.returncode == 0, said.stderr
+    first, second = json.loads(said.stdout)
+    assert first["code"] in ("media_unreadable", "unsupported_media")
+    assert second["detectors"]["mesonet"]["status"] == "ok"
+
+
+def test_nothing_analysed_ends_with_3(cli: CommandLine, tmp_path: Path):
+    (tmp_path / "x.mp4").write_bytes(b"no video at all" * 100)
+    said = cli("analyze", tmp_path / "x.mp4", "--out", tmp_path / "out")
+    assert said.returncode == 3
+    assert "Traceback" not in said.stderr
+
+
+def test_a_detector_runs_alone_with_the_contract_only(weights_folder: Path):
+    command = [sys.executable, "-m", "base_detector", "detectors.mesonet", str(ROOT / "tests/fixtures/astronaut.jpg")]
+    said = subprocess.run(
+        [*command, "--weights", str(weights_folder / "mesonet")], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    scores = json.loads(said.stdout)
+    assert scores["detector"] == "mesonet"
+    assert len(scores["fake_score"]) == 1
+
+
+def test_expire_says_what_it_removed(bare: CommandLine):
+    said = bare("expire")
+    assert said.returncode == 0
+    assert "0 results" in said.stdout
