@@ -5,6 +5,7 @@ Owns every colour that means something. May be imported by ``backend.report`` on
 
 from __future__ import annotations
 
+import itertools
 from typing import Final
 
 RGB = tuple[int, int, int]
@@ -40,7 +41,7 @@ def score_colour(fake_score: float | None) -> RGB:
     """Colour of a fake score in [0, 1] on ``SCALE``; grey for None."""
     if fake_score is None:
         return UNSCORED
-    for (low, first), (high, second) in zip(SCALE, SCALE[1:], strict=False):
+    for (low, first), (high, second) in itertools.pairwise(SCALE):
         if fake_score <= high:
             share = (fake_score - low) / (high - low)
             red, green, blue = (round(a + share * (b - a)) for a, b in zip(first, second, strict=True))

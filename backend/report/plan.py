@@ -5,12 +5,15 @@ the plan holds final words, colours and numbers only. May be imported by ``backe
 
 Schema 1 (all times in seconds from the first frame, scores are fake scores in [0, 1], colours [red, green, blue])::
 
-    {"schema": 1, "width": int, "height": int,        the media as shown, after rotation: boxes are in these pixels
+    {"schema": 1, "kind": "video"|"image",
+     "width": int, "height": int,                     the media as shown, after rotation: boxes are in these pixels
      "duration_s": float, "frames": int,              length of the time axis; expected frames, for the progress only
      "heading": str, "note": str, "footer": str,      words above the plot, below the heading, at the foot
      "scale": [[score, colour], ...], "unscored": colour,
      "thresholds": [{"value": float, "label": str, "colour": colour}],
-     "curves": [{"label": str, "colour": colour, "runs": [[[time, score], ...], ...]}],
+     "curves": [{"label": str, "colour": colour, "runs": [[[time, score], ...], ...]}],      none for an image
+     "cuts": [time],                                  where shots begin, without the first
+     "bars": [{"label": str, "colour": colour, "score": score, "threshold": score}],         an image only
      "boxes": {"frame": [int], "shot": [int], "person": [int],       parallel, ascending by frame
                "box": [[x1, y1, x2, y2]], "score": [float|null]},
      "gap": int}                                      faces further apart than this many frames are not joined
@@ -30,6 +33,7 @@ from backend.report.series import (
     FaceTable,
     Series,
     highest_series,
+    person_name,
     person_series,
     persons_scored,
     score_array,
@@ -40,6 +44,8 @@ PLAN_SCHEMA = 1
 
 #: with at most this many persons a single detector gets one curve a person; more would be a tangle
 _MOST_PERSON_CURVES = 4
+#: more bars than this cannot be read; scores.csv has all
+_MOST_BARS = 16
 
 FOOTER = "Fake score: 0 = real, 1 = fake. A score is not a proof."
 
@@ -51,20 +57,25 @@ def build_plan(result: Result, detectors: Sequence[str] | None) -> dict[str, Any
     faces = len(result.faces)
     scored = [(item, score_array(item, faces=faces)) for item in chosen]
     scored = [(item, scores) for item, scores in scored if not np.isnan(scores).all() and faces]
-    curves, note = _curves(table, scored)
+    still = result.media.kind == "image"
+    curves, note = ([], "") if still and scored else _curves(table, scored)
+    over_time = "" if still else " over time"
     return {
         "schema": PLAN_SCHEMA,
+        "kind": result.media.kind,
         "width": result.media.width,
         "height": result.media.height,
         "duration_s": round(result.media.duration_s, 6),
         "frames": result.media.frames,
-        "heading": f"{scored[0][0].title}: fake score over time" if len(scored) == 1 else "Fake score over time",
+        "heading": f"{scored[0][0].title}: fake score{over_time}" if len(scored) == 1 else f"Fake score{over_time}",
         "note": note,
         "footer": FOOTER,
         "scale": [[at, list(colour)] for at, colour in SCALE],
         "unscored": list(UNSCORED),
         "thresholds": _thresholds([item for item, _ in scored]),
         "curves": curves,
+        "cuts": [round(shot.start_s, 3) for shot in result.shots[1:]],
+        "bars": _bars(table, scored) if still else [],
         "boxes": _boxes(result, table, [scores for _, scores in scored]),
         "gap": _gap(table),
     }
@@ -99,6 +110,21 @@ def _curves(table: FaceTable, scored: list[tuple[DetectorResult, Array]]) -> tup
     return curves, f"{note}Boxes: mean of the detectors."
 
 
+def _bars(table: FaceTable, scored: list[tuple[DetectorResult, Array]]) -> list[dict[str, Any]]:
+    """A row for each face and detector of a still, at most ``_MOST_BARS``: the person numbers stand on the boxes."""
+    several = len(np.unique(table.person)) > 1
+    return [
+        {
+            "label": f"{item.title}, {person_name(int(table.person[face]))}" if several else item.title,
+            "colour": list(curve_colour(index)),
+            "score": round(float(scores[face]), 4),
+            "threshold": item.threshold,
+        }
+        for index, (item, scores) in enumerate(scored)
+        for face in np.flatnonzero(~np.isnan(scores))
+    ][:_MOST_BARS]
+
+
 def _curve(series: Series, index: int) -> dict[str, Any]:
     points = [[round(float(t), 4), round(float(s), 4)] for t, s in zip(series.times, series.scores, strict=True)]
     return {
@@ -109,16 +135,13 @@ def _curve(series: Series, index: int) -> dict[str, Any]:
 
 
 def _thresholds(detectors: list[DetectorResult]) -> list[dict[str, Any]]:
-    """One dashed line for a threshold all share, else one in each detector's colour."""
-    grey = [90, 90, 90]
-    values = {item.threshold for item in detectors}
-    if len(values) == 1:
-        value = values.pop()
-        return [{"value": value, "label": f"threshold {value:.2f}", "colour": grey}]
-    return [
-        {"value": item.threshold, "label": "", "colour": list(curve_colour(index))}
-        for index, item in enumerate(detectors)
-    ]
+    """One dashed line a value: grey where detectors share it, else in the colour of the one that has it."""
+    lines = []
+    for value in sorted({item.threshold for item in detectors}):
+        owners = [index for index, item in enumerate(detectors) if item.threshold == value]
+        colour = curve_colour(owners[0]) if 1 == len(owners) < len(detectors) else (90, 90, 90)
+        lines.append({"value": value, "label": f"threshold {value:.2f}", "colour": list(colour)})
+    return lines
 
 
 def _boxes(result: Result, table: FaceTable, scores: list[Array]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ no picture shows a score that nobody computed. May be imported by ``backend.repo
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -71,7 +72,12 @@ def highest_series(table: FaceTable, scores: Array, *, label: str) -> Series:
 
 def person_series(table: FaceTable, scores: Array, *, person: int) -> Series:
     """The scores of one person (of its highest face where a frame shows two)."""
-    return _series(table, scores, table.person == person, label=f"person {person}")
+    return _series(table, scores, table.person == person, label=person_name(person))
+
+
+def person_name(person: int) -> str:
+    """What pictures and pages call a person; a negative number is a face that was assigned to nobody."""
+    return f"person {person}" if person >= 0 else "unassigned face"
 
 
 def persons_scored(table: FaceTable, scores: Array) -> list[int]:
@@ -98,4 +104,4 @@ def _series(table: FaceTable, scores: Array, chosen: Array, *, label: str) -> Se
     pause = _GAP_STEPS * usual_step(times)
     breaks = np.flatnonzero((np.diff(times) > pause) | (np.diff(shots) != 0)) + 1
     edges = [0, *(int(edge) for edge in breaks), len(times)]
-    return Series(label, times, highest, tuple(zip(edges, edges[1:], strict=False)))
+    return Series(label, times, highest, tuple(itertools.pairwise(edges)))

@@ -1,0 +1,284 @@
+"""The panel beside the picture: growing curves for a clip, bars for a still, with heading, legend, axis and foot.
+
+Owns the panel's layout. It shows scores that exist and nothing between them that does not: a curve grows to the last scored
+frame, breaks where the plan breaks it, and the legend shows a dash where there is no score. Imported by ``render`` only.
+"""
+
+from __future__ import annotations
+
+import itertools
+from bisect import bisect_right
+from dataclasses import dataclass
+from typing import Any
+
+from backend.media.canvas import Canvas, Colour, even, fitted, text_width
+
+INK: Colour = (33, 37, 41)
+GREY: Colour = (95, 102, 110)
+FAINT: Colour = (222, 226, 230)
+_RULE: Colour = (134, 142, 150)
+PAPER: Colour = (255, 255, 255)
+
+#: a legend with more rows than this many gets two columns
+_ONE_COLUMN = 4
+
+
+@dataclass(frozen=True)
+class Rect:
+    """A rectangle in canvas pixels."""
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+
+    @property
+    def width(self) -> float:
+        """Pixels from left to right."""
+        return self.x2 - self.x1
+
+    @property
+    def height(self) -> float:
+        """Pixels from top to bottom."""
+        return self.y2 - self.y1
+
+
+class Sheet:
+    """What both kinds of panel share: the paper, heading, note and footer. ``unit`` scales all type with the height."""
+
+    def __init__(self, plan: dict[str, Any], where: Rect) -> None:
+        self.plan, self.where = plan, where
+        self.unit = min(where.height / 26, where.width / 24)
+        self.inner = Rect(
+            where.x1 + 1.3 * self.unit, where.y1 + self.unit, where.x2 - 1.3 * self.unit, where.y2 - 0.6 * self.unit
+        )
+
+    def size(self, factor: float) -> int:
+        """Size of type in pixels, at least 9."""
+        return max(9, round(self.unit * factor))
+
+    def draw_words(self, canvas: Canvas, *, room: float = 0.0) -> float:
+        """Paper, heading (with ``room`` left of its end), note, footer; returns where the heading's block ends."""
+        inner, width = self.inner, self.inner.width
+        canvas.fill((self.where.x1, self.where.y1, self.where.x2, self.where.y2), PAPER)
+        heading, note, foot = self.size(1.25), self.size(0.85), self.size(0.8)
+        words = fitted(self.plan["heading"], size=heading, width=width - room, bold=True)
+        canvas.text(words, (inner.x1, inner.y1 + 0.5 * self.unit), INK, size=heading, bold=True)
+        end = inner.y1 + 1.4 * self.unit
+        if self.plan["note"]:
+            canvas.text(
+                fitted(self.plan["note"], size=note, width=width), (inner.x1, end + 0.5 * self.unit), GREY, size=note
+            )
+            end += 1.3 * self.unit
+        words = fitted(self.plan["footer"], size=foot, width=width)
+        canvas.text(words, (inner.x1, inner.y2 - 0.4 * self.unit), GREY, size=foot)
+        return end
+
+
+class CurvePanel:
+    """Curves over time. ``draw_base`` once, then ``advance`` on the same canvas, then ``draw_now`` on each frame's copy."""
+
+    def __init__(self, plan: dict[str, Any], where: Rect) -> None:
+        self._sheet = Sheet(plan, where)
+        self._plan = plan
+        self._duration = max(float(plan["duration_s"]), 1e-3)
+        self._curves = [_Curve(curve) for curve in plan["curves"]]
+        self._plot = self._sheet.inner
+        self._cells: list[tuple[float, float, float]] = []
+
+    def draw_base(self, canvas: Canvas) -> None:
+        """All that stands still."""
+        sheet, unit = self._sheet, self._sheet.unit
+        longest = _clock(self._duration, self._duration)
+        top = sheet.draw_words(canvas, room=unit + text_width(f"{longest} / {longest}", size=sheet.size(0.85)))
+        top = self._draw_legend(canvas, top)
+        inner = sheet.inner
+        self._plot = Rect(
+            even(inner.x1 + 2.9 * unit),
+            even(top + 0.6 * unit),
+            even(inner.x2 - 0.4 * unit),
+            even(inner.y2 - 2.6 * unit),
+        )
+        self._draw_scale(canvas)
+        self._draw_time_axis(canvas)
+        self._draw_thresholds(canvas)
+
+    def advance(self, canvas: Canvas, time_s: float) -> None:
+        """Draw what was scored since the last call, up to ``time_s``."""
+        thickness = max(2, round(self._sheet.unit / 9))
+        for curve in self._curves:
+            for points in curve.until(time_s):
+                where = [(self._x(t), self._y(score)) for t, score in points]
+                if len(where) == 1:
+                    canvas.dot(where[0], curve.colour, radius=thickness * 0.9)
+                else:
+                    canvas.line(where, curve.colour, thickness=thickness)
+
+    def draw_now(self, canvas: Canvas, time_s: float) -> None:
+        """The cursor, a dot on each curve and the numbers of this moment."""
+        plot, unit = self._plot, self._sheet.unit
+        x = even(self._x(time_s))
+        canvas.fill((x, plot.y1, x + 2, plot.y2), _RULE)
+        for curve, (_, right, middle) in zip(self._curves, self._cells, strict=False):
+            point = curve.now
+            value = "–" if point is None else f"{point[1]:.2f}"
+            canvas.text(value, (right, middle), INK, size=self._sheet.size(0.95), anchor="r")
+            if point is not None:
+                spot = (self._x(point[0]), self._y(point[1]))
+                canvas.dot(spot, PAPER, radius=0.36 * unit)
+                canvas.dot(spot, curve.colour, radius=0.27 * unit)
+        clock = f"{_clock(time_s, self._duration)} / {_clock(self._duration, self._duration)}"
+        inner = self._sheet.inner
+        canvas.text(clock, (inner.x2, inner.y1 + 0.5 * unit), GREY, size=self._sheet.size(0.85), anchor="r")
+
+    # -- inside
+
+    def _x(self, time_s: float) -> float:
+        return self._plot.x1 + self._plot.width * min(1.0, max(0.0, time_s / self._duration))
+
+    def _y(self, score: float) -> float:
+        return self._plot.y2 - self._plot.height * score
+
+    def _draw_legend(self, canvas: Canvas, top: float) -> float:
+        """One cell a curve: swatch, label, room for its number. Returns where the legend ends."""
+        sheet, unit, inner = self._sheet, self._sheet.unit, self._sheet.inner
+        count = len(self._curves)
+        columns = 1 if count <= _ONE_COLUMN else 2
+        rows = -(-count // columns)
+        step = min(1.5 * unit, 9.5 * unit / max(rows, 1))
+        size = max(9, min(sheet.size(0.95), round(step * 0.8)))
+        number = text_width("0.00", size=sheet.size(0.95)) + 0.6 * unit
+        width = inner.width / columns
+        self._cells = []
+        for index, curve in enumerate(self._curves):
+            column, row = divmod(index, rows)
+            left, middle = inner.x1 + column * width, top + (row + 0.65) * step
+            right = left + width - (1.0 * unit if columns > 1 and column == 0 else 0.0)
+            canvas.fill((left, middle - 0.22 * unit, left + 1.3 * unit, middle + 0.22 * unit), curve.colour)
+            label = fitted(curve.label, size=size, width=right - left - 1.9 * unit - number)
+            canvas.text(label, (left + 1.7 * unit, middle), INK, size=size)
+            self._cells.append((left, right, middle))
+        return top + rows * step + 0.3 * unit
+
+    def _draw_scale(self, canvas: Canvas) -> None:
+        plot, sheet, unit = self._plot, self._sheet, self._sheet.unit
+        for score in (0.0, 0.25, 0.5, 0.75, 1.0):
+            y = self._y(score)
+            canvas.fill((plot.x1, y - 0.6, plot.x2, y + 1.4), FAINT)
+            if score in (0.0, 0.5, 1.0):
+                canvas.text(f"{score:g}", (plot.x1 - 0.5 * unit, y), GREY, size=sheet.size(0.85), anchor="r")
+        for word, y in (("fake", self._y(1.0) + 1.1 * unit), ("real", self._y(0.0) - 1.1 * unit)):
+            canvas.text(word, (plot.x1 - 0.5 * unit, y), INK, size=sheet.size(0.9), bold=True, anchor="r")
+
+    def _draw_time_axis(self, canvas: Canvas) -> None:
+        plot, sheet, unit = self._plot, self._sheet, self._sheet.unit
+        for cut in self._plan.get("cuts", []):
+            x = even(self._x(float(cut)))
+            canvas.fill((x, plot.y2, x + 2, plot.y2 + 0.35 * unit), _RULE)
+        for second in _ticks(self._duration, most=max(2, int(plot.width / (4.2 * unit)))):
+            canvas.text(
+                _clock(second, self._duration, tick=True),
+                (self._x(second), plot.y2 + 0.9 * unit),
+                GREY,
+                size=sheet.size(0.8),
+                anchor="m",
+            )
+
+    def _draw_thresholds(self, canvas: Canvas) -> None:
+        plot, sheet, unit = self._plot, self._sheet, self._sheet.unit
+        above = 2.0
+        for threshold in sorted(self._plan["thresholds"], key=lambda item: -float(item["value"])):
+            value, colour = float(threshold["value"]), threshold["colour"]
+            y, x = self._y(value), plot.x1
+            while x < plot.x2:
+                canvas.fill((x, y - 0.6, min(x + 0.6 * unit, plot.x2), y + 1.4), colour)
+                x += 1.05 * unit
+            crowded = (above - value) * plot.height < 1.7 * unit or value > 0.93
+            middle = y + 0.65 * unit if crowded else y - 0.6 * unit
+            canvas.text(threshold["label"], (plot.x2, middle), colour, size=sheet.size(0.75), anchor="r")
+            above = value
+
+
+class BarPanel:
+    """Bars of one still: a row for each score of the plan's ``bars``."""
+
+    def __init__(self, plan: dict[str, Any], where: Rect) -> None:
+        self._sheet = Sheet(plan, where)
+        self._plan = plan
+
+    def draw(self, canvas: Canvas) -> None:
+        """The whole panel."""
+        sheet, unit, inner = self._sheet, self._sheet.unit, self._sheet.inner
+        top = sheet.draw_words(canvas) + 0.8 * unit
+        foot = inner.y2 - 2.6 * unit
+        bars = self._plan["bars"]
+        step = min(3.4 * unit, (foot - top) / max(len(bars), 1))
+        left, right = inner.x1, inner.x2 - 3.0 * unit
+        size = max(9, min(sheet.size(0.95), round(step * 0.42)))
+        for index, bar in enumerate(bars):
+            y = top + index * step
+            score = float(bar["score"])
+            canvas.text(fitted(bar["label"], size=size, width=inner.width), (left, y + 0.25 * step), INK, size=size)
+            low, high = y + 0.48 * step, y + 0.80 * step
+            canvas.fill((left, low, right, high), FAINT)
+            canvas.fill((left, low, left + max(2.0, (right - left) * score), high), bar["colour"])
+            mark = left + (right - left) * float(bar["threshold"])
+            canvas.fill((mark - 1, low - 0.1 * step, mark + 1, high + 0.1 * step), INK)
+            canvas.text(f"{score:.2f}", (inner.x2, (low + high) / 2), INK, size=size, bold=True, anchor="r")
+        if bars:
+            below = top + len(bars) * step + 0.4 * unit
+            small = sheet.size(0.8)
+            canvas.text("0 real", (left, below), GREY, size=small)
+            canvas.text("upright mark: threshold", ((left + right) / 2, below), GREY, size=small, anchor="m")
+            canvas.text("1 fake", (right, below), GREY, size=small, anchor="r")
+
+
+class _Curve:
+    """One curve of the plan and how far it is drawn."""
+
+    def __init__(self, curve: dict[str, Any]) -> None:
+        self.label, self.colour = str(curve["label"]), curve["colour"]
+        self._runs: list[list[tuple[float, float]]] = [[(float(t), float(s)) for t, s in run] for run in curve["runs"]]
+        self._times = [[t for t, _ in run] for run in self._runs]
+        self._run, self._drawn = 0, 0
+        steps = sorted(b - a for times in self._times for a, b in itertools.pairwise(times))
+        self._hold = 1.5 * steps[len(steps) // 2] if steps else 0.05
+        #: the latest score, None when it is older than the sampling explains
+        self.now: tuple[float, float] | None = None
+
+    def until(self, time_s: float) -> list[list[tuple[float, float]]]:
+        """Pieces to draw now: polylines that join on to what was drawn, single points where a run begins."""
+        pieces = []
+        limit = time_s + 1e-4  # the plan's times are rounded to 0.1 ms
+        self.now = self.now if self.now and self.now[0] + self._hold >= time_s else None
+        while self._run < len(self._runs):
+            run, times = self._runs[self._run], self._times[self._run]
+            reached = bisect_right(times, limit)
+            if reached > self._drawn:
+                pieces.append(run[max(0, self._drawn - 1) : reached])
+                self._drawn = reached
+                self.now = run[reached - 1] if run[reached - 1][0] + self._hold >= time_s else None
+            if self._drawn < len(run):
+                break
+            self._run, self._drawn = self._run + 1, 0
+        return pieces
+
+
+def _ticks(duration: float, *, most: int) -> list[float]:
+    """Round seconds from 0 to ``duration``, at most ``most`` of them."""
+    for step in (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600):
+        if duration / step < most:
+            return [index * step for index in range(int(duration / step + 1e-6) + 1)]
+    return [0.0, duration]
+
+
+def _clock(seconds: float, duration: float, *, tick: bool = False) -> str:
+    """Minutes and seconds, hours where the clip has some; tenths in short clips (whole seconds stay bare on ticks)."""
+    tenths = round(seconds * 10)
+    minutes, rest = divmod(tenths, 600)
+    if duration >= 3600:
+        hours, minutes = divmod(minutes, 60)
+        return f"{hours}:{minutes:02d}:{rest // 10:02d}"
+    if (tick and rest % 10 == 0) or duration >= 60:
+        return f"{minutes}:{rest // 10:02d}"
+    return f"{minutes}:{rest // 10:02d}.{rest % 10}"

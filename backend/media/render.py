@@ -1,0 +1,257 @@
+"""The result video and the marked still: what was submitted at the left, the growing curves at the right.
+
+Runs inside the media worker. Owns layout, timing, sound and encoding; ``backend.report.plan`` says what is shown. Promises:
+one pass; H.264 (yuv420p, MP4 with its index in front) that browsers play; each frame keeps its time stamp; AAC and MP3
+sound is carried over untouched, other sound becomes AAC; memory does not grow with the clip.
+Imported by ``backend.media.worker`` only; needs av, numpy, OpenCV, Pillow.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+from PIL import Image
+
+from backend.media.canvas import Array, Canvas, even
+from backend.media.limits import Deadline, MediaLimits
+from backend.media.marks import Marks
+from backend.media.medium import Orientation, Picture, open_medium
+from backend.media.panel import BarPanel, CurvePanel, Rect
+from backend.media.sound import Sound
+from backend.media.video import VideoMedium, VideoPicture
+from base_detector import WorkerFailure
+
+PLAN_SCHEMA = 1
+
+#: time base of the output: ticks a second, the usual one of MPEG
+_TICKS = 90_000
+#: more frames a second than this are thinned out: screens show no more
+_MOST_FPS = 60
+#: sides of the picture: small clips are enlarged so that the words can be read, large ones reduced
+_LEAST_HEIGHT, _MOST_HEIGHT, _LONG_HEIGHT = 480, 720, 480
+_MOST_WIDTH = 1280
+_STILL_HEIGHT, _STILL_WIDTH = 1080, 1600
+#: clips longer than this get the smaller picture
+_LONG_S = 600.0
+#: around a picture that does not fill its pane
+_SURROUND = (24, 26, 28)
+#: AVCOL_SPC_UNSPECIFIED, AVCOL_*_BT709 (libavutil/pixfmt.h)
+_UNTAGGED, _BT709 = 2, 1
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Canvas size, where the picture lies, where the panel lies; all even numbers."""
+
+    width: int
+    height: int
+    picture: Rect
+    panel: Rect
+
+
+def lay_out(size: tuple[int, int], *, kind: str, duration_s: float) -> Layout:
+    """Place a picture of ``size`` (width, height as shown) left of its panel. Pure."""
+    width, height = max(size[0], 1), max(size[1], 1)
+    if kind == "image":
+        least, most, widest = _LEAST_HEIGHT, _STILL_HEIGHT, _STILL_WIDTH
+    else:
+        least, most, widest = _LEAST_HEIGHT, _LONG_HEIGHT if duration_s > _LONG_S else _MOST_HEIGHT, _MOST_WIDTH
+    factor = min(max(1.0, least / height), most / height, widest / width)
+    shown = (max(2, even(width * factor)), max(2, even(height * factor)))
+    pane = (max(shown[0], even(least * 0.5)), max(shown[1], least))
+    panel = even(max(pane[1] * 0.92, 460))
+    left, top = even((pane[0] - shown[0]) / 2), even((pane[1] - shown[1]) / 2)
+    return Layout(
+        width=pane[0] + panel,
+        height=pane[1],
+        picture=Rect(left, top, left + shown[0], top + shown[1]),
+        panel=Rect(pane[0], 0, pane[0] + panel, pane[1]),
+    )
+
+
+def render(
+    media: Path, plan: Path, out: Path, *, limits: dict[str, Any], progress: Progress | None = None
+) -> dict[str, Any]:
+    """Draw ``plan`` (JSON) over ``media`` into ``out`` (.mp4, or .png for a still).
+
+    Returns ``seconds``, ``frames`` written and what became of the ``sound`` (``none``, ``kept``, ``aac``, ``lost``).
+    Raises WorkerFailure ``bad_request`` for a plan of another schema, ``media_unreadable`` when no picture decodes.
+    """
+    started = time.perf_counter()
+    content = json.loads(plan.read_text(encoding="utf-8"))
+    if content.get("schema") != PLAN_SCHEMA:
+        raise WorkerFailure("bad_request")
+    bounds = MediaLimits.of(limits)
+    made = (
+        _still(media, content, out, bounds)
+        if content["kind"] == "image"
+        else _clip(media, content, out, bounds, progress)
+    )
+    return {"seconds": round(time.perf_counter() - started, 4), **made}
+
+
+# --------------------------------------------------------------------------- clip
+
+
+def _clip(
+    media: Path, plan: dict[str, Any], out: Path, limits: MediaLimits, progress: Progress | None
+) -> dict[str, Any]:
+    size = (int(plan["width"]), int(plan["height"]))
+    layout = lay_out(size, kind="video", duration_s=float(plan["duration_s"]))
+    base, canvas = (Canvas(layout.width, layout.height, planar=True) for _ in range(2))
+    base.fill((0, 0, layout.width, layout.height), _SURROUND)
+    panel, marks = CurvePanel(plan, layout.panel), Marks(plan, size=size, pane=layout.picture)
+    panel.draw_base(base)
+    deadline, total = Deadline(limits), int(plan["frames"])
+    written, last = 0, 0.0
+    with open_medium(media, limits=limits) as medium, _Film(out, layout, media=media, fps=_usual_fps(plan)) as film:
+        scaler = _Scaler(layout.picture, medium.orientation if isinstance(medium, VideoMedium) else Orientation())
+        for picture in medium.pictures():
+            deadline.check()
+            panel.advance(base, picture.time_s)
+            if written and picture.time_s - last < 1 / (_MOST_FPS * 1.05):
+                continue
+            canvas.copy_from(base)
+            canvas.paste(scaler.planes(_frame_of(picture)), int(layout.picture.x1), int(layout.picture.y1))
+            marks.draw(canvas, picture.index)
+            panel.draw_now(canvas, picture.time_s)
+            film.write(canvas.array, picture)
+            written, last = written + 1, picture.time_s
+            if progress and written % 25 == 0:
+                progress(min(picture.index + 1, total), total)
+        sound = film.finish()
+    return {"frames": written, "sound": sound}
+
+
+def _usual_fps(plan: dict[str, Any]) -> float:
+    """Frames a second of the output, for rate control and the last frame's length only: time stamps rule."""
+    fps = int(plan["frames"]) / max(float(plan["duration_s"]), 1e-3)
+    return min(float(_MOST_FPS), max(1.0, fps))
+
+
+class _Scaler:
+    """Brings decoded frames to the size and planes of the canvas, upright."""
+
+    def __init__(self, where: Rect, orientation: Orientation) -> None:
+        self._size = orientation.size(int(where.width), int(where.height))  # a quarter turn is its own way back
+        self._orientation = orientation
+        self._reformat = VideoReformatter().reformat
+
+    def planes(self, frame: av.VideoFrame) -> list[Array]:
+        """Y, U, V as the canvas keeps them."""
+        width, height = self._size
+        scaled = self._reformat(
+            frame,
+            width=width,
+            height=height,
+            format="yuv420p",
+            src_colorspace=_colorspace(frame),
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
+            interpolation=Interpolation.BILINEAR,
+        )
+        flat = scaled.to_ndarray().reshape(-1)
+        luma, chroma = width * height, width * height // 4
+        planes = [
+            flat[:luma].reshape(height, width),
+            flat[luma : luma + chroma].reshape(height // 2, width // 2),
+            flat[luma + chroma :].reshape(height // 2, width // 2),
+        ]
+        return [self._orientation.upright(plane) for plane in planes]
+
+
+def _colorspace(frame: av.VideoFrame) -> int | None:
+    """The frame's own colour matrix; untagged frames of HD size are BT.709, as players take them."""
+    if frame.colorspace == _UNTAGGED and frame.height >= 720 and frame.format.name.startswith("yuv"):
+        return int(Colorspace.ITU709)
+    return None
+
+
+def _frame_of(picture: Picture) -> av.VideoFrame:
+    """The decoder's frame (not turned yet), or one made of an animation's picture (upright)."""
+    if isinstance(picture, VideoPicture):
+        return picture.frame
+    return av.VideoFrame.from_ndarray(picture.rgb(), format="rgb24")
+
+
+def _start_of(picture: Picture) -> float:
+    """When the first picture is shown in the file's own clock, seconds: sound is told by that clock."""
+    return float(picture.frame.time or 0.0) if isinstance(picture, VideoPicture) else 0.0
+
+
+class _Film:
+    """The MP4 in the making: pictures and, beside them in time, the sound of the media."""
+
+    def __init__(self, out: Path, layout: Layout, *, media: Path, fps: float) -> None:
+        self._container = av.open(str(out), "w", format="mp4", options={"movflags": "+faststart"})
+        rate = Fraction(fps).limit_denominator(1001)
+        options = {"preset": "superfast", "crf": "21", "g": str(max(1, round(2 * fps)))}
+        stream = self._container.add_stream("libx264", rate=rate, options=options)
+        stream.width, stream.height, stream.pix_fmt = layout.width, layout.height, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, _TICKS)
+        stream.codec_context.color_range = ColorRange.MPEG
+        for part in ("colorspace", "color_primaries", "color_trc"):
+            setattr(stream.codec_context, part, _BT709)
+        self._stream, self._step, self._pts = stream, 1 / fps, -1
+        self._sound = Sound(media, self._container)
+
+    def __enter__(self) -> _Film:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._sound.close()
+        self._container.close()
+
+    def write(self, pixels: Array, picture: Picture) -> None:
+        """Add I420 ``pixels`` at the time of ``picture``, and the sound up to there."""
+        if self._pts < 0:
+            self._sound.begin(start_s=_start_of(picture))
+        self._pts = max(self._pts + 1, round(picture.time_s * _TICKS))
+        frame = av.VideoFrame.from_ndarray(pixels, format="yuv420p")
+        frame.pts, frame.time_base = self._pts, Fraction(1, _TICKS)
+        self._mux(self._stream.encode(frame))
+        self._sound.until(picture.time_s)
+
+    def finish(self) -> str:
+        """Write what is left; returns what became of the sound."""
+        self._mux(self._stream.encode())
+        self._sound.until(self._pts / _TICKS + self._step)
+        return self._sound.finish()
+
+    def _mux(self, packets: list[Any]) -> None:
+        for packet in packets:
+            if not packet.duration:
+                packet.duration = round(self._step * _TICKS)
+            self._container.mux(packet)
+
+
+# --------------------------------------------------------------------------- still
+
+
+def _still(media: Path, plan: dict[str, Any], out: Path, limits: MediaLimits) -> dict[str, Any]:
+    size = (int(plan["width"]), int(plan["height"]))
+    layout = lay_out(size, kind="image", duration_s=0.0)
+    where = layout.picture
+    with open_medium(media, limits=limits) as medium:
+        pixels = next(medium.pictures()).rgb()
+    shrinks = pixels.shape[1] > where.width
+    way = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    pixels = cv2.resize(pixels, (int(where.width), int(where.height)), interpolation=way)
+    canvas = Canvas(layout.width, layout.height, planar=False)
+    canvas.fill((0, 0, layout.width, layout.height), _SURROUND)
+    canvas.paste(list(np.moveaxis(pixels, 2, 0)), int(where.x1), int(where.y1))
+    Marks(plan, size=size, pane=where).draw(canvas, 0)
+    BarPanel(plan, layout.panel).draw(canvas)
+    Image.fromarray(canvas.rgb()).save(out, "PNG", optimize=False)
+    return {"frames": 1, "sound": "none"}

@@ -1,0 +1,106 @@
+"""The sound of the result video, carried beside the pictures.
+
+Owns the choice between keeping the packets as they are (AAC, MP3: what every browser plays in MP4) and encoding them as AAC.
+Broken sound never costs the video: it ends where it breaks, and ``finish`` says so. Imported by ``render`` only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+
+from backend.media.video import open_container
+
+#: sound an MP4 may hold and every browser plays
+_KEPT = frozenset({"aac", "mp3", "mp3float"})
+_RATE = 48_000
+
+
+class Sound:
+    """The first sound stream of ``media``, added to ``container`` (before its first packet)."""
+
+    def __init__(self, media: Path, container: Any) -> None:
+        self._container, self._start = container, 0.0
+        self._state = "none"
+        self._waiting: tuple[float, Any] | None = None
+        self._source: Any = None
+        self._packets: Iterator[Any] = iter(())
+        with contextlib.suppress(av.error.FFmpegError, ValueError):
+            self._open(media)
+
+    def begin(self, *, start_s: float) -> None:
+        """Say when, in the media's own clock, the video begins. Call it before ``until``."""
+        self._start = start_s
+
+    def until(self, time_s: float) -> None:
+        """Add the sound up to ``time_s`` seconds of the video."""
+        try:
+            while (waiting := self._next()) is not None and waiting[0] <= time_s:
+                self._container.mux(waiting[1])
+                self._waiting = None
+        except (av.error.FFmpegError, ValueError):
+            self._state, self._packets, self._waiting = "lost", iter(()), None
+
+    def finish(self) -> str:
+        """``none`` (there was none), ``kept``, ``aac`` (encoded anew) or ``lost`` (it broke off)."""
+        return self._state
+
+    def close(self) -> None:
+        """Close the media."""
+        if self._source is not None:
+            self._source.close()
+
+    # -- inside
+
+    def _open(self, media: Path) -> None:
+        self._source = open_container(media)
+        if not self._source.streams.audio:
+            return
+        stream = self._source.streams.audio[0]
+        if stream.codec_context.name in _KEPT:
+            self._target = self._container.add_stream_from_template(stream)
+            self._packets, self._state = self._copied(stream), "kept"
+        else:
+            self._target = self._container.add_stream("aac", rate=_RATE, layout="stereo")
+            self._packets, self._state = self._encoded(stream), "aac"
+
+    def _next(self) -> tuple[float, Any] | None:
+        if self._waiting is None:
+            packet = next(self._packets, None)
+            if packet is not None:
+                self._waiting = (float(packet.pts * packet.time_base), packet)
+        return self._waiting
+
+    def _copied(self, stream: Any) -> Iterator[Any]:
+        """The packets from the video's start on, their clock set to it."""
+        shift = round(self._start / stream.time_base)
+        last = -1
+        for packet in self._source.demux(stream):
+            if packet.pts is None or packet.size == 0:
+                continue
+            packet.pts -= shift
+            if packet.pts <= last or packet.pts < 0:  # before the first picture, or time runs backwards
+                continue
+            packet.dts = last = packet.pts
+            packet.stream = self._target
+            yield packet
+
+    def _encoded(self, stream: Any) -> Iterator[Any]:
+        """The decoded sound as stereo AAC, from the video's start on."""
+        resampler = av.AudioResampler(format="fltp", layout="stereo", rate=_RATE)
+        written = None
+        for frame in self._source.decode(stream):
+            if frame.pts is None or frame.time - self._start < 0:
+                continue
+            if written is None:
+                written = round((frame.time - self._start) * _RATE)
+            for part in resampler.resample(frame):
+                part.pts, part.time_base = written, Fraction(1, _RATE)
+                written += part.samples
+                yield from self._target.encode(part)
+        yield from self._target.encode()

@@ -1,0 +1,211 @@
+"""The still pictures of a report: scores over time and sorted scores, drawn with matplotlib's Agg.
+
+Owns their look. Builds each figure from the object interface, without pyplot and its global state, so reports may be drawn in
+threads. Text is never read as mathematics and holds no character the font lacks. May be imported by ``backend.report``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from backend.aggregate import integrity_curve
+from backend.report.palette import curve_colour, hexadecimal
+from backend.report.series import Array, FaceTable, Series, highest_series, person_name, person_series, persons_scored
+from shared.results import DetectorResult, Result
+
+_INK, _GREY, _FAINT = "#212529", "#5f666e", "#dee2e6"
+_DPI = 130
+#: more persons than this make a tangle; scores.csv has all
+_MOST_PERSONS = 10
+_MOST_BARS = 24
+
+
+def draw_curves(result: Result, detector: DetectorResult, scores: Array, out: Path) -> None:
+    """One detector: a line a person over time (a still: a bar a face), with its threshold. ``scores`` (faces,), NaN = none."""
+    table = FaceTable.of(result)
+    if result.media.kind == "image":
+        names = [person_name(int(person)) for person in table.person]
+        _draw_bars([(name, score, 0) for name, score in zip(names, scores, strict=True)], detector, out)
+        return
+    persons = persons_scored(table, scores)
+    shown = sorted(persons[:_MOST_PERSONS])
+    series = [person_series(table, scores, person=person) for person in shown]
+    figure, axes = _figure(f"{detector.title}: fake score over time")
+    _draw_series(axes, series, result)
+    _draw_threshold(axes, detector.threshold, f"threshold {detector.threshold:.2f}", _GREY)
+    if len(persons) > len(shown):
+        _note(figure, f"The {len(shown)} persons seen most often of {len(persons)}; scores.csv has all.")
+    _save(figure, out)
+
+
+def draw_all_curves(result: Result, scored: Sequence[tuple[DetectorResult, Array]], out: Path) -> None:
+    """Several detectors in one plot: the highest face of each frame (a still: a bar for each detector and face)."""
+    table = FaceTable.of(result)
+    if result.media.kind == "image":
+        several = len(np.unique(table.person)) > 1
+        rows = [
+            (f"{item.title}, {person_name(int(person))}" if several else item.title, score, index)
+            for index, (item, scores) in enumerate(scored)
+            for person, score in zip(table.person, scores, strict=True)
+        ]
+        _draw_bars(rows, None, out)
+        return
+    figure, axes = _figure("Fake score over time, all detectors")
+    _draw_series(axes, [highest_series(table, scores, label=item.title) for item, scores in scored], result)
+    for value in sorted({item.threshold for item, _ in scored}):
+        _draw_threshold(axes, value, f"threshold {value:.2f}", _GREY)
+    if len(np.unique(table.person)) > 1:
+        _note(figure, "Highest face of each frame.")
+    _save(figure, out)
+
+
+def draw_sorted(detector: DetectorResult, scores: Array, out: Path) -> None:
+    """Integrity scores in descending order over a unit axis; the area under them is the report's AUC (Li et al., 2021)."""
+    curve = integrity_curve(scores)
+    figure, axes = _figure(f"{detector.title}: integrity scores, sorted", wide=6.4)
+    edges = np.linspace(0.0, 1.0, len(curve) + 1)
+    colour = hexadecimal(curve_colour(0))
+    axes.fill_between(edges, np.r_[curve, curve[-1]], step="post", color=colour, alpha=0.14, linewidth=0)
+    axes.step(edges, np.r_[curve, curve[-1]], where="post", color=colour, linewidth=1.8)
+    axes.set_xlim(0, 1)
+    axes.set_xlabel(f"share of the {len(curve)} scored faces", color=_GREY)
+    axes.set_ylabel("integrity score = 1 - fake score", color=_GREY)
+    _words(axes, top="real", bottom="fake")
+    if detector.auc is not None:
+        axes.text(
+            0.03, 0.06, f"area under the curve (AUC): {detector.auc:.3f}", transform=axes.transAxes, fontsize=11,
+            fontweight="bold", color=_INK, bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 4},
+        )  # fmt: skip
+    _note(figure, "Equals the mean integrity score. It is no ROC-AUC: no truth is known here.")
+    _save(figure, out)
+
+
+# --------------------------------------------------------------------------- parts
+
+
+def _figure(title: str, *, wide: float = 9.0, high: float = 3.9) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(wide, high), dpi=_DPI, facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_title(
+        drawable(title), loc="left", fontsize=13, fontweight="bold", color=_INK, pad=12, parse_math=False, wrap=False
+    )
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
+    axes.grid(axis="y", color=_FAINT, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=_GREY, length=0, labelsize=9)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(_GREY)
+    return figure, axes
+
+
+def _words(axes: Axes, *, top: str, bottom: str) -> None:
+    """The words at the ends of the scale."""
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1], [f"{bottom}  0", "0.25", "0.5", "0.75", f"{top}  1"])
+    for label in (axes.get_yticklabels()[0], axes.get_yticklabels()[-1]):
+        label.set_fontweight("bold")
+        label.set_color(_INK)
+
+
+def _draw_series(axes: Axes, series: Sequence[Series], result: Result) -> None:
+    for index, one in enumerate(series):
+        colour, label = hexadecimal(curve_colour(index)), drawable(one.label)
+        for start, stop in one.runs:
+            single = stop - start == 1
+            axes.plot(
+                one.times[start:stop], one.scores[start:stop], color=colour, linewidth=1.8, label=label,
+                marker="o" if single else None, markersize=4, solid_joinstyle="round",
+            )  # fmt: skip
+            label = "_more"  # matplotlib leaves labels with an underscore out of the legend
+    for shot in result.shots[1:]:
+        axes.axvline(shot.start_s, ymax=0.03, color=_GREY, linewidth=1)
+    axes.set_xlim(0, max(result.media.duration_s, 1e-3))
+    axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 1.5, 2, 3, 5, 6, 10]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _clock(value)))
+    axes.set_xlabel("time", color=_GREY, loc="right")
+    _words(axes, top="fake", bottom="real")
+    if len(series) > 1:
+        legend = axes.legend(loc="upper left", bbox_to_anchor=(1.005, 1), frameon=False, fontsize=9, labelcolor=_INK)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+
+
+def _draw_threshold(axes: Axes, value: float, label: str, colour: str) -> None:
+    axes.axhline(value, color=colour, linewidth=1, linestyle=(0, (5, 4)))
+    where = {"va": "bottom", "xytext": (-2, 2)} if value < 0.92 else {"va": "top", "xytext": (-2, -3)}
+    axes.annotate(
+        label, (1, value), xycoords=("axes fraction", "data"), textcoords="offset points", ha="right", fontsize=8.5,
+        color=colour, bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.8}, **where,
+    )  # fmt: skip
+
+
+def _draw_bars(rows: Sequence[tuple[str, float, int]], detector: DetectorResult | None, out: Path) -> None:
+    """Bars from 0 (real) to 1 (fake), top to bottom; rows without a score are left out."""
+    scored = [row for row in rows if not np.isnan(row[1])]
+    shown = scored[:_MOST_BARS]
+    title = f"{detector.title}: fake score" if detector else "Fake score, all detectors"
+    figure, axes = _figure(title, high=1.5 + 0.34 * max(3, len(shown)))
+    places = np.arange(len(shown))
+    axes.barh(places, [row[1] for row in shown], color=[hexadecimal(curve_colour(row[2])) for row in shown], height=0.62)
+    axes.set_yticks(places, [drawable(row[0]) for row in shown], parse_math=False)
+    axes.set_ylim(len(shown) - 0.4, -0.6)
+    axes.set_xlim(0, 1)
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0  real", "0.25", "0.5", "0.75", "1  fake"])
+    axes.grid(axis="y", visible=False)
+    axes.grid(axis="x", color=_FAINT, linewidth=0.8)
+    for place, row in zip(places, shown, strict=True):
+        axes.annotate(
+            f"{row[1]:.2f}", (row[1], float(place)), textcoords="offset points", va="center", fontsize=9, color=_INK,
+            **({"xytext": (4, 0), "ha": "left"} if row[1] < 0.93 else {"xytext": (-4, 0), "ha": "right", "color": "white"}),
+        )  # fmt: skip
+    if detector:
+        axes.axvline(detector.threshold, color=_GREY, linewidth=1, linestyle=(0, (5, 4)))
+        _note(figure, f"Dashed: threshold {detector.threshold:.2f}.")
+    if len(scored) > len(shown):
+        _note(figure, f"The first {len(shown)} of {len(scored)}; scores.csv has all.")
+    _save(figure, out)
+
+
+def _note(figure: Figure, words: str) -> None:
+    figure.supxlabel(words, x=0.01, ha="left", fontsize=8.5, color=_GREY)
+
+
+def _save(figure: Figure, out: Path) -> None:
+    # no software version and no date: the same scores give the same bytes
+    figure.savefig(out, format="png", metadata={"Software": None})
+
+
+def _clock(seconds: float) -> str:
+    tenths = round(seconds * 10)
+    whole, rest = divmod(tenths, 10)
+    minutes, left = divmod(whole, 60)
+    tail = f".{rest}" if rest else ""
+    if minutes >= 60:
+        return f"{minutes // 60}:{minutes % 60:02d}:{left:02d}{tail}"
+    return f"{minutes}:{left:02d}{tail}"
+
+
+@lru_cache(maxsize=1)
+def _characters() -> frozenset[int]:
+    """Code points the font has; asking for others makes matplotlib warn and draw boxes."""
+    charmap: dict[int, Any] = font_manager.get_font(font_manager.findfont("DejaVu Sans")).get_charmap()
+    return frozenset(charmap)
+
+
+def drawable(untrusted_words: str) -> str:
+    """``untrusted_words`` on one line, at most 60 characters, with ``?`` for what the font lacks."""
+    line = " ".join(untrusted_words.split())
+    known = "".join(letter if ord(letter) in _characters() else "?" for letter in line)
+    return known if len(known) <= 60 else known[:59] + "…"
