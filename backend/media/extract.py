@@ -1,0 +1,167 @@
+"""The media pass: one walk through a medium, from submitted bytes to a finished face pack.
+
+Owns the order of things: sample, shots, faces, persons, pack. Promises: each picture is decoded once; memory does not grow
+with the clip but for some hundred bytes a face; the pack appears by one rename, whole or not at all; no face is a
+result, a pack without rows. Runs in the media worker; imported lazily by ``base_detector`` for single runs.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backend.media.limits import Deadline, MediaLimits
+from backend.media.medium import Medium, open_medium
+from backend.media.pack import PackWriter
+from backend.media.persons import Gallery, consider_portrait, keyface_rows
+from backend.media.sampling import choose_pictures
+from backend.media.shots import ShotFinder, shot_of
+from backend.media.sweep import FaceDetector, FaceSweep
+from backend.media.tracks import Sighting, Track
+from base_detector import WorkerFailure
+from shared import durable
+
+#: A detection on every fifth picture (IoU .92-.95 against every picture on calm clips); ``thorough`` looks at each.
+_DETECT_EVERY = 5
+#: Pictures between two reports of progress, and between two looks at the clock.
+_STRIDE = 20
+
+Progress = Callable[[int, int], None]
+
+
+@lru_cache(maxsize=1)
+def warm_detector() -> FaceDetector:
+    """MTCNN for the CPU, loaded once in a process."""
+    from detectors.nets.mtcnn import Mtcnn  # torch comes with it
+
+    return Mtcnn()
+
+
+def extract_pack(
+    media: Path,
+    pack: Path,
+    *,
+    samplings: Sequence[str],
+    mode: str = "standard",
+    limits: MediaLimits | Mapping[str, Any] | None = None,
+    context: float = 2.0,
+    progress: Progress | None = None,
+    detector: FaceDetector | None = None,
+) -> dict[str, Any]:
+    """Write the face pack of ``media`` to the new directory ``pack``; returns ``faces``, ``frames`` (sampled) and ``seconds``.
+
+    ``samplings`` as on the cards, ``context`` = side of the context crops in box sides (at least 1), ``progress`` gets
+    (pictures done, expected). Raises WorkerFailure ``unsupported_media``, ``media_unreadable``, ``media_too_large``,
+    ``media_too_long``, ``media_timed_out``, ``pack_too_large``, ``bad_request``; NotApplicable ``no_video``.
+    """
+    bounds = MediaLimits.of(limits)
+    if not 1.0 <= context <= 8.0 or pack.exists():
+        raise WorkerFailure("bad_request")
+    part = pack.with_name(f".{pack.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        with open_medium(media, limits=bounds) as medium, PackWriter(part, max_bytes=bounds.max_pack_bytes) as writer:
+            done = _Pass(medium, writer, bounds, detector or warm_detector(), context=context, mode=mode)
+            answer = done.run(samplings, progress)
+        durable.move_directory(part, pack)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return answer
+
+
+class _Pass:
+    """One run over one medium."""
+
+    def __init__(
+        self,
+        medium: Medium,
+        writer: PackWriter,
+        limits: MediaLimits,
+        detector: FaceDetector,
+        *,
+        context: float,
+        mode: str,
+    ) -> None:
+        self._medium, self._writer, self._mode, self._context = medium, writer, mode, context
+        self._deadline = Deadline(limits)
+        self._every = 1 if mode == "thorough" else _DETECT_EVERY
+        self._sweep = FaceSweep(
+            detector, self._keep, context=context, detect_every=self._every, still=len(medium.times) == 1
+        )
+        self._gallery = Gallery()
+        self._seconds = dict.fromkeys(("decode", "detect", "shots", "persons", "write"), 0.0)
+
+    def run(self, samplings: Sequence[str], progress: Progress | None) -> dict[str, Any]:
+        """Walk, tell persons apart, write."""
+        started = time.perf_counter()
+        chosen = choose_pictures(self._medium.times, samplings=samplings, mode=self._mode)
+        shots = ShotFinder(fps=self._medium.facts().fps)
+        sampled = self._walk(chosen, shots, progress)
+        tracks = self._sweep.finish()
+        self._seconds["detect"] = self._sweep.detect_s
+        people_started = time.perf_counter()
+        persons = self._gallery.persons(tracks)
+        self._seconds["persons"] += time.perf_counter() - people_started
+        listed = shots.shots()
+        lookup = np.array([persons.get(number, -1) for number in range(max(persons, default=-1) + 1)], np.int32)
+        self._seconds["total"] = time.perf_counter() - started
+        self._writer.finish(
+            shots=shot_of(self._writer.frames, listed),
+            persons=lookup[self._writer.tracks],
+            keyfaces=keyface_rows(tracks, persons),
+            info={
+                "media": self._medium.facts().as_json(),
+                "sampling": {
+                    "mode": self._mode,
+                    "samplings": list(samplings),
+                    "context": self._context,
+                    "detect_every": self._every,
+                },
+                "frames": sampled,
+                "shots": listed,
+            },
+            seconds=self._seconds,
+        )
+        return {"faces": len(self._writer), "frames": len(sampled), "seconds": self._seconds}
+
+    # -- inside
+
+    def _walk(self, chosen: Any, shots: ShotFinder, progress: Progress | None) -> list[dict[str, Any]]:
+        """Through all pictures: shots see each of them, the sweep the chosen ones. The sampled frames."""
+        expected = len(self._medium.times)
+        follower = {int(a): int(b) for a, b in zip(chosen[:-1], chosen[1:], strict=True)}
+        last = int(chosen[-1])
+        sampled: list[dict[str, Any]] = []
+        jumped = False
+        pictures = iter(self._medium.pictures())
+        while True:
+            started = time.perf_counter()
+            picture = next(pictures, None)
+            decoded = time.perf_counter()
+            self._seconds["decode"] += decoded - started
+            if picture is None:
+                break
+            jumped |= shots.feed(picture)
+            self._seconds["shots"] += time.perf_counter() - decoded
+            if picture.index in follower or picture.index == last:
+                if not picture.damaged:
+                    sampled.append({"frame": picture.index, "time_s": round(picture.time_s, 6)})
+                    self._sweep.feed(picture, jumped=jumped, next_frame=follower.get(picture.index))
+                    jumped = False
+            if picture.index % _STRIDE == _STRIDE - 1:
+                self._deadline.check()
+                if progress:
+                    progress(min(picture.index + 1, expected), expected)
+                self._gallery.describe(self._sweep.ended())
+        return sampled
+
+    def _keep(self, track: Track, sighting: Sighting) -> None:
+        row = self._writer.append(sighting, track=track.number)
+        track.rows += 1
+        consider_portrait(track, sighting, row=row)

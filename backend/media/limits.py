@@ -1,0 +1,69 @@
+"""How much one medium may cost: bounds checked while it is read, each with a name for the refusal.
+
+Owns ``MediaLimits`` and the deadline. Needs nothing but the contract; may be imported by all of ``backend.media``.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from base_detector import WorkerFailure
+
+#: Share of the wall time after which the pass gives up by itself, so that the answer still reaches the caller in time.
+_OWN_DEADLINE = 0.97
+
+
+@dataclass(frozen=True)
+class MediaLimits:
+    """Bounds of one medium; the defaults are those of ``shared.settings``.
+
+    ``max_pixels`` counts width x height of one picture, ``max_frames`` decoded pictures, ``wall_s`` seconds of work.
+    """
+
+    max_duration_s: float = 1800.0
+    max_pixels: int = 8192 * 8192
+    max_frames: int = 120_000
+    max_pack_bytes: int = 20_000_000_000
+    wall_s: float = 1800.0
+
+    @classmethod
+    def of(cls, untrusted: MediaLimits | Mapping[str, Any] | None) -> MediaLimits:
+        """Limits from a worker request (members left out keep their defaults); WorkerFailure(bad_request) if malformed."""
+        if untrusted is None or isinstance(untrusted, MediaLimits):
+            return untrusted or cls()
+        if not isinstance(untrusted, Mapping) or set(untrusted) - {field.name for field in fields(cls)}:
+            raise WorkerFailure("bad_request")
+        for value in untrusted.values():
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not math.isfinite(value) or value <= 0:
+                raise WorkerFailure("bad_request")
+        return cls(**untrusted)
+
+    def check_pixels(self, width: int, height: int) -> None:
+        """Refuse a picture with too many pixels (``media_too_large``) or none (``media_unreadable``)."""
+        if width <= 0 or height <= 0:
+            raise WorkerFailure("media_unreadable")
+        if width * height > self.max_pixels:
+            raise WorkerFailure("media_too_large")
+
+    def check_length(self, frames: int, duration_s: float) -> None:
+        """Refuse a medium with too many pictures or seconds (``media_too_long``)."""
+        if frames > self.max_frames or duration_s > self.max_duration_s:
+            raise WorkerFailure("media_too_long")
+
+
+class Deadline:
+    """The end of the wall time: ``check`` raises WorkerFailure(``media_timed_out``) once it has passed."""
+
+    def __init__(self, limits: MediaLimits, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._end = clock() + limits.wall_s * _OWN_DEADLINE
+
+    def check(self) -> None:
+        """Raise when the time is up."""
+        if self._clock() > self._end:
+            raise WorkerFailure("media_timed_out")

@@ -1,0 +1,152 @@
+"""A medium as the media pass sees it: facts, presentation times, and its pictures one after the other, upright.
+
+Owns the common face of videos (``backend.media.video``) and images (``backend.media.still``), the choice between them by
+first bytes, and ``Orientation``. May be imported by all of ``backend.media``; everything else stays outside.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from backend.media.limits import MediaLimits
+from base_detector import WorkerFailure
+
+Array = npt.NDArray[Any]
+
+#: First bytes of what Pillow reads here; everything else is the demuxers' business (with a list of its own).
+_IMAGE_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")
+
+#: Brands of still images inside the box structure of MP4 (HEIF, AVIF): their tiles would pass for small videos.
+_ISO_IMAGE_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis"})
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """How stored pixels become upright: mirrored left to right first, then turned clockwise by quarter turns."""
+
+    quarter_turns: int = 0
+    mirrored: bool = False
+
+    @classmethod
+    def from_display_matrix(cls, matrix: bytes) -> Orientation:
+        """Read a display matrix (ISO/IEC 14496-12, 6.2.2): nine 32-bit numbers a b u c d v x y w, nearest quarter turn.
+
+        A stored point (x, y) is shown at (a x + c y, b x + d y); a negative determinant mirrors.
+        """
+        a, b, _, c, d, *_ = np.frombuffer(matrix, np.int32, count=9).astype(float)
+        mirrored = a * d - b * c < 0
+        if mirrored:
+            a, b = -a, -b
+        return cls(round(math.degrees(math.atan2(b, a)) / 90) % 4, bool(mirrored))
+
+    @classmethod
+    def from_exif(cls, value: object) -> Orientation:
+        """Read EXIF tag 0x0112 (EXIF 2.32, table 6); anything unknown means upright."""
+        known = {2: (0, True), 3: (2, False), 4: (2, True), 5: (3, True), 6: (1, False), 7: (1, True), 8: (3, False)}
+        return cls(*known.get(value if isinstance(value, int) else 1, (0, False)))
+
+    @property
+    def degrees(self) -> int:
+        """Clockwise turn in degrees: 0, 90, 180 or 270."""
+        return self.quarter_turns * 90
+
+    def size(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height as shown."""
+        return (height, width) if self.quarter_turns % 2 else (width, height)
+
+    def upright(self, image: Array) -> Array:
+        """Turn an image (H, W, 3), C-contiguous; the same array when nothing is to do."""
+        if self.mirrored:
+            image = cv2.flip(image, 1)
+        if self.quarter_turns:
+            codes = (cv2.ROTATE_90_CLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_COUNTERCLOCKWISE)
+            image = cv2.rotate(image, codes[self.quarter_turns - 1])
+        return image
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What ``pack.json`` says of the medium. ``width`` and ``height`` are as shown; ``frames`` counts decoded pictures."""
+
+    kind: Literal["video", "image"]
+    width: int
+    height: int
+    fps: float | None
+    duration_s: float
+    frames: int
+    codec: str
+    container: str
+    rotation: int
+    has_audio: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON of all members."""
+        return asdict(self)
+
+
+class Picture(Protocol):
+    """One decoded picture. ``index`` counts decoded pictures from 0, ``time_s`` counts from the first one.
+
+    ``damaged``: the decoder filled holes in it, so nothing may be measured on it.
+    """
+
+    @property
+    def index(self) -> int: ...
+    @property
+    def time_s(self) -> float: ...
+    @property
+    def damaged(self) -> bool: ...
+
+    def rgb(self) -> Array:
+        """The picture upright and in full size, (H, W, 3) uint8 RGB, C-contiguous, not to be written to."""
+        ...
+
+    def thumb(self) -> Array:
+        """A small version for the shot detector, (h, w, 3) uint8 BGR, subsampled, not turned."""
+        ...
+
+
+class Medium(Protocol):
+    """An opened medium; its pictures can be walked through once."""
+
+    @property
+    def times(self) -> Array:
+        """Expected presentation times of all pictures, (n,) float64, ascending from 0: what sampling is planned on."""
+        ...
+
+    def pictures(self) -> Iterator[Picture]:
+        """All pictures in presentation order. WorkerFailure(``media_unreadable``) when not one decodes."""
+        ...
+
+    def facts(self) -> Facts:
+        """Facts; sizes and counts are final after the last picture."""
+        ...
+
+
+def open_medium(path: Path, *, limits: MediaLimits) -> AbstractContextManager[Medium]:
+    """Open a submitted file by its first bytes, never by its name.
+
+    Raises WorkerFailure: ``unsupported_media``, ``media_unreadable``, ``media_too_large``, ``media_too_long``; and
+    NotApplicable(``no_video``) when it holds sound only.
+    """
+    with path.open("rb") as stream:
+        untrusted_head = stream.read(32)
+    if untrusted_head[4:8] == b"ftyp" and untrusted_head[8:12] in _ISO_IMAGE_BRANDS:
+        raise WorkerFailure("unsupported_media")
+    webp = untrusted_head.startswith(b"RIFF") and untrusted_head[8:12] == b"WEBP"
+    if webp or untrusted_head.startswith(_IMAGE_SIGNATURES):
+        from backend.media.still import StillMedium
+
+        return StillMedium(path, limits=limits)
+    from backend.media.video import VideoMedium
+
+    return VideoMedium(path, limits=limits)

@@ -1,0 +1,149 @@
+"""Images read with Pillow: JPEG, PNG, WebP and GIF; animated ones are short videos.
+
+Owns the limits before decoding, the turn that EXIF asks for, and what becomes of transparency (shown on white) and depth
+(8 bits). May be imported by ``backend.media.medium`` (``open_medium``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image, ImageFile
+
+from backend.media.limits import MediaLimits
+from backend.media.medium import Facts, Orientation
+from base_detector import WorkerFailure
+
+Array = npt.NDArray[Any]
+
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
+#: Shown for pictures that name no duration or less than browsers honour (they take 100 ms then).
+_LEAST_STEP_S, _USUAL_STEP_S = 0.011, 0.1
+_THUMB = 256
+
+
+class StillPicture:
+    """One picture of an image file."""
+
+    damaged = False
+
+    def __init__(self, image: Array, *, index: int, time_s: float) -> None:
+        self._image, self.index, self.time_s = image, index, time_s
+
+    def rgb(self) -> Array:
+        """See ``medium.Picture``."""
+        return self._image
+
+    def thumb(self) -> Array:
+        """See ``medium.Picture``."""
+        step = max(1, max(self._image.shape[:2]) // _THUMB)
+        return cv2.cvtColor(np.ascontiguousarray(self._image[::step, ::step]), cv2.COLOR_RGB2BGR)
+
+
+class StillMedium:
+    """An image file, one picture or several. A context manager; see ``medium.Medium``."""
+
+    def __init__(self, path: Path, *, limits: MediaLimits) -> None:
+        self._limits = limits
+        Image.MAX_IMAGE_PIXELS = None  # our own limit, below, is the one that holds
+        ImageFile.LOAD_TRUNCATED_IMAGES = False  # what is missing would be filled with grey, and judged
+        try:
+            self._image = Image.open(path, formats=_FORMATS)
+        except (OSError, ValueError, SyntaxError) as error:
+            unknown = isinstance(error, Image.UnidentifiedImageError) and path.stat().st_size < 16
+            raise WorkerFailure("unsupported_media" if unknown else "media_unreadable") from None
+        limits.check_pixels(*self._image.size)
+        self._container = (self._image.format or "").lower()
+        # an MPO file is a JPEG with further views behind it: the first one is the picture
+        self._count = 1 if self._container in ("jpeg", "mpo") else int(getattr(self._image, "n_frames", 1))
+        limits.check_length(self._count, 0.0)
+        self._orientation = self._exif_orientation()
+        self.times = self._times()
+        limits.check_length(self._count, float(self.times[-1]))
+
+    def __enter__(self) -> StillMedium:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._image.close()
+
+    def facts(self) -> Facts:
+        """See ``medium.Medium``. An animation is a video without sound."""
+        width, height = self._orientation.size(*self._image.size)
+        moving = self._count > 1
+        duration = float(self._ends[-1])
+        return Facts(
+            kind="video" if moving else "image",
+            width=width,
+            height=height,
+            fps=self._count / duration if moving and duration else None,
+            duration_s=duration if moving else 0.0,
+            frames=self._count,
+            codec="jpeg" if self._container == "mpo" else self._container,
+            container="jpeg" if self._container == "mpo" else self._container,
+            rotation=self._orientation.degrees,
+            has_audio=False,
+        )
+
+    def pictures(self) -> Iterator[StillPicture]:
+        """See ``medium.Medium``. An animation ends where its file is damaged."""
+        given = 0
+        for index in range(self._count):
+            try:
+                self._image.seek(index)
+                image = _as_rgb(self._image)
+            except (OSError, ValueError, SyntaxError, EOFError, IndexError):
+                break
+            yield StillPicture(self._orientation.upright(image), index=index, time_s=float(self.times[index]))
+            given += 1
+        if not given:
+            raise WorkerFailure("media_unreadable")
+        self._count = given
+
+    # -- inside
+
+    def _exif_orientation(self) -> Orientation:
+        try:
+            return Orientation.from_exif(self._image.getexif().get(ExifTags.Base.Orientation))
+        except Exception:  # a parser of hostile bytes that promises no exception type; upright is what viewers show then
+            return Orientation()
+
+    def _times(self) -> Array:
+        """Start of each picture in seconds, (n,) float64; GIF and WebP know durations only when they are decoded."""
+        steps = []
+        for index in range(self._count if self._count > 1 else 0):
+            try:
+                self._image.seek(index)
+                self._image.load()
+            except (OSError, ValueError, SyntaxError, EOFError, IndexError):
+                break
+            step = float(self._image.info.get("duration") or 0) / 1000
+            steps.append(step if step >= _LEAST_STEP_S else _USUAL_STEP_S)
+        if self._count > 1:
+            if not steps:
+                raise WorkerFailure("media_unreadable")
+            self._count = len(steps)
+            self._image.seek(0)
+        self._ends = np.cumsum(steps) if steps else np.zeros(1)
+        starts: Array = np.concatenate([[0.0], self._ends[:-1]])
+        return starts
+
+
+def _as_rgb(image: Image.Image) -> Array:
+    """Decode the current picture: (H, W, 3) uint8 RGB, transparency on white, 16 bits reduced to 8."""
+    image.load()
+    if image.mode.startswith(("I", "F")):
+        deep = np.asarray(image).astype(np.float64)
+        grey = np.clip(deep / (257.0 if deep.max() > 255 else 1.0), 0, 255).round().astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        layered = image.convert("RGBA")
+        white = Image.new("RGBA", layered.size, "white")
+        return np.ascontiguousarray(Image.alpha_composite(white, layered).convert("RGB"))
+    return np.ascontiguousarray(image.convert("RGB"))

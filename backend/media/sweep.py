@@ -1,0 +1,232 @@
+"""The sweep: walks through the sampled pictures, detects faces in some, and follows them through the others.
+
+Owns when to detect. A detection falls on every ``detect_every``-th picture, on both sides of every jump, and in between
+wherever two detections disagree: a face moved fast, came or went. What lies between two agreeing detections is
+interpolated. Promises: holds no more pictures than lie between two detections. May be imported by ``extract``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from backend.media.medium import Picture
+from backend.media.tracks import Found, Sighting, Track, between, link, overlap
+
+Array = npt.NDArray[Any]
+
+#: Faces are looked for on pictures reduced to this shorter side (1080p halved: same recall at a third of the time).
+_SHORT_SIDE = 540
+#: Images get one look only, so it may cost more.
+_SHORT_SIDE_STILL = 1080
+#: MTCNN's own default: smallest face in pixels of the reduced picture.
+_MIN_FACE = 20.0
+#: Detections below this are noise and not even used to follow a face.
+_LEAST_CONFIDENCE = 0.8
+#: A track is believed once it has a detection this sure, or several that are fairly sure.
+_SURE, _FAIRLY_SURE, _SEVERAL = 0.99, 0.93, 3
+#: In a medium of one picture there is no second look.
+_SURE_STILL = 0.9
+#: Linking: least overlap up to a quarter second apart, and further apart; the longest pause a track survives.
+_LEAST_OVERLAP, _LEAST_OVERLAP_FAR, _NEAR_S, _FAR_S = 0.3, 0.45, 0.25, 2.5
+#: Two detections of a face that overlap less than this are not interpolated: it moved fast.
+_STEADY = 0.7
+
+
+class FaceDetector(Protocol):
+    """What finds faces: ``detectors.nets.mtcnn.Mtcnn``, or a stand-in."""
+
+    def detect(self, image: Array, *, min_face: float = 20.0) -> Any:
+        """Faces of (H, W, 3) uint8 RGB: boxes (n, 4), confidence (n,), landmarks (n, 5, 2)."""
+
+
+#: Takes one face of a believed track; its crop is a view that is valid during the call only.
+Sink = Callable[[Track, Sighting], None]
+
+
+class Sample:
+    """A sampled picture; converted to RGB once, and only when asked."""
+
+    def __init__(self, picture: Picture) -> None:
+        self.frame, self.time_s = picture.index, picture.time_s
+        self.found: list[Found] = []
+        self.tracks: list[Track] = []
+        self._picture, self._rgb = picture, None
+
+    def rgb(self) -> Array:
+        """The upright picture, (H, W, 3) uint8 RGB."""
+        if self._rgb is None:
+            self._rgb = self._picture.rgb()
+        return self._rgb
+
+    @property
+    def boxes(self) -> Array:
+        """Boxes found, (n, 4)."""
+        return np.array([item.box for item in self.found], np.float32).reshape(-1, 4)
+
+
+class FaceSweep:
+    """Feed it the sampled pictures in order, then ``finish``. Faces go to ``sink`` in order of time within each track."""
+
+    def __init__(self, detector: FaceDetector, sink: Sink, *, context: float, detect_every: int, still: bool) -> None:
+        self._detector, self._sink, self._context = detector, sink, context
+        self._every, self._still = detect_every, still
+        self._anchor: Sample | None = None
+        self._waiting: list[Sample] = []
+        self._alive: list[Track] = []
+        self._pending: dict[int, list[Sighting]] = {}
+        self._count, self._view = 0, 0
+        self.detect_s = 0.0
+        self.detections = 0
+        self.tracks: list[Track] = []
+
+    def feed(self, picture: Picture, *, jumped: bool, next_frame: int | None) -> None:
+        """Take the next sampled picture. ``jumped``: the view changed since the last one; ``next_frame``: the next sample."""
+        sample = Sample(picture)
+        far = self._anchor is not None and sample.frame - self._anchor.frame > 2 * self._every
+        if jumped or (far and self._waiting):
+            self._flush()
+        if jumped:
+            self._end_tracks(self._alive)
+            self._anchor = None
+            self._view += 1
+        due = self._anchor is None or next_frame is None or next_frame - self._anchor.frame > self._every
+        if due:
+            self._advance(sample)
+        else:
+            self._waiting.append(sample)
+
+    def finish(self) -> list[Track]:
+        """Settle what waits; returns the believed tracks."""
+        self._flush()
+        self._end_tracks(self._alive)
+        return self.tracks
+
+    def ended(self) -> list[Track]:
+        """Believed tracks that will not grow any more."""
+        alive = {track.number for track in self._alive}
+        return [track for track in self.tracks if track.number not in alive]
+
+    # -- inside
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._advance(self._waiting.pop())
+
+    def _advance(self, sample: Sample) -> None:
+        """Detect in ``sample`` and settle everything up to it."""
+        self._detect(sample)
+        waiting, self._waiting = self._waiting, []
+        self._settle(self._anchor, waiting, sample)
+        self._anchor = sample
+
+    def _detect(self, sample: Sample) -> None:
+        image = sample.rgb()
+        started = time.perf_counter()
+        height, width = image.shape[:2]
+        short = _SHORT_SIDE_STILL if self._still else _SHORT_SIDE
+        scale = min(1.0, short / min(height, width))
+        if scale < 1:
+            size = (max(1, round(width * scale)), max(1, round(height * scale)))
+            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        faces = self._detector.detect(image, min_face=_MIN_FACE)
+        stretch = np.array([width / image.shape[1], height / image.shape[0]], np.float32)
+        sample.found = [
+            Found(box * np.tile(stretch, 2), points * stretch, float(confidence))
+            for box, points, confidence in zip(faces.boxes, faces.landmarks, faces.confidence, strict=True)
+            if confidence >= _LEAST_CONFIDENCE and _visible(box * np.tile(stretch, 2), width=width, height=height)
+        ]
+        self.detections += 1
+        self.detect_s += time.perf_counter() - started
+
+    def _settle(self, before: Sample | None, waiting: list[Sample], after: Sample) -> None:
+        """Link two detections and fill what lies between; where they disagree, look in the middle first."""
+        pairs = self._pairs(before, after) if before else []
+        if before and waiting and _disagree(before, after, pairs):
+            middle = len(waiting) // 2
+            self._detect(waiting[middle])
+            self._settle(before, waiting[:middle], waiting[middle])
+            self._settle(waiting[middle], waiting[middle + 1 :], after)
+            return
+        after.tracks = self._tracks_of(before, after, pairs)
+        for sample in waiting if before else []:
+            assert before is not None
+            share = (sample.frame - before.frame) / (after.frame - before.frame)
+            for i, j in pairs:
+                self._see(after.tracks[j], sample, between(before.found[i], after.found[j], share))
+        for track, found in zip(after.tracks, after.found, strict=True):
+            self._see(track, after, found)
+        self._end_tracks([track for track in self._alive if after.time_s - track.last_s > _FAR_S])
+
+    def _pairs(self, before: Sample, after: Sample) -> list[tuple[int, int]]:
+        pause = after.time_s - before.time_s
+        if pause > _FAR_S:
+            return []
+        return link(before.boxes, after.boxes, least=_LEAST_OVERLAP if pause <= _NEAR_S else _LEAST_OVERLAP_FAR)
+
+    def _tracks_of(self, before: Sample | None, after: Sample, pairs: list[tuple[int, int]]) -> list[Track]:
+        """The track of each face of ``after``: the linked one, one lost a moment ago, or a new one."""
+        given = {j: before.tracks[i] for i, j in pairs} if before else {}
+        lost = [track for track in self._alive if track not in given.values()]
+        left = [j for j in range(len(after.found)) if j not in given]
+        old = np.array([track.last_box for track in lost], np.float32).reshape(-1, 4)
+        for i, j in link(old, after.boxes[left], least=_LEAST_OVERLAP_FAR):
+            given[left[j]] = lost[i]
+        return [given.get(j) or self._new_track(after, found) for j, found in enumerate(after.found)]
+
+    def _new_track(self, sample: Sample, found: Found) -> Track:
+        track = Track(self._count, self._view, sample.frame, sample.time_s, found.box)
+        self._count += 1
+        self._alive.append(track)
+        self._pending[track.number] = []
+        return track
+
+    def _see(self, track: Track, sample: Sample, found: Found) -> None:
+        track.see(found, frame=sample.frame, time_s=sample.time_s)
+        if not track.confirmed and self._believable(track):
+            track.confirmed = True
+            self.tracks.append(track)
+            for earlier in self._pending.pop(track.number):
+                self._sink(track, earlier)
+        sighting = Sighting.cut(
+            sample.rgb(), found, context=self._context, frame=sample.frame, time_s=sample.time_s
+        )
+        if track.confirmed:
+            self._sink(track, sighting)
+        elif len(self._pending[track.number]) < _SEVERAL * self._every:
+            # a copy: the view would keep the whole picture
+            self._pending[track.number].append(replace(sighting, crop=sighting.crop.copy()))
+
+    def _believable(self, track: Track) -> bool:
+        if track.best_confidence >= (_SURE_STILL if self._still else _SURE):
+            return True
+        return track.detections >= _SEVERAL and track.confidence_sum / track.detections >= _FAIRLY_SURE
+
+    def _end_tracks(self, ended: list[Track]) -> None:
+        gone = set(map(id, ended))
+        self._alive = [track for track in self._alive if id(track) not in gone]
+        for track in ended:
+            self._pending.pop(track.number, None)
+
+
+def _visible(box: Array, *, width: int, height: int) -> bool:
+    """True when at least a quarter of the box lies inside the picture."""
+    inside = np.maximum(np.minimum(box[2:], [width, height]) - np.maximum(box[:2], 0), 0)
+    return bool(np.prod(inside) >= 0.25 * np.prod(box[2:] - box[:2]) > 0)
+
+
+def _disagree(before: Sample, after: Sample, pairs: list[tuple[int, int]]) -> bool:
+    """True when a sure face came, went or moved fast between two detections."""
+    linked_before, linked_after = {i for i, _ in pairs}, {j for _, j in pairs}
+    alone = [item for i, item in enumerate(before.found) if i not in linked_before]
+    alone += [item for j, item in enumerate(after.found) if j not in linked_after]
+    if any(item.confidence >= _SURE for item in alone):
+        return True
+    shared = overlap(before.boxes, after.boxes)
+    return any(shared[i, j] < _STEADY for i, j in pairs)

@@ -1,0 +1,134 @@
+"""Faces over time: one found face, the track of one face, and the geometry that links them.
+
+Owns linking (intersection over union, Hungarian assignment) and interpolation. Pure; may be imported by all of ``backend.media``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import linear_sum_assignment
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A face in one picture: box (4,) x1 y1 x2 y2 and landmarks (5, 2), float32, pixels of the picture as shown.
+
+    ``tracked``: interpolated between two detections.
+    """
+
+    box: Array
+    landmarks: Array
+    confidence: float
+    tracked: bool = False
+
+    @property
+    def side(self) -> float:
+        """The longer side of the box in pixels."""
+        return float(max(self.box[2] - self.box[0], self.box[3] - self.box[1]))
+
+    @property
+    def frontality(self) -> float:
+        """1 for a face that looks at the camera, 0 for a profile: where the nose stands between the eyes."""
+        left, right, nose = self.landmarks[:3].astype(float)
+        across = right - left
+        span = float(across @ across)
+        if not span > 0:
+            return 0.0
+        along = float((nose - left) @ across) / span  # 0 below the left eye, 1 below the right one
+        return max(0.0, 1 - 2 * abs(along - 0.5))
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """A face in one sampled picture with its context crop (h, w, 3) uint8 RGB, whose top left pixel stood at ``origin``."""
+
+    frame: int
+    time_s: float
+    found: Found
+    crop: Array
+    origin: tuple[int, int]
+
+    @classmethod
+    def cut(cls, image: Array, found: Found, *, context: float, frame: int, time_s: float) -> Sighting:
+        """Cut the square of ``context`` x the longer box side about the box centre, clipped at the picture: a view."""
+        height, width = image.shape[:2]
+        half = found.side * context / 2
+        centre_x, centre_y = (float(value) for value in (found.box[:2] + found.box[2:]) / 2)
+        left, top = max(0, math.floor(centre_x - half)), max(0, math.floor(centre_y - half))
+        right, bottom = min(width, math.ceil(centre_x + half)), min(height, math.ceil(centre_y + half))
+        return cls(frame, time_s, found, image[top:bottom, left:right], (left, top))
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """An aligned chip (150, 150, 3) of a track, for telling persons apart, and how good a view it is (0..1)."""
+
+    chip: Array
+    quality: float
+    row: int
+    time_s: float
+
+
+@dataclass(eq=False)
+class Track:
+    """One face followed through one view (no jump in between). ``rows`` counts its faces in the pack."""
+
+    number: int
+    view: int
+    first_frame: int
+    first_s: float
+    first_box: Array
+    last_frame: int = -1
+    last_s: float = 0.0
+    last_box: Array = field(default_factory=lambda: np.zeros(4, np.float32))
+    best_confidence: float = 0.0
+    detections: int = 0
+    confidence_sum: float = 0.0
+    confirmed: bool = False
+    rows: int = 0
+    portraits: list[Portrait] = field(default_factory=list)
+
+    def see(self, found: Found, *, frame: int, time_s: float) -> None:
+        """Extend the track by one picture."""
+        self.last_frame, self.last_s, self.last_box = frame, time_s, found.box
+        if not found.tracked:
+            self.detections += 1
+            self.confidence_sum += found.confidence
+            self.best_confidence = max(self.best_confidence, found.confidence)
+
+
+def overlap(boxes: Array, others: Array) -> Array:
+    """Intersection over union of all pairs: (n, 4), (m, 4) -> (n, m) float64."""
+    first, second = np.asarray(boxes, float).reshape(-1, 1, 4), np.asarray(others, float).reshape(1, -1, 4)
+    size = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])
+    shared = np.prod(np.maximum(size, 0), axis=2)
+    area = np.prod(first[..., 2:] - first[..., :2], axis=2) + np.prod(second[..., 2:] - second[..., :2], axis=2)
+    result: Array = shared / np.maximum(area - shared, 1e-9)
+    return result
+
+
+def link(boxes: Array, others: Array, *, least: float) -> list[tuple[int, int]]:
+    """Pairs (i, j) of the same face in two pictures: the assignment of greatest summed overlap, each at least ``least``."""
+    if not len(boxes) or not len(others):
+        return []
+    shared = overlap(boxes, others)
+    rows, columns = linear_sum_assignment(np.where(shared >= least, shared, 0.0), maximize=True)
+    return [(int(i), int(j)) for i, j in zip(rows, columns, strict=True) if shared[i, j] >= least]
+
+
+def between(before: Found, after: Found, share: float) -> Found:
+    """The face at ``share`` (0..1) of the way from one detection to the next."""
+    share32 = np.float32(share)
+    return Found(
+        box=before.box + (after.box - before.box) * share32,
+        landmarks=before.landmarks + (after.landmarks - before.landmarks) * share32,
+        confidence=before.confidence + (after.confidence - before.confidence) * share,
+        tracked=True,
+    )

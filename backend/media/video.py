@@ -1,0 +1,238 @@
+"""Videos, decoded once with PyAV in software: which pictures there are, and each of them upright.
+
+Owns what FFmpeg is allowed to open. Promises: one file, no other; no playlists; times from presentation stamps; what is
+damaged is skipped or marked, never guessed. May be imported by ``backend.media.medium`` (``open_medium``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+
+from backend.media.limits import MediaLimits
+from backend.media.medium import Facts, Orientation
+from base_detector import NotApplicable, WorkerFailure
+
+Array = npt.NDArray[Any]
+
+#: Demuxers that read one file and name no other. Playlists and lists of files (hls, dash, concat, sdp, image2) stay out.
+FORMATS = ("mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "avi", "mpegts", "mpeg", "flv", "ogg")
+_OPTIONS = {
+    "format_whitelist": ",".join(FORMATS),
+    "protocol_whitelist": "file",
+    "max_streams": "64",
+    "enable_drefs": "0",  # mov: no references to other files (other demuxers ignore it)
+}
+#: Decoding threads: measured best on two cores, and frame threads hold one picture each.
+_THREADS = 2
+#: Longer side of the pictures the shot detector sees; PySceneDetect itself shrinks to about this.
+_THUMB = 256
+#: A stream that fails to decode this many packets in a row has nothing left to say.
+_MOST_FAILURES = 1000
+
+
+def open_container(path: Path) -> Any:
+    """The only way FFmpeg opens a submitted file; av.error.FFmpegError when it cannot. Also for the sound of the result video."""
+    # "file:" keeps a name such as "concat:..." a name
+    return av.open(f"file:{path}", container_options=_OPTIONS, metadata_errors="replace")
+
+
+class VideoPicture:
+    """One decoded frame, converted on demand."""
+
+    def __init__(self, frame: VideoFrame, *, index: int, time_s: float, medium: VideoMedium) -> None:
+        self.frame, self._medium = frame, medium
+        self.index, self.time_s = index, time_s
+        self.damaged = bool(frame.is_corrupt)
+
+    def rgb(self) -> Array:
+        """See ``medium.Picture``. A frame of another size than the first is scaled to that one's."""
+        width, height = self._medium.stored_size
+        image = self.frame.to_ndarray(width=width, height=height, format="rgb24", interpolation="BICUBIC")
+        return np.ascontiguousarray(self._medium.orientation.upright(image))
+
+    def thumb(self) -> Array:
+        """See ``medium.Picture``."""
+        return self._medium.thumb(self.frame)
+
+
+class VideoMedium:
+    """A video file. A context manager; see ``medium.Medium``."""
+
+    def __init__(self, path: Path, *, limits: MediaLimits) -> None:
+        self._limits = limits
+        self.orientation = Orientation()
+        self.stored_size = (0, 0)
+        self._decoded, self._last_s, self._zero_s = 0, 0.0, 0.0
+        self._path = path
+        self._container = self._open()
+        try:
+            self._stream = self._picture_stream()
+            self.stored_size = (int(self._stream.width), int(self._stream.height))
+            limits.check_pixels(*self.stored_size)
+            self.times = self._index()
+            self._rewind()
+        except BaseException:
+            self._container.close()
+            raise
+        self._thumbs = VideoReformatter()
+
+    def __enter__(self) -> VideoMedium:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._container.close()
+
+    def facts(self) -> Facts:
+        """See ``medium.Medium``. ``duration_s`` reaches to the end of the last decoded picture."""
+        rate = self._rate()
+        width, height = self.orientation.size(*self.stored_size)
+        return Facts(
+            kind="video",
+            width=width,
+            height=height,
+            fps=rate,
+            duration_s=self._last_s + (1 / rate if rate else 0.0) if self._decoded else 0.0,
+            frames=self._decoded,
+            codec=self._stream.codec_context.name,
+            container=self._container.format.name,
+            rotation=self.orientation.degrees,
+            has_audio=bool(self._container.streams.audio),
+        )
+
+    def pictures(self) -> Iterator[VideoPicture]:
+        """See ``medium.Medium``."""
+        for frame in self._frames():
+            if not self._decoded:
+                self._look_at_first(frame)
+            self._limits.check_pixels(frame.width, frame.height)
+            self._last_s = self._time_of(frame)
+            picture = VideoPicture(frame, index=self._decoded, time_s=self._last_s, medium=self)
+            self._decoded += 1
+            self._limits.check_length(self._decoded, self._last_s)
+            yield picture
+        if not self._decoded:
+            raise WorkerFailure("media_unreadable")
+
+    def thumb(self, frame: VideoFrame) -> Array:
+        """``frame`` subsampled to ``_THUMB`` pixels: (h, w, 3) uint8 BGR."""
+        scale = _THUMB / max(self.stored_size)
+        width, height = (max(2, round(side * scale)) for side in self.stored_size)
+        small = self._thumbs.reformat(frame, width=width, height=height, format="bgr24", interpolation="POINT")
+        array: Array = small.to_ndarray()
+        return array
+
+    # -- inside
+
+    def _open(self) -> Any:
+        try:
+            return open_container(self._path)
+        except av.error.FFmpegError as error:
+            # The white list answers "invalid argument"; bytes no demuxer knows, and broken headers, "invalid data".
+            refused = isinstance(error, av.error.ArgumentError) or not _looks_like_video(self._path)
+            raise WorkerFailure("unsupported_media" if refused else "media_unreadable") from None
+
+    def _picture_stream(self) -> Any:
+        """The stream FFmpeg prefers among those that are no cover art; its decoder, ready."""
+        cover = av.stream.Disposition.attached_pic
+        streams = [item for item in self._container.streams.video if not item.disposition & cover]
+        if not streams:
+            if self._container.streams.audio:
+                raise NotApplicable("no_video")
+            raise WorkerFailure("media_unreadable")
+        best = self._container.streams.best("video")
+        stream = best if best in streams else streams[0]
+        if stream.codec_context is None or not stream.width or not stream.height:
+            raise WorkerFailure("media_unreadable")
+        stream.codec_context.thread_type = "AUTO"
+        stream.codec_context.thread_count = _THREADS
+        # the decoder refuses a larger picture before it reserves memory for it
+        stream.codec_context.options = {"max_pixels": str(self._limits.max_pixels)}
+        return stream
+
+    def _index(self) -> Array:
+        """Walk through the packets without decoding: presentation times, (n,) float64, ascending from 0."""
+        stamps: list[int] = []
+        try:
+            for packet in self._container.demux(self._stream):
+                if packet.size and not packet.is_discard:
+                    stamps.append(packet.pts if packet.pts is not None else (packet.dts or 0))
+                if len(stamps) > self._limits.max_frames:
+                    raise WorkerFailure("media_too_long")
+        except av.error.FFmpegError:
+            pass  # truncated: what came before is there
+        if not stamps:
+            raise WorkerFailure("media_unreadable")
+        ordered = np.sort(np.array(stamps, np.int64))
+        times = (ordered - ordered[0]) * float(self._stream.time_base)
+        if len(times) > 1 and times[-1] == 0.0:  # a stream without stamps
+            times = np.arange(len(times)) * self._step_s()
+        self._limits.check_length(len(times), float(times[-1]))
+        return times
+
+    def _rewind(self) -> None:
+        """Open anew: seeking to the start is not exact in every container."""
+        self._container.close()
+        self._container = self._open()
+        self._stream = self._picture_stream()
+
+    def _frames(self) -> Iterator[VideoFrame]:
+        """Decoded frames; packets and ends that are damaged are passed over."""
+        failures = 0
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets)
+            except (StopIteration, av.error.FFmpegError):
+                break
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError:
+                failures += 1
+                if failures > _MOST_FAILURES:
+                    break
+                continue
+            if frames:
+                failures = 0
+            yield from frames
+
+    def _look_at_first(self, frame: VideoFrame) -> None:
+        matrix = frame.side_data.get("DISPLAYMATRIX")
+        if matrix is not None:
+            self.orientation = Orientation.from_display_matrix(bytes(matrix))
+        self.stored_size = (int(frame.width), int(frame.height))
+        self._zero_s = float(frame.time or 0.0)
+
+    def _time_of(self, frame: VideoFrame) -> float:
+        """Seconds since the first picture; a missing stamp is one step on, and time never runs backwards."""
+        if not self._decoded:
+            return 0.0
+        if frame.time is None:
+            return self._last_s + self._step_s()
+        return max(self._last_s, float(frame.time) - self._zero_s)
+
+    def _step_s(self) -> float:
+        return 1 / (self._rate() or 25.0)
+
+    def _rate(self) -> float | None:
+        """Pictures a second as the container says, None when it does not."""
+        rate = self._stream.average_rate or self._stream.guessed_rate
+        return float(rate) if rate else None
+
+
+def _looks_like_video(path: Path) -> bool:
+    """True for the signatures of the accepted containers, so that a broken one is called broken and not unknown."""
+    with path.open("rb") as stream:
+        head = stream.read(16)
+    boxes = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
+    return head[4:8] in boxes or head.startswith((b"\x1a\x45\xdf\xa3", b"FLV", b"OggS", b"\x00\x00\x01\xba", b"G")) or (
+        head.startswith(b"RIFF") and head[8:12] == b"AVI "
+    )
