@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,6 +14,33 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 RESEARCH = ROOT.parent / "shared"
 FIXTURES = Path(__file__).parent / "fixtures"
+
+#: In CI everything a test may need is there: a skipped test is a failed one. Taken out of the environment, where
+#: shared.settings would refuse it as a setting it does not know.
+IN_CI = bool(os.environ.pop("DFOM_CI", ""))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Iterator[None]:
+    """Turn skips into failures in CI."""
+    report = yield
+    _refuse_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Iterator[None]:
+    """The same for modules that skip as a whole."""
+    report = yield
+    _refuse_skip(report)
+    return report
+
+
+def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if IN_CI and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{report.nodeid} may not be skipped in CI: {reason}"
 
 
 @pytest.fixture(scope="session")
