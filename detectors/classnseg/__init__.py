@@ -1,0 +1,1 @@
+"""ClassNSeg (Nguyen et al., 2019): its model card is README.md."""

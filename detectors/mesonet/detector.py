@@ -1,0 +1,51 @@
+"""MesoNet on one face at a time (Afchar et al., WIFS 2018); architecture in ``detectors.nets.meso``, card in ``detector.toml``.
+
+The published nets answer the probability of *real*, which is the soft label of the contract: nothing is turned around here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from base_detector import BaseDetector, ContractError
+
+Array = npt.NDArray[Any]
+
+#: ``parameters.variant`` of the card -> (class in detectors.nets.meso, published file)
+VARIANTS = {
+    "MesoInception4_DF": ("MesoInception4", "MesoInception_DF.h5"),
+    "MesoInception4_F2F": ("MesoInception4", "MesoInception_F2F.h5"),
+    "Meso4_DF": ("Meso4", "Meso4_DF.h5"),
+    "Meso4_F2F": ("Meso4", "Meso4_F2F.h5"),
+}
+
+
+class MesoNet(BaseDetector):
+    """One of the four published networks; ``parameters.variant`` of the card names it."""
+
+    def load(self, weights: Path, device: str) -> None:
+        from detectors.nets import meso
+        from detectors.nets.checkpoint import read_keras, read_published
+        from detectors.runtime import compile_net
+
+        variant = self.card.parameters["variant"]
+        if variant not in VARIANTS:
+            raise ContractError(f"mesonet: parameters.variant must be one of {', '.join(VARIANTS)}, not {variant!r}")
+        architecture, file = VARIANTS[variant]
+        net = getattr(meso, architecture)()
+        meso.fill_from_keras(net, read_keras(read_published(weights, self.card, file)))
+        self._net = compile_net(net, example=np.zeros((1, 3, meso.SIDE, meso.SIDE), np.float32), device=device)
+
+    def preproc(self, face: Array) -> Array:
+        """(h, w, 3) uint8 RGB -> (3, 256, 256) float32 in [0, 1], nearest pixel as Keras' image generator takes it."""
+        scaled = Image.fromarray(np.ascontiguousarray(face)).resize((256, 256), Image.Resampling.NEAREST)
+        return np.asarray(scaled, np.float32).transpose(2, 0, 1) / np.float32(255)
+
+    def get_softlabel(self, batch: Array) -> Array:
+        """Probability of *real*: (N, 3, 256, 256) -> (N,)."""
+        return np.asarray(self._net(batch))

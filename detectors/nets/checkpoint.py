@@ -1,0 +1,117 @@
+"""Reads published weights files without running anything that lies in them, and fills networks strictly.
+
+Owns: the sha256 check of a card's files, the readers of torch state dicts and Keras HDF5 files, the comparison of names and shapes.
+Promises: the bytes that are parsed are the bytes that were hashed; no pickle is executed (``torch.load`` with
+``weights_only``); a network is either filled completely or not at all, and every missing, extra or misshapen entry is named.
+May be imported by detectors, in workers only. Torch and h5py are imported on the first call.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from base_detector import Card, ContractError, WorkerFailure
+
+if TYPE_CHECKING:
+    import torch
+
+Array = npt.NDArray[Any]
+
+
+class CheckpointError(ContractError):
+    """A weights file does not fit its network; the message names every entry that differs."""
+
+
+class WeightsUnusable(WorkerFailure):
+    """A weights file is absent or not the published one. The code crosses the worker's boundary, the sentence does not."""
+
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(code)
+        self.args = (sentence,)
+
+
+def read_published(weights: Path, card: Card, file: str) -> bytes:
+    """The content of ``file`` of ``card`` below folder ``weights``, checked against the card's size and sha256.
+
+    Raises ContractError when the card does not list the file, WeightsUnusable (``weights_missing``, ``weights_mismatch``)
+    when it is not there or holds something else.
+    """
+    item = next((entry for entry in card.weights if entry.file == file), None)
+    if item is None:
+        raise ContractError(f"{card.id}: add a [[weights]] entry for {file!r} to detector.toml")
+    path = weights / file
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(item.bytes + 1)  # one byte more than wanted shows a longer file
+    except FileNotFoundError:
+        raise WeightsUnusable(
+            "weights_missing", f"{path} is not there: run 'deepfake-o-meter weights fetch {card.id}'"
+        ) from None
+    if len(content) != item.bytes or hashlib.sha256(content).hexdigest() != item.sha256:
+        raise WeightsUnusable(
+            "weights_mismatch",
+            f"{path} is not the published file (sha256): run 'deepfake-o-meter weights fetch {card.id}'",
+        )
+    return content
+
+
+def read_torch(content: bytes) -> dict[str, torch.Tensor]:
+    """The tensors of a torch state dict, on the CPU; anything else than tensors in plain containers is refused."""
+    import torch
+
+    state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    if not isinstance(state, dict) or not all(isinstance(item, torch.Tensor) for item in state.values()):
+        raise CheckpointError("the file holds no plain state dict (name -> tensor)")
+    return dict(state)
+
+
+def read_keras(content: bytes) -> dict[str, Array]:
+    """The arrays of a Keras 2 weights-only HDF5 file by ``layer/variable`` (``conv2d_1/kernel``), float32.
+
+    The layout is ``<layer>/<layer>/<variable>:0``. The file's order of layers is that of the graph, not of the numbers in their
+    names, so only the names are trusted.
+    """
+    import h5py
+
+    arrays: dict[str, Array] = {}
+
+    def take(path: str, node: Any) -> None:
+        if isinstance(node, h5py.Dataset):
+            parts = path.removesuffix(":0").split("/")
+            name = "/".join(parts[1:]) if len(parts) == 3 and parts[0] == parts[1] else path
+            arrays[name] = np.asarray(node[()], np.float32)
+
+    with h5py.File(io.BytesIO(content), "r") as file:
+        file.visititems(take)
+    return arrays
+
+
+def fill(net: torch.nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """Load ``state`` into ``net``; CheckpointError names every missing, extra or misshapen entry."""
+    wanted = net.state_dict()
+    check_names(
+        {name: tuple(tensor.shape) for name, tensor in state.items()},
+        wanted={name: tuple(tensor.shape) for name, tensor in wanted.items()},
+        net=type(net).__name__,
+    )
+    net.load_state_dict(dict(state))
+
+
+def check_names(found: Mapping[str, tuple[int, ...]], *, wanted: Mapping[str, tuple[int, ...]], net: str) -> None:
+    """Compare names and shapes of a file with those of a network; CheckpointError names all that differ."""
+    remarks = [f"missing {name}" for name in sorted(set(wanted) - set(found))]
+    remarks += [f"extra {name}" for name in sorted(set(found) - set(wanted))]
+    remarks += [
+        f"{name} has shape {found[name]}, not {wanted[name]}"
+        for name in sorted(set(found) & set(wanted))
+        if found[name] != wanted[name]
+    ]
+    if remarks:
+        raise CheckpointError(f"the weights do not fit {net}: {'; '.join(remarks)}")

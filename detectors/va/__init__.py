@@ -1,0 +1,1 @@
+"""VA, visual artifacts (Matern et al., 2019): its model card is README.md."""
