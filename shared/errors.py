@@ -46,6 +46,11 @@ SENTENCES: Final[dict[str, str]] = {
     "unknown_verb": "The worker was asked something it does not understand.",
     "output_too_large": "The worker wrote more than it may and was stopped.",
     "engine_unavailable": "The container engine does not answer.",
+    "container_required": "This detector is not part of the platform, so it runs in a container only. Start Docker and build its image.",
+    "image_missing": "The container image is not built. The operator runs 'make images'.",
+    "image_outdated": "The container image differs from the detector's card. The operator runs 'make images'.",
+    "image_refused": "The container image declares volumes, which have no limit. Remove VOLUME from its Dockerfile.",
+    "media_bad_output": "The output of the media pass broke its contract and was not used.",
     # jobs
     "too_many_attempts": "The work on this submission broke off three times, so it was given up.",
     "record_invalid": "The stored submission is not readable and was set aside.",
