@@ -1,0 +1,79 @@
+"""The portal: intake, access, mails and pages. Entry: ``create_app``. Knows ``shared`` only; never opens media."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from flask import Flask
+
+from frontend import faults, intake, pages, security, upload, viewer, wording
+from frontend.access import Access
+from frontend.download import Fetcher
+from frontend.notify import Postman
+from frontend.outbox import Outbox
+from frontend.pins import Pins, read_secret
+from frontend.portal import EXTENSION, Clock, Portal, utc_now
+from frontend.receipts import Receipts
+from shared.settings import Settings
+from shared.store import Store
+
+__all__ = ["create_app"]
+
+
+def create_app(settings: Settings, *, clock: Clock = utc_now, background: bool = True) -> Flask:
+    """Build the portal. ``background`` starts the postman's thread; without it, call ``portal(app).postman.tick()``."""
+    app = Flask(__name__)
+    here = _build(app, settings, clock=clock)
+    app.extensions[EXTENSION] = here
+    app.secret_key = read_secret(settings.frontend_state / "session_key")
+    upload.init_upload(app)
+    for part in (intake, viewer, pages):
+        app.register_blueprint(part.blueprint)
+    security.init_security(app, settings)
+    faults.init_faults(app)
+    _init_templates(app)
+    if background:
+        here.postman.start()
+    return app
+
+
+def _build(app: Flask, settings: Settings, *, clock: Clock) -> Portal:
+    """Wire the parts of one portal."""
+    state = settings.frontend_state
+    state.mkdir(parents=True, exist_ok=True)
+    state.chmod(0o700)
+    store = Store(settings.submissions, settings.results)
+    pins = Pins(state)
+    access = Access(state, pins, now=lambda: clock().timestamp())
+    receipts = Receipts(state, key=read_secret(state / "receipt_key"))
+    outbox = Outbox(state, domain=settings.public_url.split("//", 1)[-1].split("/", 1)[0].split(":", 1)[0])
+    fetcher = Fetcher(
+        store,
+        limit=settings.max_upload_mb * 1_000_000,
+        timeout_s=settings.url_timeout_s,
+        allow_private=settings.url_allow_private,
+    )
+    postman = Postman(app, settings, store=store, receipts=receipts, outbox=outbox, access=access, clock=clock)
+    return Portal(
+        settings=settings,
+        store=store,
+        clock=clock,
+        pins=pins,
+        access=access,
+        outbox=outbox,
+        receipts=receipts,
+        fetcher=fetcher,
+        postman=postman,
+    )
+
+
+def _init_templates(app: Flask) -> None:
+    app.jinja_env.filters.update(
+        duration=wording.duration,
+        size=wording.size,
+        score=wording.score,
+        clock_time=wording.clock_time,
+        unavailable=wording.unavailable,
+        sentence=wording.detector_sentence,
+    )
+    app.jinja_env.globals.update(modes=wording.MODES, platform=version("deepfake-o-meter"), plotly=version("plotly"))

@@ -55,7 +55,9 @@ def display_name(untrusted_name: str | None) -> str:
     For display only. The end is kept when the name is too long, so that its suffix stays.
     """
     last = (untrusted_name or "").replace("\\", "/").rsplit("/", 1)[-1]
-    kept = "".join(char for char in last if unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
+    kept = "".join(
+        char for char in last if unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+    )
     name = " ".join(kept.split())
     if len(name) > NAME_LENGTH:
         name = name[: NAME_LENGTH - 13] + "…" + name[-12:]

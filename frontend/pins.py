@@ -11,6 +11,7 @@ import hmac
 import os
 import re
 import secrets
+from itertools import pairwise
 from pathlib import Path
 from threading import BoundedSemaphore
 from typing import Final
@@ -23,12 +24,12 @@ from shared import durable
 GENERATED_DIGITS: Final = 6
 
 #: PINs people choose most (DataGenetics, "PIN analysis", 2012), beyond what the rules below refuse.
-COMMON: Final = frozenset(
+_COMMON = (
     "0852 1004 1010 1020 1029 1122 1236 1245 1254 1257 1313 1342 1379 1397 2000 2001 2002 2468 2580 2589 3690 4200"
     " 5150 5683 6969 7410 8520 8675 9630 9876 100200 102030 110110 112358 123321 123654 123789 147258 147852 147896"
     " 159357 159753 258369 258456 321654 357159 456123 456852 520520 654123 741852 753951 789456 951753 987321"
-    .split()
 )
+COMMON: Final = frozenset(_COMMON.split())
 
 
 class Pins:
@@ -72,7 +73,7 @@ def weakness(untrusted_pin: str) -> str | None:
         return "This PIN repeats itself. Choose one that is harder to guess."
     if re.fullmatch(r"(?:(\d)\1)+", pin):
         return "This PIN is made of pairs. Choose one that is harder to guess."
-    steps = {(int(b) - int(a)) % 10 for a, b in zip(pin, pin[1:], strict=False)}
+    steps = {(int(b) - int(a)) % 10 for a, b in pairwise(pin)}
     if steps in ({1}, {9}):
         return "This PIN is a run of digits. Choose one that is harder to guess."
     if len(pin) == 4 and pin[:2] in ("19", "20"):

@@ -1,0 +1,168 @@
+"""Who may open a result: the budget of PIN attempts, the unlock link, and the session of one result.
+
+Promises: an attempt is counted on disk *before* the PIN is checked, so neither parallel guesses nor a crash are free;
+five wrong PINs cost nothing, the following ones growing waits, the twentieth locks the result until a link sent to the
+submitter's address is used. One portal process per state folder. For the front-end only; never sees mail or media.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import math
+import secrets
+import time
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any, Final, Literal
+
+from frontend.pins import Pins
+from shared import durable
+from shared.records import JobId, Record
+from shared.store import checked_id
+
+#: Wrong PINs in a row without a wait.
+FREE_ATTEMPTS: Final = 5
+
+#: Wrong PINs, since the last unlocking, that lock the result. With six digits: a chance of 20 in 10^6.
+LOCKED_AT: Final = 20
+
+#: Longest wait between two attempts, seconds.
+LONGEST_WAIT_S: Final = 900.0
+
+SESSION_KEY: Final = "result"
+
+
+class Attempts(Record):
+    """``access/<id>.json``. ``wrong`` counts since the last unlocking, ``in_a_row`` since the last right PIN."""
+
+    wrong: int = 0
+    in_a_row: int = 0
+    next_at: float = 0.0
+    locks: int = 0
+    unlock_sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an attempt led to. ``unlock_token`` is given once, when this attempt locked the result."""
+
+    outcome: Literal["right", "wrong", "wait", "locked"]
+    wait_s: int = 0
+    unlock_token: str | None = None
+    lock: int = 0
+
+
+class Access:
+    """Attempts below ``state / "access"``; ``now`` gives seconds since 1970."""
+
+    def __init__(self, state: Path, pins: Pins, *, now: Callable[[], float] = time.time) -> None:
+        self._folder = state / "access"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._pins = pins
+        self._now = now
+        self._locks = [Lock() for _ in range(64)]
+
+    def attempt(self, untrusted_id: str, untrusted_pin: str, *, pin_hash: str | None) -> Answer:
+        """Count one attempt, then check the PIN. A missing ``pin_hash`` costs the same time and is never right."""
+        job = checked_id(untrusted_id)
+        with self._lock(job):
+            refused = self._refuse(job)
+            if refused:
+                return refused
+            counted = self._count(job)
+        if not self._pins.verify(untrusted_pin, pin_hash=pin_hash):
+            with self._lock(job):
+                if self.read(job).wrong >= LOCKED_AT:
+                    return self._locked(job)
+            return Answer("wrong", wait_s=math.ceil(max(0.0, counted.next_at - self._now())))
+        with self._lock(job):
+            record = self.read(job)
+            self._write(
+                job, record.model_copy(update={"wrong": max(0, record.wrong - 1), "in_a_row": 0, "next_at": 0.0})
+            )
+        return Answer("right")
+
+    def read(self, job: JobId) -> Attempts:
+        """The record of a result; an unreadable one counts as locked, so damage opens nothing."""
+        try:
+            return Attempts.model_validate(json.loads(self._path(job).read_bytes()))
+        except FileNotFoundError:
+            return Attempts()
+        except ValueError:
+            return Attempts(wrong=LOCKED_AT)
+
+    def unlock(self, untrusted_id: str, untrusted_token: str) -> bool:
+        """Give the result a fresh budget when the token is the one that was mailed; it works once."""
+        job = checked_id(untrusted_id)
+        with self._lock(job):
+            record = self.read(job)
+            if record.unlock_sha256 is None or not hmac.compare_digest(record.unlock_sha256, _digest(untrusted_token)):
+                return False
+            self._write(job, Attempts(locks=record.locks))
+        return True
+
+    def forget(self, job: JobId) -> None:
+        """Drop the record of a result that is gone."""
+        self._path(job).unlink(missing_ok=True)
+
+    def sweep(self, *, older_than_s: float) -> None:
+        """Drop records nobody touched for ``older_than_s`` seconds."""
+        for path in self._folder.glob("*.json"):
+            if self._now() - path.stat().st_mtime > older_than_s:
+                path.unlink(missing_ok=True)
+
+    def _refuse(self, job: JobId) -> Answer | None:
+        record = self.read(job)
+        if record.wrong >= LOCKED_AT:
+            return self._locked(job)
+        left = record.next_at - self._now()
+        return Answer("wait", wait_s=math.ceil(left)) if left > 0 else None
+
+    def _count(self, job: JobId) -> Attempts:
+        record = self.read(job)
+        in_a_row = record.in_a_row + 1
+        pause = 0.0 if in_a_row <= FREE_ATTEMPTS else min(LONGEST_WAIT_S, 2.0 ** (in_a_row - FREE_ATTEMPTS - 1))
+        counted = record.model_copy(
+            update={"wrong": record.wrong + 1, "in_a_row": in_a_row, "next_at": self._now() + pause if pause else 0.0}
+        )
+        self._write(job, counted)
+        return counted
+
+    def _locked(self, job: JobId) -> Answer:
+        """Lock, and draw the token of the unlock link unless one was drawn for this lock before."""
+        record = self.read(job)
+        if record.unlock_sha256 is not None:
+            return Answer("locked", lock=record.locks)
+        token = secrets.token_urlsafe(16)
+        locks = record.locks + 1
+        self._write(job, record.model_copy(update={"unlock_sha256": _digest(token), "locks": locks}))
+        return Answer("locked", unlock_token=token, lock=locks)
+
+    def _write(self, job: JobId, record: Attempts) -> None:
+        durable.replace_json(self._path(job), record.model_dump(), mode=0o600)
+
+    def _path(self, job: JobId) -> Path:
+        return self._folder / f"{job}.json"
+
+    def _lock(self, job: JobId) -> Lock:
+        return self._locks[hash(job) % len(self._locks)]
+
+
+def open_session(session: MutableMapping[str, Any], job: JobId, *, until: float) -> None:
+    """Bind a fresh session to this one result until ``until`` (seconds since 1970)."""
+    session.clear()
+    session[SESSION_KEY] = {"id": job, "until": until}
+
+
+def may_open(session: MutableMapping[str, Any], untrusted_id: str, *, now: float) -> bool:
+    """Whether the session is of this very result and not over."""
+    held = session.get(SESSION_KEY)
+    return isinstance(held, dict) and held.get("id") == untrusted_id and float(held.get("until", 0)) > now
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()

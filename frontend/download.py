@@ -1,0 +1,294 @@
+"""Fetching a media file from a web address, for the visitor who has a link and no file.
+
+Promises: only http and https, only ports 80 and 443, only public addresses; every name is resolved once, each of its
+addresses is checked, and the connection goes to the checked address itself (a second answer of the name server changes
+nothing), on every hop of a redirect; size, time and number of redirects are bounded, however slowly the other side
+answers. Only files: no pages, no playlists. For the front-end only.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from threading import BoundedSemaphore
+from typing import Any, Final
+from urllib.parse import unquote, urljoin
+
+import httpcore
+import httpx
+
+from frontend.media import IncomingMedia, too_large
+from shared.errors import UserError
+from shared.store import Store
+
+PORTS: Final = frozenset({80, 443})
+MOST_REDIRECTS: Final = 5
+MOST_URL_CHARACTERS: Final = 2000
+AT_ONCE: Final = 3
+#: Seconds for one connection attempt or one silent stretch.
+SILENCE_S: Final = 10.0
+USER_AGENT: Final = b"DeepFake-o-meter"
+
+#: IPv4 wrapped by a translator (RFC 6052, RFC 8215) or as an old compatible address (RFC 4291): nobody's media is there.
+_WRAPPERS: Final = tuple(ipaddress.IPv6Network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/48", "::/96"))
+
+#: Returns every address of a host, as text.
+Resolver = Callable[[str, int], list[str]]
+
+
+@dataclass(frozen=True)
+class Address:
+    """A checked web address: its form only; where it leads is checked when it is connected."""
+
+    url: httpx.URL
+
+    @property
+    def record(self) -> str:
+        """The address as kept in the submission: without the query, which may hold somebody's token."""
+        return str(self.url.copy_with(query=None, fragment=None))
+
+    @property
+    def name(self) -> str:
+        """The last part of the path, for display."""
+        return unquote(self.url.path.rsplit("/", 1)[-1]) or self.url.host
+
+
+def read_address(untrusted_url: str, *, any_port: bool = False) -> Address:
+    """Check the form of an address: scheme, host, port, no user name; UserError says what is wrong."""
+    text = untrusted_url.strip()
+    if len(text) > MOST_URL_CHARACTERS or any(ord(char) < 33 for char in text):
+        raise _refused("This is no web address of a file.")
+    try:
+        url = httpx.URL(text)
+        host = url.raw_host.decode("ascii")
+    except (httpx.InvalidURL, UnicodeError, ValueError):
+        raise _refused("This is no web address of a file.") from None
+    if url.scheme not in ("http", "https") or not host:
+        raise _refused("Give a web address that begins with http:// or https://.")
+    if url.userinfo:
+        raise _refused("Addresses with a user name or password are not fetched.")
+    if not any_port and (url.port or (443 if url.scheme == "https" else 80)) not in PORTS:
+        raise _refused("Only addresses on the usual web ports are fetched.")
+    return Address(url)
+
+
+def is_public(untrusted_address: str) -> bool:
+    """Whether an IP address is one of the open internet, also when it is wrapped into an IPv6 address."""
+    try:
+        address = ipaddress.ip_address(untrusted_address.split("%", 1)[0])
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped:
+            return is_public(str(address.ipv4_mapped))
+        if address.sixtofour or address.teredo or address.is_site_local:
+            return False
+        if any(address in network for network in _WRAPPERS):
+            return False
+    return address.is_global and not address.is_multicast and not address.is_reserved and not address.is_unspecified
+
+
+def resolve(host: str, port: int) -> list[str]:
+    """Addresses of ``host``; OSError when it has none."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+class Fetcher:
+    """Fetches files into the store, at most a few at once."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        limit: int,
+        timeout_s: float,
+        allow_private: bool = False,
+        resolver: Resolver = resolve,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._store, self._limit, self._timeout_s = store, limit, timeout_s
+        self._allow_private, self._resolver = allow_private, resolver
+        self._ssl_context = ssl_context or ssl.create_default_context()
+        self._slots = BoundedSemaphore(AT_ONCE)
+
+    def fetch(self, untrusted_url: str) -> tuple[IncomingMedia, Address]:
+        """Fetch the file at an address; UserError says why it could not be had. Nothing stays behind then."""
+        address = read_address(untrusted_url, any_port=self._allow_private)
+        if not self._slots.acquire(blocking=False):
+            raise UserError(
+                "fetch_busy", "Several files are being fetched just now. Try again in a minute, or upload the file.",
+                status=503, title="Busy",
+            )  # fmt: skip
+        try:
+            return self._follow(address), address
+        finally:
+            self._slots.release()
+
+    def _follow(self, address: Address) -> IncomingMedia:
+        deadline = time.monotonic() + self._timeout_s
+        backend = _CheckedBackend(self._resolver, allow_private=self._allow_private, deadline=deadline)
+        url = address.url
+        try:
+            with httpcore.ConnectionPool(
+                ssl_context=self._ssl_context, network_backend=backend, max_connections=1, max_keepalive_connections=0
+            ) as pool:
+                for _ in range(MOST_REDIRECTS + 1):
+                    with closing(_Answer(pool, url)) as answer:
+                        target = answer.redirect
+                        if target is None:
+                            return self._store_body(answer, address, deadline=deadline)
+                    url = read_address(urljoin(str(url), target), any_port=self._allow_private).url
+        except (httpcore.TimeoutException, _TimeIsUp):
+            raise UserError(
+                "fetch_timed_out", "The file did not arrive in time. Download it yourself, then upload it.",
+                status=504, title="The other site is too slow",
+            ) from None  # fmt: skip
+        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol, OSError, UnicodeError):
+            raise _unreachable() from None
+        raise _refused("This address leads from one address to the next without an end.")
+
+    def _store_body(self, answer: _Answer, address: Address, *, deadline: float) -> IncomingMedia:
+        answer.check(self._limit)
+        media = IncomingMedia(self._store, limit=self._limit, untrusted_name=address.name)
+        try:
+            for piece in answer.pieces():
+                if time.monotonic() > deadline:
+                    raise _TimeIsUp
+                media.write(piece)
+            if not media.bytes:
+                raise _refused("This address leads to an empty file.")
+            return media
+        except BaseException:
+            media.drop()
+            raise
+
+
+class _TimeIsUp(Exception):
+    """The whole fetch took longer than it may."""
+
+
+class _Answer:
+    """One response, its body not read yet."""
+
+    def __init__(self, pool: httpcore.ConnectionPool, url: httpx.URL) -> None:
+        timeouts = dict.fromkeys(("connect", "read", "write", "pool"), SILENCE_S)
+        request = httpcore.Request(
+            "GET",
+            httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+            headers=[
+                (b"Host", url.netloc), (b"User-Agent", USER_AGENT), (b"Accept", b"video/*, image/*, */*;q=0.5"),
+                (b"Accept-Encoding", b"identity"), (b"Connection", b"close"),
+            ],
+            extensions={"timeout": timeouts},
+        )  # fmt: skip
+        self._response = pool.handle_request(request)
+        self._headers = {name.lower(): value for name, value in self._response.headers}
+
+    @property
+    def redirect(self) -> str | None:
+        """Where a 3xx answer leads."""
+        if self._response.status in (301, 302, 303, 307, 308) and b"location" in self._headers:
+            return self._headers[b"location"].decode("latin-1")
+        return None
+
+    def check(self, limit: int) -> None:
+        """UserError when this is no file, or one that is too large by its own word."""
+        if self._response.status != 200:
+            raise _unreachable(self._response.status)
+        if self._headers.get(b"content-type", b"").lower().startswith((b"text/html", b"application/xhtml")):
+            raise _refused(
+                "This address leads to a web page. Give the address of the video or image file itself, or download the "
+                "file and upload it."
+            )
+        if self._headers.get(b"content-encoding", b"identity").lower() != b"identity":
+            raise _unreachable()
+        length = self._headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length) > limit:
+            raise too_large(limit)
+
+    def pieces(self) -> Iterable[bytes]:
+        """The body, piece by piece as it comes."""
+        return self._response.iter_stream()
+
+    def close(self) -> None:
+        """Leave the connection."""
+        self._response.close()
+
+
+class _CheckedBackend(httpcore.NetworkBackend):
+    """Resolves, checks and connects in one go; hands out streams that keep the deadline."""
+
+    def __init__(self, resolver: Resolver, *, allow_private: bool, deadline: float) -> None:
+        self._resolver, self._allow_private, self._deadline = resolver, allow_private, deadline
+        self._inner = httpcore.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        addresses = self._resolver(host.strip("[]"), port)
+        if not addresses or not (self._allow_private or all(map(is_public, addresses))):
+            raise _refused("This address does not lead to a public web site, so it is not fetched.")
+        stream = self._inner.connect_tcp(addresses[0], port, _left(self._deadline), local_address, socket_options)
+        return _TimedStream(stream, deadline=self._deadline)
+
+    def connect_unix_socket(
+        self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
+    ) -> httpcore.NetworkStream:
+        raise _refused("This is no web address of a file.")
+
+
+class _TimedStream(httpcore.NetworkStream):
+    """A stream whose every wait ends at the deadline of the whole fetch."""
+
+    def __init__(self, inner: httpcore.NetworkStream, *, deadline: float) -> None:
+        self._inner, self._deadline = inner, deadline
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._inner.read(max_bytes, _left(self._deadline))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._inner.write(buffer, _left(self._deadline))
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        inner = self._inner.start_tls(ssl_context, server_hostname, _left(self._deadline))
+        return _TimedStream(inner, deadline=self._deadline)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise _TimeIsUp
+    return min(left, SILENCE_S)
+
+
+def _refused(sentence: str) -> UserError:
+    return UserError("address_refused", sentence, status=422, title="Address not accepted")
+
+
+def _unreachable(status: int | None = None) -> UserError:
+    said = f" (it answered {status})" if status else ""
+    return UserError(
+        "fetch_failed",
+        f"The other site did not hand out the file{said}. Download it yourself, then upload it.",
+        status=422,
+        title="The file could not be fetched",
+    )

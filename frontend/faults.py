@@ -1,0 +1,99 @@
+"""Errors as people see them: a page, or problem+json (RFC 9457) for scripts; never a trace, never somebody's words.
+
+A fault of ours shows a reference only; the same reference stands beside the trace in the log. For the front-end only.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any, Final
+
+import structlog
+from flask import Flask, Response, jsonify, make_response, render_template, request
+from flask_limiter.errors import RateLimitExceeded
+from flask_wtf.csrf import CSRFError
+from werkzeug.exceptions import HTTPException
+
+from frontend.form import FormError
+from frontend.media import too_large
+from frontend.portal import portal
+from shared.errors import PermanentError, UserError
+
+log = structlog.get_logger()
+
+WORDS: Final[dict[int, tuple[str, str]]] = {
+    400: ("That did not work", "The request could not be read. Go back, reload the page and try again."),
+    403: ("Not allowed", "This page may not be opened this way. Go back, reload the page and try again."),
+    404: ("Nothing here", "There is no such page, or the result was deleted. Check the link you were given."),
+    405: ("Not like this", "This address does not take this kind of request."),
+    408: ("Too slow", "The request took too long. Check your connection and try again."),
+    413: ("Too large", "The request is larger than this site takes."),
+    415: ("Kind of file not accepted", "Use MP4, MOV, MKV, WebM, AVI, JPEG, PNG or WebP."),
+    416: ("No such part", "The file has no such part."),
+    429: ("Too many at once", "You did this very often in a short time. Wait a few minutes, then try again."),
+    500: ("Something went wrong on our side", "Nothing you did caused this. Try again in a moment."),
+    503: ("Not available just now", "The site is busy. Try again in a moment."),
+}
+
+
+def wants_json() -> bool:
+    """Whether the caller is a script that prefers JSON."""
+    best = request.accept_mimetypes.best_match(["text/html", "application/json", "application/problem+json"])
+    return best is not None and best.endswith("json")
+
+
+def init_faults(app: Flask) -> None:
+    """Attach the handlers."""
+
+    @app.errorhandler(UserError)
+    def user_error(error: UserError) -> Response:
+        fields = {"errors": error.fields} if isinstance(error, FormError) else {}
+        return answer(error.status, code=error.code, title=error.title, detail=error.sentence, **fields)
+
+    @app.errorhandler(PermanentError)
+    def permanent_error(error: PermanentError) -> Response:
+        # an id in the address that is none, or a record on disk that is damaged
+        title, detail = WORDS[404]
+        return answer(404, code="not_found", title=title, detail=detail)
+
+    @app.errorhandler(CSRFError)
+    def csrf_error(_: CSRFError) -> Response:
+        detail = "This page lay open too long, or cookies are blocked. Reload it and send the form again."
+        return answer(400, code="form_expired", title="The form has expired", detail=detail)
+
+    @app.errorhandler(RateLimitExceeded)
+    def too_often(error: RateLimitExceeded) -> Response:
+        title, detail = WORDS[429]
+        response = answer(429, code="too_often", title=title, detail=detail)
+        response.headers["Retry-After"] = "600"
+        return response
+
+    @app.errorhandler(HTTPException)
+    def http_error(error: HTTPException) -> Response:
+        status = error.code or 500
+        if status < 400 and error.response is not None:
+            return error.response  # type: ignore[return-value]
+        title, detail = WORDS.get(status, WORDS[400 if status < 500 else 500])
+        if status == 413 and request.endpoint == "intake.submit":
+            title, detail = "File too large", too_large(portal().upload_limit).sentence
+        return answer(status, code=f"http_{status}", title=title, detail=detail)
+
+    @app.errorhandler(Exception)
+    def our_fault(error: Exception) -> Response:
+        reference = secrets.token_hex(6)
+        log.error("request_failed", reference=reference, endpoint=request.endpoint, exc_info=error)
+        title, detail = WORDS[500]
+        return answer(500, code="internal", title=title, detail=detail, reference=reference)
+
+
+def answer(status: int, *, code: str, title: str, detail: str, **more: Any) -> Response:
+    """One error as a page or as problem+json."""
+    if wants_json():
+        response = jsonify(
+            {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code} | more
+        )
+        response.mimetype = "application/problem+json"
+    else:
+        response = make_response(render_template("error.html", status=status, title=title, detail=detail, **more))
+    response.status_code = status
+    return response

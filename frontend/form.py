@@ -1,0 +1,94 @@
+"""The upload form, parsed once at the edge into a frozen ``Wish``. For the front-end only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, cast, get_args
+
+from email_validator import EmailNotValidError, validate_email
+from werkzeug.datastructures import MultiDict
+
+from frontend import pins
+from shared.errors import UserError
+from shared.records import Catalog, Mode
+
+MOST_EMAIL_CHARACTERS: Final = 254
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a visitor asked for, checked. ``key`` is the random key of the form's page; ``pin`` leaves by hash only."""
+
+    detectors: tuple[str, ...]
+    mode: Mode
+    email: str | None
+    pin: str = field(repr=False)
+    video_per_detector: bool
+    url: str | None
+    key: str
+
+
+class FormError(UserError):
+    """The form is not complete: ``fields`` gives one sentence for each field to mend."""
+
+    def __init__(self, fields: dict[str, str]) -> None:
+        super().__init__("form_incomplete", " ".join(fields.values()), status=422, title="Please check the form")
+        self.fields = fields
+
+
+def read_form(untrusted: MultiDict[str, str], *, catalog: Catalog | None, has_file: bool) -> Wish:
+    """Check all fields; FormError names every wrong one."""
+    wrong: dict[str, str] = {}
+    url = untrusted.get("url", "").strip() or None
+    if has_file == (url is not None):
+        wrong["media"] = (
+            "Choose a file or give a web address." if not has_file else "Give a file or an address, not both."
+        )
+    detectors = _detectors(untrusted.getlist("detectors"), catalog, wrong)
+    mode = untrusted.get("mode", "standard")
+    if mode not in get_args(Mode):
+        wrong["mode"] = "Choose quick, standard or thorough."
+    email = _email(untrusted.get("email", ""), wrong)
+    pin = untrusted.get("pin", "").strip()
+    weakness = pins.weakness(pin)
+    if weakness:
+        wrong["pin"] = weakness
+    if untrusted.get("consent") != "yes":
+        wrong["consent"] = "Please confirm that you may upload this file."
+    if wrong:
+        raise FormError(wrong)
+    return Wish(
+        detectors=detectors,
+        mode=cast(Mode, mode),
+        email=email,
+        pin=pin,
+        video_per_detector=untrusted.get("video_per_detector") == "yes",
+        url=url,
+        key=untrusted.get("key", "")[:64],
+    )
+
+
+def _detectors(untrusted_ids: list[str], catalog: Catalog | None, wrong: dict[str, str]) -> tuple[str, ...]:
+    offered = {entry.id for entry in catalog.detectors if entry.unavailable is None} if catalog else set()
+    chosen = tuple(dict.fromkeys(untrusted_ids))
+    if not chosen:
+        wrong["detectors"] = "Choose at least one detector."
+    elif not offered.issuperset(chosen):
+        wrong["detectors"] = "One of these detectors is not available just now. Choose again."
+    return chosen
+
+
+def _email(untrusted_email: str, wrong: dict[str, str]) -> str | None:
+    text = untrusted_email.strip()
+    if not text:
+        return None
+    try:
+        if len(text) > MOST_EMAIL_CHARACTERS:
+            raise EmailNotValidError("too long")
+        checked = validate_email(text, check_deliverability=False, allow_smtputf8=False, allow_display_name=False)
+    except EmailNotValidError:
+        wrong["email"] = (
+            "This is no e-mail address. Write one address, like name@example.org, or leave the field empty."
+        )
+        return None
+    return checked.ascii_email or checked.normalized

@@ -1,0 +1,157 @@
+"""The front page and the way in: a file or an address becomes a submission, published by one rename.
+
+Promises: nobody gets a receipt before the submission is durable in ``new/``; the same form sent twice is one job; what
+was refused leaves nothing behind. For the front-end only; never opens media.
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import timedelta
+from typing import Final
+
+from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request, url_for
+from werkzeug.datastructures import MultiDict
+
+from frontend import pins
+from frontend.faults import wants_json
+from frontend.form import FormError, Wish, read_form
+from frontend.media import IncomingMedia, check_space, storage_trouble
+from frontend.portal import Portal, portal
+from frontend.receipts import Receipt
+from frontend.security import peer
+from frontend.upload import current_request
+from frontend.wording import catalog_is_fresh
+from shared.errors import UserError
+from shared.records import JobId, Submission
+
+#: Open submissions of one address.
+MOST_OPEN: Final = 20
+
+#: Confirmations one address gets a day, so that nobody fills a stranger's mailbox; results are always told.
+CONFIRMATIONS_A_DAY: Final = 5
+
+#: Fields kept when the form is shown again; never the PIN.
+KEPT: Final = ("url", "email", "mode", "video_per_detector", "consent")
+
+blueprint = Blueprint("intake", __name__)
+
+
+@blueprint.get("/")
+def front() -> Response:
+    """The front page with the form."""
+    return _form_page(MultiDict(), {})
+
+
+@blueprint.get("/pin")
+def suggest_pin() -> Response:
+    """A fresh PIN for the form."""
+    return jsonify({"pin": pins.generate()})
+
+
+@blueprint.post("/submit")
+def submit() -> Response:
+    """Take the form with its file or address."""
+    here = portal()
+    untrusted = request.form  # streams the file as well
+    incoming = current_request().incoming
+    try:
+        wish = read_form(untrusted, catalog=here.store.read_catalog(), has_file=incoming is not None)
+    except FormError as error:
+        if wants_json():
+            raise
+        page = _form_page(untrusted, error.fields)
+        page.status_code = error.status
+        return page
+    source: str | None = None
+    if incoming is None:
+        check_space(here.store, wanted=here.upload_limit)
+        incoming, address = here.fetcher.fetch(wish.url or "")
+        source = address.record
+    with incoming:
+        job = _take(here, wish, incoming, source=source)
+    here.postman.wake()
+    target = url_for("viewer.result", untrusted_id=job)
+    if wants_json():
+        response = jsonify({"id": job, "location": target})
+        response.status_code = 201
+        response.headers["Location"] = target
+        return response
+    return make_response(redirect(target, 303))
+
+
+def _take(here: Portal, wish: Wish, media: IncomingMedia, *, source: str | None) -> JobId:
+    """Publish the submission, or find the one that this very form led to before."""
+    media.close()
+    media.check_kind()
+    fingerprint = here.receipts.keyed(
+        wish.key, media.sha256, wish.pin, wish.email or "", wish.mode, str(wish.video_per_detector), *wish.detectors
+    )
+    with here.receipts.submitting(fingerprint):
+        now = here.clock()
+        before = here.receipts.find(fingerprint, now=now) if wish.key else None
+        if before is not None and here.store.stage_of(before) is not None:
+            return before
+        address = here.receipts.keyed("address", wish.email) if wish.email else here.receipts.keyed("peer", peer())
+        if wish.email and here.receipts.open_of(address) >= MOST_OPEN:
+            raise UserError(
+                "too_many_open",
+                f"{MOST_OPEN} submissions of this address are still in work. Wait until some are finished.",
+                status=429,
+                title="Too many at once",
+            )
+        submission = Submission(
+            id=media.id,
+            received=now,
+            email=wish.email,
+            pin_hash=here.pins.hash(wish.pin),
+            detectors=wish.detectors,
+            mode=wish.mode,
+            video_per_detector=wish.video_per_detector,
+            original_name=media.name,
+            source_url=source,
+            sha256=media.sha256,
+            bytes=media.bytes,
+            visitor=address[:32],
+        )
+        told = here.receipts.since(address, moment=now - timedelta(days=1))
+        receipt = Receipt(
+            id=media.id,
+            created=now,
+            fingerprint=fingerprint,
+            address=address,
+            welcome=told < CONFIRMATIONS_A_DAY,
+        )
+        with storage_trouble():
+            here.receipts.write(receipt)
+            try:
+                here.store.submit(submission)
+            except OSError:
+                here.receipts.drop(media.id)
+                raise
+        media.keep()
+    return media.id
+
+
+def _form_page(untrusted: MultiDict[str, str], errors: dict[str, str]) -> Response:
+    here = portal()
+    catalog = here.store.read_catalog()
+    entries = catalog.detectors if catalog else ()
+    available = [entry for entry in entries if entry.unavailable is None]
+    chosen = set(untrusted.getlist("detectors")) if errors else {entry.id for entry in available}
+    return make_response(
+        render_template(
+            "front.html",
+            available=available,
+            unavailable=[entry for entry in entries if entry.unavailable is not None],
+            chosen=chosen,
+            fresh=catalog_is_fresh(catalog, here.clock()),
+            errors=errors,
+            kept={name: untrusted.get(name, "") for name in KEPT},
+            key=secrets.token_urlsafe(16),
+            suggestion=pins.generate(),
+            limit_mb=here.settings.max_upload_mb,
+            limit_bytes=here.upload_limit,
+            settings=here.settings,
+        )
+    )

@@ -1,0 +1,288 @@
+"""The postman: looks for finished submissions, writes their mails into the outbox, and sends what is due.
+
+Promises: a submission's mails are made once each; a mail server that is away, slow or refusing neither loses a mail nor
+holds up a page; nothing a visitor typed enters a header but the checked address. Without a mail server the mails lie in
+``DATA/outbox`` as .eml files and their links appear on the console. The only module that imports ``flask_mail``.
+"""
+
+from __future__ import annotations
+
+import smtplib
+import ssl
+import threading
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+from flask import Flask, render_template
+from flask_mail import Connection, Message
+from flask_mail import Mail as FlaskMail
+from pydantic import ValidationError
+
+from frontend.access import Access
+from frontend.outbox import Kind, Mail, Outbox
+from frontend.portal import Clock
+from frontend.receipts import REMEMBERED, Receipt, Receipts
+from frontend.withdrawal import withdraw
+from shared import durable
+from shared.errors import PermanentError, sentence_for
+from shared.records import JobId
+from shared.settings import Settings
+from shared.store import Store
+
+log = structlog.get_logger()
+
+#: Flask-Mail opens SMTP connections without a time limit; ours have this one, seconds.
+SMTP_TIMEOUT_S: Final = 10.0
+
+#: Seconds between two looks at the open submissions.
+LOOK_S: Final = 2.0
+
+#: A receipt whose submission never appeared belongs to a request that died before its rename.
+BROKEN_OFF: Final = timedelta(hours=1)
+
+HOUSEKEEPING: Final = timedelta(hours=1)
+
+WORDS: Final[dict[Kind, tuple[str, str, str]]] = {
+    "received": (
+        "We received your file",
+        "Your file was received and waits for its analysis. This page shows how far it is:",
+        "See the progress",
+    ),
+    "finished": (
+        "Your result is ready",
+        "The analysis of your file is finished. Open it with the PIN you chose:",
+        "Open the result",
+    ),
+    "failed": ("Your file could not be analysed", "The analysis of your file ended without a result.", "See the details"),
+    "unlock": (
+        "Your result was locked",
+        "A wrong PIN was entered too often, so this result was locked. If that was you, or if you want to open the "
+        "result, unlock it here; then enter your PIN again:",
+        "Unlock the result",
+    ),
+}  # fmt: skip
+
+
+class _Connection(Connection):
+    """Flask-Mail's connection with a time limit, a checked certificate, and a goodbye that cannot undo a sent mail."""
+
+    def configure_host(self) -> smtplib.SMTP | smtplib.SMTP_SSL:
+        mail = self.mail
+        if mail.use_ssl:
+            host: smtplib.SMTP | smtplib.SMTP_SSL = smtplib.SMTP_SSL(
+                mail.server, mail.port, timeout=SMTP_TIMEOUT_S, context=ssl.create_default_context()
+            )
+        else:
+            host = smtplib.SMTP(mail.server, mail.port, timeout=SMTP_TIMEOUT_S)
+        try:
+            if mail.use_tls:
+                host.starttls(context=ssl.create_default_context())
+            if mail.username and mail.password:
+                host.login(mail.username, mail.password)
+        except BaseException:
+            host.close()
+            raise
+        return host
+
+    def __exit__(self, *_: object) -> None:
+        if self.host is not None:
+            try:
+                self.host.quit()
+            except (smtplib.SMTPException, OSError):
+                self.host.close()
+
+
+class Postman:
+    """Follows receipts and empties the outbox; ``tick`` does one round, ``run`` repeats it until ``stop``."""
+
+    def __init__(
+        self,
+        app: Flask,
+        settings: Settings,
+        *,
+        store: Store,
+        receipts: Receipts,
+        outbox: Outbox,
+        access: Access,
+        clock: Clock,
+    ) -> None:
+        self._app, self._settings, self._store = app, settings, store
+        self._receipts, self._outbox, self._access, self._clock = receipts, outbox, access, clock
+        self._wakeup = threading.Event()
+        self._stopping = threading.Event()
+        self._round = threading.Lock()
+        self._swept: datetime | None = None
+        password = settings.smtp_password.get_secret_value() if settings.smtp_password else None
+        app.config.update(
+            MAIL_SERVER=settings.smtp_host or "127.0.0.1",
+            MAIL_PORT=settings.smtp_port,
+            MAIL_USERNAME=settings.smtp_user,
+            MAIL_PASSWORD=password,
+            MAIL_USE_TLS=settings.smtp_tls == "starttls",
+            MAIL_USE_SSL=settings.smtp_tls == "tls",
+            MAIL_DEFAULT_SENDER=settings.mail_from,
+            MAIL_SUPPRESS_SEND=False,
+        )
+        self._mail = FlaskMail(app)
+
+    # -- life
+
+    def start(self) -> threading.Thread:
+        """Begin the rounds in a thread that ends with the process."""
+        thread = threading.Thread(target=self.run, name="postman", daemon=True)
+        thread.start()
+        return thread
+
+    def run(self) -> None:
+        """Do rounds until ``stop``. A round that fails is logged and the next one begins all the same."""
+        while not self._stopping.is_set():
+            try:
+                self.tick()
+            except Exception as error:  # mails must go on; the trouble is in the log
+                log.exception("postman_round_failed", kind=type(error).__name__)
+            self._wakeup.wait(LOOK_S)
+            self._wakeup.clear()
+
+    def stop(self) -> None:
+        """End ``run`` after its present round."""
+        self._stopping.set()
+        self.wake()
+
+    def wake(self) -> None:
+        """Begin the next round at once."""
+        self._wakeup.set()
+
+    def tick(self) -> None:
+        """One round: follow the submissions, send what is due, tidy up now and then."""
+        with self._round:
+            for receipt in self._receipts.all():
+                self._follow(receipt)
+            for mail in self._outbox.due(self._clock()):
+                self.deliver(mail)
+            now = self._clock()
+            if self._swept is None or now - self._swept > HOUSEKEEPING:
+                self._swept = now
+                self._tidy(now)
+
+    # -- following submissions
+
+    def _follow(self, receipt: Receipt) -> None:
+        job, now = JobId(receipt.id), self._clock()
+        if not receipt.open:
+            if now - receipt.created > REMEMBERED:
+                self._receipts.drop(job)
+            return
+        try:
+            self._look(receipt, job, now)
+        except (PermanentError, ValidationError, OSError) as error:  # half-moved or unreadable: look again next round
+            log.warning("submission_not_readable", reason=type(error).__name__)
+
+    def _look(self, receipt: Receipt, job: JobId, now: datetime) -> None:
+        stage = self._store.stage_of(job)
+        if stage in (None, "tmp"):
+            if now - receipt.created > BROKEN_OFF:
+                self._receipts.drop(job)
+            return
+        if receipt.welcome:
+            self._add(job, "received", now=now)
+            receipt = receipt.model_copy(update={"welcome": False})
+            self._receipts.write(receipt)
+        status = self._store.read_status(job)
+        if status is None or status.state in ("queued", "working"):
+            return
+        if receipt.delete:
+            withdraw(job, store=self._store, receipts=self._receipts, outbox=self._outbox, access=self._access, now=now)
+            return
+        if status.state != "expired":
+            self._add(job, "finished" if status.state == "done" else "failed", now=now, code=status.code)
+        self._receipts.write(receipt.model_copy(update={"open": False}))
+
+    def _add(self, job: JobId, kind: Kind, *, now: datetime, code: str | None = None) -> None:
+        stage = self._store.stage_of(job)
+        email = self._store.read_submission(stage, job).email if stage else None
+        if email:
+            link = f"{self._settings.public_url}/r/{job}"
+            self._outbox.add(kind, job=job, to=email, link=link, code=code, now=now)
+
+    def add_unlock(self, job: JobId, *, to: str, token: str, lock: int) -> None:
+        """Put the mail with the unlock link of lock number ``lock`` into the outbox."""
+        link = f"{self._settings.public_url}/unlock/{job}/{token}"
+        self._outbox.add("unlock", job=job, to=to, link=link, number=lock, now=self._clock())
+        self.wake()
+
+    # -- sending
+
+    def deliver(self, mail: Mail) -> None:
+        """Send one mail, or keep it for later, or give it up when its address is refused for good."""
+        try:
+            with self._app.app_context():
+                message = self._message(mail)
+                if self._settings.smtp_host is None:
+                    self._write_down(mail, message)
+                else:
+                    with _Connection(self._mail) as connection:
+                        connection.send(message)
+        except (smtplib.SMTPException, OSError) as error:
+            self._keep(mail, error)
+            return
+        self._outbox.sent(mail)
+        log.info("mail_sent", kind=mail.kind, tries=mail.tries + 1)
+
+    def _keep(self, mail: Mail, error: Exception) -> None:
+        if _is_final(error):
+            self._outbox.refuse(mail)
+            log.warning("mail_refused", kind=mail.kind, reason=type(error).__name__)
+        elif self._outbox.put_off(mail, now=self._clock(), trouble=type(error).__name__):
+            log.warning("mail_put_off", kind=mail.kind, tries=mail.tries + 1, reason=type(error).__name__)
+        else:
+            log.error("mail_given_up", kind=mail.kind, tries=mail.tries + 1, reason=type(error).__name__)
+
+    def _message(self, mail: Mail) -> Any:
+        title, text, button = WORDS[mail.kind]
+        words = {
+            "title": title,
+            "text": text,
+            "reason": sentence_for(mail.code) if mail.code else None,
+            "button": button,
+            "link": mail.link,
+            "days": self._settings.keep_results_days,
+            "kind": mail.kind,
+        }
+        message = Message(
+            subject=f"{title} - DeepFake-o-meter",
+            recipients=[mail.to],
+            body=render_template("mail/mail.txt", **words),
+            html=render_template("mail/mail.html", **words),
+            extra_headers={"Auto-Submitted": "auto-generated"},
+        )
+        message.msgId = mail.message_id
+        message.date = mail.created.timestamp()
+        return message
+
+    def _write_down(self, mail: Mail, message: Any) -> None:
+        folder = self._eml_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{mail.created:%Y%m%dT%H%M%S}-{mail.kind}-{mail.job[:8]}.eml"
+        durable.replace_bytes(path, message.as_bytes(), mode=0o600)
+        log.info("mail_written", kind=mail.kind, file=str(path), link=mail.link)
+
+    def _eml_folder(self) -> Path:
+        return self._settings.data / "outbox"
+
+    def _tidy(self, now: datetime) -> None:
+        kept = timedelta(days=2 * self._settings.keep_results_days + 1)
+        self._outbox.sweep(now=now, older_than=kept)
+        self._access.sweep(older_than_s=kept.total_seconds())
+        written = self._eml_folder()
+        for path in written.glob("*.eml") if written.is_dir() else ():
+            if now.timestamp() - path.stat().st_mtime > self._settings.keep_address_days * 86400:
+                path.unlink(missing_ok=True)
+
+
+def _is_final(error: Exception) -> bool:
+    """Whether the server refused this very mail for good (5xx, RFC 5321 4.2.1); trouble with the login is ours."""
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        return all(code >= 500 for code, _ in error.recipients.values())
+    return isinstance(error, (smtplib.SMTPDataError, smtplib.SMTPSenderRefused)) and error.smtp_code >= 500

@@ -1,0 +1,107 @@
+"""Receipts: the portal's own memory of the submissions it acknowledged or is about to.
+
+A receipt is written *before* the submission is published, so no acknowledged job is ever without one: it makes a double
+submit one job, limits the open jobs of one address, and tells the postman whose result to look for. It holds no address
+and no PIN, only keyed hashes. One portal process per state folder. For the front-end only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import threading
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import StringConstraints, ValidationError
+
+from shared import durable
+from shared.records import ID_PATTERN, JobId, Record
+
+#: How long the same form sent again leads to the same submission.
+REMEMBERED: Final = timedelta(hours=24)
+
+
+class Receipt(Record):
+    """``receipts/<id>.json``. ``fingerprint`` covers the form's key and all its content."""
+
+    id: Annotated[str, StringConstraints(pattern=ID_PATTERN)]
+    created: datetime
+    fingerprint: str
+    address: str = ""
+    open: bool = True
+    #: whether the mail that confirms the submission is still to be made
+    welcome: bool = True
+    delete: bool = False
+
+
+class Receipts:
+    """Receipts below ``state / "receipts"``; ``key`` is a secret of the portal."""
+
+    def __init__(self, state: Path, *, key: bytes) -> None:
+        self._folder = state / "receipts"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._key = key
+        self._guard = threading.Lock()
+        self._submitting = [threading.Lock() for _ in range(64)]
+        self._receipts: dict[JobId, Receipt] = {}
+        for path in self._folder.glob("*.json"):
+            with contextlib.suppress(ValidationError, FileNotFoundError):
+                receipt = Receipt.model_validate_json(path.read_bytes())
+                self._receipts[JobId(receipt.id)] = receipt
+
+    def keyed(self, *parts: str) -> str:
+        """A keyed hash of ``parts`` (HMAC-SHA-256, 64 hex digits)."""
+        return hmac.digest(self._key, "\0".join(parts).encode("utf-8", "replace"), "sha256").hex()
+
+    @contextlib.contextmanager
+    def submitting(self, fingerprint: str) -> Iterator[None]:
+        """Let one request at a time look up and write the receipt of ``fingerprint``."""
+        with self._submitting[int(fingerprint[:8], 16) % len(self._submitting)]:
+            yield
+
+    def find(self, fingerprint: str, *, now: datetime) -> JobId | None:
+        """The submission this form led to before."""
+        with self._guard:
+            for receipt in self._receipts.values():
+                if receipt.fingerprint == fingerprint and now - receipt.created < REMEMBERED:
+                    return JobId(receipt.id)
+        return None
+
+    def get(self, job: JobId) -> Receipt | None:
+        """The receipt of a submission, None when there is none (any more)."""
+        with self._guard:
+            return self._receipts.get(job)
+
+    def write(self, receipt: Receipt) -> None:
+        """Store a receipt, durably, or replace it."""
+        path = self._path(JobId(receipt.id))
+        durable.replace_json(path, receipt.model_dump(mode="json"), mode=0o600)
+        with self._guard:
+            self._receipts[JobId(receipt.id)] = receipt
+
+    def drop(self, job: JobId) -> None:
+        """Forget a submission."""
+        self._path(job).unlink(missing_ok=True)
+        with self._guard:
+            self._receipts.pop(job, None)
+
+    def all(self) -> list[Receipt]:
+        """Every receipt, oldest first."""
+        with self._guard:
+            return sorted(self._receipts.values(), key=lambda receipt: receipt.created)
+
+    def open_of(self, address: str) -> int:
+        """Open submissions of one address (its keyed hash)."""
+        with self._guard:
+            return sum(receipt.open and receipt.address == address for receipt in self._receipts.values())
+
+    def since(self, address: str, *, moment: datetime) -> int:
+        """Submissions of one address since ``moment``."""
+        with self._guard:
+            return sum(receipt.address == address and receipt.created > moment for receipt in self._receipts.values())
+
+    def _path(self, job: JobId) -> Path:
+        return self._folder / f"{job}.json"

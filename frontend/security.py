@@ -1,0 +1,126 @@
+"""What guards every page: headers, CSRF, cross-site requests, cookies, rate limits, trusted hosts and proxies.
+
+Promises: no inline script or style runs anywhere; a form works only from our own pages; a cookie is never readable by
+scripts; results are never cached. Limits here are coarse and by network peer; the budget of PIN attempts lives on disk
+in ``frontend.access``. For the front-end only.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any, Final
+
+from flask import Flask, Response, request
+from flask_limiter import Limiter
+from flask_wtf.csrf import CSRFProtect
+from werkzeug.exceptions import Forbidden
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from shared.settings import Settings
+
+UPLOADS_PER_PEER: Final = "60 per hour"
+WRONG_PINS_PER_PEER: Final = "60 per hour"
+PIN_SUGGESTIONS_PER_PEER: Final = "300 per hour"
+
+#: An upload form may lie open for a day before it is sent.
+CSRF_WINDOW_S: Final = 24 * 3600
+
+CONTENT_POLICY: Final = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",
+        "media-src 'self'",
+        "connect-src 'self'",
+        "font-src 'self'",
+        "form-action 'self'",
+        "manifest-src 'self'",
+        "object-src 'none'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+
+
+def peer() -> str:
+    """The network peer that limits count by: the IPv4 address, or the /64 network of an IPv6 one."""
+    text = request.remote_addr or "unknown"
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return text
+    return str(ipaddress.ip_network(f"{address}/64", strict=False)) if address.version == 6 else text
+
+
+def init_security(app: Flask, settings: Settings) -> None:
+    """Configure cookies, hosts and proxies, and attach the guards to ``app``, whose views are registered already."""
+    app.config.update(
+        SESSION_COOKIE_NAME="__Host-dfom" if settings.secure_cookies else "dfom",
+        SESSION_COOKIE_SECURE=settings.secure_cookies,
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_PATH="/",
+        WTF_CSRF_TIME_LIMIT=CSRF_WINDOW_S,
+        # our pages send no referrer; where a request comes from is checked below instead
+        WTF_CSRF_SSL_STRICT=False,
+        TRUSTED_HOSTS=settings.trusted_hosts or None,
+        RATELIMIT_STORAGE_URI="memory://",
+        RATELIMIT_HEADERS_ENABLED=False,
+    )
+    if settings.trusted_proxies:
+        hops = settings.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
+    app.before_request(_refuse_cross_site)
+    limiter = Limiter(peer, app=app, strategy="moving-window")  # counts in the memory of the one portal process
+    CSRFProtect(app)
+    _limit_views(app, limiter)
+
+    @app.after_request
+    def add_headers(response: Response) -> Response:
+        return _with_headers(response, https=settings.secure_cookies)
+
+
+def _limit_views(app: Flask, limiter: Limiter) -> None:
+    """Put the limits on the views that cost something; a right PIN costs nothing of its limit."""
+    views: dict[str, Any] = app.view_functions
+    views["intake.submit"] = limiter.limit(UPLOADS_PER_PEER)(views["intake.submit"])
+    views["intake.suggest_pin"] = limiter.limit(PIN_SUGGESTIONS_PER_PEER)(views["intake.suggest_pin"])
+    wrong_pins = limiter.shared_limit(
+        WRONG_PINS_PER_PEER, scope="pin", deduct_when=lambda response: response.status_code >= 400
+    )
+    for name in ("viewer.enter_pin", "viewer.delete"):
+        views[name] = wrong_pins(views[name])
+
+
+def _refuse_cross_site() -> None:
+    """Refuse a form that another site sends. Browsers say so themselves (Fetch Metadata); others by their Origin.
+
+    ``Origin: null`` is what our own forms send, because our pages have the referrer policy no-referrer.
+    """
+    if request.method in ("GET", "HEAD", "OPTIONS"):
+        return
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        if site not in ("same-origin", "none"):
+            raise Forbidden("This form was sent from another site.")
+        return
+    origin = request.headers.get("Origin")
+    if origin not in (None, "null") and origin != f"{request.scheme}://{request.host}":
+        raise Forbidden("This form was sent from another site.")
+
+
+def _with_headers(response: Response, *, https: bool) -> Response:
+    headers = response.headers
+    headers.setdefault("Content-Security-Policy", CONTENT_POLICY)
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["Referrer-Policy"] = "no-referrer"
+    headers["X-Frame-Options"] = "DENY"
+    headers["X-Robots-Tag"] = "noindex, nofollow"
+    headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    headers["Permissions-Policy"] = "camera=(), microphone=(), geolocation=()"
+    headers.setdefault("Cache-Control", "no-store")
+    if https:
+        headers["Strict-Transport-Security"] = "max-age=31536000"
+    return response

@@ -1,0 +1,126 @@
+// The chart of the result: curves by detector and person, thresholds, cuts, and the place in the video.
+"use strict";
+const place = document.getElementById("chart");
+const video = document.getElementById("video");
+const choice = document.getElementById("person");
+// Okabe and Ito's colours, lightened where they would vanish on a dark page
+const LIGHT = ["#0072b2", "#d55e00", "#009e73", "#aa4499", "#b07800", "#3a8fc4", "#332288", "#882255", "#7d7d20", "#444444"];
+const DARK = ["#56b4e9", "#ff8c42", "#33c99a", "#e79bc6", "#f0c04a", "#9ad3f5", "#a79cff", "#f078a8", "#cfcf6a", "#c8c8c8"];
+const dark = matchMedia("(prefers-color-scheme: dark)");
+let data = null;
+
+const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const colour = (index) => (dark.matches ? DARK : LIGHT)[index % 10];
+
+function chosenLines() {
+  const person = choice.value === "" ? null : Number(choice.value);
+  return data.lines.filter((line) => line.person === person);
+}
+
+function traces(lines) {
+  return lines.map((line) => ({
+    type: "scatter",
+    mode: line.t.length < 80 ? "lines+markers" : "lines",
+    name: line.title,
+    x: line.t,
+    y: line.y,
+    connectgaps: false,
+    line: { color: colour(line.colour), width: 2 },
+    marker: { size: 5 },
+    hovertemplate: "%{y:.3f}",
+  }));
+}
+
+function horizontal(value, tone, width) {
+  return {
+    type: "line", xref: "paper", x0: 0, x1: 1, y0: value, y1: value, layer: "below",
+    line: { color: tone, width, dash: "dash" },
+  };
+}
+
+function shapes(lines) {
+  const values = new Set(lines.map((line) => line.threshold));
+  const found = values.size === 1
+    ? [horizontal([...values][0], css("--soft"), 1.5)]
+    : lines.map((line) => horizontal(line.threshold, colour(line.colour), 1));
+  for (const cut of data.cuts) {
+    found.push({
+      type: "line", x0: cut, x1: cut, yref: "paper", y0: 0, y1: 1, layer: "below",
+      line: { color: css("--field"), width: 1, dash: "dot" },
+    });
+  }
+  return found;
+}
+
+function cursor(seconds) {
+  return { type: "line", x0: seconds, x1: seconds, yref: "paper", y0: 0, y1: 1, line: { color: css("--ink"), width: 1.5 } };
+}
+
+function layout(lines) {
+  const narrow = place.clientWidth < 560;
+  return {
+    height: narrow ? 380 : 420,
+    margin: { l: 46, r: 12, t: 8, b: 44 },
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    font: { family: "system-ui, sans-serif", size: 13, color: css("--ink") },
+    hovermode: "x unified",
+    hoverlabel: { bgcolor: css("--card"), bordercolor: css("--line"), font: { color: css("--ink") } },
+    legend: { orientation: "h", y: -0.18, x: 0 },
+    showlegend: true,
+    dragmode: narrow ? false : "zoom",
+    xaxis: {
+      title: { text: "seconds", standoff: 6 }, range: [0, data.duration_s], gridcolor: css("--line"), zeroline: false,
+      hoverformat: ".2f", ticksuffix: " s", linecolor: css("--line"),
+    },
+    yaxis: {
+      range: [-0.02, 1.02], fixedrange: true, gridcolor: css("--line"), zeroline: false,
+      tickvals: [0, 0.25, 0.5, 0.75, 1], ticktext: narrow ? ["0", ".25", ".5", ".75", "1"] : ["0 real", ".25", ".5", ".75", "1 fake"],
+    },
+    shapes: shapes(lines),
+  };
+}
+
+async function draw() {
+  const lines = chosenLines();
+  await Plotly.react(place, traces(lines), layout(lines), { displayModeBar: false, responsive: true });
+  place.dataset.drawn = String(lines.length);
+}
+
+function followVideo() {
+  if (!video) return;
+  place.on("plotly_click", (event) => {
+    video.currentTime = event.points[0].x;
+    video.scrollIntoView({ block: "nearest", behavior: "smooth" });
+  });
+  let shown = 0;
+  video.addEventListener("timeupdate", () => {
+    const now = performance.now();
+    if (now - shown < 200) return;
+    shown = now;
+    Plotly.relayout(place, { shapes: [...shapes(chosenLines()), cursor(video.currentTime)] });
+  });
+}
+
+async function begin() {
+  const answer = await fetch(place.dataset.curves, { headers: { Accept: "application/json" } });
+  const wait = document.getElementById("chart-wait");
+  if (!answer.ok) {
+    wait.textContent = "The curves could not be loaded. Reload the page and enter your PIN again.";
+    return;
+  }
+  data = await answer.json();
+  if (!data.lines.length) {
+    wait.textContent = "No face was scored, so there is no curve.";
+    return;
+  }
+  for (const person of data.persons) choice.add(new Option(String(person), String(person)));
+  document.getElementById("person-choice").hidden = data.persons.length === 0;
+  wait.remove();
+  await draw();
+  followVideo();
+  choice.addEventListener("change", draw);
+  dark.addEventListener("change", draw);
+}
+
+begin();

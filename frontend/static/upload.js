@@ -1,0 +1,156 @@
+// The upload form: drag and drop, a generated PIN, progress. Without this script the form works as a plain form.
+"use strict";
+document.documentElement.classList.add("js");
+const form = document.getElementById("upload");
+const file = document.getElementById("file");
+const url = document.getElementById("url");
+const drop = document.getElementById("drop");
+const dropText = document.getElementById("drop-text");
+const problems = document.getElementById("problems");
+const plainText = [...dropText.childNodes].map((node) => node.cloneNode(true));
+const limit = Number(form.dataset.limit);
+const megabytes = (bytes) => (bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0) + " MB";
+
+function showFile() {
+  const chosen = file.files[0];
+  drop.classList.toggle("has", Boolean(chosen));
+  if (chosen) {
+    const name = document.createElement("strong");
+    name.textContent = chosen.name;
+    dropText.replaceChildren(name, ` (${megabytes(chosen.size)})`);
+    url.value = "";
+  } else {
+    dropText.replaceChildren(...plainText);
+  }
+  const tooLarge = chosen && chosen.size > limit;
+  say("media", tooLarge ? `This file has ${megabytes(chosen.size)}; at most ${megabytes(limit)} can be taken.` : "");
+}
+
+function say(field, text) {
+  const place = document.getElementById("wrong-" + field);
+  if (place) {
+    place.textContent = text;
+    place.hidden = !text;
+  }
+}
+
+function showProblems(title, fields) {
+  const list = document.createElement("ul");
+  for (const [field, text] of Object.entries(fields)) {
+    say(field, text);
+    const link = document.createElement("a");
+    link.href = "#field-" + field;
+    link.textContent = text;
+    const item = document.createElement("li");
+    item.append(document.getElementById("field-" + field) ? link : text);
+    list.append(item);
+  }
+  const heading = document.createElement("strong");
+  heading.textContent = title;
+  problems.replaceChildren(heading, list);
+  problems.hidden = false;
+  problems.tabIndex = -1;
+  problems.focus();
+  problems.scrollIntoView({ block: "center" });
+}
+
+file.addEventListener("change", showFile);
+url.addEventListener("input", () => {
+  if (url.value && file.files.length) {
+    file.value = "";
+    showFile();
+  }
+});
+for (const kind of ["dragenter", "dragover"]) {
+  drop.addEventListener(kind, (event) => {
+    event.preventDefault();
+    drop.classList.add("over");
+  });
+}
+for (const kind of ["dragleave", "drop"]) drop.addEventListener(kind, () => drop.classList.remove("over"));
+drop.addEventListener("drop", (event) => {
+  event.preventDefault();
+  if (event.dataTransfer.files.length) {
+    file.files = event.dataTransfer.files;
+    showFile();
+  }
+});
+
+const generate = document.getElementById("generate");
+generate.hidden = false;
+generate.addEventListener("click", async () => {
+  const answer = await fetch("/pin", { headers: { Accept: "application/json" } });
+  if (answer.ok) {
+    document.getElementById("pin").value = (await answer.json()).pin;
+    say("pin", "");
+  }
+});
+
+for (const [id, on] of [["choose-all", true], ["choose-none", false]]) {
+  const button = document.getElementById(id);
+  if (!button) continue;
+  button.hidden = false;
+  button.addEventListener("click", () => {
+    for (const box of form.querySelectorAll("input[name=detectors]")) box.checked = on;
+  });
+}
+
+const send = document.getElementById("send");
+const sending = document.getElementById("sending");
+const sent = document.getElementById("sent");
+const sentText = document.getElementById("sent-text");
+let request = null;
+
+function idle() {
+  request = null;
+  send.hidden = false;
+  sending.hidden = true;
+}
+
+document.getElementById("cancel").addEventListener("click", () => request && request.abort());
+
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (request) return;
+  problems.hidden = true;
+  for (const place of form.querySelectorAll(".wrong")) place.hidden = true;
+  if (file.files[0] && file.files[0].size > limit) {
+    showProblems("Please check the form.", { media: `The file is larger than ${megabytes(limit)}. Cut out the part in question.` });
+    return;
+  }
+  request = new XMLHttpRequest();
+  request.open("POST", form.action);
+  request.setRequestHeader("Accept", "application/json");
+  request.upload.addEventListener("progress", (step) => {
+    if (!step.lengthComputable) return;
+    sent.value = step.loaded / step.total;
+    const whole = step.loaded === step.total;
+    sentText.textContent = whole ? (url.value ? "Fetching the file …" : "Storing …") : `Uploading … ${Math.round(100 * sent.value)} %`;
+  });
+  request.addEventListener("load", () => {
+    let answer = {};
+    try {
+      answer = JSON.parse(request.responseText);
+    } catch {
+      answer = { title: "The server gave no proper answer. Try again in a moment." };
+    }
+    if (request.status === 201) {
+      location.assign(answer.location);
+      return;
+    }
+    idle();
+    showProblems(answer.title || "That did not work.", answer.errors || (answer.detail ? { media: answer.detail } : {}));
+  });
+  request.addEventListener("error", () => {
+    idle();
+    showProblems("The connection broke off. Check it and try again.", {});
+  });
+  request.addEventListener("abort", idle);
+  send.hidden = true;
+  sending.hidden = false;
+  sent.value = 0;
+  sentText.textContent = "Uploading …";
+  request.send(new FormData(form));
+});
+window.addEventListener("pageshow", idle);
+showFile();

@@ -1,0 +1,297 @@
+"""One submission on the web: its progress, the door with the PIN, its result, its files, and its deletion.
+
+Promises: one address for all of it, ``/r/<id>``; beyond the progress everything needs a session that a right PIN opened
+for this very id; the PIN is taken from a form only and is never shown, logged or put into an address.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import PurePosixPath
+from typing import Final
+
+from flask import (
+    Blueprint,
+    Response,
+    abort,
+    jsonify,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    send_file,
+    session,
+    url_for,
+)
+from pydantic import ValidationError
+from werkzeug.exceptions import NotFound
+
+from frontend import wording
+from frontend.access import may_open, open_session
+from frontend.charts import chart
+from frontend.faults import answer
+from frontend.portal import Portal, portal
+from frontend.reading import SHOWN, Reading, read_report
+from frontend.withdrawal import withdraw
+from shared.errors import PermanentError, UserError, sentence_for
+from shared.records import JobId, Stage, Status, Submission
+from shared.store import checked_id
+
+#: Files are somebody's media: shown by the browser, never run.
+FILE_POLICY: Final = "default-src 'none'; sandbox"
+
+blueprint = Blueprint("viewer", __name__)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the folders say of one id."""
+
+    job: JobId
+    stage: Stage | None
+    status: Status | None
+
+
+# --------------------------------------------------------------------------- progress and result
+
+
+@blueprint.get("/r/<untrusted_id>")
+def result(untrusted_id: str) -> Response:
+    """The page of a submission: progress, PIN or result, whichever it is time for."""
+    here = portal()
+    seen = _look(here, untrusted_id)
+    state = seen.status.state if seen.status else "queued"
+    if state == "expired":
+        return _gone(seen)
+    if state != "done":
+        return _progress_page(here, seen)
+    if not _is_open(here, seen.job):
+        return _pin_page(seen.job)
+    return _result_page(here, seen)
+
+
+@blueprint.get("/r/<untrusted_id>/status.json")
+def status_json(untrusted_id: str) -> Response:
+    """The progress for the page's script."""
+    here = portal()
+    return jsonify(wording.progress_view(_look(here, untrusted_id).status, now=here.clock()))
+
+
+def _look(here: Portal, untrusted_id: str) -> Seen:
+    """Find a submission; 404 when nothing of it is there."""
+    job = checked_id(untrusted_id)
+    for _ in range(2):  # it may move from one stage to the next between the two looks
+        try:
+            status = here.store.read_status(job)
+        except ValidationError:
+            raise UserError("store_unavailable", status=503) from None
+        stage = here.store.stage_of(job)
+        if stage not in (None, "tmp") or (status and status.state in ("done", "failed", "expired")):
+            return Seen(job, stage, status)
+    raise NotFound
+
+
+def _progress_page(here: Portal, seen: Seen) -> Response:
+    submission = _submission(here, seen)
+    receipt = here.receipts.get(seen.job)
+    return make_response(
+        render_template(
+            "progress.html",
+            job=seen.job,
+            view=wording.progress_view(seen.status, now=here.clock()),
+            submission=submission,
+            link=f"{here.settings.public_url}{url_for('viewer.result', untrusted_id=seen.job)}",
+            deleting=receipt is not None and receipt.delete,
+            backend=wording.catalog_is_fresh(here.store.read_catalog(), here.clock()),
+        )
+    )
+
+
+def _gone(seen: Seen) -> Response:
+    code = (seen.status.code if seen.status else None) or "expired"
+    return answer(410, code=code, title="This result is gone", detail=sentence_for(code))
+
+
+def _result_page(here: Portal, seen: Seen) -> Response:
+    reading = read_report(here.store.report(seen.job))
+    submission = _submission(here, seen)
+    catalog = here.store.read_catalog()
+    return make_response(
+        render_template(
+            "result.html",
+            job=seen.job,
+            reading=reading,
+            result=reading.result,
+            cards={entry.id: entry for entry in catalog.detectors} if catalog else {},
+            kept_until=reading.result.created + timedelta(days=here.settings.keep_results_days),
+            source=submission.source_url if submission else None,
+            open_minutes=here.settings.session_minutes,
+        )
+    )
+
+
+# --------------------------------------------------------------------------- the PIN
+
+
+@blueprint.post("/r/<untrusted_id>/pin")
+def enter_pin(untrusted_id: str) -> Response:
+    """Check a PIN and open the result to this browser."""
+    here = portal()
+    seen = _look(here, untrusted_id)
+    refused = _check_pin(here, seen)
+    return refused or _to(seen.job)
+
+
+def _check_pin(here: Portal, seen: Seen) -> Response | None:
+    """None when the form's PIN is right and the session is open now; else the page that says why not."""
+    submission = _submission(here, seen)
+    given = here.access.attempt(
+        seen.job, request.form.get("pin", "")[:32], pin_hash=submission.pin_hash if submission else None
+    )
+    if given.outcome == "right":
+        until = here.clock() + timedelta(minutes=here.settings.session_minutes)
+        open_session(session, seen.job, until=until.timestamp())
+        return None
+    if given.outcome == "locked":
+        address = submission.email if submission else None
+        if given.unlock_token and address:
+            here.postman.add_unlock(seen.job, to=address, token=given.unlock_token, lock=given.lock)
+        sentence = "Too many wrong PINs: this result is locked. "
+        sentence += (
+            "We sent a link that unlocks it to the e-mail address of this submission."
+            if address
+            else "No e-mail address was given, so only the operator of this site can unlock it."
+        )
+        return _pin_page(seen.job, status=423, problem=sentence, locked=True)
+    if given.outcome == "wait":
+        page = _pin_page(
+            seen.job,
+            status=429,
+            problem=f"Wait {wording.duration(given.wait_s)} before the next try.",
+            wait=given.wait_s,
+        )
+        page.headers["Retry-After"] = str(given.wait_s)
+        return page
+    wait = f" Wait {wording.duration(given.wait_s)} before the next try." if given.wait_s else ""
+    return _pin_page(seen.job, status=403, problem=f"That PIN does not open this result.{wait}", wait=given.wait_s)
+
+
+def _pin_page(job: JobId, *, status: int = 200, problem: str = "", wait: int = 0, locked: bool = False) -> Response:
+    page = make_response(render_template("pin.html", job=job, problem=problem, wait=wait, locked=locked))
+    page.status_code = status
+    return page
+
+
+@blueprint.route("/unlock/<untrusted_id>/<untrusted_token>", methods=["GET", "POST"])
+def unlock(untrusted_id: str, untrusted_token: str) -> Response:
+    """Unlock a result with the mailed link. A button, since mail scanners open every link they see."""
+    job = checked_id(untrusted_id)
+    if request.method == "GET":
+        return make_response(render_template("unlock.html", job=job, token=untrusted_token))
+    if not portal().access.unlock(job, untrusted_token):
+        return answer(
+            404,
+            code="unlock_unknown",
+            title="This link does not work",
+            detail="It was used already, or it is not complete.",
+        )
+    return _to(job)
+
+
+@blueprint.post("/r/<untrusted_id>/close")
+def close(untrusted_id: str) -> Response:
+    """Forget the PIN in this browser."""
+    session.clear()
+    return _to(checked_id(untrusted_id))
+
+
+# --------------------------------------------------------------------------- files and deletion
+
+
+@blueprint.get("/r/<untrusted_id>/curves.json")
+def curves(untrusted_id: str) -> Response:
+    """The curves for the page's chart."""
+    return jsonify(chart(_reading(untrusted_id).result))
+
+
+@blueprint.get("/r/<untrusted_id>/files/<path:untrusted_name>")
+def file(untrusted_id: str, untrusted_name: str) -> Response:
+    """One file of the report; parts of it (Range) for the video player."""
+    reading = _reading(untrusted_id)
+    path = reading.path(untrusted_name)
+    kind = SHOWN.get(path.suffix.lower())
+    name = PurePosixPath(untrusted_name).name
+    response = send_file(
+        path,
+        mimetype=kind or "application/octet-stream",
+        as_attachment=kind is None or "download" in request.args,
+        download_name=f"deepfake-o-meter-{reading.result.id[:8]}-{name}",
+        conditional=True,
+        max_age=None,
+    )
+    response.headers["Content-Security-Policy"] = FILE_POLICY
+    response.headers["Cache-Control"] = "private, no-store"
+    return response
+
+
+@blueprint.post("/r/<untrusted_id>/delete")
+def delete(untrusted_id: str) -> Response:
+    """Delete a submission with everything that came of it; needs the open session or the PIN."""
+    here = portal()
+    seen = _look(here, untrusted_id)
+    if seen.status and seen.status.state == "expired":
+        return _gone(seen)
+    if not _is_open(here, seen.job):
+        refused = _check_pin(here, seen)
+        if refused:
+            return refused
+    done = withdraw(
+        seen.job, store=here.store, receipts=here.receipts, outbox=here.outbox, access=here.access, now=here.clock()
+    )
+    if done:
+        session.clear()
+    return _to(seen.job)
+
+
+# --------------------------------------------------------------------------- inside
+
+
+def _reading(untrusted_id: str) -> Reading:
+    """The report, for a browser that may open it."""
+    here = portal()
+    job = checked_id(untrusted_id)
+    if not _is_open(here, job):
+        abort(
+            answer(
+                403,
+                code="pin_needed",
+                title="Enter your PIN first",
+                detail="This file belongs to a result that is opened with a PIN. The PIN may have to be entered again.",
+                link=url_for("viewer.result", untrusted_id=job),
+            )
+        )
+    return read_report(here.store.report(job))
+
+
+def _is_open(here: Portal, job: JobId) -> bool:
+    return may_open(session, job, now=here.clock().timestamp())
+
+
+def _submission(here: Portal, seen: Seen) -> Submission | None:
+    """The submission's record, None when it is gone; it may move while we read, so twice."""
+    for _ in range(2):
+        stage = here.store.stage_of(seen.job)
+        if stage is None:
+            return None
+        try:
+            return here.store.read_submission(stage, seen.job)
+        except FileNotFoundError:
+            continue
+        except PermanentError:
+            return None
+    return None
+
+
+def _to(job: JobId) -> Response:
+    return make_response(redirect(url_for("viewer.result", untrusted_id=job), 303))

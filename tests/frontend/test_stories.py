@@ -1,0 +1,268 @@
+"""The journey of a submission through the portal, as its people see it."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import zipfile
+
+import pytest
+from flask import Flask
+
+from frontend.portal import portal
+from shared.records import JobId
+from tests.frontend.stories import EMAIL, PIN, FrozenClock, Uploader, Visitor, finish, status, working
+
+
+def test_front_page_offers_ready_detectors_and_names_why_others_are_not(visitor: Visitor) -> None:
+    page = visitor.get("/").get_data(as_text=True)
+    assert 'value="mesonet" checked' in page
+    assert "weights not installed" in page
+    assert 'value="xception"' not in page
+    assert "about 7.4 s here" in page
+    assert "not timed here yet" in page
+
+
+def test_upload_becomes_one_durable_submission_with_its_digest(app: Flask, uploader: Uploader) -> None:
+    job = uploader.submit()
+    store = portal(app).store
+    submission = store.read_submission("new", JobId(job))
+    media = store.job("new", job) / "media"
+    assert media.stat().st_size == submission.bytes
+    assert submission.detectors == ("mesonet", "classnseg")
+    assert submission.email == EMAIL
+    assert submission.original_name == "portrait.jpg"
+    assert not list(store.submissions.joinpath("tmp").iterdir())
+
+
+def test_plain_form_without_scripts_leads_to_the_progress_page(uploader: Uploader) -> None:
+    answer = uploader.send(as_json=False)
+    assert answer.status_code == 303
+    page = uploader.get(answer.headers["Location"]).get_data(as_text=True)
+    assert "Received" in page
+    assert 'http-equiv="refresh"' in page
+
+
+def test_progress_tells_place_wait_and_each_detector(app: Flask, clock: FrozenClock, uploader: Uploader) -> None:
+    job = uploader.submit()
+    store = portal(app).store
+    store.write_status(status(job, clock(), state="queued", attempt=0, queue_position=3, estimated_wait_s=95.0))
+    queued = uploader.get(f"/r/{job}/status.json").json
+    assert queued["headline"] == "Number 3 in the queue"
+    assert "95 s" in queued["detail"]
+    store.write_status(working(job, clock()))
+    view = uploader.get(f"/r/{job}/status.json").json
+    assert view["percent"] == 46
+    assert [item["words"] for item in view["detectors"]] == ["done", "at work", "waiting"]
+    assert view["detectors"][1]["share"] == 0.31
+    page = uploader.get(f"/r/{job}").get_data(as_text=True)
+    assert "31 of 100 faces" in page
+
+
+def test_unmeasured_wait_is_never_guessed(app: Flask, clock: FrozenClock, uploader: Uploader) -> None:
+    job = uploader.submit()
+    portal(app).store.write_status(status(job, clock(), state="queued", queue_position=1, estimated_wait_s=None))
+    assert "not known yet" in uploader.get(f"/r/{job}/status.json").json["detail"]
+
+
+def test_failed_submission_says_what_happened_and_what_to_do(
+    app: Flask, clock: FrozenClock, uploader: Uploader
+) -> None:
+    job = uploader.submit()
+    portal(app).store.write_status(status(job, clock(), state="failed", step="failed", code="media_unreadable"))
+    page = uploader.get(f"/r/{job}").get_data(as_text=True)
+    assert "could not be decoded" in page
+    assert "Re-export it" in page
+
+
+def test_right_pin_opens_result_with_scores_labels_limits_and_caution(
+    app: Flask, uploader: Uploader, visitor: Visitor
+) -> None:
+    job = uploader.submit()
+    result = finish(app, job)
+    assert "Enter the PIN" in visitor.get(f"/r/{job}").get_data(as_text=True)
+    opened = visitor.enter_pin(job)
+    assert opened.status_code == 303
+    page = visitor.get(f"/r/{job}").get_data(as_text=True)
+    assert f"{result.detectors[0].fake_score:.2f}" in page
+    assert "labelled fake" in page
+    assert "no opinion" in page
+    assert "both eyes open; none was found" in page
+    assert "A score is no proof." in page
+    assert "Strong compression" in page
+    assert "They disagree" not in page
+    assert "person_1.png" in page
+
+
+def test_still_image_shows_its_marked_picture_and_no_curves(app: Flask, uploader: Uploader) -> None:
+    job = uploader.submit()
+    finish(app, job, kind="image")
+    uploader.enter_pin(job)
+    page = uploader.get(f"/r/{job}").get_data(as_text=True)
+    assert "annotated.png" in page
+    assert 'id="chart"' not in page
+    assert "<video" not in page
+
+
+def test_curves_break_at_cuts_and_gaps_and_follow_the_result(app: Flask, uploader: Uploader) -> None:
+    job = uploader.submit()
+    result = finish(app, job)
+    uploader.enter_pin(job)
+    data = uploader.get(f"/r/{job}/curves.json").json
+    assert data["cuts"] == [6.0]
+    by_key = {(line["detector"], line["person"]): line for line in data["lines"]}
+    assert set(by_key) == {(name, person) for name in ("mesonet", "classnseg") for person in (None, 1, 2)}
+    person = by_key["mesonet", 1]
+    rows = [row for row in zip(result.faces, result.detectors[0].scores, strict=True) if row[0].person == 1]
+    assert [y for y in person["y"] if y is not None] == [round(score, 4) for _, score in rows]
+    assert person["y"].count(None) == 1  # the cut
+    assert by_key["classnseg", 1]["y"].count(None) == 2  # the cut and the second without scores
+
+
+def test_files_come_with_ranges_types_and_as_downloads(app: Flask, uploader: Uploader) -> None:
+    job = uploader.submit()
+    finish(app, job)
+    uploader.enter_pin(job)
+    part = uploader.get(f"/r/{job}/files/video/side_by_side.mp4", headers={"Range": "bytes=100-199"})
+    assert part.status_code == 206
+    assert len(part.data) == 100
+    assert part.headers["Content-Range"] == "bytes 100-199/5000"
+    assert part.mimetype == "video/mp4"
+    bundle = uploader.get(f"/r/{job}/files/bundle.zip")
+    assert "attachment" in bundle.headers["Content-Disposition"]
+    assert "scores.csv" in zipfile.ZipFile(io.BytesIO(bundle.data)).namelist()
+    assert json.loads(uploader.get(f"/r/{job}/files/result.json").data)["id"] == job
+
+
+def test_page_of_the_report_is_a_download_and_never_runs_here(app: Flask, uploader: Uploader) -> None:
+    job = uploader.submit()
+    finish(app, job)
+    uploader.enter_pin(job)
+    answer = uploader.get(f"/r/{job}/files/summary.html")
+    assert answer.mimetype == "application/octet-stream"
+    assert "attachment" in answer.headers["Content-Disposition"]
+    assert answer.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
+
+
+@pytest.mark.parametrize(
+    "name", ["../status.json", "..%2fstatus.json", "/etc/passwd", "missing.png", "video", "link.png"]
+)
+def test_only_listed_regular_files_are_handed_out(app: Flask, uploader: Uploader, name: str) -> None:
+    job = uploader.submit()
+    finish(app, job)
+    (portal(app).store.report(job) / "link.png").symlink_to("/etc/passwd")
+    uploader.enter_pin(job)
+    assert uploader.get(f"/r/{job}/files/{name}", follow_redirects=True).status_code == 404
+
+
+def test_listed_name_that_became_a_link_is_not_followed(app: Flask, uploader: Uploader) -> None:
+    job = uploader.submit()
+    finish(app, job)
+    scores = portal(app).store.report(job) / "scores.csv"
+    scores.unlink()
+    scores.symlink_to("/etc/passwd")
+    uploader.enter_pin(job)
+    assert uploader.get(f"/r/{job}/files/scores.csv").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["", "/curves.json", "/files/bundle.zip", "/files/video/side_by_side.mp4"])
+def test_session_opens_its_own_result_only(app: Flask, uploader: Uploader, path: str) -> None:
+    mine, other = uploader.submit(), uploader.submit(pin="739164")
+    finish(app, mine)
+    finish(app, other)
+    uploader.enter_pin(mine)
+    assert uploader.get(f"/r/{mine}{path}").status_code == 200
+    answer = uploader.get(f"/r/{other}{path}")
+    if path:
+        assert answer.status_code == 403
+    else:
+        assert "Enter the PIN" in answer.get_data(as_text=True)
+
+
+def test_session_ends_after_its_time_and_when_closed(app: Flask, clock: FrozenClock, uploader: Uploader) -> None:
+    job = uploader.submit()
+    finish(app, job)
+    uploader.enter_pin(job)
+    clock.forward(minutes=29)
+    assert uploader.get(f"/r/{job}/files/bundle.zip").status_code == 200
+    clock.forward(minutes=2)
+    assert uploader.get(f"/r/{job}/files/bundle.zip").status_code == 403
+    uploader.enter_pin(job)
+    assert uploader.get(f"/r/{job}/files/bundle.zip").status_code == 200
+    uploader.post(f"/r/{job}/close")
+    assert uploader.get(f"/r/{job}/files/bundle.zip").status_code == 403
+
+
+@pytest.mark.parametrize("untrusted_id", ["a" * 26, "..", "A" * 26, "a" * 25, "%2e%2e", "a" * 26 + "/status.json"])
+def test_unknown_ids_lead_nowhere(visitor: Visitor, untrusted_id: str) -> None:
+    assert visitor.get(f"/r/{untrusted_id}").status_code in (404, 308)
+
+
+def test_delete_now_removes_media_report_and_address(app: Flask, uploader: Uploader) -> None:
+    job = uploader.submit()
+    finish(app, job)
+    uploader.enter_pin(job)
+    uploader.post(f"/r/{job}/delete")
+    store = portal(app).store
+    assert store.stage_of(JobId(job)) is None
+    assert not store.report(job).exists()
+    gone = uploader.get(f"/r/{job}")
+    assert gone.status_code == 410
+    assert "as its owner asked" in gone.get_data(as_text=True)
+    assert not [
+        path for path in portal(app).settings.data.rglob("*") if path.is_file() and EMAIL.encode() in path.read_bytes()
+    ]
+
+
+def test_waiting_submission_is_deleted_with_the_pin_only(app: Flask, uploader: Uploader) -> None:
+    job = uploader.submit()
+    assert uploader.post(f"/r/{job}/delete", {"pin": "111111"}).status_code == 403
+    assert portal(app).store.stage_of(JobId(job)) == "new"
+    uploader.post(f"/r/{job}/delete", {"pin": PIN})
+    assert portal(app).store.stage_of(JobId(job)) is None
+
+
+def test_submission_in_work_is_deleted_when_the_work_ends(app: Flask, clock: FrozenClock, uploader: Uploader) -> None:
+    job = uploader.submit()
+    here = portal(app)
+    here.store.move(JobId(job), "new", "active")
+    here.store.write_status(working(job, clock()))
+    uploader.post(f"/r/{job}/delete", {"pin": PIN})
+    here.postman.tick()
+    assert here.store.stage_of(JobId(job)) == "active"
+    assert "will be deleted" in uploader.get(f"/r/{job}").get_data(as_text=True)
+    here.store.write_status(status(job, clock(), state="done", step="done"))
+    here.store.move(JobId(job), "active", "done")
+    here.postman.tick()
+    assert here.store.stage_of(JobId(job)) is None
+    assert uploader.get(f"/r/{job}").status_code == 410
+
+
+def test_expired_result_says_so(app: Flask, clock: FrozenClock, uploader: Uploader) -> None:
+    job = uploader.submit()
+    portal(app).store.write_status(status(job, clock(), state="expired", step="expired", code="expired"))
+    answer = uploader.get(f"/r/{job}")
+    assert answer.status_code == 410
+    assert "retention time" in answer.get_data(as_text=True)
+
+
+def test_ready_follows_the_back_ends_heartbeat(app: Flask, clock: FrozenClock, visitor: Visitor) -> None:
+    assert visitor.get("/healthz").status_code == 200
+    assert visitor.get("/ready").json["checks"]["backend"] is True
+    clock.forward(seconds=31)
+    answer = visitor.get("/ready")
+    assert answer.status_code == 503
+    assert answer.json["checks"]["backend"] is False
+    assert "not running at the moment" in visitor.get("/").get_data(as_text=True)
+
+
+def test_detector_cards_name_what_each_cannot_see(visitor: Visitor) -> None:
+    page = visitor.get("/detectors").get_data(as_text=True)
+    assert page.count("What it cannot see") == 4
+    assert "not measured here yet" in page
+
+
+def test_help_names_the_retention_times_that_are_set(build) -> None:
+    page = Visitor(build(keep_media_days=3, keep_results_days=12).test_client()).get("/help").get_data(as_text=True)
+    assert re.search(r"deleted 3 days after it arrived, the result 12 days", page)
