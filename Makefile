@@ -21,14 +21,14 @@ $(BIN)/.ready: pyproject.toml requirements.lock Makefile
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "Python's venv module is missing. On Debian 12: apt-get install python3.11-venv"; exit 1; }
 	@echo "Installing into $(VENV) (a few minutes the first time) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --upgrade pip setuptools
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint requirements.lock --upgrade pip setuptools
 	@# PyPI's torch for Linux carries CUDA (gigabytes): take the CPU build wherever it is published
 	@if [ "$$(uname -s)" = Linux ]; then \
-	    $(BIN)/pip install --quiet "torch==$(TORCH)+cpu" 2>/dev/null || \
-	    $(BIN)/pip install --quiet --extra-index-url $(TORCH_CPU) --constraint requirements.lock "torch==$(TORCH)+cpu"; \
-	else $(BIN)/pip install --quiet --constraint requirements.lock torch; fi
-	@$(BIN)/pip install --quiet --no-deps "$(FACENET)"
-	@$(BIN)/pip install --quiet --constraint requirements.lock --editable '.[docker,dev]'
+	    $(BIN)/pip install -qq "torch==$(TORCH)+cpu" 2>/dev/null || \
+	    $(BIN)/pip install -qq --extra-index-url $(TORCH_CPU) --constraint requirements.lock "torch==$(TORCH)+cpu"; \
+	else $(BIN)/pip install -qq --constraint requirements.lock torch; fi
+	@$(BIN)/pip install -qq --constraint requirements.lock --editable '.[docker,dev]'
+	@$(BIN)/pip install -qq --no-deps "$(FACENET)"
 	@touch $@
 
 run: setup  ## start the portal; Ctrl-C stops everything

@@ -1,0 +1,123 @@
+"""What the code imports is declared; what is declared, and all that it pulls in, is pinned in requirements.lock."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+import sys
+import tomllib
+from importlib.metadata import PackageNotFoundError, distributions, requires, version
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+LOCK = (ROOT / "requirements.lock").read_text().splitlines()
+PINNED = {canonicalize_name(line.split("==")[0]): line.split("==")[1] for line in LOCK}
+EXTRAS = ("docker", "dev")
+#: installed by the Makefile beside the project: pip itself, setuptools to build it, and MTCNN's weights
+BESIDE = {"pip", "setuptools", "facenet-pytorch"}
+#: stub packages and tools that nobody imports, checked by being run
+OURS = {"base_detector", "shared", "frontend", "backend", "detectors", "deepfake_o_meter", "tests"}
+#: the extra [cluster]
+OPTIONAL = {"ray"}
+
+
+def declared(*extras: str) -> list[Requirement]:
+    lines = list(PROJECT["dependencies"])
+    for extra in extras:
+        lines += PROJECT["optional-dependencies"][extra]
+    return [Requirement(line) for line in lines]
+
+
+def third_party_imports(*folders: str) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    files = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+    for path in [*files, *sorted(ROOT.glob("*.py"))]:
+        neighbours = {other.stem for other in path.parent.glob("*.py")}
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names = [node.module]
+            for name in (
+                {name.partition(".")[0] for name in names} - OURS - OPTIONAL - neighbours - sys.stdlib_module_names
+            ):
+                found.setdefault(name, path.relative_to(ROOT))
+    return found
+
+
+@functools.cache
+def providing() -> dict[str, set[str]]:
+    """Top-level module -> distributions that hold it, by their lists of files (some name only their compiled part)."""
+    found: dict[str, set[str]] = {}
+    for distribution in distributions():
+        for file in distribution.files or []:
+            if file.suffix in (".py", ".so"):
+                found.setdefault(file.parts[0].partition(".")[0], set()).add(distribution.name)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("folders", "extras"),
+    [(("shared", "frontend", "backend", "detectors"), ("docker",)), (("tests", "docker"), ("docker", "dev"))],
+    ids=["program", "tests and builds"],
+)
+def test_every_imported_package_is_declared(folders: tuple[str, ...], extras: tuple[str, ...]):
+    providers = providing()
+    known = {canonicalize_name(requirement.name) for requirement in declared(*extras)} | BESIDE
+    build_scripts = {path.stem for path in (ROOT / "docker").glob("*.py")}  # imported by their tests
+    imports = third_party_imports(*folders)
+    assert len(imports) > 5
+    undeclared = {
+        f"{name} ({path})"
+        for name, path in imports.items()
+        if name not in build_scripts and not {canonicalize_name(item) for item in providers.get(name, {name})} & known
+    }
+    assert undeclared == set()
+
+
+def test_the_lock_holds_names_and_versions_only():
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[0-9][A-Za-z0-9.]*", line) for line in LOCK)
+    assert len(PINNED) == len(LOCK) > 60
+
+
+def test_every_declared_range_holds_the_pinned_version():
+    for requirement in declared(*EXTRAS):
+        pinned = PINNED[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(pinned), f"{requirement} but {pinned} is pinned"
+
+
+def closure() -> set[str]:
+    """Names of all installed distributions that the declared ones need here."""
+    waiting, found = declared(*EXTRAS), set()
+    while waiting:
+        requirement = waiting.pop()
+        name = canonicalize_name(requirement.name)
+        if requirement.marker and not any(
+            requirement.marker.evaluate({"extra": extra}) for extra in ("", *requirement.extras)
+        ):
+            continue
+        if name in found:
+            continue
+        found.add(name)
+        extras = requirement.extras or {""}
+        for line in requires(name) or []:
+            needed = Requirement(line)
+            if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras):
+                needed.marker = None
+                waiting.append(needed)
+    return found
+
+
+def test_the_lock_is_what_the_declared_packages_need_and_what_is_installed():
+    try:
+        needed = closure()
+    except PackageNotFoundError as missing:
+        pytest.fail(f"{missing} is not installed: make setup")
+    assert set(PINNED) == needed | BESIDE, "write it anew in a fresh environment: rm -rf .venv && make lock"
+    differing = {name: version(name) for name in needed if version(name).partition("+")[0] != PINNED[name]}
+    assert differing == {}
