@@ -1,0 +1,144 @@
+"""``deepfake-o-meter weights``: list, fetch, add and verify the published weights of the detectors.
+
+Owns the words and the progress bars only; ``backend.weights`` does the work. Exit status: 0 all fine, 1 something failed
+(the sentence says what to do). Imported by the composition root.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.table import Table
+
+from backend import weights as work
+from base_detector import Card, ContractError
+from shared.errors import DfomError, UserError
+from shared.settings import Settings, read_settings
+
+EXIT_FAILED = 1
+
+_WORDS = {"installed": "installed", "missing": "not installed", "differs": "differs from the published file (sha256)"}
+
+
+@click.group()
+def weights() -> None:
+    """Install the published weights of the detectors, each checked by its sha256."""
+
+
+@weights.command(name="list")
+@click.option("--json", "as_json", is_flag=True, help="print JSON")
+def list_command(as_json: bool) -> None:
+    """Show every weights file, its licence and whether it is installed."""
+    with _told():
+        settings, cards = _opened(())
+        entries = work.list_weights(cards, settings.weights_folder)
+    if as_json:
+        click.echo(json.dumps([_as_json(entry) for entry in entries], indent=1))
+    else:
+        _print(entries)
+
+
+@weights.command()
+@click.argument("ids", nargs=-1)
+def fetch(ids: Sequence[str]) -> None:
+    """Download the weights of the detectors IDS (default: of all). A broken-off download goes on where it stopped."""
+    failed = False
+    with _told():
+        settings, cards = _opened(ids)
+    # on stderr, so that a failure's sentence and the bars do not mix with piped output
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bars:
+        for card in cards:
+            for item in card.weights:
+                task = bars.add_task(f"{card.id} {item.file}", total=item.bytes)
+
+                def advance(have: int, total: int, task: object = task) -> None:
+                    bars.update(task, completed=have, total=total)  # type: ignore[arg-type]
+
+                try:
+                    entry = work.fetch(card, item, settings.weights_folder, progress=advance)
+                    bars.update(task, completed=entry.item.bytes)
+                except DfomError as error:
+                    failed = True
+                    bars.console.print(f"[red]{card.id}:[/red] {error.sentence}", highlight=False, soft_wrap=True)
+    if failed:
+        raise SystemExit(EXIT_FAILED)
+    click.echo(f"All weights are installed in {settings.weights_folder}.")
+
+
+@weights.command()
+@click.argument("detector")
+@click.argument("file", type=click.Path(path_type=Path))
+def add(detector: str, file: Path) -> None:
+    """Install FILE, your own copy of one of DETECTOR's published files; its sha256 says which."""
+    with _told():
+        settings, (card,) = _opened((detector,))
+        entry = work.add(card, file, settings.weights_folder)
+    click.echo(f"{entry.item.file} of {card.id} is installed ({entry.item.licence}).")
+
+
+@weights.command()
+@click.argument("ids", nargs=-1)
+def verify(ids: Sequence[str]) -> None:
+    """Read every installed file again and compare it with its card; exit status 1 when one is missing or differs."""
+    with _told():
+        settings, cards = _opened(ids)
+        entries = work.verify(cards, settings.weights_folder)
+    _print(entries)
+    wrong = sorted({entry.detector for entry in entries if entry.state != "installed"})
+    if wrong:
+        click.echo(f"Run 'deepfake-o-meter weights fetch {' '.join(wrong)}'.", err=True)
+        raise SystemExit(EXIT_FAILED)
+
+
+# --------------------------------------------------------------------------- inside
+
+
+def _opened(ids: Sequence[str]) -> tuple[Settings, list[Card]]:
+    """Settings and the cards of ``ids`` (of all detectors when empty); UserError names an unknown one."""
+    settings = read_settings()
+    try:
+        cards = {
+            card.id: card
+            for card in map(Card.read, sorted(p.parent for p in settings.detectors.glob("*/detector.toml")))
+        }
+    except ContractError as error:
+        raise UserError("bad_card", str(error)) from None
+    unknown = [name for name in ids if name not in cards]
+    if unknown:
+        raise UserError("unknown_detector", f"There is no detector {unknown[0]!r}. Known: {', '.join(cards)}.")
+    return settings, [cards[name] for name in dict.fromkeys(ids)] or list(cards.values())
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn our errors into one sentence and exit status 1."""
+    try:
+        yield
+    except DfomError as error:
+        click.echo(error.sentence, err=True)
+        raise SystemExit(EXIT_FAILED) from None
+
+
+def _print(entries: Sequence[work.Installed]) -> None:
+    table = Table("detector", "file", "bytes", "licence", "state", box=None, pad_edge=False)
+    for entry in entries:
+        table.add_row(entry.detector, entry.item.file, f"{entry.item.bytes:,}", entry.item.licence, _WORDS[entry.state])
+    Console().print(table)
+
+
+def _as_json(entry: work.Installed) -> dict[str, object]:
+    return {"detector": entry.detector, "path": str(entry.path), "state": entry.state, **vars(entry.item)}
