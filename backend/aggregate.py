@@ -57,7 +57,9 @@ def _max_of_persons(scores: Array, faces: Array, persons_scores: Mapping[int, fl
 def _max_of_persons_of_shots(scores: Array, faces: Array, persons_scores: Mapping[int, float]) -> float:
     """MeVer: a person in a shot = mean of its faces; shot = its highest person; video = its highest shot."""
     known = faces["person"] >= 0
-    pairs = {(int(shot), int(person)) for shot, person in zip(faces["shot"][known], faces["person"][known], strict=True)}
+    pairs = {
+        (int(shot), int(person)) for shot, person in zip(faces["shot"][known], faces["person"][known], strict=True)
+    }
     if not pairs:
         raise PermanentError("not_judgeable")
     return max(
@@ -91,7 +93,9 @@ def deepware_video(persons: Array) -> float:
 
 
 def _deepware(scores: Array, faces: Array, persons_scores: Mapping[int, float]) -> float:
-    persons = [deepware_person(scores[faces["person"] == person]) for person in np.unique(faces["person"]) if person >= 0]
+    persons = [
+        deepware_person(scores[faces["person"] == person]) for person in np.unique(faces["person"]) if person >= 0
+    ]
     if not persons:
         raise PermanentError("not_judgeable")
     return deepware_video(np.array(persons))

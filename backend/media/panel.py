@@ -146,7 +146,7 @@ class CurvePanel:
         columns = 1 if count <= _ONE_COLUMN else 2
         rows = -(-count // columns)
         step = min(1.5 * unit, 9.5 * unit / max(rows, 1))
-        size = max(9, min(sheet.size(0.95), round(step * 0.8)))
+        size = max(9, min(sheet.size(0.95 if columns == 1 else 0.82), round(step * 0.8)))
         number = text_width("0.00", size=sheet.size(0.95)) + 0.6 * unit
         width = inner.width / columns
         self._cells = []
@@ -222,8 +222,8 @@ class BarPanel:
             low, high = y + 0.48 * step, y + 0.80 * step
             canvas.fill((left, low, right, high), FAINT)
             canvas.fill((left, low, left + max(2.0, (right - left) * score), high), bar["colour"])
-            mark = left + (right - left) * float(bar["threshold"])
-            canvas.fill((mark - 1, low - 0.1 * step, mark + 1, high + 0.1 * step), INK)
+            mark = even(left + (right - left) * float(bar["threshold"]))
+            canvas.fill((mark, low - 0.1 * step, mark + 2, high + 0.1 * step), INK)
             canvas.text(f"{score:.2f}", (inner.x2, (low + high) / 2), INK, size=size, bold=True, anchor="r")
         if bars:
             below = top + len(bars) * step + 0.4 * unit

@@ -16,7 +16,6 @@ from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from backend.aggregate import integrity_curve
 from backend.report.palette import curve_colour, hexadecimal
@@ -28,24 +27,28 @@ _DPI = 130
 #: more persons than this make a tangle; scores.csv has all
 _MOST_PERSONS = 10
 _MOST_BARS = 24
+_LEGEND_COLUMNS = 4
 
 
-def draw_curves(result: Result, detector: DetectorResult, scores: Array, out: Path) -> None:
-    """One detector: a line a person over time (a still: a bar a face), with its threshold. ``scores`` (faces,), NaN = none."""
+def draw_curves(result: Result, detector: DetectorResult, scores: Array, out: Path, *, colour: int = 0) -> None:
+    """One detector: a line a person over time (a still: a bar a face), with its threshold. ``scores`` (faces,), NaN = none.
+
+    ``colour`` is the detector's place among the curves of all detectors; several persons have colours of their own.
+    """
     table = FaceTable.of(result)
     if result.media.kind == "image":
         names = [person_name(int(person)) for person in table.person]
-        _draw_bars([(name, score, 0) for name, score in zip(names, scores, strict=True)], detector, out)
+        _draw_bars([(name, score, colour) for name, score in zip(names, scores, strict=True)], detector, out)
         return
     persons = persons_scored(table, scores)
     shown = sorted(persons[:_MOST_PERSONS])
     series = [person_series(table, scores, person=person) for person in shown]
-    figure, axes = _figure(f"{detector.title}: fake score over time")
-    _draw_series(axes, series, result)
-    _draw_threshold(axes, detector.threshold, f"threshold {detector.threshold:.2f}", _GREY)
-    if len(persons) > len(shown):
-        _note(figure, f"The {len(shown)} persons seen most often of {len(persons)}; scores.csv has all.")
-    _save(figure, out)
+    figure, axes = _figure(f"{detector.title}: fake score over time", high=3.1)
+    _draw_series(axes, series, result, colours=[colour] if len(series) == 1 else range(len(series)))
+    _draw_thresholds(axes, [detector.threshold])
+    fewer = len(persons) > len(shown)
+    note = f"The {len(shown)} persons seen most often of {len(persons)}; scores.csv has all." if fewer else ""
+    _save(figure, out, note=note, curves=len(series))
 
 
 def draw_all_curves(result: Result, scored: Sequence[tuple[DetectorResult, Array]], out: Path) -> None:
@@ -60,23 +63,22 @@ def draw_all_curves(result: Result, scored: Sequence[tuple[DetectorResult, Array
         ]
         _draw_bars(rows, None, out)
         return
-    figure, axes = _figure("Fake score over time, all detectors")
-    _draw_series(axes, [highest_series(table, scores, label=item.title) for item, scores in scored], result)
-    for value in sorted({item.threshold for item, _ in scored}):
-        _draw_threshold(axes, value, f"threshold {value:.2f}", _GREY)
-    if len(np.unique(table.person)) > 1:
-        _note(figure, "Highest face of each frame.")
-    _save(figure, out)
+    figure, axes = _figure("Fake score over time, all detectors", high=3.9 + 0.22 * (len(scored) // _LEGEND_COLUMNS))
+    series = [highest_series(table, scores, label=item.title) for item, scores in scored]
+    _draw_series(axes, series, result, colours=range(len(series)))
+    _draw_thresholds(axes, [item.threshold for item, _ in scored])
+    note = "Highest face of each frame." if len(np.unique(table.person)) > 1 else ""
+    _save(figure, out, note=note, curves=len(series))
 
 
-def draw_sorted(detector: DetectorResult, scores: Array, out: Path) -> None:
+def draw_sorted(detector: DetectorResult, scores: Array, out: Path, *, colour: int = 0) -> None:
     """Integrity scores in descending order over a unit axis; the area under them is the report's AUC (Li et al., 2021)."""
     curve = integrity_curve(scores)
     figure, axes = _figure(f"{detector.title}: integrity scores, sorted", wide=6.4)
     edges = np.linspace(0.0, 1.0, len(curve) + 1)
-    colour = hexadecimal(curve_colour(0))
-    axes.fill_between(edges, np.r_[curve, curve[-1]], step="post", color=colour, alpha=0.14, linewidth=0)
-    axes.step(edges, np.r_[curve, curve[-1]], where="post", color=colour, linewidth=1.8)
+    ink = hexadecimal(curve_colour(colour))
+    axes.fill_between(edges, np.r_[curve, curve[-1]], step="post", color=ink, alpha=0.14, linewidth=0)
+    axes.step(edges, np.r_[curve, curve[-1]], where="post", color=ink, linewidth=1.8)
     axes.set_xlim(0, 1)
     axes.set_xlabel(f"share of the {len(curve)} scored faces", color=_GREY)
     axes.set_ylabel("integrity score = 1 - fake score", color=_GREY)
@@ -86,20 +88,21 @@ def draw_sorted(detector: DetectorResult, scores: Array, out: Path) -> None:
             0.03, 0.06, f"area under the curve (AUC): {detector.auc:.3f}", transform=axes.transAxes, fontsize=11,
             fontweight="bold", color=_INK, bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 4},
         )  # fmt: skip
-    _note(figure, "Equals the mean integrity score. It is no ROC-AUC: no truth is known here.")
-    _save(figure, out)
+    note = "Equals the mean integrity score. It is no ROC-AUC: no truth is known here."
+    _save(figure, out, note=note, left=1.0, right=0.25, bottom=0.6)
 
 
 # --------------------------------------------------------------------------- parts
 
 
 def _figure(title: str, *, wide: float = 9.0, high: float = 3.9) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(wide, high), dpi=_DPI, facecolor="white", layout="constrained")
+    figure = Figure(figsize=(wide, high), dpi=_DPI, facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.set_title(
-        drawable(title), loc="left", fontsize=13, fontweight="bold", color=_INK, pad=12, parse_math=False, wrap=False
+    heading = figure.suptitle(
+        drawable(title), x=0.008, y=1 - 0.09 / high, ha="left", va="top", fontsize=13, fontweight="bold", color=_INK
     )
+    heading.set_parse_math(False)
     axes.set_ylim(-0.02, 1.02)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
     axes.grid(axis="y", color=_FAINT, linewidth=0.8)
@@ -119,8 +122,8 @@ def _words(axes: Axes, *, top: str, bottom: str) -> None:
         label.set_color(_INK)
 
 
-def _draw_series(axes: Axes, series: Sequence[Series], result: Result) -> None:
-    for index, one in enumerate(series):
+def _draw_series(axes: Axes, series: Sequence[Series], result: Result, *, colours: Sequence[int]) -> None:
+    for index, one in zip(colours, series, strict=True):
         colour, label = hexadecimal(curve_colour(index)), drawable(one.label)
         for start, stop in one.runs:
             single = stop - start == 1
@@ -132,23 +135,33 @@ def _draw_series(axes: Axes, series: Sequence[Series], result: Result) -> None:
     for shot in result.shots[1:]:
         axes.axvline(shot.start_s, ymax=0.03, color=_GREY, linewidth=1)
     axes.set_xlim(0, max(result.media.duration_s, 1e-3))
-    axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 1.5, 2, 3, 5, 6, 10]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _clock(value)))
-    axes.set_xlabel("time", color=_GREY, loc="right")
+    ticks = _time_ticks(result.media.duration_s)
+    axes.set_xticks(ticks, [_clock(tick) for tick in ticks])
     _words(axes, top="fake", bottom="real")
     if len(series) > 1:
-        legend = axes.legend(loc="upper left", bbox_to_anchor=(1.005, 1), frameon=False, fontsize=9, labelcolor=_INK)
+        legend = axes.legend(
+            loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=min(_LEGEND_COLUMNS, len(series)), frameon=False, fontsize=9,
+            labelcolor=_INK, borderaxespad=0.2, columnspacing=1.6, handlelength=1.6,
+        )  # fmt: skip
         for text in legend.get_texts():
             text.set_parse_math(False)
 
 
-def _draw_threshold(axes: Axes, value: float, label: str, colour: str) -> None:
-    axes.axhline(value, color=colour, linewidth=1, linestyle=(0, (5, 4)))
-    where = {"va": "bottom", "xytext": (-2, 2)} if value < 0.92 else {"va": "top", "xytext": (-2, -3)}
-    axes.annotate(
-        label, (1, value), xycoords=("axes fraction", "data"), textcoords="offset points", ha="right", fontsize=8.5,
-        color=colour, bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.8}, **where,
-    )  # fmt: skip
+def _draw_thresholds(axes: Axes, values: Sequence[float]) -> None:
+    """Dashed lines, their values at the right end; values too close to be told apart share one label."""
+    groups: list[list[float]] = []
+    for value in sorted(set(values)):
+        axes.axhline(value, color=_GREY, linewidth=1, linestyle=(0, (5, 4)))
+        if groups and value - groups[-1][-1] < 0.12:
+            groups[-1].append(value)
+        else:
+            groups.append([value])
+    for group in groups:
+        words = "threshold\n" + ", ".join(f"{value:.2f}" for value in group)
+        axes.annotate(
+            words, (1, float(np.mean(group))), xycoords=("axes fraction", "data"), xytext=(5, 0), textcoords="offset points",
+            ha="left", va="center", fontsize=8.5, color=_GREY, linespacing=1.1,
+        )  # fmt: skip
 
 
 def _draw_bars(rows: Sequence[tuple[str, float, int]], detector: DetectorResult | None, out: Path) -> None:
@@ -158,7 +171,9 @@ def _draw_bars(rows: Sequence[tuple[str, float, int]], detector: DetectorResult 
     title = f"{detector.title}: fake score" if detector else "Fake score, all detectors"
     figure, axes = _figure(title, high=1.5 + 0.34 * max(3, len(shown)))
     places = np.arange(len(shown))
-    axes.barh(places, [row[1] for row in shown], color=[hexadecimal(curve_colour(row[2])) for row in shown], height=0.62)
+    axes.barh(
+        places, [row[1] for row in shown], color=[hexadecimal(curve_colour(row[2])) for row in shown], height=0.62
+    )
     axes.set_yticks(places, [drawable(row[0]) for row in shown], parse_math=False)
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.set_xlim(0, 1)
@@ -166,25 +181,48 @@ def _draw_bars(rows: Sequence[tuple[str, float, int]], detector: DetectorResult 
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x", color=_FAINT, linewidth=0.8)
     for place, row in zip(places, shown, strict=True):
+        inside = row[1] > 0.93
         axes.annotate(
-            f"{row[1]:.2f}", (row[1], float(place)), textcoords="offset points", va="center", fontsize=9, color=_INK,
-            **({"xytext": (4, 0), "ha": "left"} if row[1] < 0.93 else {"xytext": (-4, 0), "ha": "right", "color": "white"}),
+            f"{row[1]:.2f}", (row[1], float(place)), textcoords="offset points", va="center", fontsize=9,
+            xytext=(-4 if inside else 4, 0), ha="right" if inside else "left", color="white" if inside else _INK,
         )  # fmt: skip
+    notes = []
     if detector:
         axes.axvline(detector.threshold, color=_GREY, linewidth=1, linestyle=(0, (5, 4)))
-        _note(figure, f"Dashed: threshold {detector.threshold:.2f}.")
+        notes.append(f"Dashed: threshold {detector.threshold:.2f}.")
     if len(scored) > len(shown):
-        _note(figure, f"The first {len(shown)} of {len(scored)}; scores.csv has all.")
-    _save(figure, out)
+        notes.append(f"The first {len(shown)} of {len(scored)}; scores.csv has all.")
+    longest = max((len(drawable(row[0])) for row in shown), default=0)
+    _save(figure, out, note=" ".join(notes), left=min(3.6, 0.3 + 0.085 * longest), right=0.3)
 
 
-def _note(figure: Figure, words: str) -> None:
-    figure.supxlabel(words, x=0.01, ha="left", fontsize=8.5, color=_GREY)
-
-
-def _save(figure: Figure, out: Path) -> None:
+def _save(
+    figure: Figure,
+    out: Path,
+    *,
+    note: str,
+    curves: int = 1,
+    left: float = 0.72,
+    right: float = 0.95,
+    bottom: float = 0.42,
+) -> None:
+    """Write the figure, margins in inches: matplotlib's own layout engine would draw everything twice."""
+    wide, high = figure.get_size_inches()
+    if note:
+        figure.text(0.008, 0.06 / high, note, ha="left", va="bottom", fontsize=8.5, color=_GREY)
+        bottom += 0.22
+    top = 0.5 + (0.22 * -(-curves // _LEGEND_COLUMNS) if curves > 1 else 0.0)
+    figure.subplots_adjust(left=left / wide, right=1 - right / wide, top=1 - top / high, bottom=bottom / high)
     # no software version and no date: the same scores give the same bytes
-    figure.savefig(out, format="png", metadata={"Software": None})
+    figure.savefig(out, format="png", metadata={"Software": None}, pil_kwargs={"compress_level": 3})
+
+
+def _time_ticks(duration_s: float) -> list[float]:
+    """Round seconds from 0 to the end, at most ten."""
+    for step in (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800):
+        if duration_s < 10 * step:
+            return [step * index for index in range(int(duration_s / step + 1e-6) + 1)]
+    return [0.0, duration_s]
 
 
 def _clock(seconds: float) -> str:

@@ -1,0 +1,131 @@
+"""Builds the report: every file a visitor gets for one job, in one folder.
+
+Owns the order of the parts and their names (docs/report.md). Promises: the same result gives the same files (but for measured
+times); a video that cannot be drawn costs the video only; no name comes from a visitor. Called by the pipeline.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from backend.report.bundle import checksums, write_bundle
+from backend.report.faces import CropOf, write_evidence, write_keyframes
+from backend.report.page import write_page, write_readme
+from backend.report.pictures import draw_all_curves, draw_curves, draw_sorted
+from backend.report.plan import build_plan
+from backend.report.series import Array, score_array
+from backend.report.table import write_scores
+from backend.report.words import NOTHING_DRAWN
+from shared.errors import PermanentError
+from shared.results import DetectorResult, Result
+
+#: draws a plan (JSON file) into a video or picture; PermanentError when it cannot
+Render = Callable[[Path, Path], None]
+
+_SAFE_ID = re.compile(r"[a-z][a-z0-9_]{1,40}")
+#: names of the report's own files beside those of detectors
+_TAKEN = frozenset({"all", "side_by_side", "not_drawn"})
+
+
+def build_report(
+    result: Result,
+    *,
+    out: Path,
+    evidence: Mapping[str, Mapping[int, Path]],
+    video: Render,
+    video_per_detector: bool,
+    keyframes: Mapping[int, Array],
+    crop: CropOf | None = None,
+) -> Result:
+    """Write the report of ``result`` into the empty folder ``out``; returns the result as ``result.json`` has it.
+
+    ``evidence``: detector -> row of ``faces`` -> grey PNG, 255 = manipulated; ``keyframes``: person -> (H, W, 3) uint8 RGB;
+    ``crop``: (detector, row) -> (H, W, 3) uint8 RGB, what that detector's masks cover. ValueError for a detector id that is no
+    file name.
+    """
+    for item in result.detectors:
+        if not _SAFE_ID.fullmatch(item.id) or item.id in _TAKEN:
+            raise ValueError(
+                f"detector id {item.id!r} is no file name here: use other lower-case letters, digits and _"
+            )
+    started = time.perf_counter()
+    scored = _scored(result)
+    _draw_pictures(result, scored, out)
+    write_scores(result, out / "scores.csv")
+    names = write_keyframes(result, keyframes, out)
+    marks = write_evidence(evidence, out, crop=crop)
+    result = _with_files(result, names, marks)
+    video_s, not_drawn = _draw_videos(result, scored, out, video=video, each=video_per_detector)
+    write_page(result, out, not_drawn=not_drawn)
+    write_readme(result, out, not_drawn=not_drawn)
+    spent = time.perf_counter() - started
+    seconds = result.seconds | {"report": round(spent - video_s, 4), "video": round(video_s, 4)}
+    result = result.model_copy(update={"seconds": seconds, "files": checksums(out)})
+    (out / "result.json").write_text(result.model_dump_json(), encoding="utf-8")
+    write_bundle(out)
+    return result
+
+
+def _scored(result: Result) -> list[tuple[DetectorResult, Array]]:
+    """Detectors with at least one score, and their scores as (faces,) with NaN."""
+    faces = len(result.faces)
+    pairs = [(item, score_array(item, faces=faces)) for item in result.detectors]
+    return [(item, scores) for item, scores in pairs if not np.isnan(scores).all()]
+
+
+def _draw_pictures(result: Result, scored: Sequence[tuple[DetectorResult, Array]], out: Path) -> None:
+    for index, (item, scores) in enumerate(scored):
+        for folder in ("curves", "sorted"):
+            (out / folder).mkdir(exist_ok=True)
+        draw_curves(result, item, scores, out / f"curves/{item.id}.png", colour=index)
+        draw_sorted(item, scores, out / f"sorted/{item.id}.png", colour=index)
+    if len(scored) > 1:
+        draw_all_curves(result, scored, out / "curves/all.png")
+
+
+def _with_files(result: Result, keyframes: Mapping[int, str], evidence: Mapping[str, object]) -> Result:
+    """The result with the names of the pictures of persons and evidence."""
+    persons = tuple(item.model_copy(update={"keyframe": keyframes.get(item.person)}) for item in result.persons)
+    detectors = tuple(
+        item.model_copy(update={"evidence": evidence[item.id]}) if item.id in evidence else item
+        for item in result.detectors
+    )
+    return result.model_copy(update={"persons": persons, "detectors": detectors})
+
+
+def _draw_videos(
+    result: Result, scored: Sequence[tuple[DetectorResult, Array]], out: Path, *, video: Render, each: bool
+) -> tuple[float, str | None]:
+    """Draw ``video/*``; returns the seconds it took and the sentence that stands in for a video, None when all are there."""
+    ending = ".png" if result.media.kind == "image" else ".mp4"
+    wanted: list[tuple[str, list[str] | None]] = [("side_by_side", None)] if scored else []
+    if each:
+        wanted += [(item.id, [item.id]) for item, _ in scored]
+    started = time.perf_counter()
+    not_drawn = None if wanted else NOTHING_DRAWN
+    folder = out / "video"
+    folder.mkdir()
+    for name, detectors in wanted:
+        try:
+            _draw_video(result, folder / f"{name}{ending}", video=video, detectors=detectors)
+        except PermanentError as error:
+            (folder / f"{name}{ending}").unlink(missing_ok=True)
+            not_drawn = f"The video could not be drawn; all numbers are complete. {error.sentence}"
+            break  # what failed once fails for the others too, at the same cost
+    if not_drawn:
+        (folder / "not_drawn.txt").write_text(not_drawn + "\n", encoding="utf-8")
+    return time.perf_counter() - started, not_drawn
+
+
+def _draw_video(result: Result, target: Path, *, video: Render, detectors: list[str] | None) -> None:
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".plan-") as scratch:
+        plan = Path(scratch) / "plan.json"
+        plan.write_text(json.dumps(build_plan(result, detectors), allow_nan=False), encoding="utf-8")
+        video(plan, target)

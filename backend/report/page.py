@@ -1,0 +1,227 @@
+"""``summary.html`` and ``README.txt``: the report for people.
+
+Owns the page's content; its look is ``summary.html.j2``. Promises: one file without script or outside address, pictures
+inside it, every untrusted word escaped (Jinja2's autoescape). May be imported by ``backend.report``.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from PIL import Image
+
+from backend.report import words
+from backend.report.palette import hexadecimal, score_colour
+from backend.report.series import person_name
+from shared.results import DetectorResult, Result
+
+#: widths of what is embedded as JPEG, so that the page stays small
+_STILL_WIDTH, _EVIDENCE_WIDTH = 1600, 420
+#: pictures of evidence a detector has on the page; the folder has all
+_MOST_EVIDENCE = 6
+
+
+def write_page(result: Result, out: Path, *, not_drawn: str | None) -> None:
+    """Write ``out/summary.html`` from ``result`` and the pictures already in ``out``."""
+    scored = [item for item in result.detectors if item.status == "ok"]
+    page = _template().render(
+        result=result,
+        created=result.created.strftime("%d %B %Y, %H:%M UTC").lstrip("0"),
+        facts=_facts(result),
+        headline=words.headline(result),
+        details=words.details(result),
+        cautions=words.CAUTIONS,
+        rows=[_row(item) for item in result.detectors],
+        persons=_persons(result, scored, out),
+        moving=_moving(out),
+        still=_still(out),
+        not_drawn=not_drawn,
+        pictures=[_pictures(item, out) for item in scored],
+        together=_embedded(out / "curves/all.png"),
+        limits=[(item.title, item.limits) for item in result.detectors if item.limits],
+        origins=[_origin(item) for item in result.detectors],
+        seconds=[(name, f"{value:.2f} s") for name, value in result.seconds.items()],
+    )
+    (out / "summary.html").write_text(page, encoding="utf-8")
+
+
+def write_readme(result: Result, out: Path, *, not_drawn: str | None) -> None:
+    """Write ``out/README.txt``: what each file is and how to read the numbers."""
+    lines = [
+        "DeepFake-o-meter report",
+        "",
+        f"File:      {_plain(result.media.name)}",
+        f"sha256:    {result.media.sha256}",
+        f"Analysed:  {result.created:%Y-%m-%d %H:%M} UTC, mode {result.mode}, version {result.platform_version}",
+        "",
+        words.headline(result),
+        *words.details(result),
+        "",
+        *(f"* {_plain(item.title)}: {_plain(_line(item))}" for item in result.detectors),
+        "",
+        "How to read it",
+        *(f"* {caution}" for caution in words.CAUTIONS),
+        "* A dash, an empty cell or null means that there is no score. Nothing is filled in.",
+        "",
+        "What lies here",
+        "  summary.html   one page to read and print",
+        "  scores.csv     one row a face: frame, time, person, box, a fake score for each detector",
+        "  result.json    everything, for programs; 'files' lists each file with its sha256",
+        "  curves/        fake score over time, a picture for each detector",
+        "  sorted/        integrity scores (1 - fake score), sorted, with their area",
+        "  keyframes/     a typical face of each person",
+        "  evidence/      what a detector marked on a face, for detectors that do",
+        f"  video/         {not_drawn or 'the submitted picture with marked faces, the scores beside it'}",
+        "",
+    ]
+    (out / "README.txt").write_text("\n".join(lines), encoding="utf-8")
+
+
+# --------------------------------------------------------------------------- parts
+
+
+@lru_cache(maxsize=1)
+def _template() -> Template:
+    loader = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("summary.html.j2")
+
+
+def _facts(result: Result) -> list[tuple[str, str]]:
+    media = result.media
+    facts = [("File", media.name), ("Kind", f"{media.kind}, {media.width} × {media.height} pixels")]
+    if media.kind == "video":
+        rate = f", {media.fps:.3g} frames a second" if media.fps else ""
+        facts.append(("Length", f"{words.duration_words(media.duration_s)}, {media.frames:,} frames{rate}"))
+        facts.append(("Sound", "present, not examined" if media.has_audio else "none"))
+    facts += [
+        ("Size", f"{words.size_words(media.bytes)}, {media.codec} in {media.container.split(',')[0]}"),
+        (
+            "Looked at",
+            _looked_at(result),
+        ),
+        ("sha256", media.sha256),
+    ]
+    return facts
+
+
+def _looked_at(result: Result) -> str:
+    pictures = (
+        "the picture"
+        if result.media.kind == "image"
+        else f"{words.counted(result.sampled_frames, 'frame')} ({result.mode})"
+    )
+    if not result.faces:
+        return f"{pictures}, no face"
+    return f"{pictures}, {words.counted(len(result.faces), 'face')} of {words.counted(len(result.persons), 'person')}"
+
+
+def _row(item: DetectorResult) -> dict[str, Any]:
+    score = item.fake_score
+    return {
+        "title": item.title,
+        "paper": item.paper,
+        "sentence": words.status_sentence(item),
+        "strategy": words.strategy_words(item.strategy),
+        "score": None if score is None else f"{score:.2f}",
+        "at": None if score is None else round(100 * score, 1),
+        "colour": hexadecimal(score_colour(score)),
+        "threshold": f"{item.threshold:.2f}",
+        "threshold_at": round(100 * item.threshold, 1),
+        "label": words.label_words(item),
+        "auc": None if item.auc is None else f"{item.auc:.3f}",
+        "cached": item.cached,
+    }
+
+
+def _persons(result: Result, scored: list[DetectorResult], out: Path) -> list[dict[str, Any]]:
+    persons = []
+    for person in result.persons:
+        if person.keyframe is None:
+            continue
+        own = [(item.title, one) for item in scored for one in item.persons if one.person == person.person]
+        span = f"{words.duration_words(person.first_s)} to {words.duration_words(person.last_s)}"
+        persons.append(
+            {
+                "name": person_name(person.person).capitalize(),
+                "picture": _embedded(out / person.keyframe),
+                "seen": words.counted(person.faces, "face") + (f", {span}" if result.media.kind == "video" else ""),
+                "scores": [(title, f"{one.fake_score:.2f}", one.hard_label) for title, one in own],
+            }
+        )
+    return persons
+
+
+def _pictures(item: DetectorResult, out: Path) -> dict[str, Any]:
+    """The pictures of one detector, as data addresses; None where there is none."""
+    return {
+        "title": item.title,
+        "curve": _embedded(out / f"curves/{item.id}.png"),
+        "sorted": _embedded(out / f"sorted/{item.id}.png"),
+        "evidence": [_smaller(out / one.file, side=_EVIDENCE_WIDTH) for one in item.evidence[:_MOST_EVIDENCE]],
+        "more": max(0, len(item.evidence) - _MOST_EVIDENCE),
+    }
+
+
+def _origin(item: DetectorResult) -> dict[str, Any]:
+    source = item.provenance
+    return {
+        "title": item.title,
+        "paper": item.paper,
+        "version": source.version,
+        "contract": source.contract,
+        "runner": source.runner,
+        "image": source.image,
+        "weights": sorted(source.weights.items()),
+        "parameters": ", ".join(f"{name} = {value}" for name, value in sorted(source.parameters.items())),
+    }
+
+
+def _moving(out: Path) -> str | None:
+    return "video/side_by_side.mp4" if (out / "video/side_by_side.mp4").exists() else None
+
+
+def _still(out: Path) -> str | None:
+    path = out / "video/side_by_side.png"
+    return _smaller(path, side=_STILL_WIDTH) if path.exists() else None
+
+
+def _smaller(path: Path, *, side: int) -> str:
+    """A picture as JPEG with at most ``side`` pixels a side, as a data address."""
+    with Image.open(path) as picture:
+        small = picture.convert("RGB")
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=85)
+    return _data_address(buffer.getvalue(), "image/jpeg")
+
+
+def _embedded(path: Path) -> str | None:
+    if not path.exists():
+        return None
+    return _data_address(path.read_bytes(), "image/jpeg" if path.suffix == ".jpg" else "image/png")
+
+
+def _data_address(content: bytes, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _line(item: DetectorResult) -> str:
+    score = (
+        ""
+        if item.fake_score is None
+        else f"{item.fake_score:.2f}, label {item.hard_label}, threshold {item.threshold:.2f}. "
+    )
+    return score + words.status_sentence(item)
+
+
+def _plain(untrusted_words: str) -> str:
+    """One line without control characters, so that a name cannot draw lines of its own into the text."""
+    return "".join(letter if letter.isprintable() else "?" for letter in untrusted_words)

@@ -1,0 +1,106 @@
+"""What a report says in words, for readers who know no machine learning.
+
+Owns the wording of findings. Promises: a sentence states what was measured and by whom, never that a file is fake or genuine.
+May be imported by ``backend.report``.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from shared.errors import sentence_for
+from shared.results import DetectorResult, Result
+
+#: strategy of a card -> how its score was joined (docs/strategies.md has the formulas)
+STRATEGY_WORDS: Final[dict[str, str]] = {
+    "mean": "mean of all scored faces",
+    "max_of_persons": "the person with the highest score",
+    "max_of_persons_of_shots": "the highest person of the highest shot",
+    "deepware": "Deepware's rule over persons",
+    "selim_confident": "Seferbekov's rule over clear scores",
+}
+
+CAUTIONS: Final[tuple[str, ...]] = (
+    "A fake score says how much a face resembles the manipulated faces a detector learned from: 0 = like its real examples, "
+    "1 = like its fake ones. It is not the probability that this file is a deepfake.",
+    "A low score does not show that a file is genuine. Newer methods, strong compression and small or turned faces pass unseen; "
+    "sound, context and everything but faces is not examined here.",
+    "A high score can have harmless causes: heavy compression, filters, make-up, poor light, screen recordings.",
+    "Weigh it with other evidence: origin and earlier copies of the file, other footage of the event, the people shown, an expert.",
+)
+
+NOTHING_DRAWN: Final = "No detector has a score for this file, so there is nothing to draw over it."
+
+
+def headline(result: Result) -> str:
+    """The first sentence of the summary."""
+    scored = [item for item in result.detectors if item.status == "ok"]
+    if not scored:
+        if not result.faces:
+            return "No face was found, so no detector has an opinion on this file."
+        return "Faces were found, but no detector could give a score."
+    high = sum(item.hard_label == "fake" for item in scored)
+    if len(scored) == 1:
+        side = "at or above" if high else "below"
+        return f"The one detector that gave a score, {scored[0].title}, is {side} its threshold for “fake”."
+    if high == len(scored):
+        return f"All {high} detectors that gave a score are at or above their threshold for “fake”."
+    if not high:
+        return f"All {len(scored)} detectors that gave a score are below their threshold for “fake”."
+    return f"The detectors disagree: {high} of {len(scored)} are at or above their threshold for “fake”."
+
+
+def details(result: Result) -> list[str]:
+    """What follows the first sentence."""
+    silent = [item for item in result.detectors if item.status != "ok"]
+    sentences = []
+    if result.consensus:
+        mean = result.consensus
+        sentences.append(
+            f"Their mean fake score is {mean.mean:.2f}, from {mean.minimum:.2f} to {mean.maximum:.2f} (standard deviation "
+            f"{mean.standard_deviation:.2f}). Detectors are not calibrated alike: the mean is a summary, no verdict."
+        )
+    if len(silent) < len(result.detectors) and silent:
+        sentences.append(f"{counted(len(silent), 'detector')} gave no score; the table says why.")
+    if len(silent) == len(result.detectors):
+        sentences.append("This says nothing about whether the file was manipulated.")
+    return sentences
+
+
+def status_sentence(detector: DetectorResult) -> str:
+    """What became of one detector."""
+    if detector.status != "ok" or detector.fake_score is None:
+        return detector.message or sentence_for(detector.code or "detector_failed")
+    side = "at or above" if detector.hard_label == "fake" else "below"
+    skipped = sum(detector.skipped.values())
+    left_out = f" {counted(skipped, 'face')} could not be judged." if skipped else ""
+    return f"Score {side} its threshold, from {counted(detector.faces_scored, 'face')}.{left_out}"
+
+
+def label_words(detector: DetectorResult) -> str:
+    """The detector's label as the table shows it, a dash without one."""
+    return detector.hard_label or "–"
+
+
+def strategy_words(strategy: str) -> str:
+    """How face scores became the detector's score."""
+    return STRATEGY_WORDS.get(strategy, strategy)
+
+
+def duration_words(seconds: float) -> str:
+    """Minutes, seconds and tenths."""
+    minutes, tenths = divmod(round(seconds * 10), 600)
+    return f"{minutes}:{tenths // 10:02d}.{tenths % 10} min" if minutes else f"{tenths / 10:.1f} s"
+
+
+def size_words(count: int) -> str:
+    """Bytes in decimal units."""
+    for unit, step in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= step:
+            return f"{count / step:.1f} {unit}"
+    return f"{count} bytes"
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 face``, ``2,000 faces``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
