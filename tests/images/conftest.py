@@ -87,19 +87,19 @@ class ServingWorker:
     """A container that serves the worker protocol on its exchange folder."""
 
     def __init__(self, container: Any, exchange: Path) -> None:
-        self.container, self._socket = container, exchange / "worker.sock"
+        self.container, self.exchange = container, exchange
 
     def ask(self, **request: Any) -> dict[str, Any]:
         """Send one request, give the answer behind the progress lines."""
         deadline = time.monotonic() + 60
-        while not self._socket.exists():
+        while not (self.exchange / "worker.sock").exists():
             self.container.reload()
             assert self.container.status in ("created", "running"), self.container.logs().decode()
             assert time.monotonic() < deadline, "the worker never listened: " + self.container.logs().decode()
             time.sleep(0.05)
         with socket.socket(socket.AF_UNIX) as caller:
             caller.settimeout(60)
-            where = os.open(self._socket.parent, os.O_PATH)  # socket names are short, temporary folders are not
+            where = os.open(self.exchange, os.O_PATH)  # socket names are short, temporary folders are not
             try:
                 caller.connect(f"/proc/self/fd/{where}/worker.sock")
             finally:
