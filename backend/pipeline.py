@@ -26,7 +26,7 @@ from backend.job import Cancelled, Job
 from backend.pool import WorkerPool
 from backend.report.build import build_report
 from backend.workers import Worker, WorkerError, detector_spec, media_spec
-from base_detector import CONTRACT_VERSION, Card, FacePack, NotApplicable
+from base_detector import CONTRACT_VERSION, Card, FacePack, NotApplicable, square_crop
 from shared import durable
 from shared.errors import PermanentError, UserError
 from shared.results import Provenance, Result
@@ -201,6 +201,7 @@ class Pipeline:
         staging.mkdir()
         evidence = harvest_evidence(outcomes, job.folder / "evidence")
         keyframes = {int(person["person"]): pack.image(int(person["keyface"])) for person in pack.info["persons"]}
+        margins = {outcome.card.id: outcome.card.margin for outcome in outcomes}
         finished = build_report(
             result,
             out=staging,
@@ -208,6 +209,7 @@ class Pipeline:
             video=lambda plan, out: self._render(job, plan, out, board),
             video_per_detector=job.video_per_detector,
             keyframes=keyframes,
+            crop=lambda detector, row: square_crop(pack.image(row), pack.face(row).box, margin=margins[detector]),
         )
         durable.move_directory(staging, job.report)
         return finished
