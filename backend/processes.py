@@ -153,13 +153,13 @@ def _group_runs(group: int) -> bool:
         return False
     if not Path("/proc/self/stat").exists():
         return True
-    for entry in os.scandir("/proc"):
-        if entry.name.isdecimal():
-            try:
-                # pid (name) state ppid pgrp ...: the name may hold anything, so take what follows its last bracket
-                state, _, pgrp = Path(entry.path, "stat").read_text(errors="replace").rpartition(")")[2].split()[:3]
-            except (OSError, ValueError):
-                continue
-            if int(pgrp) == group and state not in "ZX":
-                return True
-    return False
+    return any(_runs_in(Path("/proc", pid, "stat"), group) for pid in os.listdir("/proc") if pid.isdecimal())
+
+
+def _runs_in(stat: Path, group: int) -> bool:
+    try:
+        # pid (name) state ppid pgrp ...: the name may hold anything, so take what follows its last bracket
+        state, _, pgrp = stat.read_text(errors="replace").rpartition(")")[2].split()[:3]
+    except (OSError, ValueError):
+        return False
+    return int(pgrp) == group and state not in "ZX"
