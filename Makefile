@@ -31,11 +31,14 @@ $(BIN)/.ready: pyproject.toml requirements.lock Makefile
 	@$(BIN)/pip install -qq --no-deps "$(FACENET)"
 	@touch $@
 
+# The weights are fetched beside the portal, so that it starts at once with a slow network or none; the kernel ends the fetching with
+# the portal. Detectors without weights say so on the page until they are there.
+FETCH := $(BIN)/deepfake-o-meter weights fetch >"$$log" 2>&1 & fetch=$$!; trap "kill $$fetch; exit" TERM; \
+    wait $$fetch || echo "Some weights are not installed, so their detectors stay unavailable (see $$log). To try again: make weights"
+
 run: setup  ## start the portal; Ctrl-C stops everything
-	@# without a network the portal starts all the same; detectors without weights say so
-	@timeout --foreground 120 $(BIN)/deepfake-o-meter weights fetch || \
-	    echo "Some weights are not installed: their detectors stay unavailable. 'make weights' tries again."
-	@exec $(BIN)/deepfake-o-meter serve
+	@export log="$${DFOM_DATA:-var}/weights.log"; mkdir -p "$${log%/*}"; \
+	setpriv --pdeathsig TERM sh -c '$(FETCH)' & exec $(BIN)/deepfake-o-meter serve
 
 weights: setup  ## fetch the published weights
 	@$(BIN)/deepfake-o-meter weights fetch
