@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from backend.media.limits import Deadline, MediaLimits
 from backend.media.medium import Medium, open_medium
 from backend.media.pack import PackWriter
 from backend.media.persons import Gallery, consider_portrait, keyface_rows
+from backend.media.recheck import FaceDetector
 from backend.media.sampling import choose_pictures
 from backend.media.shots import ShotFinder, shot_of
-from backend.media.sweep import FaceDetector, FaceSweep
+from backend.media.sweep import FaceSweep
 from backend.media.tracks import Sighting, Track
 from base_detector import WorkerFailure
 from shared import durable
@@ -135,7 +137,7 @@ class _Pass:
     def _walk(self, chosen: Any, shots: ShotFinder, progress: Progress | None) -> list[dict[str, Any]]:
         """Through all pictures: shots see each of them, the sweep the chosen ones. The sampled frames."""
         expected = len(self._medium.times)
-        follower = {int(a): int(b) for a, b in zip(chosen[:-1], chosen[1:], strict=True)}
+        follower = {int(a): int(b) for a, b in pairwise(chosen)}
         last = int(chosen[-1])
         sampled: list[dict[str, Any]] = []
         jumped = False
@@ -149,11 +151,10 @@ class _Pass:
                 break
             jumped |= shots.feed(picture)
             self._seconds["shots"] += time.perf_counter() - decoded
-            if picture.index in follower or picture.index == last:
-                if not picture.damaged:
-                    sampled.append({"frame": picture.index, "time_s": round(picture.time_s, 6)})
-                    self._sweep.feed(picture, jumped=jumped, next_frame=follower.get(picture.index))
-                    jumped = False
+            if (picture.index in follower or picture.index == last) and not picture.damaged:
+                sampled.append({"frame": picture.index, "time_s": round(picture.time_s, 6)})
+                self._sweep.feed(picture, jumped=jumped, next_frame=follower.get(picture.index))
+                jumped = False
             if picture.index % _STRIDE == _STRIDE - 1:
                 self._deadline.check()
                 if progress:

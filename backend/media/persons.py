@@ -32,6 +32,9 @@ _AMPLE_SIDE = 150.0
 #: Distance under which tracks are one person. dlib's own 0.6 takes 1.4 % of pairs of strangers for one person, 0.5 takes
 #: 0.02 % (15,000 pairs of LFW, chips cut as here): one person counted twice harms less than two joined.
 _SAME = 0.5
+#: Profiles resemble each other (.47-.50 between strangers of one clip): a track without a view more frontal than this is kept
+#: further from all others.
+_FRONTAL, _PROFILE_PENALTY = 0.3, 0.05
 #: Bonus of a track that begins where another ended a moment before in the same view: a head that turned away and back.
 _CONTINUED, _CONTINUED_S, _CONTINUED_OVERLAP = 0.12, 2.0, 0.3
 #: Tracks of one moment are different persons: a distance no average brings back under the threshold.
@@ -86,7 +89,7 @@ def consider_portrait(track: Track, sighting: Sighting, *, row: int) -> None:
         if quality <= track.portraits[worst].quality:
             return
         track.portraits.pop(worst)
-    track.portraits.append(Portrait(chip=chip, quality=quality, row=row, time_s=sighting.time_s))
+    track.portraits.append(Portrait(chip, quality, sighting.found.frontality, row, sighting.time_s))
 
 
 def aligned_chip(sighting: Sighting) -> Array:
@@ -202,14 +205,16 @@ def _distances(tracks: Sequence[Track], vectors: Array) -> Array:
     """Distances between tracks, (n, n): descriptors, what time forbids, and the bonus of continued tracks."""
     squares = (vectors**2).sum(axis=1)
     distances = np.sqrt(np.maximum(squares[:, None] + squares - 2 * vectors @ vectors.T, 0))
+    vague = np.array([max(item.frontality for item in track.portraits) < _FRONTAL for track in tracks])
+    distances += _PROFILE_PENALTY * (vague[:, None].astype(float) + vague)
     first = np.array([track.first_frame for track in tracks])
     last = np.array([track.last_frame for track in tracks])
     for i, track in enumerate(tracks):
         forbidden = (first <= last[i]) & (last >= first[i])
         forbidden[i] = False
         distances[i, forbidden] = distances[forbidden, i] = _NEVER
-        for j in np.flatnonzero((first > last[i]) & (first - last[i] < 1000)):
-            if _continues(track, tracks[j]):
+        for j in np.flatnonzero(first > last[i]):
+            if _continues(track, tracks[int(j)]):
                 distances[i, j] = distances[j, i] = max(0.0, distances[i, j] - _CONTINUED)
     np.fill_diagonal(distances, 0)
     result: Array = distances

@@ -51,7 +51,10 @@ class ShotFinder:
         starts = [0]
         cuts = sorted(set(self._jumps) | set(self._faded))
         for cut in cuts:
-            if self._seconds(starts[-1], cut) >= _LEAST_SHOT_S and self._seconds(cut, len(self._times)) >= _LEAST_SHOT_S:
+            if (
+                self._seconds(starts[-1], cut) >= _LEAST_SHOT_S
+                and self._seconds(cut, len(self._times)) >= _LEAST_SHOT_S
+            ):
                 starts.append(cut)
         ends = [*(start - 1 for start in starts[1:]), len(self._times) - 1]
         return [

@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageFile
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from backend.media.limits import MediaLimits
 from backend.media.medium import Facts, Orientation
@@ -56,7 +56,7 @@ class StillMedium:
         try:
             self._image = Image.open(path, formats=_FORMATS)
         except (OSError, ValueError, SyntaxError) as error:
-            unknown = isinstance(error, Image.UnidentifiedImageError) and path.stat().st_size < 16
+            unknown = isinstance(error, UnidentifiedImageError) and path.stat().st_size < 16
             raise WorkerFailure("unsupported_media" if unknown else "media_unreadable") from None
         limits.check_pixels(*self._image.size)
         self._container = (self._image.format or "").lower()
@@ -70,7 +70,9 @@ class StillMedium:
     def __enter__(self) -> StillMedium:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._image.close()
 
     def facts(self) -> Facts:
@@ -111,7 +113,9 @@ class StillMedium:
     def _exif_orientation(self) -> Orientation:
         try:
             return Orientation.from_exif(self._image.getexif().get(ExifTags.Base.Orientation))
-        except Exception:  # a parser of hostile bytes that promises no exception type; upright is what viewers show then
+        except (
+            Exception
+        ):  # a parser of hostile bytes that promises no exception type; upright is what viewers show then
             return Orientation()
 
     def _times(self) -> Array:

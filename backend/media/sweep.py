@@ -10,13 +10,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from backend.media.medium import Picture
+from backend.media.recheck import BELIEVED, FaceDetector, second_look
 from backend.media.tracks import Found, Sighting, Track, between, link, overlap
 
 Array = npt.NDArray[Any]
@@ -29,21 +30,17 @@ _SHORT_SIDE_STILL = 1080
 _MIN_FACE = 20.0
 #: Detections below this are noise and not even used to follow a face.
 _LEAST_CONFIDENCE = 0.8
-#: A track is believed once it has a detection this sure, or several that are fairly sure.
-_SURE, _FAIRLY_SURE, _SEVERAL = 0.99, 0.93, 3
-#: In a medium of one picture there is no second look.
-_SURE_STILL = 0.9
+#: A face this sure gets a second look, and its track is believed if it passes; so many times a track may try.
+_WORTH_A_LOOK, _MOST_LOOKS = 0.9, 4
 #: Linking: least overlap up to a quarter second apart, and further apart; the longest pause a track survives.
 _LEAST_OVERLAP, _LEAST_OVERLAP_FAR, _NEAR_S, _FAR_S = 0.3, 0.45, 0.25, 2.5
 #: Two detections of a face that overlap less than this are not interpolated: it moved fast.
-_STEADY = 0.7
-
-
-class FaceDetector(Protocol):
-    """What finds faces: ``detectors.nets.mtcnn.Mtcnn``, or a stand-in."""
-
-    def detect(self, image: Array, *, min_face: float = 20.0) -> Any:
-        """Faces of (H, W, 3) uint8 RGB: boxes (n, 4), confidence (n,), landmarks (n, 5, 2)."""
+_STEADY = 0.5
+#: A face that came or went is pinned down to the picture when it is sure, and not small in the background: its side is at least
+#: this share of the picture's shorter side.
+_SURE, _LARGE = 0.99, 1 / 12
+#: Faces kept of a track that is not believed yet.
+_MOST_PENDING = 20
 
 
 #: Takes one face of a believed track; its crop is a view that is valid during the call only.
@@ -57,7 +54,8 @@ class Sample:
         self.frame, self.time_s = picture.index, picture.time_s
         self.found: list[Found] = []
         self.tracks: list[Track] = []
-        self._picture, self._rgb = picture, None
+        self._picture = picture
+        self._rgb: Array | None = None
 
     def rgb(self) -> Array:
         """The upright picture, (H, W, 3) uint8 RGB."""
@@ -148,7 +146,7 @@ class FaceSweep:
     def _settle(self, before: Sample | None, waiting: list[Sample], after: Sample) -> None:
         """Link two detections and fill what lies between; where they disagree, look in the middle first."""
         pairs = self._pairs(before, after) if before else []
-        if before and waiting and _disagree(before, after, pairs):
+        if before and waiting and self._disagree(before, after, pairs):
             middle = len(waiting) // 2
             self._detect(waiting[middle])
             self._settle(before, waiting[:middle], waiting[middle])
@@ -189,24 +187,49 @@ class FaceSweep:
 
     def _see(self, track: Track, sample: Sample, found: Found) -> None:
         track.see(found, frame=sample.frame, time_s=sample.time_s)
-        if not track.confirmed and self._believable(track):
+        if track.rejected:
+            return
+        sighting = Sighting.cut(sample.rgb(), found, context=self._context, frame=sample.frame, time_s=sample.time_s)
+        if not track.confirmed and self._believable(track, sighting):
             track.confirmed = True
             self.tracks.append(track)
             for earlier in self._pending.pop(track.number):
                 self._sink(track, earlier)
-        sighting = Sighting.cut(
-            sample.rgb(), found, context=self._context, frame=sample.frame, time_s=sample.time_s
-        )
         if track.confirmed:
             self._sink(track, sighting)
-        elif len(self._pending[track.number]) < _SEVERAL * self._every:
+        elif not track.rejected and len(self._pending[track.number]) < _MOST_PENDING:
             # a copy: the view would keep the whole picture
             self._pending[track.number].append(replace(sighting, crop=sighting.crop.copy()))
 
-    def _believable(self, track: Track) -> bool:
-        if track.best_confidence >= (_SURE_STILL if self._still else _SURE):
+    def _believable(self, track: Track, sighting: Sighting) -> bool:
+        """Ask again about a promising face; a track that fails too often is rejected."""
+        if sighting.found.tracked or sighting.found.confidence < _WORTH_A_LOOK:
+            return False
+        started = time.perf_counter()
+        believed = second_look(self._detector, sighting) >= BELIEVED
+        self.detect_s += time.perf_counter() - started
+        track.looks += 1
+        if not believed and track.looks >= _MOST_LOOKS:
+            track.rejected = True
+            self._pending.pop(track.number)
+        return believed
+
+    def _disagree(self, before: Sample, after: Sample, pairs: list[tuple[int, int]]) -> bool:
+        """True when a sure, large face came, went or moved fast between two detections."""
+        if pairs:
+            shared = overlap(before.boxes, after.boxes)
+            if any(shared[i, j] < _STEADY for i, j in pairs):
+                return True
+        went = set(range(len(before.found))) - {i for i, _ in pairs}
+        came = set(range(len(after.found))) - {j for _, j in pairs}
+        large = min(before.rgb().shape[:2]) * _LARGE
+        if any(before.found[i].side >= large and before.tracks[i].confirmed for i in went):
             return True
-        return track.detections >= _SEVERAL and track.confidence_sum / track.detections >= _FAIRLY_SURE
+        doubtful = np.array([track.last_box for track in self._alive if track.rejected], np.float32).reshape(-1, 4)
+        candidates = [
+            after.found[j] for j in came if after.found[j].side >= large and after.found[j].confidence >= _SURE
+        ]
+        return any(not (overlap(item.box[None], doubtful) >= _LEAST_OVERLAP).any() for item in candidates)
 
     def _end_tracks(self, ended: list[Track]) -> None:
         gone = set(map(id, ended))
@@ -219,14 +242,3 @@ def _visible(box: Array, *, width: int, height: int) -> bool:
     """True when at least a quarter of the box lies inside the picture."""
     inside = np.maximum(np.minimum(box[2:], [width, height]) - np.maximum(box[:2], 0), 0)
     return bool(np.prod(inside) >= 0.25 * np.prod(box[2:] - box[:2]) > 0)
-
-
-def _disagree(before: Sample, after: Sample, pairs: list[tuple[int, int]]) -> bool:
-    """True when a sure face came, went or moved fast between two detections."""
-    linked_before, linked_after = {i for i, _ in pairs}, {j for _, j in pairs}
-    alone = [item for i, item in enumerate(before.found) if i not in linked_before]
-    alone += [item for j, item in enumerate(after.found) if j not in linked_after]
-    if any(item.confidence >= _SURE for item in alone):
-        return True
-    shared = overlap(before.boxes, after.boxes)
-    return any(shared[i, j] < _STEADY for i, j in pairs)

@@ -68,10 +68,13 @@ class Sighting:
 
 @dataclass(frozen=True)
 class Portrait:
-    """An aligned chip (150, 150, 3) of a track, for telling persons apart, and how good a view it is (0..1)."""
+    """A good view of a track, for telling persons apart: an aligned chip (150, 150, 3) uint8 RGB, or an empty one once it is
+    described; how good and how frontal it is, both 0..1; its row in the pack before sorting.
+    """
 
     chip: Array
     quality: float
+    frontality: float
     row: int
     time_s: float
 
@@ -88,20 +91,15 @@ class Track:
     last_frame: int = -1
     last_s: float = 0.0
     last_box: Array = field(default_factory=lambda: np.zeros(4, np.float32))
-    best_confidence: float = 0.0
-    detections: int = 0
-    confidence_sum: float = 0.0
     confirmed: bool = False
+    rejected: bool = False
+    looks: int = 0
     rows: int = 0
     portraits: list[Portrait] = field(default_factory=list)
 
     def see(self, found: Found, *, frame: int, time_s: float) -> None:
         """Extend the track by one picture."""
         self.last_frame, self.last_s, self.last_box = frame, time_s, found.box
-        if not found.tracked:
-            self.detections += 1
-            self.confidence_sum += found.confidence
-            self.best_confidence = max(self.best_confidence, found.confidence)
 
 
 def overlap(boxes: Array, others: Array) -> Array:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -88,7 +88,9 @@ class VideoMedium:
     def __enter__(self) -> VideoMedium:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._container.close()
 
     def facts(self) -> Facts:
@@ -172,7 +174,7 @@ class VideoMedium:
         if not stamps:
             raise WorkerFailure("media_unreadable")
         ordered = np.sort(np.array(stamps, np.int64))
-        times = (ordered - ordered[0]) * float(self._stream.time_base)
+        times: Array = (ordered - ordered[0]) * float(self._stream.time_base)
         if len(times) > 1 and times[-1] == 0.0:  # a stream without stamps
             times = np.arange(len(times)) * self._step_s()
         self._limits.check_length(len(times), float(times[-1]))
@@ -207,7 +209,7 @@ class VideoMedium:
     def _look_at_first(self, frame: VideoFrame) -> None:
         matrix = frame.side_data.get("DISPLAYMATRIX")
         if matrix is not None:
-            self.orientation = Orientation.from_display_matrix(bytes(matrix))
+            self.orientation = Orientation.from_display_matrix(bytes(cast(Any, matrix)))
         self.stored_size = (int(frame.width), int(frame.height))
         self._zero_s = float(frame.time or 0.0)
 
@@ -233,6 +235,8 @@ def _looks_like_video(path: Path) -> bool:
     with path.open("rb") as stream:
         head = stream.read(16)
     boxes = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
-    return head[4:8] in boxes or head.startswith((b"\x1a\x45\xdf\xa3", b"FLV", b"OggS", b"\x00\x00\x01\xba", b"G")) or (
-        head.startswith(b"RIFF") and head[8:12] == b"AVI "
+    return (
+        head[4:8] in boxes
+        or head.startswith((b"\x1a\x45\xdf\xa3", b"FLV", b"OggS", b"\x00\x00\x01\xba", b"G"))
+        or (head.startswith(b"RIFF") and head[8:12] == b"AVI ")
     )

@@ -1,0 +1,77 @@
+"""The media worker: ``python -m backend.media.worker --serve EXCHANGE`` (docs/worker_protocol.md).
+
+Owns the verbs ``load``, ``extract`` and ``render``. The only process that opens submitted bytes; the networks stay loaded between
+jobs. Imported by nobody.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from base_detector import Verb, WorkerFailure, serve_worker
+
+Progress = Callable[[int, int], None]
+
+
+def load(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """Load the face detector now instead of with the first job."""
+    from backend.media.extract import warm_detector
+
+    warm_detector()
+    return {}
+
+
+def extract(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """Run the media pass; answers ``faces``, ``frames`` and ``seconds``."""
+    from backend.media.extract import extract_pack
+
+    media, pack = _paths(request, "media", "pack")
+    return _ask(extract_pack, media, pack, **request, progress=progress)
+
+
+def render(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """Draw the result video; answers what ``backend.media.render.render`` returns."""
+    from backend.media.render import render as draw
+
+    media, plan, out = _paths(request, "media", "plan", "out")
+    return _ask(draw, media, plan, out, **request, progress=progress)
+
+
+VERBS: dict[str, Verb] = {"load": load, "extract": extract, "render": render}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Serve until ``stop``."""
+    parser = argparse.ArgumentParser(
+        prog="backend.media.worker", description=__doc__.splitlines()[0] if __doc__ else None
+    )
+    parser.add_argument(
+        "--serve", type=Path, required=True, metavar="EXCHANGE", help="folder of the socket and of the jobs"
+    )
+    serve_worker(VERBS, parser.parse_args(argv).serve)
+    return 0
+
+
+def _paths(request: dict[str, Any], *names: str) -> list[Path]:
+    """Take the paths out of a request; WorkerFailure(``bad_request``) when one is missing."""
+    try:
+        return [Path(request.pop(name)) for name in names]
+    except (KeyError, TypeError):
+        raise WorkerFailure("bad_request") from None
+
+
+def _ask(verb: Callable[..., dict[str, Any]], *paths: Path, **members: Any) -> dict[str, Any]:
+    """Call ``verb``; members it does not know, or lacks, are the caller's mistake."""
+    try:
+        inspect.signature(verb).bind(*paths, **members)
+    except TypeError:
+        raise WorkerFailure("bad_request") from None
+    return verb(*paths, **members)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
