@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
 import shutil
-from functools import lru_cache
-from importlib.resources import files
-from pathlib import Path
 from typing import Final
 
 from flask import Blueprint, Response, jsonify, make_response, render_template, request
 
+from frontend import plotting
 from frontend.portal import portal
 from frontend.wording import catalog_is_fresh
 
@@ -76,15 +73,9 @@ def robots() -> Response:
 def plotly(version: str) -> Response:
     """The chart library from its installed package, compressed where the browser takes it."""
     packed = "gzip" in request.headers.get("Accept-Encoding", "")
-    response = Response(_plotly(packed=packed), mimetype="text/javascript")
+    response = Response(plotting.script(packed=packed), mimetype="text/javascript")
     if packed:
         response.headers["Content-Encoding"] = "gzip"
     response.headers["Vary"] = "Accept-Encoding"
     response.headers["Cache-Control"] = f"public, max-age={A_YEAR_S}, immutable"
     return response
-
-
-@lru_cache(maxsize=2)
-def _plotly(*, packed: bool) -> bytes:
-    script = Path(str(files("plotly") / "package_data" / "plotly.min.js")).read_bytes()
-    return gzip.compress(script, 6, mtime=0) if packed else script

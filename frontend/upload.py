@@ -21,6 +21,10 @@ UPLOAD_ENDPOINT = "intake.submit"
 #: Room for the form fields and the multipart framing around the file.
 FORM_BYTES = 64_000
 
+#: Largest field. Werkzeug holds the piece it just read (64 KiB) and what is left of the one before against this as well,
+#: so a smaller number would refuse every file.
+FIELD_BYTES = 2 * 65_536
+
 #: Detectors (at most 64 of them are boxes of the form) and the other fields.
 FORM_PARTS = 100
 
@@ -82,7 +86,7 @@ def init_upload(app: Flask) -> None:
     """Set the limits of ``app`` and remove partial uploads when a request ends."""
     app.request_class = PortalRequest
     app.config["MAX_CONTENT_LENGTH"] = FORM_BYTES
-    app.config["MAX_FORM_MEMORY_SIZE"] = FORM_BYTES
+    app.config["MAX_FORM_MEMORY_SIZE"] = FIELD_BYTES
     app.config["MAX_FORM_PARTS"] = FORM_PARTS
 
     @app.before_request

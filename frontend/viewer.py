@@ -27,7 +27,7 @@ from flask import (
 from pydantic import ValidationError
 from werkzeug.exceptions import NotFound
 
-from frontend import wording
+from frontend import plotting, wording
 from frontend.access import may_open, open_session
 from frontend.charts import chart
 from frontend.faults import answer
@@ -127,6 +127,7 @@ def _result_page(here: Portal, seen: Seen) -> Response:
             kept_until=reading.result.created + timedelta(days=here.settings.keep_results_days),
             source=submission.source_url if submission else None,
             open_minutes=here.settings.session_minutes,
+            chart_sheets=plotting.own_sheets(),
         )
     )
 

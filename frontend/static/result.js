@@ -46,7 +46,7 @@ function shapes(lines) {
   for (const cut of data.cuts) {
     found.push({
       type: "line", x0: cut, x1: cut, yref: "paper", y0: 0, y1: 1, layer: "below",
-      line: { color: css("--field"), width: 1, dash: "dot" },
+      line: { color: css("--soft"), width: 1.2, dash: "dot" },
     });
   }
   return found;
@@ -59,18 +59,18 @@ function cursor(seconds) {
 function layout(lines) {
   const narrow = place.clientWidth < 560;
   return {
-    height: narrow ? 380 : 420,
-    margin: { l: 46, r: 12, t: 8, b: 44 },
+    height: narrow ? 360 : 400,
+    margin: { l: narrow ? 34 : 52, r: 12, t: 8, b: 30 },
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: "system-ui, sans-serif", size: 13, color: css("--ink") },
     hovermode: "x unified",
     hoverlabel: { bgcolor: css("--card"), bordercolor: css("--line"), font: { color: css("--ink") } },
-    legend: { orientation: "h", y: -0.18, x: 0 },
+    legend: { orientation: "h", y: -0.1, x: 0 },
     showlegend: true,
     dragmode: narrow ? false : "zoom",
     xaxis: {
-      title: { text: "seconds", standoff: 6 }, range: [0, data.duration_s], gridcolor: css("--line"), zeroline: false,
+      range: [0, data.duration_s], gridcolor: css("--line"), zeroline: false,
       hoverformat: ".2f", ticksuffix: " s", linecolor: css("--line"),
     },
     yaxis: {

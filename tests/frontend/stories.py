@@ -188,11 +188,11 @@ def a_result(job: str, now: datetime, *, kind: str = "video") -> Result:
         "paper": "Afchar et al., MesoNet: a Compact Facial Video Forgery Detection Network, WIFS 2018",
         "limits": ("Fully synthetic faces", "Strong compression"),
     }  # fmt: skip
+    pictures = 1 if kind == "image" else 6
+    evidence = tuple(Evidence(face=face, file=f"evidence/classnseg/face_{face}.png") for face in range(pictures))
     detectors = (
         _detector("mesonet", "MesoInception4", faces, first, common),
-        _detector("classnseg", "ClassNSeg", faces, second, common).model_copy(
-            update={"evidence": tuple(Evidence(face=index, file=f"evidence/classnseg/face_{index}.png") for index in range(1 if kind == "image" else 6))}
-        ),
+        _detector("classnseg", "ClassNSeg", faces, second, common).model_copy(update={"evidence": evidence}),
         DetectorResult(
             id="va", title="Visual Artifacts", status="not_applicable", code="mouth_or_eyes_closed",
             message="This detector needs a frame with open mouth and both eyes open; none was found.", **common,

@@ -1,0 +1,75 @@
+"""A portal on a real socket, and Chromium in front of it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from waitress.server import create_server
+
+from frontend import create_app
+from frontend.portal import portal, utc_now
+from shared.settings import Settings
+from tests.frontend.stories import catalog
+
+CHROMIUM = "/usr/bin/chromium"
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A running Chromium."""
+    if not os.path.exists(CHROMIUM):
+        pytest.skip("Chromium (/usr/bin/chromium) not here")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[tuple[Flask, str]]:
+    """The portal behind waitress, as ``serve`` runs it; its postman and its clock run too."""
+    app = create_app(Settings(data=tmp_path / "var"), background=False)
+    portal(app).store.write_catalog(catalog(utc_now()))
+    server = create_server(app, host="127.0.0.1", port=0, threads=6)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    yield app, f"http://127.0.0.1:{server.effective_port}"
+    server.close()
+    thread.join(5)
+
+
+class Watched:
+    """A page whose console errors, page errors and policy violations are collected in ``trouble``."""
+
+    def __init__(self, browser: Any, **options: Any) -> None:
+        self.context = browser.new_context(**options)
+        self.page = self.context.new_page()
+        self.trouble: list[str] = []
+        self.page.on("console", lambda message: self._console(message))
+        self.page.on("pageerror", lambda error: self.trouble.append(f"page error: {error}"))
+
+    def _console(self, message: Any) -> None:
+        if message.type in ("error", "warning"):
+            self.trouble.append(f"{message.type}: {message.text}")
+
+
+@pytest.fixture
+def watched(chromium: Any) -> Iterator[Any]:
+    """Open watched pages: ``watched(width=390, color_scheme="dark")``."""
+    opened: list[Watched] = []
+
+    def make(*, width: int = 1280, height: int = 900, **options: Any) -> Watched:
+        opened.append(Watched(chromium, viewport={"width": width, "height": height}, **options))
+        return opened[-1]
+
+    yield make
+    for item in opened:
+        item.context.close()
