@@ -37,17 +37,21 @@ class Image:
 
 
 def all_images(*, root: Path = ROOT) -> list[Image]:
-    """Every image of the checkout ``root``, parents first: base, faces, media, then one for each detector's card."""
+    """Every image of the checkout ``root``, parents first: base, faces, decoder, media, then one for each detector's card.
+
+    The packages of the media pass are an image of their own, so that a change of its code copies a few files and no more.
+    """
     layer = HERE / "layer.Dockerfile"
     common = [
         Image("base", None, HERE / "base.Dockerfile", read_requirements(HERE / "base.txt")),
         Image("faces", "base", layer, read_requirements(HERE / "faces.txt")),
+        Image("decoder", "faces", layer, read_requirements(HERE / "decoder.txt")),
     ]
     media = Image(
         "media",
-        "faces",
+        "decoder",
         layer,
-        read_requirements(HERE / "media.txt"),
+        (),
         modules_of((root / "backend" / "media").rglob("*.py"), root=root),
         ("python", "-m", "backend.media.worker", "--serve", "/exchange"),
         {f"{LABEL}.contract": CONTRACT_VERSION},

@@ -1,7 +1,8 @@
 # One worker image on top of another: Python packages beyond it (wheels/) and our own files (app/). Every image but the base is built
 # with it; docker/build.py fills the context and appends the CMD, which is how the platform starts the worker. It serves
 #   faces        base + dlib and its models: common to the media pass and to detectors of landmarks
-#   media        faces + the decoder and backend/media: the only image that opens media
+#   decoder      faces + PyAV, SciPy, scikit-learn and MTCNN's weights
+#   media        decoder + backend/media and what it imports of ours: the only image that opens media
 #   <detector>   base or faces + base_detector.py, what the detector imports of ours and its own folder
 # The first stage is thrown away: pip and the wheels never reach the image. The build runs without a network.
 ARG BASE=deepfake-o-meter/base
