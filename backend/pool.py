@@ -200,7 +200,7 @@ class WorkerPool:
         runner, began = self._runner(), time.perf_counter()
         code = runner.available(place.spec)
         if code:
-            raise WorkerError(code)
+            raise WorkerError(code, retryable=code == "engine_unavailable")
         for _ in range(2):
             exchange = runner.exchange(self._claim.folder / place.folder, place.spec)
             try:

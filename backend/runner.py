@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -157,7 +158,10 @@ class DockerRunner:
                 if error.status_code != 409:
                     raise
             found = self._client().containers.get(options["name"])
-            if found.status == "running" and found.labels == options["labels"]:
+            if (
+                found.status == "running"
+                and found.labels.get(containers.LABEL_FLAGS) == options["labels"][containers.LABEL_FLAGS]
+            ):
                 log.info("worker_adopted", worker=spec.name, container=found.short_id)
                 exchange.wipe(keep_socket=True)
                 return RunningContainer(found, options["image"], logbook, adopted=True)
@@ -216,6 +220,7 @@ class DockerRunner:
         if self._connected is None:
             import docker
 
+            _check_listening(docker.utils.kwargs_from_env().get("base_url", "unix:///var/run/docker.sock"))
             self._connected = docker.from_env(timeout=ENGINE_S)
         return self._connected
 
@@ -294,6 +299,17 @@ class RunningContainer:
             return None
         state: dict[str, Any] = self._container.attrs["State"]
         return state
+
+
+def _check_listening(url: str) -> None:
+    """Fail where no engine listens on a unix socket; docker-py would leave the socket of a failed connection open."""
+    scheme, _, path = url.partition("://")
+    if scheme in ("unix", "http+unix"):
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(path)
+            except OSError:
+                raise WorkerError("engine_unavailable", retryable=True) from None
 
 
 def _engine_errors() -> tuple[type[Exception], ...]:

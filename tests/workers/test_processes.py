@@ -35,7 +35,7 @@ def test_it_inherits_neither_environment_nor_files(start: Start, monkeypatch: py
         os.close(leaky)
     assert set(answer["environment"]) <= {
         "PATH", "HOME", "TMPDIR", "LANG", "LC_CTYPE", "PYTHONPATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE",
-        "PYTHONNOUSERSITE", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
+        "PYTHONNOUSERSITE", "THP_MEM_ALLOC_ENABLE", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
     }  # fmt: skip
     assert len(answer["files"]) <= 6, "stdin, stdout, stderr, listener, caller, and the listing itself"
 
