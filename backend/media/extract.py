@@ -105,6 +105,8 @@ class _Pass:
         chosen = choose_pictures(self._medium.times, samplings=samplings, mode=self._mode)
         shots = ShotFinder(fps=self._medium.facts().fps)
         sampled = self._walk(chosen, shots, progress)
+        if not sampled:  # all of them damaged
+            raise WorkerFailure("media_unreadable")
         tracks = self._sweep.finish()
         self._seconds["detect"] = self._sweep.detect_s
         people_started = time.perf_counter()

@@ -16,6 +16,9 @@ from base_detector import WorkerFailure
 #: Share of the wall time after which the pass gives up by itself, so that the answer still reaches the caller in time.
 _OWN_DEADLINE = 0.97
 
+#: Longest side of a picture, as the check of face packs has it.
+_MOST_SIDE = 1 << 16
+
 
 @dataclass(frozen=True)
 class MediaLimits:
@@ -47,7 +50,7 @@ class MediaLimits:
         """Refuse a picture with too many pixels (``media_too_large``) or none (``media_unreadable``)."""
         if width <= 0 or height <= 0:
             raise WorkerFailure("media_unreadable")
-        if width * height > self.max_pixels:
+        if width * height > self.max_pixels or max(width, height) > _MOST_SIDE:
             raise WorkerFailure("media_too_large")
 
     def check_length(self, frames: int, duration_s: float) -> None:

@@ -136,7 +136,7 @@ class FaceSweep:
         faces = self._detector.detect(image, min_face=_MIN_FACE)
         stretch = np.array([width / image.shape[1], height / image.shape[0]], np.float32)
         sample.found = [
-            Found(box * np.tile(stretch, 2), points * stretch, float(confidence))
+            Found(box * np.tile(stretch, 2), points * stretch, min(1.0, float(confidence)))
             for box, points, confidence in zip(faces.boxes, faces.landmarks, faces.confidence, strict=True)
             if confidence >= _LEAST_CONFIDENCE and _visible(box * np.tile(stretch, 2), width=width, height=height)
         ]
@@ -156,8 +156,11 @@ class FaceSweep:
         for sample in waiting if before else []:
             assert before is not None
             share = (sample.frame - before.frame) / (after.frame - before.frame)
+            height, width = after.rgb().shape[:2]
             for i, j in pairs:
-                self._see(after.tracks[j], sample, between(before.found[i], after.found[j], share))
+                found = between(before.found[i], after.found[j], share)
+                if _visible(found.box, width=width, height=height):
+                    self._see(after.tracks[j], sample, found)
         for track, found in zip(after.tracks, after.found, strict=True):
             self._see(track, after, found)
         self._end_tracks([track for track in self._alive if after.time_s - track.last_s > _FAR_S])

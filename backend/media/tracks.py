@@ -61,8 +61,10 @@ class Sighting:
         height, width = image.shape[:2]
         half = found.side * context / 2
         centre_x, centre_y = (float(value) for value in (found.box[:2] + found.box[2:]) / 2)
-        left, top = max(0, math.floor(centre_x - half)), max(0, math.floor(centre_y - half))
-        right, bottom = min(width, math.ceil(centre_x + half)), min(height, math.ceil(centre_y + half))
+        left = min(max(0, math.floor(centre_x - half)), width - 1)
+        top = min(max(0, math.floor(centre_y - half)), height - 1)
+        right = max(left + 1, min(width, math.ceil(centre_x + half)))
+        bottom = max(top + 1, min(height, math.ceil(centre_y + half)))
         return cls(frame, time_s, found, image[top:bottom, left:right], (left, top))
 
 

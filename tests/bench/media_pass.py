@@ -90,10 +90,8 @@ def measure(clip: Path, *, rounds: int = ROUNDS) -> dict[str, float]:
 def main(argv: list[str]) -> int:
     """Measure and print; 1 when the target is missed."""
     with tempfile.TemporaryDirectory() as folder:
-        if argv:
-            clip = Path(argv[0])
-        else:
-            clip = _RESEARCH_CLIP if _RESEARCH_CLIP.is_file() else drawn_clip(Path(folder))
+        known = _RESEARCH_CLIP if _RESEARCH_CLIP.is_file() else None
+        clip = Path(argv[0]) if argv else known or drawn_clip(Path(folder))
         result = measure(clip)
     print(
         f"media pass on {clip.name}: decode {result['decode']:.2f} s + detection {result['detect']:.2f} s, "

@@ -1,0 +1,24 @@
+"""What the media tests share: the warm face detector, and a way to run the pass."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("av")
+
+from base_detector import FacePack
+
+
+@pytest.fixture
+def run_pass(tmp_path: Path):
+    """Run the media pass on a file; the read pack. Every picture is sampled unless told otherwise."""
+    from backend.media.extract import extract_pack
+
+    def run(media: Path, *, name: str = "pack", samplings=("every_frame",), **options) -> FacePack:
+        extract_pack(media, tmp_path / name, samplings=samplings, **options)
+        return FacePack(tmp_path / name)
+
+    return run
