@@ -151,16 +151,7 @@ class _Scaler:
     def planes(self, frame: av.VideoFrame) -> list[Array]:
         """Y, U, V as the canvas keeps them."""
         width, height = self._size
-        scaled = self._reformat(
-            frame,
-            width=width,
-            height=height,
-            format="yuv420p",
-            src_colorspace=_colorspace(frame),
-            dst_colorspace=Colorspace.ITU709,
-            dst_color_range=ColorRange.MPEG,
-            interpolation=Interpolation.BILINEAR,
-        )
+        scaled = frame if self._fits(frame) else self._scale(frame)
         flat = scaled.to_ndarray().reshape(-1)
         luma, chroma = width * height, width * height // 4
         planes = [
@@ -169,6 +160,25 @@ class _Scaler:
             flat[luma + chroma :].reshape(height // 2, width // 2),
         ]
         return [self._orientation.upright(plane) for plane in planes]
+
+    def _fits(self, frame: av.VideoFrame) -> bool:
+        """True when the frame has the canvas's size and kind of pixels already."""
+        matrix = _colorspace(frame) or frame.colorspace
+        same = (frame.width, frame.height) == self._size and frame.format.name == "yuv420p"
+        return same and matrix == Colorspace.ITU709 and frame.color_range != ColorRange.JPEG
+
+    def _scale(self, frame: av.VideoFrame) -> av.VideoFrame:
+        return self._reformat(
+            frame,
+            width=self._size[0],
+            height=self._size[1],
+            format="yuv420p",
+            src_colorspace=_colorspace(frame),
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
+            interpolation=Interpolation.BILINEAR,
+            threads=2,
+        )
 
 
 def _colorspace(frame: av.VideoFrame) -> int | None:

@@ -55,14 +55,14 @@ def write_readme(result: Result, out: Path, *, not_drawn: str | None) -> None:
     lines = [
         "DeepFake-o-meter report",
         "",
-        f"File:      {_plain(result.media.name)}",
+        f"File:      {result.media.name}",
         f"sha256:    {result.media.sha256}",
         f"Analysed:  {result.created:%Y-%m-%d %H:%M} UTC, mode {result.mode}, version {result.platform_version}",
         "",
         words.headline(result),
         *words.details(result),
         "",
-        *(f"* {_plain(item.title)}: {_plain(_line(item))}" for item in result.detectors),
+        *(f"* {item.title}: {_line(item)}" for item in result.detectors),
         "",
         "How to read it",
         *(f"* {caution}" for caution in words.CAUTIONS),
@@ -79,7 +79,7 @@ def write_readme(result: Result, out: Path, *, not_drawn: str | None) -> None:
         f"  video/         {not_drawn or 'the submitted picture with marked faces, the scores beside it'}",
         "",
     ]
-    (out / "README.txt").write_text("\n".join(lines), encoding="utf-8")
+    (out / "README.txt").write_text("\n".join(map(words.plain, lines)), encoding="utf-8")
 
 
 # --------------------------------------------------------------------------- parts
@@ -89,7 +89,12 @@ def write_readme(result: Result, out: Path, *, not_drawn: str | None) -> None:
 def _template() -> Template:
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=loader,
+        autoescape=True,
+        finalize=lambda value: words.plain(value) if isinstance(value, str) else value,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     return environment.get_template("summary.html.j2")
 
@@ -220,8 +225,3 @@ def _line(item: DetectorResult) -> str:
         else f"{item.fake_score:.2f}, label {item.hard_label}, threshold {item.threshold:.2f}. "
     )
     return score + words.status_sentence(item)
-
-
-def _plain(untrusted_words: str) -> str:
-    """One line without control characters, so that a name cannot draw lines of its own into the text."""
-    return "".join(letter if letter.isprintable() else "?" for letter in untrusted_words)

@@ -104,3 +104,8 @@ def size_words(count: int) -> str:
 def counted(number: int, noun: str) -> str:
     """``1 face``, ``2,000 faces``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def plain(untrusted_words: str) -> str:
+    """One line without control characters and without marks that turn the direction of writing: a name stays a name."""
+    return "".join(letter if letter.isprintable() else "?" for letter in untrusted_words)

@@ -23,9 +23,14 @@ from shared.results import (
 )
 
 
-def detector(name: str, *, faces: list[FaceRow], level: float, title: str = "", threshold: float = 0.5, **more: Any) -> DetectorResult:
+def detector(
+    name: str, *, faces: list[FaceRow], level: float, title: str = "", threshold: float = 0.5, **more: Any
+) -> DetectorResult:
     """A detector that scores every face about ``level``, with a slow wave."""
-    wave = [min(1.0, max(0.0, level + 0.12 * float(np.sin(face.frame / 6 + len(name))) - 0.25 * (face.person == 1))) for face in faces]
+    wave = [
+        min(1.0, max(0.0, level + 0.12 * float(np.sin(face.frame / 6 + len(name))) - 0.25 * (face.person == 1)))
+        for face in faces
+    ]
     scores = tuple(round(value, 4) for value in wave)
     mean = sum(scores) / len(scores)
     persons = []
@@ -33,7 +38,9 @@ def detector(name: str, *, faces: list[FaceRow], level: float, title: str = "", 
         own = [score for score, face in zip(scores, faces, strict=True) if face.person == person]
         value = sum(own) / len(own)
         persons.append(
-            PersonScore(person=person, faces=len(own), fake_score=value, hard_label="fake" if value >= threshold else "real")
+            PersonScore(
+                person=person, faces=len(own), fake_score=value, hard_label="fake" if value >= threshold else "real"
+            )
         )
     return DetectorResult(
         **{
@@ -96,7 +103,9 @@ def make_result(
 ) -> Result:
     """A result for a clip in which every frame shows ``persons`` faces that move slowly to the right."""
     width, height = size
-    starts = boxes or [(width * (0.1 + 0.45 * p), height * 0.15, width * (0.45 + 0.45 * p), height * 0.75) for p in range(persons)]
+    starts = boxes or [
+        (width * (0.1 + 0.45 * p), height * 0.15, width * (0.45 + 0.45 * p), height * 0.75) for p in range(persons)
+    ]
     faces = [
         FaceRow(
             frame=frame,
@@ -135,7 +144,9 @@ def make_result(
         mode="thorough",
         sampled_frames=frames,
         shots=(Shot(shot=0, start=0, end=max(0, frames - 1), start_s=0.0, end_s=duration),),
-        persons=tuple(Person(person=p, faces=frames, first_s=0.0, last_s=duration) for p in range(persons if frames else 0)),
+        persons=tuple(
+            Person(person=p, faces=frames, first_s=0.0, last_s=duration) for p in range(persons if frames else 0)
+        ),
         faces=tuple(faces),
         detectors=tuple(made),
         consensus=None,

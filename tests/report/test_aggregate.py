@@ -33,7 +33,9 @@ def faces(*rows: tuple[int, int]) -> np.ndarray:
     return table
 
 
-def score(strategy: str, scores: list[float], table: np.ndarray | None = None, persons: dict[int, float] | None = None) -> float:
+def score(
+    strategy: str, scores: list[float], table: np.ndarray | None = None, persons: dict[int, float] | None = None
+) -> float:
     table = faces(*[(0, 0)] * len(scores)) if table is None else table
     return video_score(strategy, scores=np.array(scores, float), faces=table, persons_scores=persons or {})
 
@@ -160,7 +162,10 @@ def test_the_area_leaves_out_faces_without_scores_and_needs_one() -> None:
 
 def test_consensus_takes_only_detectors_with_scores(made_detector, made_silent, made_result) -> None:
     rows = list(made_result(frames=4).faces)
-    two = [made_detector("aa", faces=rows, level=0.9, fake_score=0.9), made_detector("bb", faces=rows, level=0.1, fake_score=0.1)]
+    two = [
+        made_detector("aa", faces=rows, level=0.9, fake_score=0.9),
+        made_detector("bb", faces=rows, level=0.1, fake_score=0.1),
+    ]
     found = consensus([*two, made_silent("cc", status="failed", code="detector_failed")])
     assert found is not None
     assert (found.detectors, found.mean, found.minimum, found.maximum) == (2, pytest.approx(0.5), 0.1, 0.9)
