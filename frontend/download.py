@@ -37,6 +37,9 @@ USER_AGENT: Final = b"DeepFake-o-meter"
 #: IPv4 wrapped by a translator (RFC 6052, RFC 8215) or as an old compatible address (RFC 4291): nobody's media is there.
 _WRAPPERS: Final = tuple(ipaddress.IPv6Network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/48", "::/96"))
 
+#: Protocol assignments and 6to4 relays (RFC 6890, RFC 7526); Python counts only parts of them as not global.
+_SPECIAL: Final = tuple(ipaddress.IPv4Network(text) for text in ("192.0.0.0/24", "192.88.99.0/24"))
+
 #: Returns every address of a host, as text.
 Resolver = Callable[[str, int], list[str]]
 
@@ -90,6 +93,8 @@ def is_public(untrusted_address: str) -> bool:
             return False
         if any(address in network for network in _WRAPPERS):
             return False
+    elif any(address in network for network in _SPECIAL):
+        return False
     return address.is_global and not address.is_multicast and not address.is_reserved and not address.is_unspecified
 
 

@@ -12,7 +12,7 @@ import structlog
 from flask import Flask, Response, jsonify, make_response, render_template, request
 from flask_limiter.errors import RateLimitExceeded
 from flask_wtf.csrf import CSRFError
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, SecurityError
 
 from frontend.form import FormError
 from frontend.media import too_large
@@ -67,6 +67,11 @@ def init_faults(app: Flask) -> None:
         response = answer(429, code="too_often", title=title, detail=detail)
         response.headers["Retry-After"] = "600"
         return response
+
+    @app.errorhandler(SecurityError)
+    def unknown_host(_: SecurityError) -> Response:
+        # no page: addresses cannot be built for a host name we do not serve
+        return Response("This host name is not served here.\n", 400, mimetype="text/plain")
 
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:

@@ -70,8 +70,11 @@ class Outbox:
         return True
 
     def due(self, now: datetime) -> list[Mail]:
-        """Mails to try now, oldest first."""
-        return sorted((mail for mail in self.waiting() if mail.next_at <= now), key=lambda mail: mail.created)
+        """Mails to try now, oldest first; a confirmation goes before the result made in the same moment."""
+        return sorted(
+            (mail for mail in self.waiting() if mail.next_at <= now),
+            key=lambda mail: (mail.created, mail.kind != "received"),
+        )
 
     def waiting(self) -> Iterator[Mail]:
         """Every mail that is not sent yet; unreadable files are left where they are."""

@@ -1,0 +1,172 @@
+"""The whole journey in a real browser: upload, progress, PIN, result; on a screen and on a phone; without scripts too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from frontend.portal import portal, utc_now
+from tests.frontend.stories import JPEG, PIN, Uploader, finish, working
+
+pytestmark = pytest.mark.browser
+
+FIXTURES = Path(__file__).parent.parent / "fixtures"
+
+
+def _until(page: Any, expression: str) -> None:
+    """Wait until a JavaScript expression is true (Playwright's own wait needs eval, which our policy forbids)."""
+    for _ in range(200):
+        if page.evaluate(expression):
+            return
+        page.wait_for_timeout(50)
+    pytest.fail(f"never true: {expression}")
+
+
+def _fill(page: Any, url: str, media: Path, *, pin: str = PIN) -> None:
+    page.goto(url)
+    page.set_input_files("#file", str(media))
+    page.fill("#email", "alex@example.org")
+    page.fill("#pin", pin)
+    page.check("input[name=consent]")
+
+
+def _open(page: Any, pin: str = PIN) -> None:
+    page.fill("#pin", pin)
+    page.get_by_role("button", name="Open the result").click()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_upload_progress_pin_result_and_download(
+    site: Any, watched: Any, astronaut_clip: Path, tmp_path: Path, width: int, scheme: str
+) -> None:
+    app, url = site
+    seen = watched(width=width, color_scheme=scheme)
+    page = seen.page
+    _fill(page, url, astronaut_clip)
+    assert astronaut_clip.name in page.inner_text("#drop-text")
+    page.get_by_role("button", name="Analyse").click()
+    page.wait_for_url("**/r/*")
+    job = page.url.rsplit("/", 1)[-1]
+    store = portal(app).store
+    assert (store.job("new", job) / "media").read_bytes() == astronaut_clip.read_bytes()
+
+    store.write_status(working(job, utc_now()))
+    _until(page, "document.getElementById('percent').textContent === '46 %'")
+    assert page.locator("#bars li").count() == 3
+    assert "31 of 100 faces" in page.inner_text("#bars")
+
+    finish(app, job, video=astronaut_clip, portrait=FIXTURES / "astronaut.jpg")
+    page.wait_for_selector("#pin")  # the page reloads itself and asks for the PIN
+    _open(page)
+    page.wait_for_selector("#chart[data-drawn='2']")
+    _check_chart(page)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    _until(page, "document.getElementById('video').readyState >= 1")
+    assert abs(page.evaluate("document.getElementById('video').duration") - 2) < 0.2
+
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download everything (zip)").click()
+    download.value.save_as(tmp_path / "bundle.zip")
+    assert (tmp_path / "bundle.zip").read_bytes() == (store.report(job) / "bundle.zip").read_bytes()
+    assert seen.trouble == []
+
+
+def _check_chart(page: Any) -> None:
+    """Curves are drawn inside their card, the legend too, and choosing a person draws that person's."""
+    assert page.locator("#chart .scatterlayer .trace").count() == 2
+    card, legend = page.locator("#chart").bounding_box(), page.locator("#chart .legend").bounding_box()
+    assert card["y"] <= legend["y"]
+    assert legend["y"] + legend["height"] <= card["y"] + card["height"] + 1
+    before = page.evaluate("document.getElementById('chart').data[0].y")
+    page.select_option("#person", "2")
+    _until(page, "document.getElementById('chart').data[0].y.length === 41")  # 40 faces and a cut
+    assert page.evaluate("document.getElementById('chart').data[0].y") != before
+
+
+def test_click_in_the_curve_leads_to_the_place_in_the_video(site: Any, watched: Any, astronaut_clip: Path) -> None:
+    app, url = site
+    job = Uploader(app.test_client()).submit()
+    finish(app, job, video=astronaut_clip, portrait=FIXTURES / "astronaut.jpg")
+    seen = watched()
+    page = seen.page
+    page.goto(f"{url}/r/{job}")
+    _open(page)
+    page.wait_for_selector("#chart[data-drawn]")
+    _until(page, "document.getElementById('video').readyState >= 1")
+    page.evaluate("document.getElementById('chart').emit('plotly_click', {points: [{x: 1.4}]})")
+    _until(page, "Math.abs(document.getElementById('video').currentTime - 1.4) < 0.05")
+    assert seen.trouble == []
+
+
+def test_wrong_form_is_told_at_the_field_and_nothing_is_lost(site: Any, watched: Any, astronaut_clip: Path) -> None:
+    _, url = site
+    seen = watched(width=390)
+    page = seen.page
+    _fill(page, url, astronaut_clip, pin="1234")
+    page.get_by_role("button", name="Analyse").click()
+    page.wait_for_selector("#wrong-pin:visible")
+    assert "run of digits" in page.inner_text("#wrong-pin")
+    assert page.evaluate("document.getElementById('file').files.length") == 1
+    page.get_by_role("button", name="Generate").click()
+    _until(page, "/^[0-9]{6}$/.test(document.getElementById('pin').value)")
+    page.get_by_role("button", name="Analyse").click()
+    page.wait_for_url("**/r/*")
+    assert [line for line in seen.trouble if "422" not in line] == []
+
+
+def test_journey_without_scripts(site: Any, watched: Any, tmp_path: Path) -> None:
+    app, url = site
+    media = tmp_path / "a.jpg"
+    media.write_bytes(JPEG)
+    seen = watched(java_script_enabled=False)
+    page = seen.page
+    _fill(page, url, media)
+    page.get_by_role("button", name="Analyse").click()
+    page.wait_for_url("**/r/*")
+    job = page.url.rsplit("/", 1)[-1]
+    finish(app, job, portrait=FIXTURES / "astronaut.jpg")
+    page.reload()
+    _open(page)
+    page.wait_for_selector("h2:has-text('detectors labels this file as fake')")
+    assert page.locator("noscript img, img[alt^='Curve']").count() == 1
+    assert seen.trouble == []
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_every_page_fits_its_screen_and_is_silent(site: Any, watched: Any, width: int) -> None:
+    app, url = site
+    job = Uploader(app.test_client()).submit()
+    seen = watched(width=width)
+    for path in ("/", "/detectors", "/help", f"/r/{job}"):
+        seen.page.goto(url + path)
+        assert seen.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+    assert seen.trouble == []
+
+
+def test_keyboard_alone_reaches_every_control_of_the_form(site: Any, watched: Any) -> None:
+    _, url = site
+    page = watched().page
+    page.goto(url)
+    reached = set()
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.id || document.activeElement.name"))
+    assert {"file", "url", "detectors", "mode", "email", "pin", "generate", "consent", "send"} <= reached
+
+
+def test_fields_have_names_for_screen_readers(site: Any, watched: Any) -> None:
+    app, url = site
+    job = Uploader(app.test_client()).submit()
+    finish(app, job, portrait=FIXTURES / "astronaut.jpg")
+    page = watched().page
+    for path in ("/", f"/r/{job}"):
+        page.goto(url + path)
+        unnamed = page.evaluate(
+            "[...document.querySelectorAll('input:not([type=hidden]):not(:disabled), select, button')]"
+            ".filter(e => !(e.labels && e.labels.length) && !e.ariaLabel && !e.textContent.trim()).map(e => e.outerHTML)"
+        )
+        assert unnamed == []
+        assert page.locator("h1").count() == 1
+        assert page.locator("img:not([alt])").count() == 0

@@ -1,0 +1,260 @@
+"""Mails: made once, never lost while the server is away, and nothing in them but a link."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from aiosmtpd.controller import Controller
+from flask import Flask
+
+from frontend import notify
+from frontend.portal import portal
+from shared.records import JobId
+from tests.frontend.stories import EMAIL, PIN, FrozenClock, Uploader, finish, status
+
+
+class Postbox:
+    """A mail server's handler that keeps what it takes and refuses as told."""
+
+    def __init__(self) -> None:
+        self.mails: list[Any] = []
+        self.rcpt_answer: str | None = None
+        self.data_answer: str | None = None
+
+    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:
+        if self.rcpt_answer:
+            return self.rcpt_answer
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        if self.data_answer:
+            return self.data_answer
+        mail = email.message_from_bytes(envelope.content, policy=email.policy.default)
+        self.mails.append((envelope.rcpt_tos, mail))
+        return "250 taken"
+
+    def subjects(self) -> list[str]:
+        return [mail["Subject"] for _, mail in self.mails]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Server:
+    """A mail server that can go away and come back on its port."""
+
+    def __init__(self) -> None:
+        self.box, self.port, self._running = Postbox(), free_port(), None
+
+    def start(self) -> None:
+        self._running = Controller(self.box, hostname="127.0.0.1", port=self.port)
+        self._running.start()
+
+    def stop(self) -> None:
+        if self._running:
+            self._running.stop()
+            self._running = None
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    found = Server()
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def mailing(build: Any, server: Server) -> Flask:
+    return build(smtp_host="127.0.0.1", smtp_port=server.port, base_url="https://dfom.example.org")
+
+
+def test_submission_is_told_received_and_finished_once_each(mailing: Flask, server: Server) -> None:
+    server.start()
+    postman = portal(mailing).postman
+    job = Uploader(mailing.test_client()).submit()
+    postman.tick()
+    postman.tick()
+    assert server.box.subjects() == ["We received your file - DeepFake-o-meter"]
+    finish(mailing, job)
+    for _ in range(3):
+        postman.tick()
+    assert server.box.subjects()[1:] == ["Your result is ready - DeepFake-o-meter"]
+    recipients, mail = server.box.mails[1]
+    assert recipients == [EMAIL]
+    for kind in ("plain", "html"):
+        text = mail.get_body((kind,)).get_content()
+        assert f"https://dfom.example.org/r/{job}" in text
+        assert PIN not in text
+        assert "portrait" not in text
+        assert "0.6" not in text
+    assert mail["Auto-Submitted"] == "auto-generated"
+    assert list(portal(mailing).outbox.waiting()) == []
+
+
+def test_failed_submission_is_told_why(mailing: Flask, server: Server, clock: FrozenClock) -> None:
+    server.start()
+    job = Uploader(mailing.test_client()).submit()
+    portal(mailing).store.write_status(status(job, clock(), state="failed", step="failed", code="media_unreadable"))
+    portal(mailing).postman.tick()
+    mail = server.box.mails[-1][1]
+    assert mail["Subject"].startswith("Your file could not be analysed")
+    assert "could not be decoded" in mail.get_body(("plain",)).get_content()
+
+
+def test_mail_server_that_is_away_delays_mails_and_loses_none(
+    mailing: Flask, server: Server, clock: FrozenClock
+) -> None:
+    job = Uploader(mailing.test_client()).submit()
+    finish(mailing, job)
+    here = portal(mailing)
+    here.postman.tick()
+    waiting = list(here.outbox.waiting())
+    assert {mail.kind for mail in waiting} == {"received", "finished"}
+    assert {mail.tries for mail in waiting} == {1}
+    here.postman.tick()  # not due yet: not tried again
+    assert {mail.tries for mail in here.outbox.waiting()} == {1}
+    clock.forward(minutes=1)
+    here.postman.tick()
+    assert {(mail.next_at - clock()).total_seconds() for mail in here.outbox.waiting()} == {300}
+    server.start()
+    clock.forward(minutes=5)
+    here.postman.tick()
+    assert sorted(server.box.subjects()) == [
+        "We received your file - DeepFake-o-meter",
+        "Your result is ready - DeepFake-o-meter",
+    ]
+    assert {mail["Message-ID"] for _, mail in server.box.mails} == {mail.message_id for mail in waiting}
+    assert list(here.outbox.waiting()) == []
+
+
+@pytest.mark.parametrize("answer", ["451 later", "421 closing"])
+def test_passing_refusal_is_tried_again(mailing: Flask, server: Server, clock: FrozenClock, answer: str) -> None:
+    server.start()
+    server.box.rcpt_answer = answer
+    Uploader(mailing.test_client()).submit()
+    portal(mailing).postman.tick()
+    assert server.box.mails == []
+    server.box.rcpt_answer = None
+    clock.forward(minutes=1)
+    portal(mailing).postman.tick()
+    assert len(server.box.mails) == 1
+
+
+@pytest.mark.parametrize("where", ["rcpt_answer", "data_answer"])
+def test_final_refusal_is_not_repeated_and_the_address_is_dropped(
+    mailing: Flask, server: Server, clock: FrozenClock, where: str
+) -> None:
+    server.start()
+    setattr(server.box, where, "550 no such user")
+    Uploader(mailing.test_client()).submit()
+    here = portal(mailing)
+    here.postman.tick()
+    assert list(here.outbox.waiting()) == []
+    setattr(server.box, where, None)
+    clock.forward(hours=2)
+    here.postman.tick()
+    assert server.box.mails == []
+
+
+def test_mail_is_given_up_after_a_day(mailing: Flask, clock: FrozenClock) -> None:
+    Uploader(mailing.test_client()).submit()
+    here = portal(mailing)
+    for _ in range(30):
+        here.postman.tick()
+        clock.forward(hours=1)
+    assert list(here.outbox.waiting()) == []
+
+
+def test_server_that_never_answers_is_left_after_the_time_limit(
+    mailing: Flask, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notify, "SMTP_TIMEOUT_S", 0.2)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", server.port))
+        silent.listen()
+        Uploader(mailing.test_client()).submit()
+        begun = time.monotonic()
+        portal(mailing).postman.tick()
+        assert time.monotonic() - begun < 2
+    assert [mail.tries for mail in portal(mailing).outbox.waiting()] == [1]
+
+
+def test_upload_never_waits_for_the_mail_server(mailing: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: Any, **__: Any) -> None:
+        raise AssertionError("a page talked to the mail server")
+
+    monkeypatch.setattr(notify.smtplib, "SMTP", forbidden)
+    assert Uploader(mailing.test_client()).submit()
+
+
+def test_crash_after_sending_repeats_the_mail_under_the_same_id_at_most(
+    mailing: Flask, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.start()
+    here = portal(mailing)
+    Uploader(mailing.test_client()).submit()
+    with monkeypatch.context() as patch:
+        patch.setattr(here.outbox, "sent", lambda mail: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            here.postman.tick()
+    here.postman.tick()
+    here.postman.tick()
+    assert len(server.box.mails) == 2
+    assert len({mail["Message-ID"] for _, mail in server.box.mails}) == 1
+
+
+def test_portal_that_starts_anew_goes_on_with_mails_and_receipts(build: Any, server: Server) -> None:
+    changed = {"smtp_host": "127.0.0.1", "smtp_port": server.port}
+    first = build(**changed)
+    job = Uploader(first.test_client()).submit()
+    portal(first).postman.tick()
+    second = build(**changed)
+    server.start()
+    finish(second, job)
+    portal(second).clock.forward(minutes=1)  # type: ignore[attr-defined]
+    portal(second).postman.tick()
+    portal(second).postman.tick()
+    assert len(server.box.mails) == 2
+
+
+def test_without_mail_server_mails_are_readable_files_and_the_link_is_printed(
+    app: Flask, uploader: Uploader, capfd: pytest.CaptureFixture[str]
+) -> None:
+    job = uploader.submit()
+    portal(app).postman.tick()
+    files = list((portal(app).settings.data / "outbox").glob("*.eml"))
+    assert len(files) == 1
+    mail = email.message_from_bytes(files[0].read_bytes(), policy=email.policy.default)
+    assert mail["To"] == EMAIL
+    assert f"/r/{job}" in mail.get_body(("plain",)).get_content()
+    assert f"http://127.0.0.1:8080/r/{job}" in capfd.readouterr().out
+
+
+def test_stranger_gets_at_most_five_confirmations_a_day_but_every_result(build: Any, server: Server) -> None:
+    app = build(smtp_host="127.0.0.1", smtp_port=server.port)
+    server.start()
+    uploader = Uploader(app.test_client())
+    jobs = [uploader.submit(key=str(number)) for number in range(8)]
+    for job in jobs:
+        finish(app, job)
+    portal(app).postman.tick()
+    assert server.box.subjects().count("We received your file - DeepFake-o-meter") == 5
+    assert server.box.subjects().count("Your result is ready - DeepFake-o-meter") == 8
+
+
+def test_submission_without_address_gets_no_mail(app: Flask, uploader: Uploader) -> None:
+    job = uploader.submit(email=None)
+    finish(app, job)
+    portal(app).postman.tick()
+    assert not (portal(app).settings.data / "outbox").exists()
+    assert portal(app).receipts.get(JobId(job)).open is False  # type: ignore[union-attr]

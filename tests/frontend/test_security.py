@@ -1,0 +1,174 @@
+"""What guards every page: headers, cookies, forms of other sites, hosts, errors without traces."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from frontend import intake
+from frontend.portal import portal
+from shared.errors import SENTENCES
+from tests.frontend.stories import JPEG, Uploader, Visitor, finish
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self'; connect-src 'self'; "
+    "font-src 'self'; form-action 'self'; manifest-src 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+def _every_page(uploader: Uploader, job: str) -> list[str]:
+    return ["/", "/detectors", "/help", "/healthz", "/ready", "/robots.txt", "/nothing", "/pin", f"/r/{job}", f"/r/{job}/status.json",
+            f"/r/{job}/curves.json", f"/unlock/{job}/x", "/static/portal.css"]  # fmt: skip
+
+
+def test_every_page_carries_the_exact_guarding_headers(app: Flask, uploader: Uploader) -> None:
+    job = uploader.submit()
+    finish(app, job)
+    uploader.enter_pin(job)
+    for path in _every_page(uploader, job):
+        headers = uploader.get(path).headers
+        assert headers["Content-Security-Policy"] == POLICY, path
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Referrer-Policy"] == "no-referrer"
+        assert headers["X-Frame-Options"] == "DENY"
+        assert headers["X-Robots-Tag"] == "noindex, nofollow"
+        assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
+        if "static" not in path:
+            assert headers["Cache-Control"] == "no-store"
+
+
+def test_no_page_has_inline_script_style_or_foreign_source(app: Flask, uploader: Uploader) -> None:
+    job = uploader.submit()
+    progress = uploader.get(f"/r/{job}").get_data(as_text=True)
+    finish(app, job)
+    uploader.enter_pin(job)
+    pages = [
+        uploader.get(path).get_data(as_text=True) for path in ("/", "/detectors", "/help", f"/r/{job}", "/nothing")
+    ]
+    for page in [*pages, progress]:
+        assert not re.search(r"<script(?![^>]*\bsrc=)", page)
+        assert not re.search(r"<style|\sstyle=|\son[a-z]+=|javascript:", page)
+        assert not re.findall(r'(?:src|href)="(?:https?:)?//', page)
+
+
+def test_cookie_is_closed_to_scripts_and_other_sites(build: Any) -> None:
+    visitor = Visitor(build(secure_cookies=True).test_client())
+    cookie = visitor.get("/", base_url="https://localhost").headers["Set-Cookie"]
+    assert cookie.startswith("__Host-dfom=")
+    for word in ("Secure", "HttpOnly", "SameSite=Lax", "Path=/"):
+        assert word in cookie
+    assert "Domain" not in cookie
+    assert visitor.get("/", base_url="https://localhost").headers["Strict-Transport-Security"]
+
+
+@pytest.mark.parametrize("path", ["/submit", "/r/{job}/pin", "/r/{job}/delete", "/r/{job}/close", "/unlock/{job}/x"])
+@pytest.mark.parametrize("token", [None, "", "wrong"])
+def test_form_without_our_token_does_nothing(app: Flask, uploader: Uploader, path: str, token: str | None) -> None:
+    job = uploader.submit()
+    finish(app, job)
+    uploader.enter_pin(job)
+    data = {} if token is None else {"csrf_token": token}
+    assert uploader.client.post(path.format(job=job), data=data).status_code == 400
+    assert portal(app).store.report(job).exists()
+    assert uploader.get(f"/r/{job}/files/bundle.zip").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Sec-Fetch-Site": "cross-site"}, 403), ({"Sec-Fetch-Site": "same-site"}, 403), ({"Sec-Fetch-Site": "same-origin"}, 201),
+        ({"Origin": "https://evil.example"}, 403), ({"Origin": "http://localhost"}, 201), ({"Origin": "null"}, 201),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "null"}, 201),
+    ],
+)  # fmt: skip
+def test_form_of_another_site_is_refused_even_with_a_token(
+    uploader: Uploader, headers: dict[str, str], status: int
+) -> None:
+    fields = uploader.fields() | {"csrf_token": uploader.token()}
+    answer = uploader.client.post("/submit", data=fields, headers={"Accept": "application/json"} | headers)
+    assert answer.status_code == status
+
+
+def test_refused_upload_leaves_no_file_behind(app: Flask, uploader: Uploader) -> None:
+    assert uploader.client.post("/submit", data=uploader.fields()).status_code == 400
+    assert portal(app).store.ids("tmp") == []
+
+
+def test_unknown_host_names_are_refused_and_mails_use_the_public_address(build: Any) -> None:
+    app = build(trusted_hosts=["dfom.example.org"], base_url="https://dfom.example.org")
+    visitor = Visitor(app.test_client())
+    assert visitor.get("/", base_url="http://evil.example").status_code == 400
+    assert visitor.get("/", base_url="http://dfom.example.org").status_code == 200
+
+
+def test_forwarded_address_counts_only_behind_a_named_proxy(build: Any) -> None:
+    for proxies, last in ((0, 429), (1, 422)):
+        client = build(trusted_proxies=proxies).test_client()
+        token = Visitor(client).token()
+        for number in range(61):
+            headers = {"X-Forwarded-For": f"10.1.1.{number}"}
+            status = client.post("/submit", data={"csrf_token": token}, headers=headers).status_code
+        assert status == last
+
+
+def test_fault_of_ours_shows_a_reference_and_no_trace(
+    app: Flask, visitor: Visitor, monkeypatch: pytest.MonkeyPatch, capfd
+) -> None:
+    def broken() -> str:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr(intake.pins, "generate", broken)
+    answer = visitor.get("/pin", headers={"Accept": "text/html"})
+    page = answer.get_data(as_text=True)
+    assert answer.status_code == 500
+    assert "secret detail" not in page
+    reference = re.search(r"<code>([0-9a-f]{12})</code>", page)
+    assert reference
+    assert reference.group(1) in capfd.readouterr().out
+    problem = visitor.get("/pin", headers={"Accept": "application/json"})
+    assert problem.mimetype == "application/problem+json"
+    assert set(problem.json) == {"type", "title", "status", "detail", "code", "reference"}
+
+
+@pytest.mark.parametrize(("path", "status"), [("/nothing", 404), ("/submit", 405)])
+def test_errors_are_pages_for_people_and_problem_json_for_scripts(visitor: Visitor, path: str, status: int) -> None:
+    assert visitor.get(path).status_code == status
+    assert "To the front page" in visitor.get(path).get_data(as_text=True)
+    problem = visitor.get(path, headers={"Accept": "application/json"})
+    assert (problem.status_code, problem.json["status"]) == (status, status)
+
+
+def test_what_visitors_type_is_shown_as_text_only(app: Flask, uploader: Uploader) -> None:
+    evil = '"><img src=x onerror=alert(1)>'
+    page = uploader.send(as_json=False, email=evil, url=evil, consent=None).get_data(as_text=True)
+    assert "<img src=x" not in page
+    job = uploader.submit(media=(io.BytesIO(JPEG), "'><img src=x>.jpg"))
+    result = finish(app, job)
+    path = portal(app).store.report(job) / "result.json"
+    record = json.loads(path.read_text())
+    record["media"]["name"] = record["detectors"][0]["title"] = evil
+    path.write_text(json.dumps(record))
+    uploader.enter_pin(job)
+    page = uploader.get(f"/r/{job}").get_data(as_text=True)
+    assert result.id in page
+    assert "&lt;img src=x" in page
+    assert "<img src=x" not in page
+
+
+def test_chart_library_comes_from_here_packed_and_cached(visitor: Visitor) -> None:
+    address = "/assets/1/plotly.min.js"
+    packed = visitor.get(address, headers={"Accept-Encoding": "gzip"})
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert "immutable" in packed.headers["Cache-Control"]
+    assert len(packed.data) < 2_000_000
+    assert visitor.get(address).data.lstrip().startswith(b"/**\n* plotly.js")
+
+
+@pytest.mark.parametrize("code", ["deleted", "expired", "media_unreadable", "all_failed", "too_many_attempts"])
+def test_codes_of_the_back_end_have_a_sentence(code: str) -> None:
+    assert SENTENCES[code].endswith(".")
