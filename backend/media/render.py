@@ -25,7 +25,7 @@ from PIL import Image
 from backend.media.canvas import Array, Canvas, even
 from backend.media.limits import Deadline, MediaLimits
 from backend.media.marks import Marks
-from backend.media.medium import Orientation, Picture, open_medium
+from backend.media.medium import Medium, Orientation, Picture, open_medium
 from backend.media.panel import BarPanel, CurvePanel, Rect
 from backend.media.sound import Sound
 from backend.media.video import VideoMedium, VideoPicture
@@ -116,9 +116,11 @@ def _clip(
     deadline, total = Deadline(limits), int(plan["frames"])
     written, last = 0, 0.0
     with open_medium(media, limits=limits) as medium, _Film(out, layout, media=media, fps=_usual_fps(plan)) as film:
-        scaler = _Scaler(layout.picture, medium.orientation if isinstance(medium, VideoMedium) else Orientation())
+        scaler = None
         for picture in medium.pictures():
             deadline.check()
+            # how the picture is turned is known once the first one is decoded
+            scaler = scaler or _Scaler(layout.picture, _orientation(medium))
             panel.advance(base, picture.time_s)
             if written and picture.time_s - last < 1 / (_MOST_FPS * 1.05):
                 continue
@@ -132,6 +134,11 @@ def _clip(
                 progress(min(picture.index + 1, total), total)
         sound = film.finish()
     return {"frames": written, "sound": sound}
+
+
+def _orientation(medium: Medium) -> Orientation:
+    """How decoded frames are to be turned; pictures of animations are upright."""
+    return medium.orientation if isinstance(medium, VideoMedium) else Orientation()
 
 
 def _usual_fps(plan: dict[str, Any]) -> float:
