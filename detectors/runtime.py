@@ -161,7 +161,7 @@ def _place_on_gpu(net: torch.nn.Module, device: str, *, half: bool) -> Compiled:
     kind = torch.float16 if half else torch.float32
     # channels-last is the layout convolutions are fastest in on a GPU
     # a copy: the caller may build another network from the same parts
-    placed = copy.deepcopy(net).to(device=device, dtype=kind, memory_format=torch.channels_last)
+    placed = copy.deepcopy(net).to(device, kind).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def upload(item: Array) -> torch.Tensor:
         tensor = torch.from_numpy(np.ascontiguousarray(item, np.float32)).to(device=device, dtype=kind)

@@ -29,7 +29,8 @@ class Encoder(nn.Module):
         self.encoder = nn.Sequential(*layers)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.encoder(x).reshape(-1, *LATENT)
+        latent: torch.Tensor = self.encoder(x)
+        return latent.reshape(-1, *LATENT)
 
 
 def _upward(*steps: tuple[int, int, int], last: nn.Module | None = None) -> nn.Sequential:

@@ -98,6 +98,23 @@ def test_cuda_without_a_gpu_says_to_use_the_cpu(net: Small):
         runtime.compile_net(net, example=noise(1, 3, 16, 16), device="cuda:0")
 
 
+@pytest.mark.parametrize(("half", "tolerance"), [(False, 1e-5), (True, 2e-2)])
+def test_the_way_through_torch_gives_the_same_numbers_and_leaves_the_network_as_it_was(
+    net: Small, half: bool, tolerance: float, monkeypatch: pytest.MonkeyPatch
+):
+    """The GPU's code on the CPU: layout, precision and copies are the same, only the device is not."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    compiled = runtime._place_on_gpu(net, "cpu", half=half)
+    batch = noise(4, 3, 16, 16)
+    with torch.no_grad():
+        expected = net(torch.from_numpy(batch))
+    for ours, theirs in zip(compiled(batch), expected, strict=True):
+        assert ours.dtype == np.float32
+        np.testing.assert_allclose(ours, theirs.numpy(), atol=tolerance)
+    assert net.conv.weight.dtype == torch.float32
+    assert net.conv.weight.is_contiguous()
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize(("half", "tolerance"), [(False, 1e-4), (True, 2e-2)])
 def test_a_gpu_gives_the_numbers_of_the_cpu_and_leaves_the_network_where_it_was(
