@@ -219,6 +219,7 @@ class DockerRunner:
     def _client(self) -> Any:
         if self._connected is None:
             import docker
+            import docker.utils
 
             _check_listening(docker.utils.kwargs_from_env().get("base_url", "unix:///var/run/docker.sock"))
             self._connected = docker.from_env(timeout=ENGINE_S)

@@ -168,8 +168,17 @@ class Worker:
         return self.ending
 
     def alive(self) -> bool:
-        """Whether it can be called."""
-        return not self.broken and self.ending is None and self._running.alive()
+        """Whether it can be called. An idle worker is silent: a closed connection means that it died, words that it is confused."""
+        if self.broken or self.ending is not None or self._connection is None or self._buffer:
+            return False
+        try:
+            self._connection.setblocking(False)
+            self._connection.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
 
     def room(self, job: str) -> AbstractContextManager[Room]:
         """A room for ``job`` in the exchange folder, removed afterwards."""

@@ -217,7 +217,7 @@ def test_it_has_no_rights_and_can_gain_none(start_container: Start) -> None:
         assert (status["Uid"].split(), status["Gid"].split(), status["Groups"].split()) == (
             ["65534"] * 4,
             ["65534"] * 4,
-            [],
+            ["65534"],
         )
     answers = tried(
         worker,
