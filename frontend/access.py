@@ -153,9 +153,16 @@ class Access:
 
 
 def open_session(session: MutableMapping[str, Any], job: JobId, *, until: float) -> None:
-    """Bind a fresh session to this one result until ``until`` (seconds since 1970)."""
-    session.clear()
+    """Bind the session to this one result until ``until`` (seconds since 1970); forms in other tabs stay valid.
+
+    The session is a signed cookie of the visitor's own, with no record on our side, so there is no id to renew.
+    """
     session[SESSION_KEY] = {"id": job, "until": until}
+
+
+def close_session(session: MutableMapping[str, Any]) -> None:
+    """Forget which result the session may open."""
+    session.pop(SESSION_KEY, None)
 
 
 def may_open(session: MutableMapping[str, Any], untrusted_id: str, *, now: float) -> bool:

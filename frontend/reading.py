@@ -57,24 +57,23 @@ class Reading:
     @property
     def video(self) -> str | None:
         """The side-by-side video; None for a still image."""
-        names = self._named(r"video/.*\.mp4")
-        return next((name for name in names if "side_by_side" in name), names[0] if names else None)
-
-    @property
-    def more_videos(self) -> list[str]:
-        """Videos of single detectors."""
-        return [name for name in self._named(r"video/.*\.mp4") if name != self.video]
+        return _main(self._named(r"video/.*\.mp4"))
 
     @property
     def annotated(self) -> str | None:
-        """The marked still of an image."""
-        names = self._named(r"(video/)?[^/]*annotated[^/]*\.(png|jpe?g|webp)") or self._named(r"video/.*\.(png|jpe?g)")
-        return names[0] if names else None
+        """The marked picture of a still image."""
+        return _main(self._named(r"video/.*\.(png|jpe?g|webp)"))
+
+    @property
+    def of_single_detectors(self) -> list[str]:
+        """Result videos, or marked pictures, of single detectors."""
+        return [name for name in self._named(r"video/.*") if name not in (self.video, self.annotated)]
 
     @property
     def pictures_of_curves(self) -> list[str]:
-        """Curves as pictures, for browsers without scripts."""
-        return self._named(r"curves/.*\.png")
+        """Curves as pictures, for browsers without scripts: the one of all detectors, or those there are."""
+        names = self._named(r"curves/.*\.png")
+        return ["curves/all.png"] if "curves/all.png" in names else names
 
     def detector_pictures(self, detector: str) -> list[tuple[str, str]]:
         """(file, caption) of the report's own pictures of one detector: its sorted curve."""
@@ -111,6 +110,11 @@ def read_report(folder: Path) -> Reading:
 @lru_cache(maxsize=8)  # a page and its chart are asked for one after the other, and a long clip's result is large
 def _read(folder: Path, _changed: int, _size: int) -> Reading:
     return Reading(folder, Result.model_validate_json((folder / "result.json").read_bytes()))
+
+
+def _main(names: list[str]) -> str | None:
+    """The one of all detectors among pictures or videos, else the first."""
+    return next((name for name in names if "side_by_side" in name), names[0] if names else None)
 
 
 def _is_file(path: Path) -> bool:

@@ -28,7 +28,7 @@ from pydantic import ValidationError
 from werkzeug.exceptions import NotFound
 
 from frontend import plotting, wording
-from frontend.access import may_open, open_session
+from frontend.access import close_session, may_open, open_session
 from frontend.charts import chart
 from frontend.faults import answer
 from frontend.portal import Portal, portal
@@ -203,7 +203,7 @@ def unlock(untrusted_id: str, untrusted_token: str) -> Response:
 @blueprint.post("/r/<untrusted_id>/close")
 def close(untrusted_id: str) -> Response:
     """Forget the PIN in this browser."""
-    session.clear()
+    close_session(session)
     return _to(checked_id(untrusted_id))
 
 
@@ -251,7 +251,7 @@ def delete(untrusted_id: str) -> Response:
         seen.job, store=here.store, receipts=here.receipts, outbox=here.outbox, access=here.access, now=here.clock()
     )
     if done:
-        session.clear()
+        close_session(session)
     return _to(seen.job)
 
 

@@ -53,7 +53,7 @@ def duration(seconds: float | None) -> str:
     """A length of time for people: '40 s', '3 min', '2 h 10 min'; '' for None."""
     if seconds is None:
         return ""
-    if seconds < 9.95:
+    if seconds < 9.95 and seconds != round(seconds):
         return f"{seconds:.1f} s"
     if seconds < 99.5:
         return f"{round(seconds)} s"

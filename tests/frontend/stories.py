@@ -141,12 +141,14 @@ def _write_files(folder: Path, result: Result, *, video: Path | None, portrait: 
     for item in result.detectors[1].evidence:
         heat = np.linspace(0, 255, 128, dtype=np.uint8)[None].repeat(128, 0)
         Image.fromarray(heat).save(folder / item.file)
-    Image.new("RGB", (640, 240), "white").save(folder / "curves" / "curves.png")
+    for name in ("curves/all.png", "curves/mesonet.png", "sorted/mesonet.png"):
+        Image.new("RGB", (640, 240), "white").save(folder / name)
     if result.media.kind == "video":
         content = video.read_bytes() if video else b"\0" * 5000
-        (folder / "video" / "side_by_side.mp4").write_bytes(content)
+        for name in ("side_by_side", "mesonet"):
+            (folder / "video" / f"{name}.mp4").write_bytes(content)
     else:
-        picture.save(folder / "annotated.png")
+        picture.save(folder / "video" / "side_by_side.png")
     (folder / "scores.csv").write_text("frame,person,mesonet\n0,1,0.5\n")
     (folder / "summary.html").write_text("<script>alert(1)</script>")
     return {
@@ -178,7 +180,7 @@ def a_result(job: str, now: datetime, *, kind: str = "video") -> Result:
     persons = tuple(
         Person(
             person=person, faces=sum(row.person == person for row in faces), first_s=0.0, last_s=11.8,
-            keyframe=f"keyframes/person_{person}.png",
+            keyframe=f"keyframes/person_{person}.jpg",
         )
         for person in (1, 2)
     )  # fmt: skip

@@ -180,7 +180,7 @@ def test_wrong_pin_page_tells_the_wait_and_answers_429_within_it(
     for _ in range(6):
         answer = visitor.enter_pin(job, "000001")
     assert answer.status_code == 403
-    assert "Wait 1.0 s" in answer.get_data(as_text=True)
+    assert "Wait 1 s " in answer.get_data(as_text=True)
     answer = visitor.enter_pin(job, PIN)
     assert answer.status_code == 429
     assert answer.headers["Retry-After"] == "1"

@@ -92,7 +92,8 @@ def test_right_pin_opens_result_with_scores_labels_limits_and_caution(
     assert "A score is no proof." in page
     assert "Strong compression" in page
     assert "They disagree" not in page
-    assert "person_1.png" in page
+    assert "person_1.jpg" in page
+    assert 'video/mesonet.mp4">MesoInception4</a>' in page
 
 
 def test_still_image_shows_its_marked_picture_and_no_curves(app: Flask, uploader: Uploader) -> None:
@@ -100,7 +101,7 @@ def test_still_image_shows_its_marked_picture_and_no_curves(app: Flask, uploader
     finish(app, job, kind="image")
     uploader.enter_pin(job)
     page = uploader.get(f"/r/{job}").get_data(as_text=True)
-    assert "annotated.png" in page
+    assert "video/side_by_side.png" in page
     assert 'id="chart"' not in page
     assert "<video" not in page
 
@@ -192,6 +193,15 @@ def test_session_ends_after_its_time_and_when_closed(app: Flask, clock: FrozenCl
     assert uploader.get(f"/r/{job}/files/bundle.zip").status_code == 200
     uploader.post(f"/r/{job}/close")
     assert uploader.get(f"/r/{job}/files/bundle.zip").status_code == 403
+
+
+def test_opening_a_result_leaves_the_upload_form_of_another_tab_valid(app: Flask, uploader: Uploader) -> None:
+    job = uploader.submit()
+    finish(app, job)
+    token = uploader.token()
+    uploader.enter_pin(job)
+    fields = uploader.fields() | {"csrf_token": token}
+    assert uploader.client.post("/submit", data=fields, headers={"Accept": "application/json"}).status_code == 201
 
 
 @pytest.mark.parametrize("untrusted_id", ["a" * 26, "..", "A" * 26, "a" * 25, "%2e%2e", "a" * 26 + "/status.json"])
