@@ -10,6 +10,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from images import Image, bare_name, read_requirements
@@ -32,13 +33,14 @@ class WheelError(Exception):
 
 
 class Wheelhouse:
-    """Wheels below ``folder``, one folder an image; ``arch`` is the engine's name of the machine (amd64, arm64)."""
+    """Wheels in ``folder``, with a list for each image beside them; ``arch`` is the engine's name of the machine (amd64, arm64)."""
 
     def __init__(self, folder: Path, *, lock: Path, arch: str) -> None:
         if arch not in MACHINES:
             raise WheelError(f"The Docker engine runs on {arch}; images are built for {' and '.join(MACHINES)} only.")
         self._folder, self._lock, self._machine = folder, lock, MACHINES[arch]
-        self._pins = dict(line.split("==") for line in read_requirements(lock))
+        pins = (line.split("==") for line in read_requirements(lock))
+        self._pins = {bare_name(name): version for name, version in pins}
 
     def pip(self) -> Path:
         """The wheel of pip that runs inside the builds."""
@@ -55,41 +57,44 @@ class Wheelhouse:
         return self._resolved(image.name, image.requirements) if image.requirements else []
 
     def _resolved(self, name: str, requirements: tuple[str, ...]) -> list[Path]:
-        folder = self._folder / name
-        record = folder / "resolved.json"
+        record = self._folder / f"{name}.json"
         wanted = json.dumps([requirements, self._machine, self._lock.read_text(encoding="utf-8"), self._rules()])
         key = hashlib.sha256(wanted.encode()).hexdigest()
         if record.is_file():
             known = json.loads(record.read_text(encoding="utf-8"))
-            paths = [folder / file for file in known["files"]]
+            paths = [self._folder / file for file in known["files"]]
             if known["key"] == key and all(path.is_file() for path in paths):
                 return paths
-        folder.mkdir(parents=True, exist_ok=True)
-        files = self._download(name, requirements, folder)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self._folder) as staging:
+            self._download(name, requirements, Path(staging))
+            found = [path for path in sorted(Path(staging).glob("*.whl")) if _distribution(path) not in LEFT_OUT]
+            files = [path.replace(self._folder / path.name).name for path in found]
         record.write_text(json.dumps({"key": key, "files": files}, indent=1), encoding="utf-8")
-        return [folder / file for file in files]
+        return [self._folder / file for file in files]
 
     def _rules(self) -> list[object]:
         return [SOURCE_ONLY, WITHOUT_DEPENDENCIES, LEFT_OUT, PYTHON]
 
-    def _download(self, name: str, requirements: tuple[str, ...], folder: Path) -> list[str]:
-        for old in folder.glob("*.whl"):
-            old.unlink()
+    def _download(self, name: str, requirements: tuple[str, ...], staging: Path) -> None:
         alone = [line for line in requirements if bare_name(line) in WITHOUT_DEPENDENCIES]
-        sources = [line for line in requirements if bare_name(line) in SOURCE_ONLY]
         others = [self._with_cpu_torch(line) for line in requirements if line not in alone]
-        if sources:
-            self._run(name, "wheel", "--no-deps", "--wheel-dir", str(folder), *sources)
+        for line in others:
+            if bare_name(line) in SOURCE_ONLY and not self._made(bare_name(line)):
+                self._run(name, "wheel", "--no-deps", "--wheel-dir", str(self._folder), line)
         if others:
-            self._fetch(name, folder, "--find-links", str(folder), *others)
+            self._fetch(name, staging, "--find-links", str(self._folder), *others)
         if alone:
-            self._fetch(name, folder, "--no-deps", *alone)
-        return sorted(path.name for path in folder.glob("*.whl") if _distribution(path) not in LEFT_OUT)
+            self._fetch(name, staging, "--no-deps", *alone)
 
-    def _fetch(self, name: str, folder: Path, *arguments: str) -> None:
+    def _made(self, distribution: str) -> bool:
+        made = f"{distribution.replace('-', '_')}-{self._pins[distribution]}-*.whl"
+        return any(self._folder.glob(made))
+
+    def _fetch(self, name: str, staging: Path, *arguments: str) -> None:
         platforms = [f"--platform=manylinux_2_{minor}_{self._machine}" for minor in GLIBC]
         platforms.append(f"--platform=manylinux2014_{self._machine}")
-        fixed = ["--dest", str(folder), "--only-binary=:all:", f"--python-version={PYTHON}", "--implementation=cp"]
+        fixed = ["--dest", str(staging), "--only-binary=:all:", f"--python-version={PYTHON}", "--implementation=cp"]
         fixed += [f"--abi=cp{PYTHON.replace('.', '')}", "--abi=abi3", "--abi=none", *platforms]
         try:
             self._run(name, "download", *fixed, *arguments)

@@ -298,7 +298,7 @@ PUBLISHED = {
 
 def wheelhouse(tmp_path: Path, **options: Any) -> RecordingWheelhouse:
     lock = tmp_path / "requirements.lock"
-    lock.write_text("torch==2.13.0\nnumpy==2\n")
+    lock.write_text("torch==2.13.0\nnumpy==2\nface_recognition_models==0.3.0\n")
     return RecordingWheelhouse(tmp_path / "wheels", lock=lock, arch="amd64", published=PUBLISHED, **options)
 
 
@@ -330,7 +330,7 @@ def test_nothing_is_downloaded_twice_until_the_lock_changes(tmp_path: Path):
     (tmp_path / "requirements.lock").write_text("torch==2.13.0\nnumpy==2.1\n")
     again.wheels_of(image("base", "torch"), [])
     assert len(again.calls) == 1
-    (tmp_path / "wheels" / "base" / "numpy-2-cp311.whl").unlink()
+    (tmp_path / "wheels" / "numpy-2-cp311.whl").unlink()
     again.wheels_of(image("base", "torch"), [])
     assert len(again.calls) == 2
 
@@ -343,9 +343,13 @@ def test_sources_are_built_here_and_weights_come_without_their_requirements(tmp_
     assert names == [
         "face_recognition_models-0.3.0-py2.py3.whl", "facenet_pytorch-2.6.0-py3.whl", "numpy-2-cp311.whl", "scipy-1-cp311.whl",
     ]  # fmt: skip
+    assert [call[0] for call in house.calls] == ["wheel", "download", "download"]
     by_verb = {(call[0], "--no-deps" in call): call for call in house.calls}
     assert "face_recognition_models" in by_verb["wheel", True]
     assert by_verb["download", True][-1] == "facenet-pytorch"
+    house.calls.clear()
+    house.wheels_of(image("y", "face_recognition_models"), [])
+    assert [call[0] for call in house.calls] == ["download"]  # made once, found again
 
 
 def test_an_engine_of_another_kind_is_refused_by_name(tmp_path: Path):
