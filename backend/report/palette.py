@@ -57,9 +57,3 @@ def curve_colour(index: int) -> RGB:
 def hexadecimal(colour: RGB) -> str:
     """``#rrggbb`` for matplotlib and CSS."""
     return "#{:02x}{:02x}{:02x}".format(*colour)
-
-
-def ink_on(colour: RGB) -> str:
-    """Black or white, whichever reads better on ``colour`` (WCAG relative luminance, rounded to Rec. 709 luma)."""
-    red, green, blue = colour
-    return "#000000" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 110 else "#ffffff"

@@ -59,7 +59,9 @@ def build_plan(result: Result, detectors: Sequence[str] | None) -> dict[str, Any
     scored = [(item, scores) for item, scores in scored if not np.isnan(scores).all() and faces]
     still = result.media.kind == "image"
     curves, note = ([], "") if still and scored else _curves(table, scored)
-    over_time = "" if still else " over time"
+    heading = "Fake score" if still else "Fake score over time"
+    if len(scored) == 1:
+        heading, note = scored[0][0].title, f"{heading}. {note}".strip()
     return {
         "schema": PLAN_SCHEMA,
         "kind": result.media.kind,
@@ -67,7 +69,7 @@ def build_plan(result: Result, detectors: Sequence[str] | None) -> dict[str, Any
         "height": result.media.height,
         "duration_s": round(result.media.duration_s, 6),
         "frames": result.media.frames,
-        "heading": f"{scored[0][0].title}: fake score{over_time}" if len(scored) == 1 else f"Fake score{over_time}",
+        "heading": heading,
         "note": note,
         "footer": FOOTER,
         "scale": [[at, list(colour)] for at, colour in SCALE],

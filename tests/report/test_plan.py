@@ -1,0 +1,247 @@
+"""What pictures and videos are told to show: no line where nothing was scored, no words the font lacks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from backend.media.panel import CurvePanel, Rect, _clock, _Curve, _ticks
+from backend.report.palette import CURVES, SCALE, curve_colour, score_colour
+from backend.report.pictures import draw_all_curves, draw_curves, draw_sorted, drawable
+from backend.report.plan import build_plan, face_means
+from backend.report.series import FaceTable, highest_series, person_series, score_array
+from shared.results import Result
+
+
+def table(
+    frames: list[int], *, shots: list[int] | None = None, persons: list[int] | None = None, fps: float = 25
+) -> FaceTable:
+    count = len(frames)
+    return FaceTable(
+        frame=np.array(frames),
+        time_s=np.array(frames) / fps,
+        shot=np.array(shots or [0] * count),
+        person=np.array(persons or [0] * count),
+    )
+
+
+# --------------------------------------------------------------------------- series
+
+
+def test_a_line_breaks_at_a_gap_and_at_a_cut() -> None:
+    faces = table([0, 1, 2, 30, 31, 32], shots=[0, 0, 0, 0, 0, 1])
+    series = highest_series(faces, np.linspace(0, 1, 6), label="x")
+    assert series.runs == ((0, 3), (3, 5), (5, 6))
+
+
+def test_sparse_sampling_is_no_gap() -> None:
+    faces = table([0, 25, 50, 75])
+    assert highest_series(faces, np.full(4, 0.5), label="x").runs == ((0, 4),)
+
+
+def test_a_face_without_score_leaves_no_point() -> None:
+    series = highest_series(table([0, 1, 2]), np.array([0.1, np.nan, 0.3]), label="x")
+    assert series.scores.tolist() == [0.1, 0.3]
+    assert highest_series(table([0]), np.array([np.nan]), label="x").runs == ()
+
+
+def test_the_highest_face_of_a_frame_stands_for_it_and_persons_stand_alone() -> None:
+    faces = table([0, 0, 1, 1], persons=[0, 1, 0, 1])
+    scores = np.array([0.2, 0.9, 0.4, 0.1])
+    assert highest_series(faces, scores, label="x").scores.tolist() == [0.9, 0.4]
+    assert person_series(faces, scores, person=1).scores.tolist() == [0.9, 0.1]
+
+
+def test_scores_that_are_not_parallel_to_the_faces_are_refused(made_result: Callable) -> None:
+    with pytest.raises(ValueError, match="parallel"):
+        score_array(made_result().detectors[0], faces=49)
+
+
+# --------------------------------------------------------------------------- plan
+
+
+def plan(result: Result, detectors: list[str] | None = None) -> dict:
+    made = build_plan(result, detectors)
+    return json.loads(json.dumps(made, allow_nan=False))
+
+
+def test_one_detector_has_a_curve_a_person(made_result: Callable) -> None:
+    made = plan(made_result(persons=2))
+    assert [curve["label"] for curve in made["curves"]] == ["person 0", "person 1"]
+    assert made["heading"] == "MesoNet"
+
+
+def test_several_detectors_share_one_plot_and_boxes_carry_their_mean(
+    made_result: Callable, made_detector: Callable
+) -> None:
+    result = made_result(
+        persons=2,
+        detectors=lambda faces: [
+            made_detector(name, faces=faces, level=level) for name, level in (("aa", 0.9), ("bb", 0.5))
+        ],
+    )
+    made = plan(result)
+    assert [curve["label"] for curve in made["curves"]] == ["Aa", "Bb"]
+    expected = (result.detectors[0].scores[0] + result.detectors[1].scores[0]) / 2
+    assert made["boxes"]["score"][0] == pytest.approx(expected, abs=1e-4)
+    assert made["boxes"]["frame"] == sorted(made["boxes"]["frame"])
+    assert [curve["label"] for curve in plan(result, ["bb"])["curves"]] == ["person 0", "person 1"]
+
+
+def test_detectors_without_scores_have_no_curve(
+    made_result: Callable, made_detector: Callable, made_silent: Callable
+) -> None:
+    made = plan(
+        made_result(
+            detectors=lambda faces: [
+                made_silent("aa", status="failed", code="worker_died"),
+                made_detector("bb", faces=faces, level=0.5),
+            ]
+        )
+    )
+    assert len(made["curves"]) == 1
+    made = plan(made_result(detectors=lambda faces: [made_silent("aa", status="failed", code="worker_died")]))
+    assert made["curves"] == []
+    assert set(made["boxes"]["score"]) == {None}
+    assert plan(made_result(frames=0, detectors=lambda faces: []))["boxes"]["frame"] == []
+
+
+def test_thresholds_are_drawn_once_each(made_result: Callable, made_detector: Callable) -> None:
+    values = [0.5, 0.4, 0.5]
+    result = made_result(
+        detectors=lambda faces: [
+            made_detector(f"number_{i}", faces=faces, level=0.5, threshold=value) for i, value in enumerate(values)
+        ]
+    )
+    lines = plan(result)["thresholds"]
+    assert [line["value"] for line in lines] == [0.4, 0.5]
+    assert lines[0]["colour"] == list(curve_colour(1))  # one detector's own
+    assert lines[1]["colour"] == [90, 90, 90]  # shared
+
+
+def test_a_mean_is_taken_over_detectors_with_a_score_only() -> None:
+    nan = np.nan
+    means = face_means([np.array([0.2, nan, nan]), np.array([0.4, 0.6, nan])], faces=3)
+    assert means[:2] == pytest.approx([0.3, 0.6])
+    assert np.isnan(means[2])
+
+
+# --------------------------------------------------------------------------- the panel's own rules
+
+
+def test_a_curve_grows_to_the_last_score_and_never_beyond() -> None:
+    curve = _Curve({"label": "x", "colour": [0, 0, 0], "runs": [[[0.0, 0.1], [1.0, 0.5]], [[5.0, 0.9]]]})
+    assert curve.until(0.5) == [[(0.0, 0.1)]]
+    assert curve.now == (0.0, 0.1)
+    assert curve.until(1.0) == [[(0.0, 0.1), (1.0, 0.5)]]
+    assert curve.until(4.0) == []
+    assert curve.now is None  # nothing was scored here, and nothing is shown
+    assert curve.until(5.0) == [[(5.0, 0.9)]]
+    assert curve.now == (5.0, 0.9)
+
+
+def test_a_late_first_call_draws_all_that_came_before() -> None:
+    curve = _Curve({"label": "x", "colour": [0, 0, 0], "runs": [[[0.0, 0.1], [1.0, 0.5]], [[5.0, 0.9], [6.0, 0.8]]]})
+    assert [len(piece) for piece in curve.until(9.0)] == [2, 2]
+
+
+@pytest.mark.parametrize("duration", [0.04, 0.5, 2, 12.4, 59, 61, 600, 3599, 7300])
+def test_time_ticks_are_few_and_inside(duration: float) -> None:
+    ticks = _ticks(duration, most=6)
+    assert 1 <= len(ticks) <= 6
+    assert ticks[0] == 0
+    assert ticks[-1] <= duration + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("seconds", "duration", "words"),
+    [
+        (0, 5, "0:00.0"),
+        (2.34, 5, "0:02.3"),
+        (59.97, 61, "1:00"),
+        (65, 100, "1:05"),
+        (3725, 4000, "1:02:05"),
+        (0.04, 0.5, "0:00.0"),
+    ],
+)
+def test_clocks_read_as_people_write_them(seconds: float, duration: float, words: str) -> None:
+    assert _clock(seconds, duration) == words
+
+
+def test_the_panel_fits_many_curves(made_result: Callable, made_detector: Callable) -> None:
+    from backend.media.canvas import Canvas
+
+    made = plan(
+        made_result(
+            detectors=lambda faces: [
+                made_detector(f"number_{i}", faces=faces, level=0.5, title="A very long name of a detector " * 3)
+                for i in range(24)
+            ]
+        )
+    )
+    canvas = Canvas(460, 480, planar=True)
+    panel = CurvePanel(made, Rect(0, 0, 460, 480))
+    panel.draw_base(canvas)
+    panel.advance(canvas, 2.0)
+    panel.draw_now(canvas, 2.0)
+    assert panel._plot.height > 120  # room is left for the curves themselves
+
+
+# --------------------------------------------------------------------------- pictures and colours
+
+
+@pytest.mark.parametrize("kind", ["video", "image"])
+@pytest.mark.parametrize("persons", [1, 2, 14])
+@pytest.mark.parametrize("title", ["MesoNet", "$\\frac{1}{0}$ 中文 \x1b\n\u202e" + "long " * 30])
+def test_pictures_are_drawn_without_a_warning(
+    tmp_path: Path, made_result: Callable, made_detector: Callable, kind: str, persons: int, title: str
+) -> None:
+    result = made_result(
+        kind=kind,
+        frames=1 if kind == "image" else 6,
+        persons=persons,
+        boxes=[(0, 0, 9, 9)] * persons,
+        detectors=lambda faces: [made_detector(f"number_{i}", faces=faces, level=0.5, title=title) for i in range(3)],
+    )
+    scored = [(item, score_array(item, faces=len(result.faces))) for item in result.detectors]
+    draw_curves(result, *scored[0], tmp_path / "one.png")
+    draw_all_curves(result, scored, tmp_path / "all.png")
+    draw_sorted(*scored[0], tmp_path / "sorted.png")
+    for path in tmp_path.iterdir():
+        with Image.open(path) as picture:
+            assert 600 < picture.width < 1400
+            assert np.asarray(picture.convert("L")).std() > 5
+
+
+def test_pictures_drawn_in_threads_are_the_same(tmp_path: Path, made_result: Callable) -> None:
+    result = made_result(persons=3, boxes=[(0, 0, 9, 9)] * 3)
+    item = result.detectors[0]
+    scores = score_array(item, faces=len(result.faces))
+
+    def draw(number: int) -> bytes:
+        draw_curves(result, item, scores, tmp_path / f"{number}.png")
+        return (tmp_path / f"{number}.png").read_bytes()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(draw, range(8)))) == 1
+
+
+def test_words_for_pictures_hold_what_the_font_has() -> None:
+    assert drawable("Gesicht äöü é 0.5") == "Gesicht äöü é 0.5"
+    assert drawable("中\n文") == "? ?"
+    assert len(drawable("x" * 200)) == 60
+
+
+def test_scores_run_from_blue_to_red_and_none_is_grey() -> None:
+    assert score_colour(0.0) == SCALE[0][1]
+    assert score_colour(1.0) == SCALE[-1][1]
+    assert score_colour(0.125) == (108, 170, 208)
+    red, green, blue = score_colour(None)
+    assert red == green == blue
+    assert len(set(CURVES)) == len(CURVES)
