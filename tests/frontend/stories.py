@@ -33,6 +33,8 @@ from shared.results import (
 )
 
 PIN = "482913"
+#: Cost of argon2id in stories that are not about it.
+CHEAP = {"time_cost": 1, "memory_cost": 8, "parallelism": 1}
 EMAIL = "alex@example.org"
 JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + bytes(200)
 START = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)

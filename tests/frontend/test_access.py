@@ -14,7 +14,7 @@ from frontend.access import LOCKED_AT, Access
 from frontend.pins import Pins
 from frontend.portal import portal
 from shared.records import JobId, new_id
-from tests.frontend.stories import EMAIL, PIN, FrozenClock, Uploader, Visitor, finish
+from tests.frontend.stories import CHEAP, EMAIL, PIN, FrozenClock, Uploader, Visitor, finish
 
 WEAK = [
     "0000",
@@ -53,7 +53,7 @@ def test_generated_pins_have_six_digits_and_are_never_weak() -> None:
 def test_stored_pin_is_argon2id_and_useless_without_the_pepper(tmp_path: Path) -> None:
     ours, theirs = Pins(tmp_path / "a"), Pins(tmp_path / "b")
     stored = ours.hash(PIN)
-    assert stored.startswith("$argon2id$")
+    assert stored.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
     assert ours.verify(PIN, pin_hash=stored)
     assert not ours.verify("482914", pin_hash=stored)
     assert not theirs.verify(PIN, pin_hash=stored)
@@ -66,7 +66,8 @@ def test_missing_hash_is_never_right(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def door(tmp_path: Path) -> tuple[Access, Pins, FrozenClock]:
+def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Access, Pins, FrozenClock]:
+    monkeypatch.setattr(pins, "COST", CHEAP)
     clock, checker = FrozenClock(), Pins(tmp_path)
     return Access(tmp_path, checker, now=lambda: clock().timestamp()), checker, clock
 
