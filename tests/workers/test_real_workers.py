@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from backend.harvest import harvest_scores
@@ -48,9 +49,12 @@ def test_a_pack_without_a_face_is_not_for_a_detector(tmp_path: Path, card: Card,
 
 @pytest.mark.docker
 def test_a_container_gives_the_scores_of_a_process(
-    tmp_path: Path, card: Card, weights_folder: Path, engine: Any
+    tmp_path: Path, card: Card, weights_folder: Path, engine: Any, astronaut: np.ndarray
 ) -> None:
-    pack = write_pack(tmp_path / "pack")
+    pack = write_pack(tmp_path / "pack", side=128)
+    # four cuts of a real face: noise drives every score to 0
+    cuts = [astronaut[60 + 4 * i : 188 + 4 * i, 160:288] for i in range(4)]
+    (pack / "crops.bin").write_bytes(b"".join(np.ascontiguousarray(cut).tobytes() for cut in cuts))
     settings = Settings(data=tmp_path, runner="docker", hot=[], weights=weights_folder)
     if not engine.images.list(detector_spec(card, settings).image):
         pytest.skip("deepfake-o-meter/mesonet is not built: 'make images'")
