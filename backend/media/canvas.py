@@ -7,6 +7,7 @@ range. May be imported by the renderer's modules only; needs numpy, OpenCV, Pill
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +20,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 Array = npt.NDArray[Any]
 Colour = Sequence[int]
+
+#: Pillow's Aileron has ASCII and little else
+_PLAIN = str.maketrans({"–": "-", "—": "-", "−": "-", "×": "x", "“": '"', "”": '"', "‘": "'", "’": "'", "ß": "ss"})
 
 #: OpenCV takes points as integers with this many binary places: lines land between pixels
 _SHIFT = 4
@@ -160,8 +164,16 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     return font
 
 
+def legible(untrusted_words: str) -> str:
+    """``untrusted_words`` in the font's letters: accents are dropped, dashes and quotes made plain, the rest becomes ``?``."""
+    plain = unicodedata.normalize("NFKD", untrusted_words.translate(_PLAIN))
+    letters = (letter for letter in plain if not unicodedata.combining(letter))
+    return "".join(letter if " " <= letter <= "~" else "?" for letter in letters)
+
+
 @lru_cache(maxsize=2048)
-def _lettering(words: str, size: int, bold: bool) -> _Sprite:
+def _lettering(untrusted_words: str, size: int, bold: bool) -> _Sprite:
+    words = legible(untrusted_words)
     font, stroke = _font(size), size / 60 if bold else 0
     ascent, descent = font.getmetrics()
     width = max(2, round(font.getlength(words) + 2 * stroke))

@@ -6,7 +6,6 @@ frame, breaks where the plan breaks it, and the legend shows a dash where there 
 
 from __future__ import annotations
 
-import itertools
 from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Any
@@ -82,7 +81,7 @@ class CurvePanel:
         self._sheet = Sheet(plan, where)
         self._plan = plan
         self._duration = max(float(plan["duration_s"]), 1e-3)
-        self._curves = [_Curve(curve) for curve in plan["curves"]]
+        self._curves = [_Curve(curve, hold_s=float(plan["hold_s"])) for curve in plan["curves"]]
         self._plot = self._sheet.inner
         self._cells: list[tuple[float, float, float]] = []
 
@@ -121,7 +120,7 @@ class CurvePanel:
         canvas.fill((x, plot.y1, x + 2, plot.y2), _RULE)
         for curve, (_, right, middle) in zip(self._curves, self._cells, strict=False):
             point = curve.now
-            value = "–" if point is None else f"{point[1]:.2f}"
+            value = "-" if point is None else f"{point[1]:.2f}"
             canvas.text(value, (right, middle), INK, size=self._sheet.size(0.95), anchor="r")
             if point is not None:
                 spot = (self._x(point[0]), self._y(point[1]))
@@ -236,13 +235,12 @@ class BarPanel:
 class _Curve:
     """One curve of the plan and how far it is drawn."""
 
-    def __init__(self, curve: dict[str, Any]) -> None:
+    def __init__(self, curve: dict[str, Any], *, hold_s: float) -> None:
         self.label, self.colour = str(curve["label"]), curve["colour"]
         self._runs: list[list[tuple[float, float]]] = [[(float(t), float(s)) for t, s in run] for run in curve["runs"]]
         self._times = [[t for t, _ in run] for run in self._runs]
         self._run, self._drawn = 0, 0
-        steps = sorted(b - a for times in self._times for a, b in itertools.pairwise(times))
-        self._hold = 1.5 * steps[len(steps) // 2] if steps else 0.05
+        self._hold = hold_s
         #: the latest score, None when it is older than the sampling explains
         self.now: tuple[float, float] | None = None
 

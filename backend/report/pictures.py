@@ -124,14 +124,13 @@ def _words(axes: Axes, *, top: str, bottom: str) -> None:
 
 def _draw_series(axes: Axes, series: Sequence[Series], result: Result, *, colours: Sequence[int]) -> None:
     for index, one in zip(colours, series, strict=True):
-        colour, label = hexadecimal(curve_colour(index)), drawable(one.label)
+        colour = hexadecimal(curve_colour(index))
+        axes.plot([], [], color=colour, linewidth=1.8, label=drawable(one.label))
         for start, stop in one.runs:
-            single = stop - start == 1
             axes.plot(
-                one.times[start:stop], one.scores[start:stop], color=colour, linewidth=1.8, label=label,
-                marker="o" if single else None, markersize=4, solid_joinstyle="round",
+                one.times[start:stop], one.scores[start:stop], color=colour, linewidth=1.8, solid_joinstyle="round",
+                marker="o" if stop - start == 1 else "", markersize=4,
             )  # fmt: skip
-            label = "_more"  # matplotlib leaves labels with an underscore out of the legend
     for shot in result.shots[1:]:
         axes.axvline(shot.start_s, ymax=0.03, color=_GREY, linewidth=1)
     axes.set_xlim(0, max(result.media.duration_s, 1e-3))

@@ -16,7 +16,8 @@ Schema 1 (all times in seconds from the first frame, scores are fake scores in [
      "bars": [{"label": str, "colour": colour, "score": score, "threshold": score}],         an image only
      "boxes": {"frame": [int], "shot": [int], "person": [int],       parallel, ascending by frame
                "box": [[x1, y1, x2, y2]], "score": [float|null]},
-     "gap": int}                                      faces further apart than this many frames are not joined
+     "gap": int,                                      faces further apart than this many frames are not joined
+     "hold_s": float}                                 a curve's latest score is called current for this long
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from backend.report.series import (
     person_series,
     persons_scored,
     score_array,
+    usual_step,
 )
 from shared.results import DetectorResult, Result
 
@@ -80,6 +82,7 @@ def build_plan(result: Result, detectors: Sequence[str] | None) -> dict[str, Any
         "bars": _bars(table, scored) if still else [],
         "boxes": _boxes(result, table, [scores for _, scores in scored]),
         "gap": _gap(table),
+        "hold_s": round(max(0.05, 1.5 * usual_step(np.unique(table.time_s))), 4),
     }
 
 

@@ -18,7 +18,7 @@ from shared.results import DetectorResult, Result
 
 Array = npt.NDArray[Any]
 
-#: a pause longer than this many usual steps between scored frames is a gap
+#: a pause longer than this many usual steps between frames with faces is a gap
 _GAP_STEPS = 2.5
 
 
@@ -101,7 +101,7 @@ def _series(table: FaceTable, scores: Array, chosen: Array, *, label: str) -> Se
     first = rows[starts]
     times, shots = table.time_s[first], table.shot[first]
     highest = np.maximum.reduceat(scores[rows], starts)
-    pause = _GAP_STEPS * usual_step(times)
+    pause = _GAP_STEPS * usual_step(np.unique(table.time_s))  # of all faces: unscored ones in between are a gap
     breaks = np.flatnonzero((np.diff(times) > pause) | (np.diff(shots) != 0)) + 1
     edges = [0, *(int(edge) for edge in breaks), len(times)]
     return Series(label, times, highest, tuple(itertools.pairwise(edges)))

@@ -43,10 +43,11 @@ def headline(result: Result) -> str:
     if len(scored) == 1:
         side = "at or above" if high else "below"
         return f"The one detector that gave a score, {scored[0].title}, is {side} its threshold for “fake”."
+    all_of_them = "Both" if len(scored) == 2 else f"All {len(scored)}"
     if high == len(scored):
-        return f"All {high} detectors that gave a score are at or above their threshold for “fake”."
+        return f"{all_of_them} detectors that gave a score are at or above their threshold for “fake”."
     if not high:
-        return f"All {len(scored)} detectors that gave a score are below their threshold for “fake”."
+        return f"{all_of_them} detectors that gave a score are below their threshold for “fake”."
     return f"The detectors disagree: {high} of {len(scored)} are at or above their threshold for “fake”."
 
 

@@ -346,8 +346,8 @@ def test_a_still_gets_a_picture_in_place_of_a_video(tmp_path: Path, made_result:
 @pytest.mark.parametrize(
     ("levels", "words"),
     [
-        ([0.8, 0.9], "All 2 detectors that gave a score are at or above"),
-        ([0.1, 0.2], "All 2 detectors that gave a score are below"),
+        ([0.8, 0.9], "Both detectors that gave a score are at or above"),
+        ([0.1, 0.2], "Both detectors that gave a score are below"),
         ([0.1, 0.9], "The detectors disagree: 1 of 2 are at or above"),
         ([0.9], "The one detector that gave a score, Number 0, is at or above"),
     ],

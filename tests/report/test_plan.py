@@ -45,6 +45,12 @@ def test_sparse_sampling_is_no_gap() -> None:
     assert highest_series(faces, np.full(4, 0.5), label="x").runs == ((0, 4),)
 
 
+def test_faces_the_detector_passed_over_are_a_gap() -> None:
+    scores = np.full(50, np.nan)
+    scores[[3, 20, 21, 40]] = 0.9
+    assert highest_series(table(list(range(50))), scores, label="x").runs == ((0, 1), (1, 3), (3, 4))
+
+
 def test_a_face_without_score_leaves_no_point() -> None:
     series = highest_series(table([0, 1, 2]), np.array([0.1, np.nan, 0.3]), label="x")
     assert series.scores.tolist() == [0.1, 0.3]
@@ -136,7 +142,7 @@ def test_a_mean_is_taken_over_detectors_with_a_score_only() -> None:
 
 
 def test_a_curve_grows_to_the_last_score_and_never_beyond() -> None:
-    curve = _Curve({"label": "x", "colour": [0, 0, 0], "runs": [[[0.0, 0.1], [1.0, 0.5]], [[5.0, 0.9]]]})
+    curve = _Curve({"label": "x", "colour": [0, 0, 0], "runs": [[[0.0, 0.1], [1.0, 0.5]], [[5.0, 0.9]]]}, hold_s=1.5)
     assert curve.until(0.5) == [[(0.0, 0.1)]]
     assert curve.now == (0.0, 0.1)
     assert curve.until(1.0) == [[(0.0, 0.1), (1.0, 0.5)]]
@@ -147,7 +153,9 @@ def test_a_curve_grows_to_the_last_score_and_never_beyond() -> None:
 
 
 def test_a_late_first_call_draws_all_that_came_before() -> None:
-    curve = _Curve({"label": "x", "colour": [0, 0, 0], "runs": [[[0.0, 0.1], [1.0, 0.5]], [[5.0, 0.9], [6.0, 0.8]]]})
+    curve = _Curve(
+        {"label": "x", "colour": [0, 0, 0], "runs": [[[0.0, 0.1], [1.0, 0.5]], [[5.0, 0.9], [6.0, 0.8]]]}, hold_s=1.5
+    )
     assert [len(piece) for piece in curve.until(9.0)] == [2, 2]
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from backend.media.canvas import Canvas, fitted, text_width
+from backend.media.canvas import Canvas, fitted, legible, text_width
 from backend.media.marks import Marks
 from backend.media.panel import Rect
 from backend.media.render import lay_out, render
@@ -357,6 +357,11 @@ def test_drawing_beyond_the_border_is_cut_off() -> None:
         canvas.text("beyond", (-28, -4), (0, 0, 0), size=14)
         canvas.line([(-5, -5), (60, 40)], (0, 0, 0), thickness=3)
         canvas.dot((40, 40), (0, 0, 0), radius=4)
+
+
+def test_words_the_font_lacks_are_made_plain() -> None:
+    assert legible("Müller – “Xception×2” …") == 'Muller - "Xceptionx2" ...'
+    assert legible("中文\n\x1b") == "????"
 
 
 def test_long_words_end_in_an_ellipsis_within_their_width() -> None:
