@@ -1,0 +1,100 @@
+"""Bounds end in a name, before they cost anything."""
+
+from __future__ import annotations
+
+import resource
+import struct
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backend.media.limits import Deadline, MediaLimits
+from base_detector import WorkerFailure
+from shared.errors import SENTENCES
+from shared.settings import Settings
+from tests.media.clips import encode, moving
+
+
+def code_of(run_pass, path: Path, **options) -> str:
+    with pytest.raises(WorkerFailure) as caught:
+        run_pass(path, **options)
+    assert [item.name for item in path.parent.iterdir() if "pack" in item.name] == []
+    assert caught.value.code in SENTENCES
+    return caught.value.code
+
+
+@pytest.mark.parametrize(
+    ("limits", "code"),
+    [
+        ({"max_pixels": 320 * 240 - 1}, "media_too_large"),
+        ({"max_duration_s": 0.3}, "media_too_long"),
+        ({"max_frames": 14}, "media_too_long"),
+        ({"max_pack_bytes": 200_000}, "pack_too_large"),
+        ({"wall_s": 1e-9}, "media_timed_out"),
+    ],
+)
+def test_each_limit_has_its_name(run_pass, tmp_path: Path, astronaut: np.ndarray, limits: dict, code: str):
+    clip = encode(tmp_path / "a.mp4", moving(astronaut, count=25))
+    assert code_of(run_pass, clip, limits=limits) == code
+
+
+def test_a_medium_at_its_limits_passes(run_pass, tmp_path: Path, astronaut: np.ndarray):
+    clip = encode(tmp_path / "a.mp4", moving(astronaut, count=15))
+    limits = MediaLimits(max_pixels=320 * 240, max_frames=15, max_duration_s=0.6)
+    assert len(run_pass(clip, limits=limits)) == 15
+
+
+def test_a_header_of_four_billion_pixels_costs_nothing(run_pass, tmp_path: Path):
+    body = struct.pack(">IIBBBBB", 65535, 65535, 8, 2, 0, 0, 0)
+    chunk = b"IHDR" + body
+    data = b"IDAT" + zlib.compress(b"\0" * 1000)
+    (tmp_path / "a.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + struct.pack(">I", len(body)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        + struct.pack(">I", len(data) - 4) + data + struct.pack(">I", zlib.crc32(data))
+    )  # fmt: skip
+    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    assert code_of(run_pass, tmp_path / "a.png") == "media_too_large"
+    assert time.perf_counter() - started < 5
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
+
+
+def test_a_video_larger_than_allowed_is_not_even_decoded(run_pass, tmp_path: Path):
+    flat = np.full((2160, 3840, 3), 90, np.uint8)
+    clip = encode(tmp_path / "a.mkv", [flat], codec="mjpeg", pix_fmt="yuvj420p")
+    assert code_of(run_pass, clip, limits={"max_pixels": 1920 * 1080}) == "media_too_large"
+
+
+def test_limits_of_a_request_are_checked():
+    given = MediaLimits.of({"max_pixels": 5, "wall_s": 2.5})
+    assert (given.max_pixels, given.wall_s, given.max_frames) == (5, 2.5, 120_000)
+    for wrong in (
+        {"pixels": 1},
+        {"max_pixels": "many"},
+        {"wall_s": float("nan")},
+        {"max_frames": -1},
+        {"max_frames": True},
+        [1],
+    ):
+        with pytest.raises(WorkerFailure, match="bad_request"):
+            MediaLimits.of(wrong)
+
+
+def test_defaults_are_those_of_the_settings():
+    settings, limits = Settings(), MediaLimits()
+    assert (limits.max_duration_s, limits.max_pixels) == (settings.max_duration_s, settings.max_pixels)
+    assert (limits.max_frames, limits.wall_s) == (settings.max_frames, settings.media_timeout_s)
+    assert limits.max_pack_bytes == settings.max_pack_mb * 1_000_000
+
+
+def test_the_deadline_leaves_time_to_answer():
+    now = [100.0]
+    deadline = Deadline(MediaLimits(wall_s=100), clock=lambda: now[0])
+    now[0] = 196.0
+    deadline.check()
+    now[0] = 198.0
+    with pytest.raises(WorkerFailure, match="media_timed_out"):
+        deadline.check()
