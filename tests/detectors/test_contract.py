@@ -176,8 +176,9 @@ def test_labels_agree_with_scores_and_the_cards_threshold(detector: BaseDetector
 
 
 def test_a_medium_without_a_face_is_not_applicable_and_gets_no_score(
-    detector: BaseDetector, weights_folder: Path, tmp_path: Path
+    detector: BaseDetector, weights_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setattr(detector, "load", lambda weights, device: None)  # it is loaded already
     write_pack(tmp_path / "pack", [])
     (tmp_path / "out").mkdir()
     verbs = detector_verbs(detector, weights_folder / detector.card.id, "cpu")
