@@ -14,7 +14,7 @@ FRESH: Final = timedelta(seconds=30)
 
 MODES: Final[dict[Mode, tuple[str, str]]] = {
     "quick": ("Quick", "At most 32 frames of the clip. A first look."),
-    "standard": ("Standard", "The frames each detector's authors chose. The usual choice."),
+    "standard": ("Standard", "The frames the detectors ask for, at most 300. The usual choice."),
     "thorough": ("Thorough", "Every frame. Finds short manipulations; takes the longest."),
 }
 

@@ -20,7 +20,7 @@ from tests.frontend.stories import catalog
 CHROMIUM = "/usr/bin/chromium"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # stopped early: two Playwrights cannot run side by side
 def chromium() -> Iterator[Any]:
     """A running Chromium."""
     if not os.path.exists(CHROMIUM):
