@@ -22,6 +22,8 @@ def act(request: dict, send) -> dict | None:
     verb = request["verb"]
     if verb == "health":
         return {"status": "ok", "protocol": 1, "verbs": ["load", "predict"]}
+    if verb == "describe":
+        return {"status": "ok", "card": {"id": "acting", "version": "1", "contract": "1"}}
     if verb in ("load", "echo"):
         return {"status": "ok", "request": request, "pid": os.getpid()}
     if verb == "environment":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import tarfile
 from collections.abc import Callable, Iterator
@@ -51,10 +52,12 @@ def build(engine: Any, tag: str, *, extra: str = "") -> str:
 
 
 @pytest.fixture(scope="session")
-def acting_image(engine: Any) -> str:
+def acting_image(engine: Any) -> Iterator[str]:
     """An image whose program speaks the protocol and misbehaves on request."""
     build(engine, "dfom-test/acting")
-    return "dfom-test/acting"
+    yield "dfom-test/acting"
+    with contextlib.suppress(docker.errors.APIError):  # another test run uses it, or removed it
+        engine.images.remove("dfom-test/acting")
 
 
 @pytest.fixture

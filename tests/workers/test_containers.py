@@ -327,6 +327,7 @@ def test_an_image_with_volumes_is_refused(
     assert pool.available(spec) == "image_refused"
     with pytest.raises(WorkerError, match="image_refused"), pool.lease(spec):
         pass
+    engine.images.remove("dfom-test/volume")
 
 
 @pytest.fixture

@@ -271,3 +271,15 @@ def test_a_detector_that_is_not_ours_needs_a_container(make_pool: Make, spec: Wo
     assert pool.available(foreign) == "container_required"
     with pytest.raises(WorkerError, match="container_required"), pool.lease(foreign):
         pass
+
+
+@pytest.mark.parametrize(("change", "code"), [({"version": "1"}, None), ({"version": "2"}, "image_outdated")])
+def test_a_worker_must_be_of_the_cards_version(
+    make_pool: Make, spec: WorkerSpec, change: dict[str, str], code: str | None
+) -> None:
+    pool, wanted = make_pool(), replace(spec, **change)  # type: ignore[arg-type]
+    if code is None:
+        assert runs(pid(pool, wanted))
+    else:
+        with pytest.raises(WorkerError, match=code), pool.lease(wanted):
+            pass
