@@ -24,9 +24,8 @@ from typing import Any
 import click
 import structlog
 from rich.console import Console
-from rich.table import Table
 
-from shared.errors import DfomError, PermanentError, UserError, sentence_for
+from shared.errors import DfomError, PermanentError, UserError
 from shared.records import Mode
 from shared.settings import Settings, read_settings
 from shared.store import Store
@@ -143,7 +142,9 @@ def analyze(
     if as_json:
         click.echo(json.dumps(summaries, indent=1, allow_nan=False))
     else:
-        _print_summaries(summaries)
+        from backend.console import print_summaries
+
+        print_summaries(summaries)
     if not any(
         "detectors" in item and any(d["status"] == "ok" for d in item["detectors"].values()) for item in summaries
     ):
@@ -192,21 +193,6 @@ def _analyze_all(
                 yield {"file": str(medium.path), "code": error.code, "message": error.sentence}
                 continue
         yield work.summary(medium, result, out=out)
-
-
-def _print_summaries(summaries: Sequence[dict[str, Any]]) -> None:
-    table = Table("file", "detector", "fake score (1 = fake)", "label", "remark", box=None, pad_edge=False)
-    for item in summaries:
-        name = Path(item["file"]).name
-        for detector, answer in item.get("detectors", {}).items():
-            score = "-" if answer["fake_score"] is None else f"{answer['fake_score']:.3f}"
-            remark = sentence_for(answer["code"]) if answer["code"] else f"{answer['faces_scored']} faces"
-            table.add_row(name, detector, score, answer["hard_label"] or "-", remark)
-        if "detectors" in item:
-            table.add_row("", "", "", "", f"-> {item['out']}")
-        else:
-            table.add_row(name, "-", "-", "-", item["message"])
-    Console().print(table)
 
 
 # --------------------------------------------------------------------------- serve
@@ -339,13 +325,9 @@ def detectors(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([card.as_json() | {"unavailable": code} for card, code in rows], indent=1))
         return
-    table = Table("id", "title", "version", "state", "summary", box=None, pad_edge=False)
-    for card, code in rows:
-        state = (
-            "ready" if code is None else "weights not installed" if code == "weights_missing" else sentence_for(code)
-        )
-        table.add_row(card.id, card.title, card.version, state, card.summary)
-    Console().print(table)
+    from backend.console import print_cards
+
+    print_cards(rows)
 
 
 @main.command()

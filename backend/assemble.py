@@ -119,7 +119,7 @@ def _detector_result(outcome: DetectorOutcome, pack: FacePack) -> DetectorResult
         status="ok",
         fake_score=score,
         hard_label="fake" if score >= card.threshold else "real",
-        auc=report_auc(scores.fake_score),
+        auc=report_auc(np.asarray(scores.fake_score)),
         persons=persons,
         scores=tuple(None if np.isnan(value) else float(value) for value in each),
         faces_scored=len(scores.face_index),

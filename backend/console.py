@@ -1,15 +1,20 @@
-"""The board of the command line: progress bars on the terminal, one line a finished detector elsewhere.
+"""What the command line shows: progress bars while files are judged, tables afterwards.
 
-Owns how ``analyze`` shows its work; talks to no folder. May be imported by the command line only.
+Owns how the terminal looks; talks to no folder. May be imported by the command line only.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
+from base_detector import Card
 from shared.errors import sentence_for
 from shared.records import DetectorState
 
@@ -66,3 +71,36 @@ class ConsoleBoard:
 
     def _show(self, description: str, *, done: int, total: int) -> None:
         self._progress.update(self._task, description=description, completed=done, total=total or None)
+
+
+def print_summaries(summaries: Iterable[dict[str, Any]]) -> None:
+    """A table of what ``analyze`` found, on stdout."""
+    table = Table("file", "detector", "fake score", "label", "remark", box=None, pad_edge=False)
+    for item in summaries:
+        name = Path(item["file"]).name
+        for detector, answer in item.get("detectors", {}).items():
+            score = "-" if answer["fake_score"] is None else f"{answer['fake_score']:.3f}"
+            remark = sentence_for(answer["code"]) if answer["code"] else f"{answer['faces_scored']} faces"
+            table.add_row(name, detector, score, answer["hard_label"] or "-", remark)
+        if "detectors" in item:
+            table.add_row("", "", "", "", f"-> {item['out']}")
+        else:
+            table.add_row(name, "-", "-", "-", item["message"])
+    console = _stdout()
+    console.print(table)
+    console.print("Fake score: 0 = real, 1 = fake. A score is an indication, no proof.", style="dim")
+
+
+def print_cards(rows: Iterable[tuple[Card, str | None]]) -> None:
+    """A table of the detectors; the second of each pair is the code that says why it cannot run, or None."""
+    table = Table("id", "title", "version", "state", "summary", box=None, pad_edge=False)
+    for card, code in rows:
+        missing = "weights not installed" if code == "weights_missing" else code and sentence_for(code)
+        table.add_row(card.id, card.title, card.version, missing or "ready", card.summary)
+    _stdout().print(table)
+
+
+def _stdout() -> Console:
+    """In a pipe, lines are as long as they are: whatever reads them wants no line breaks of ours."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(width=400, highlight=False)

@@ -6,8 +6,10 @@ directory; a step whose directory is there is not done again. A detector that fa
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -59,6 +61,7 @@ class Pipeline:
         with _Timed(seconds, "stage"):
             job.stage_in()
         board.step("media")
+        self._warm_up(job, cards)
         with _Timed(seconds, "media"):
             fresh = self._media_pass(job, cards, board)
         pack = FacePack(job.pack)
@@ -116,6 +119,30 @@ class Pipeline:
         }
 
     # -- detectors
+
+    def _warm_up(self, job: Job, cards: list[Card]) -> None:
+        """Start the detectors' workers behind the media pass, as many as stay warm together: a network takes seconds to load."""
+        media = media_spec(self.settings)
+        specs, memory = [], media.memory_mb
+        for card in cards:
+            spec = detector_spec(card, self.settings)
+            memory += spec.memory_mb
+            if memory > self.settings.worker_memory_mb:
+                break
+            if (
+                spec.name not in self.settings.cold
+                and not job.scores(card.id).exists()
+                and not self.catalog.unavailable(card)
+            ):
+                specs.append(spec)
+
+        def start() -> None:
+            for spec in specs:
+                # whatever is wrong with a worker is told when its detector is due
+                with contextlib.suppress(WorkerError), self.pool.lease(spec):
+                    pass
+
+        threading.Thread(target=start, name="warm-up", daemon=True).start()
 
     def _detector(self, job: Job, card: Card, pack: FacePack, board: Board) -> DetectorOutcome:
         outcome = DetectorOutcome(card=card, provenance=self._provenance(card), folder=job.scores(card.id))

@@ -108,7 +108,7 @@ def verify(ids: Sequence[str]) -> None:
 
 
 def _opened(ids: Sequence[str]) -> tuple[Settings, list[Card]]:
-    """Settings and the cards of ``ids`` (of all detectors when empty); UserError names an unknown one."""
+    """Settings and the cards of ``ids`` (of all detectors when empty); click.UsageError names an unknown one."""
     settings = read_settings()
     try:
         cards = {
@@ -119,7 +119,7 @@ def _opened(ids: Sequence[str]) -> tuple[Settings, list[Card]]:
         raise UserError("bad_card", str(error)) from None
     unknown = [name for name in ids if name not in cards]
     if unknown:
-        raise UserError("unknown_detector", f"There is no detector {unknown[0]!r}. Known: {', '.join(cards)}.")
+        raise click.UsageError(f"There is no detector {unknown[0]!r}. Known: {', '.join(cards)}.")
     return settings, [cards[name] for name in dict.fromkeys(ids)] or list(cards.values())
 
 

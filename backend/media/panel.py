@@ -109,7 +109,7 @@ class CurvePanel:
             for points in curve.until(time_s):
                 where = [(self._x(t), self._y(score)) for t, score in points]
                 if len(where) == 1:
-                    canvas.dot(where[0], curve.colour, radius=thickness * 0.9)
+                    canvas.dot(where[0], curve.colour, radius=thickness * 1.3)
                 else:
                     canvas.line(where, curve.colour, thickness=thickness)
 

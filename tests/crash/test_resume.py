@@ -39,16 +39,15 @@ class BackEnd:
             "DFOM_RUNNER": "process",
             "DFOM_SCAN_S": "0.1",
         }
-        self.log = (self.settings.data / "backend.log").open("ab")
         command = [sys.executable, "-m", "deepfake_o_meter", "dispatch"]
-        self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=self.log)
+        with (self.settings.data / "backend.log").open("ab") as log:
+            self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=log)
 
     def kill(self) -> None:
         """kill -9, as a power cut or the kernel's memory killer would."""
         assert self.process is not None
         self.process.kill()
         self.process.wait()
-        self.log.close()
 
     def submit(self, clip: Path) -> JobId:
         """What the portal does with an upload."""

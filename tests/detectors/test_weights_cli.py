@@ -101,7 +101,7 @@ def test_verify_ends_with_1_and_the_command_to_run_while_something_is_missing_or
 def test_an_unknown_name_is_told_with_the_known_ones(site: Path):
     for verb in (["fetch", "nonsense"], ["verify", "nonsense"], ["add", "nonsense", "x"]):
         result = call(*verb)
-        assert result.exit_code == 1
+        assert result.exit_code == 2
         assert "Known: gone, good" in result.output
 
 

@@ -174,6 +174,7 @@ class Visitor:
         page.set_input_files("#file", str(clip))
         page.fill("#email", "journalist@example.org")
         page.click("#generate")
+        eventually(lambda: len(page.input_value("#pin")) >= 4, within_s=10)
         pin = page.input_value("#pin")
         page.check("input[name=consent]")
         page.click("#send")
@@ -189,7 +190,8 @@ class Visitor:
         self.page.click("text=Open the result")
         self.page.wait_for_selector("text=Download everything")
         self.page.wait_for_selector("#chart .main-svg", timeout=20_000)
-        self.page.wait_for_function("document.querySelector('#video').readyState >= 1", timeout=20_000)
+        # evaluate, not wait_for_function: the page's policy forbids the eval that one polls with
+        eventually(lambda: self.page.evaluate("document.querySelector('#video').readyState >= 1"), within_s=20)
         self.look("4-result")
 
     def download(self) -> Path:
