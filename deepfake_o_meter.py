@@ -83,7 +83,7 @@ def _told() -> Iterator[None]:
         raise SystemExit(EXIT_USAGE) from None
 
 
-def _log_to_stderr() -> None:
+def _log_to_stderr(level: int) -> None:
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -92,15 +92,17 @@ def _log_to_stderr() -> None:
             structlog.processors.dict_tracebacks,
             structlog.processors.JSONRenderer(),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """DeepFake-o-meter: was this face manipulated? Scores, curves and a result video from several detectors."""
-    _log_to_stderr()
+    # a person at a terminal wants results; an operator wants to know what the services did
+    _log_to_stderr(logging.INFO if context.invoked_subcommand in ("serve", "dispatch") else logging.WARNING)
 
 
 # --------------------------------------------------------------------------- analyze

@@ -17,7 +17,7 @@ from backend.media.tracks import Sighting, overlap
 Array = npt.NDArray[Any]
 
 #: Sides in pixels at which the face is shown again; MTCNN's smallest is 20.
-_SIDES: Final = (40, 64)
+_SIDES: Final = (40, 64, 100)
 #: Overlap with the first box from which a detection counts as the same face.
 _SAME_BOX = 0.35
 #: Mean confidence over all views from which a face is believed.

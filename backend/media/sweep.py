@@ -30,8 +30,9 @@ _SHORT_SIDE_STILL = 1080
 _MIN_FACE = 20.0
 #: Detections below this are noise and not even used to follow a face.
 _LEAST_CONFIDENCE = 0.8
-#: A face this sure gets a second look, and its track is believed if it passes; so many times a track may try.
-_WORTH_A_LOOK, _MOST_LOOKS = 0.9, 4
+#: A face this sure gets a second look; its track is believed once it passed more often than it failed, and given up after so
+#: many failures. A track that begins where another one was given up starts with a failure.
+_WORTH_A_LOOK, _MOST_FAILURES = 0.9, 4
 #: Linking: least overlap up to a quarter second apart, and further apart; the longest pause a track survives.
 _LEAST_OVERLAP, _LEAST_OVERLAP_FAR, _NEAR_S, _FAR_S = 0.3, 0.45, 0.25, 2.5
 #: Two detections of a face that overlap less than this are not interpolated: it moved fast.
@@ -80,6 +81,7 @@ class FaceSweep:
         self._alive: list[Track] = []
         self._pending: dict[int, list[Sighting]] = {}
         self._count, self._view = 0, 0
+        self._doubtful: list[Array] = []
         self.detect_s = 0.0
         self.detections = 0
         self.tracks: list[Track] = []
@@ -94,6 +96,7 @@ class FaceSweep:
             self._end_tracks(self._alive)
             self._anchor = None
             self._view += 1
+            self._doubtful = []
         due = self._anchor is None or next_frame is None or next_frame - self._anchor.frame > self._every
         if due:
             self._advance(sample)
@@ -169,7 +172,8 @@ class FaceSweep:
         pause = after.time_s - before.time_s
         if pause > _FAR_S:
             return []
-        return link(before.boxes, after.boxes, least=_LEAST_OVERLAP if pause <= _NEAR_S else _LEAST_OVERLAP_FAR)
+        near = pause <= _NEAR_S
+        return link(before.boxes, after.boxes, least=_LEAST_OVERLAP if near else _LEAST_OVERLAP_FAR, near=near)
 
     def _tracks_of(self, before: Sample | None, after: Sample, pairs: list[tuple[int, int]]) -> list[Track]:
         """The track of each face of ``after``: the linked one, one lost a moment ago, or a new one."""
@@ -183,6 +187,7 @@ class FaceSweep:
 
     def _new_track(self, sample: Sample, found: Found) -> Track:
         track = Track(self._count, self._view, sample.frame, sample.time_s, found.box)
+        track.failed = int((overlap(found.box[None], np.array(self._doubtful).reshape(-1, 4)) >= _LEAST_OVERLAP).any())
         self._count += 1
         self._alive.append(track)
         self._pending[track.number] = []
@@ -209,13 +214,14 @@ class FaceSweep:
         if sighting.found.tracked or sighting.found.confidence < _WORTH_A_LOOK:
             return False
         started = time.perf_counter()
-        believed = second_look(self._detector, sighting) >= BELIEVED
+        passed = second_look(self._detector, sighting) >= BELIEVED
         self.detect_s += time.perf_counter() - started
-        track.looks += 1
-        if not believed and track.looks >= _MOST_LOOKS:
+        track.passed, track.failed = track.passed + passed, track.failed + (not passed)
+        if track.failed >= _MOST_FAILURES:
             track.rejected = True
             self._pending.pop(track.number)
-        return believed
+            self._doubtful.append(sighting.found.box)
+        return track.passed > track.failed
 
     def _disagree(self, before: Sample, after: Sample, pairs: list[tuple[int, int]]) -> bool:
         """True when a sure, large face came, went or moved fast between two detections."""
@@ -228,7 +234,7 @@ class FaceSweep:
         large = min(before.rgb().shape[:2]) * _LARGE
         if any(before.found[i].side >= large and before.tracks[i].confirmed for i in went):
             return True
-        doubtful = np.array([track.last_box for track in self._alive if track.rejected], np.float32).reshape(-1, 4)
+        doubtful = np.array(self._doubtful, np.float32).reshape(-1, 4)
         candidates = [
             after.found[j] for j in came if after.found[j].side >= large and after.found[j].confidence >= _SURE
         ]

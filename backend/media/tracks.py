@@ -95,7 +95,8 @@ class Track:
     last_box: Array = field(default_factory=lambda: np.zeros(4, np.float32))
     confirmed: bool = False
     rejected: bool = False
-    looks: int = 0
+    passed: int = 0
+    failed: int = 0
     rows: int = 0
     portraits: list[Portrait] = field(default_factory=list)
 
@@ -114,11 +115,26 @@ def overlap(boxes: Array, others: Array) -> Array:
     return result
 
 
-def link(boxes: Array, others: Array, *, least: float) -> list[tuple[int, int]]:
-    """Pairs (i, j) of the same face in two pictures: the assignment of greatest summed overlap, each at least ``least``."""
+def closeness(boxes: Array, others: Array) -> Array:
+    """How near boxes of like size stand, (n, 4), (m, 4) -> (n, m): 1 on the same spot, 0 from one side apart; times the size ratio."""
+    first, second = np.asarray(boxes, float).reshape(-1, 1, 4), np.asarray(others, float).reshape(1, -1, 4)
+    sides = [(item[..., 2:] - item[..., :2]).max(axis=2) for item in (first, second)]
+    small, large = np.minimum(*sides), np.maximum(np.maximum(*sides), 1e-9)
+    away = np.linalg.norm((first[..., :2] + first[..., 2:] - second[..., :2] - second[..., 2:]) / 2, axis=2)
+    result: Array = np.maximum(0.0, 1 - away / large) * small / large
+    return result
+
+
+def link(boxes: Array, others: Array, *, least: float, near: bool = False) -> list[tuple[int, int]]:
+    """Pairs (i, j) of the same face in two pictures: the assignment of greatest summed overlap, each at least ``least``.
+
+    ``near`` in time: closeness counts as overlap, so that a small face that moved by half its width is kept.
+    """
     if not len(boxes) or not len(others):
         return []
     shared = overlap(boxes, others)
+    if near:
+        shared = np.maximum(shared, closeness(boxes, others))
     rows, columns = linear_sum_assignment(np.where(shared >= least, shared, 0.0), maximize=True)
     return [(int(i), int(j)) for i, j in zip(rows, columns, strict=True) if shared[i, j] >= least]
 
