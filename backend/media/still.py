@@ -58,14 +58,11 @@ class StillMedium:
         except (OSError, ValueError, SyntaxError) as error:
             unknown = isinstance(error, UnidentifiedImageError) and path.stat().st_size < 16
             raise WorkerFailure("unsupported_media" if unknown else "media_unreadable") from None
-        limits.check_pixels(*self._image.size)
-        self._container = (self._image.format or "").lower()
-        # an MPO file is a JPEG with further views behind it: the first one is the picture
-        self._count = 1 if self._container in ("jpeg", "mpo") else int(getattr(self._image, "n_frames", 1))
-        limits.check_length(self._count, 0.0)
-        self._orientation = self._exif_orientation()
-        self.times = self._times()
-        limits.check_length(self._count, float(self.times[-1]))
+        try:
+            self._read_head()
+        except BaseException:
+            self._image.close()
+            raise
 
     def __enter__(self) -> StillMedium:
         return self
@@ -109,6 +106,17 @@ class StillMedium:
         self._count = given
 
     # -- inside
+
+    def _read_head(self) -> None:
+        """Size, count, turn and times, each checked before the next costs more."""
+        self._limits.check_pixels(*self._image.size)
+        self._container = (self._image.format or "").lower()
+        # an MPO file is a JPEG with further views behind it: the first one is the picture
+        self._count = 1 if self._container in ("jpeg", "mpo") else int(getattr(self._image, "n_frames", 1))
+        self._limits.check_length(self._count, 0.0)
+        self._orientation = self._exif_orientation()
+        self.times = self._times()
+        self._limits.check_length(self._count, float(self.times[-1]))
 
     def _exif_orientation(self) -> Orientation:
         try:

@@ -69,6 +69,20 @@ def test_context_crops_are_the_pixels_of_the_frame(run_pass, tmp_path: Path, ast
         assert (face.landmarks < crop.shape[1::-1]).all()
 
 
+def test_pixels_are_those_opencv_reads(run_pass, astronaut_clip: Path):
+    """Published detectors were trained on what OpenCV decodes: the same matrix, range and chroma, to the bit."""
+    pack = run_pass(astronaut_clip, samplings=["frames:4"])
+    reader = cv2.VideoCapture(str(astronaut_clip))
+    frames = []
+    while (step := reader.read())[0]:
+        frames.append(step[1][..., ::-1])
+    assert len(pack) == 4
+    for index, row in enumerate(pack.faces):
+        x, y = row["crop_origin"]
+        crop = pack.image(index)
+        assert np.array_equal(crop, frames[row["frame"]][y : y + crop.shape[0], x : x + crop.shape[1]])
+
+
 def test_the_pack_passes_the_check_of_the_other_side(run_pass, tmp_path: Path, astronaut: np.ndarray):
     clip = encode(tmp_path / "a.mp4", moving(astronaut))
     pack = run_pass(clip)

@@ -116,6 +116,12 @@ def test_a_small_face_in_the_background_costs_no_extra_look():
     assert [frame for _, frame, _, _ in seen] == [10]
 
 
+def test_a_small_face_that_moved_by_half_its_width_is_the_same():
+    detector, tracks, _ = run(lambda frame: [(50 + 3 * frame, 60, 24, 1.0)], list(range(16)))
+    assert len(tracks) == 1
+    assert len(detector.asked) < 16
+
+
 def test_a_face_missed_for_a_moment_stays_the_same_track():
     _, tracks, seen = run(lambda frame: [] if frame == 10 else [(50, 60, 80, 1.0)], list(range(21)))
     assert len(tracks) == 1
@@ -146,9 +152,23 @@ def test_what_fails_the_second_look_is_never_written(monkeypatch: pytest.MonkeyP
 
 
 def test_a_face_believed_late_is_written_from_its_beginning(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "second_look", lambda detector, sighting: 1.0 if sighting.frame >= 10 else 0.0)
+    monkeypatch.setattr(module, "second_look", lambda detector, sighting: 0.0 if sighting.frame == 0 else 1.0)
     _, _, seen = run(lambda frame: [(50, 60, 80, 0.97)], list(range(16)))
     assert [frame for _, frame, _, _ in seen] == list(range(16))
+
+
+def test_one_lucky_look_does_not_redeem_a_place_given_up(monkeypatch: pytest.MonkeyPatch):
+    """A backdrop fails four times, vanishes, comes back as a new track, and passes once."""
+    looks: list[int] = []
+
+    def doubt(detector, sighting):
+        looks.append(sighting.frame)
+        return 1.0 if len(looks) == 5 else 0.0
+
+    monkeypatch.setattr(module, "second_look", doubt)
+    _, tracks, _ = run(lambda frame: [] if 30 <= frame < 120 else [(50, 60, 80, 0.97)], list(range(160)))
+    assert len(looks) > 5
+    assert tracks == []
 
 
 def test_pictures_held_do_not_grow_with_the_clip():
