@@ -51,6 +51,8 @@ class StillMedium:
 
     def __init__(self, path: Path, *, limits: MediaLimits) -> None:
         self._limits = limits
+        self._orientation, self._count = Orientation(), 1
+        self.times: Array = np.zeros(1)
         Image.MAX_IMAGE_PIXELS = None  # our own limit, below, is the one that holds
         ImageFile.LOAD_TRUNCATED_IMAGES = False  # what is missing would be filled with grey, and judged
         try:
