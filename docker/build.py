@@ -21,7 +21,7 @@ from typing import Any
 
 import docker
 from docker.errors import DockerException, ImageNotFound
-from images import LABEL, ROOT, Image, all_images
+from images import LABEL, ROOT, SOURCES, Image, all_images, sources_digest
 from wheels import WheelError, Wheelhouse
 
 DEBIAN = "debian:bookworm-slim"
@@ -100,7 +100,7 @@ class Builder:
             custom_context=True,
             tag=self._tag(image.name),
             buildargs=arguments,
-            labels=image.labels | {INPUTS: inputs},
+            labels=image.labels | {INPUTS: inputs, SOURCES: sources_digest(image)},
             network_mode=None if image.parent is None else "none",  # only the base asks anyone (apt)
             rm=True,
             forcerm=True,
@@ -126,11 +126,9 @@ def say(name: str, what: str) -> None:
 
 def digest_of(image: Image, *, dockerfile: str, wheels: list[Path], parent: str) -> str:
     """sha256 over everything that decides what the image holds."""
-    sums = hashlib.sha256()
-    files = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in image.files.items()}
-    parts = [dockerfile, image.labels, files, [(path.name, path.stat().st_size) for path in wheels], parent]
-    sums.update(json.dumps(parts, sort_keys=True).encode())
-    return sums.hexdigest()
+    packages = [(path.name, path.stat().st_size) for path in wheels]
+    parts = [dockerfile, image.labels, sources_digest(image), packages, parent]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def write_context(target: Any, image: Image, *, dockerfile: str, wheels: list[Path], pip: Path) -> None:

@@ -7,6 +7,7 @@ file pins. Imported by docker/build.py and the tests of the images; imports the 
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -21,6 +22,7 @@ HERE = ROOT / "docker"
 #: Top-level modules of ours that a worker may hold; the portal and the composition root never enter an image.
 OURS = ("base_detector", "shared", "backend", "detectors")
 LABEL = "org.deepfake-o-meter"
+SOURCES = f"{LABEL}.sources"
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,12 @@ def read_requirements(path: Path) -> tuple[str, ...]:
 def bare_name(requirement: str) -> str:
     """``dlib-bin>=20`` -> ``dlib-bin``, in the spelling of package indexes (lower case, dashes)."""
     return re.split(r"[\s<>=!~;\[]", requirement, maxsplit=1)[0].lower().replace("_", "-")
+
+
+def sources_digest(image: Image) -> str:
+    """sha256 over our own files in ``image``; the image carries it as a label, so that an old one is known."""
+    sums = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in image.files.items()}
+    return hashlib.sha256(json.dumps(sums, sort_keys=True).encode()).hexdigest()
 
 
 # --------------------------------------------------------------------------- which modules of ours

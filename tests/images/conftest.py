@@ -50,14 +50,20 @@ def engine() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def built(engine: Any) -> Callable[[str], Any]:
-    """``built("media")`` is that image."""
+    """``built("media")`` is that image, made from the checkout as it is."""
     from docker.errors import ImageNotFound
+    from images import SOURCES, all_images, sources_digest
+
+    wanted = {image.name: sources_digest(image) for image in all_images()}
 
     def find(name: str) -> Any:
         try:
-            return engine.images.get(f"{PREFIX}/{name}")
+            found = engine.images.get(f"{PREFIX}/{name}")
         except ImageNotFound:
             pytest.skip(f"the image {PREFIX}/{name} is not built ('make images')")
+        if found.labels.get(SOURCES) != wanted[name]:
+            pytest.skip(f"the image {PREFIX}/{name} is not made from this checkout ('make images')")
+        return found
 
     return find
 
