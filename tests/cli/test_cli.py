@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -11,7 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from shared.results import Result
+
 ROOT = Path(__file__).resolve().parents[2]
+PORTRAIT = ROOT / "tests/fixtures/astronaut.jpg"
 
 
 class CommandLine:
@@ -135,6 +139,26 @@ def test_an_image_and_a_clip_are_judged_and_leave_their_bundles(cli: CommandLine
             assert {"result.json", "scores.csv", "summary.html"} <= set(bundle.namelist())
     assert (out / "clip" / "video" / "side_by_side.mp4").stat().st_size > 10_000
     assert not (tmp_path / "var" / "scratch" / "jobs").exists(), "analyze leaves no scratch in the portal's folder"
+
+
+def test_one_detector_that_cannot_run_does_not_take_the_others_with_it(
+    cli: CommandLine, tmp_path: Path, weights_folder: Path
+):
+    own = tmp_path / "weights"
+    shutil.copytree(weights_folder, own)
+    cli.environment["DFOM_WEIGHTS"] = str(own)
+    (damaged,) = own.glob("classnseg/decoder_46.pt")
+    damaged.write_bytes(b"?" + damaged.read_bytes()[1:])
+    shutil.rmtree(own / "va")
+    said = cli("analyze", PORTRAIT, "--detectors", "classnseg,mesonet,va", "--out", tmp_path / "out", "--json")
+    assert said.returncode == 0, said.stderr
+    answers = json.loads(said.stdout)[0]["detectors"]
+    assert (answers["classnseg"]["status"], answers["classnseg"]["code"]) == ("failed", "weights_mismatch")
+    assert (answers["va"]["status"], answers["va"]["code"]) == ("failed", "weights_missing")
+    assert answers["classnseg"]["fake_score"] is answers["va"]["fake_score"] is None
+    assert answers["mesonet"]["status"] == "ok"
+    result = Result.model_validate_json((tmp_path / "out" / PORTRAIT.stem / "result.json").read_bytes())
+    assert result.consensus is None or result.consensus.detectors == 1, "only scores count in the consensus"
 
 
 def test_a_damaged_file_does_not_stop_the_others(cli: CommandLine, tmp_path: Path):
