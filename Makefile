@@ -60,6 +60,8 @@ images: setup  ## build the worker images (needs a Docker engine); only what cha
 
 bench: setup  ## measure speed against the targets and the published design
 	@$(BIN)/python -m tests.bench
+	@$(BIN)/python -m tests.bench.media_pass
+	@$(BIN)/python -m tests.bench.render
 
 lock: setup  ## write what is installed to requirements.lock
 	@$(BIN)/pip freeze --all | grep -E '^[A-Za-z0-9_.-]+==' | sed 's/+cpu$$//' > requirements.lock
