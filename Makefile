@@ -8,7 +8,7 @@ TORCH := $(shell sed -n 's/^torch==//p' requirements.lock)
 # MTCNN's published weights lie in this wheel; its own requirements (an old torch) are not wanted
 FACENET := $(shell grep ^facenet-pytorch== requirements.lock)
 
-.PHONY: help setup run weights test test-slow check images bench lock clean
+.PHONY: help setup run weights test test-slow test-gpu check images bench lock clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -48,6 +48,9 @@ test: setup  ## run the tests; what needs Docker, Chromium or the research data 
 
 test-slow: setup  ## run the tests that take over a minute
 	@$(BIN)/pytest -m slow
+
+test-gpu: setup  ## run the tests that need a CUDA device
+	@$(BIN)/pytest -m gpu
 
 check: setup  ## style, types and import rules
 	@$(BIN)/ruff check .

@@ -115,7 +115,7 @@ def test_the_way_through_torch_gives_the_same_numbers_and_leaves_the_network_as_
     assert net.conv.weight.is_contiguous()
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.gpu
 @pytest.mark.parametrize(("half", "tolerance"), [(False, 1e-4), (True, 2e-2)])
 def test_a_gpu_gives_the_numbers_of_the_cpu_and_leaves_the_network_where_it_was(
     net: Small, half: bool, tolerance: float
