@@ -23,7 +23,7 @@ if ! docker image inspect "$IMAGE" >/dev/null 2>&1; then
     else
         echo "$IMAGE cannot be pulled: making it from Debian's packages"
         root=$(mktemp -d)
-        trap 'rm -rf "$root"' EXIT
+        trap 'rm -rf "$root" "$root.log"' EXIT
         debootstrap --variant=minbase bookworm "$root" >"$root.log" 2>&1 || { tail -n 20 "$root.log" >&2; exit 1; }
         tar -C "$root" --exclude=./var/cache/apt/archives/*.deb -c . | docker import - "$IMAGE" >/dev/null
     fi
