@@ -1,8 +1,9 @@
 """The canvas: pixels the renderer draws on, either I420 (what H.264 takes) or RGB (for stills).
 
 Owns drawing on planes and lettering. Drawing straight into I420 planes spares two colour conversions of every frame, which
-is most of what a side-by-side video costs beyond decoding and encoding. Colours are RGB everywhere; I420 is BT.709, limited
-range. May be imported by the renderer's modules only; needs numpy, OpenCV, Pillow.
+is most of what a side-by-side video costs beyond decoding and encoding. Colours are RGB everywhere; I420 is limited range, with
+the colour matrix of the media, so that its pictures need no conversion either. May be imported by the renderer's modules only;
+needs numpy, OpenCV, Pillow.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from functools import lru_cache
 from typing import Any
 
@@ -33,21 +35,30 @@ def even(value: float) -> int:
     return round(value / 2) * 2
 
 
+class Matrix(Enum):
+    """Shares of red and blue in luma: ITU-R BT.601-7, item 2.5.1, for small pictures, and BT.709-6, item 3.2, for large ones."""
+
+    BT601 = (0.299, 0.114)
+    BT709 = (0.2126, 0.0722)
+
+
 @lru_cache(maxsize=512)
-def _bt709(red: int, green: int, blue: int) -> tuple[int, int, int]:
-    """Y, Cb, Cr of an 8-bit RGB colour (ITU-R BT.709-6, items 3.2 to 3.4, limited range)."""
-    luma = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+def _ycbcr(red: int, green: int, blue: int, matrix: Matrix) -> tuple[int, int, int]:
+    """Y, Cb, Cr of an 8-bit RGB colour, limited range (both recommendations, the items behind those of ``Matrix``)."""
+    kr, kb = matrix.value
+    luma = kr * red + (1 - kr - kb) * green + kb * blue
     return (
         round(16 + 219 / 255 * luma),
-        round(128 + 224 / 255 * (blue - luma) / 1.8556),
-        round(128 + 224 / 255 * (red - luma) / 1.5748),
+        round(128 + 224 / 255 * (blue - luma) / (2 * (1 - kb))),
+        round(128 + 224 / 255 * (red - luma) / (2 * (1 - kr))),
     )
 
 
 class Canvas:
     """``width`` x ``height`` pixels (even numbers). ``planar``: I420; else RGB. The pixels start undefined: ``fill`` first."""
 
-    def __init__(self, width: int, height: int, *, planar: bool) -> None:
+    def __init__(self, width: int, height: int, *, planar: bool, matrix: Matrix = Matrix.BT709) -> None:
+        self._matrix = matrix
         self.width, self.height, self.planar = width, height, planar
         if planar:
             self.array: Array = np.zeros((height * 3 // 2, width), np.uint8)
@@ -119,7 +130,7 @@ class Canvas:
 
     def _each(self, colour: Colour) -> Iterator[tuple[Array, int, int]]:
         red, green, blue = (int(part) for part in colour)
-        values = _bt709(red, green, blue) if self.planar else (red, green, blue)
+        values = _ycbcr(red, green, blue, self._matrix) if self.planar else (red, green, blue)
         return zip(self._planes, values, self._scales, strict=True)
 
 

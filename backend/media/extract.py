@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from backend.media.ahead import Ahead, depth_for
 from backend.media.limits import Deadline, MediaLimits
-from backend.media.medium import Medium, open_medium
+from backend.media.medium import Medium, Picture, open_medium
 from backend.media.pack import PackWriter
 from backend.media.persons import Gallery, consider_portrait, keyface_rows
 from backend.media.recheck import FaceDetector
@@ -139,30 +140,37 @@ class _Pass:
     def _walk(self, chosen: Any, shots: ShotFinder, progress: Progress | None) -> list[dict[str, Any]]:
         """Through all pictures: shots see each of them, the sweep the chosen ones. The sampled frames."""
         expected = len(self._medium.times)
+        wanted = {int(index) for index in chosen}
         follower = {int(a): int(b) for a, b in pairwise(chosen)}
-        last = int(chosen[-1])
         sampled: list[dict[str, Any]] = []
         jumped = False
-        pictures = iter(self._medium.pictures())
-        while True:
-            started = time.perf_counter()
-            picture = next(pictures, None)
-            decoded = time.perf_counter()
-            self._seconds["decode"] += decoded - started
-            if picture is None:
-                break
-            jumped |= shots.feed(picture)
-            self._seconds["shots"] += time.perf_counter() - decoded
-            if (picture.index in follower or picture.index == last) and not picture.damaged:
-                sampled.append({"frame": picture.index, "time_s": round(picture.time_s, 6)})
-                self._sweep.feed(picture, jumped=jumped, next_frame=follower.get(picture.index))
-                jumped = False
-            if picture.index % _STRIDE == _STRIDE - 1:
-                self._deadline.check()
-                if progress:
-                    progress(min(picture.index + 1, expected), expected)
-                self._gallery.describe(self._sweep.ended())
+        with self._ahead(wanted) as pictures:
+            for picture in pictures:
+                started = time.perf_counter()
+                jumped |= shots.feed(picture)
+                self._seconds["shots"] += time.perf_counter() - started
+                if picture.index in wanted and not picture.damaged:
+                    sampled.append({"frame": picture.index, "time_s": round(picture.time_s, 6)})
+                    self._sweep.feed(picture, jumped=jumped, next_frame=follower.get(picture.index))
+                    jumped = False
+                if picture.index % _STRIDE == _STRIDE - 1:
+                    self._deadline.check()
+                    if progress:
+                        progress(min(picture.index + 1, expected), expected)
+                    self._gallery.describe(self._sweep.ended())
+        self._seconds["decode"] = pictures.busy_s
         return sampled
+
+    def _ahead(self, wanted: set[int]) -> Ahead:
+        """The pictures, decoded and converted in a thread of their own while faces are looked for."""
+
+        def prepare(picture: Picture) -> None:
+            picture.thumb()
+            if picture.index in wanted and not picture.damaged:
+                picture.rgb()
+
+        facts = self._medium.facts()
+        return Ahead(self._medium.pictures(), prepare=prepare, depth=depth_for(facts.width, facts.height))
 
     def _keep(self, track: Track, sighting: Sighting) -> None:
         row = self._writer.append(sighting, track=track.number)

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from PIL import Image
 
-from backend.media.canvas import Array, Canvas, even
+from backend.media.ahead import Ahead, depth_for
+from backend.media.canvas import Array, Canvas, Matrix, even
 from backend.media.limits import Deadline, MediaLimits
 from backend.media.marks import Marks
 from backend.media.medium import Medium, Orientation, Picture, open_medium
@@ -45,8 +47,10 @@ _STILL_HEIGHT, _STILL_WIDTH = 1080, 1600
 _LONG_S = 600.0
 #: around a picture that does not fill its pane
 _SURROUND = (24, 26, 28)
-#: AVCOL_SPC_UNSPECIFIED, AVCOL_*_BT709 (libavutil/pixfmt.h)
-_UNTAGGED, _BT709 = 2, 1
+#: AVCOL_SPC_UNSPECIFIED; AVCOL_SPC_BT470BG and _SMPTE170M, both BT.601 (libavutil/pixfmt.h)
+_UNTAGGED, _BT601 = 2, (5, 6)
+#: AVCOL_SPC_*, AVCOL_PRI_* and AVCOL_TRC_* of the two matrices
+_TAGS = {Matrix.BT601: 6, Matrix.BT709: 1}
 Progress = Callable[[int, int], None]
 
 
@@ -109,31 +113,49 @@ def _clip(
 ) -> dict[str, Any]:
     size = (int(plan["width"]), int(plan["height"]))
     layout = lay_out(size, kind="video", duration_s=float(plan["duration_s"]))
-    base, canvas = (Canvas(layout.width, layout.height, planar=True) for _ in range(2))
+    with (
+        open_medium(media, limits=limits) as medium,
+        Ahead(medium.pictures(), depth=depth_for(*size)) as pictures,
+    ):
+        first = next(pictures)  # how pictures are turned and coloured is known once one is decoded
+        matrix = _matrix_of(_frame_of(first))
+        scaler = _Scaler(layout.picture, _orientation(medium), matrix)
+        with _Film(out, layout, media=media, fps=_usual_fps(plan), matrix=matrix) as film:
+            written = _draw(chain([first], pictures), plan, layout, scaler, film, Deadline(limits), progress)
+            sound = film.finish()
+    return {"frames": written, "sound": sound}
+
+
+def _draw(
+    pictures: Iterable[Picture],
+    plan: dict[str, Any],
+    layout: Layout,
+    scaler: _Scaler,
+    film: _Film,
+    deadline: Deadline,
+    progress: Progress | None,
+) -> int:
+    """Draw every picture with its marks beside the growing curves; how many were written."""
+    size, total = (int(plan["width"]), int(plan["height"])), int(plan["frames"])
+    base, canvas = (Canvas(layout.width, layout.height, planar=True, matrix=scaler.matrix) for _ in range(2))
     base.fill((0, 0, layout.width, layout.height), _SURROUND)
     panel, marks = CurvePanel(plan, layout.panel), Marks(plan, size=size, pane=layout.picture)
     panel.draw_base(base)
-    deadline, total = Deadline(limits), int(plan["frames"])
     written, last = 0, 0.0
-    with open_medium(media, limits=limits) as medium, _Film(out, layout, media=media, fps=_usual_fps(plan)) as film:
-        scaler = None
-        for picture in medium.pictures():
-            deadline.check()
-            # how the picture is turned is known once the first one is decoded
-            scaler = scaler or _Scaler(layout.picture, _orientation(medium))
-            panel.advance(base, picture.time_s)
-            if written and picture.time_s - last < 1 / (_MOST_FPS * 1.05):
-                continue
-            canvas.copy_from(base)
-            canvas.paste(scaler.planes(_frame_of(picture)), int(layout.picture.x1), int(layout.picture.y1))
-            marks.draw(canvas, picture.index)
-            panel.draw_now(canvas, picture.time_s)
-            film.write(canvas.array, picture)
-            written, last = written + 1, picture.time_s
-            if progress and written % 25 == 0:
-                progress(min(picture.index + 1, total), total)
-        sound = film.finish()
-    return {"frames": written, "sound": sound}
+    for picture in pictures:
+        deadline.check()
+        panel.advance(base, picture.time_s)
+        if written and picture.time_s - last < 1 / (_MOST_FPS * 1.05):
+            continue
+        canvas.copy_from(base)
+        canvas.paste(scaler.planes(_frame_of(picture)), int(layout.picture.x1), int(layout.picture.y1))
+        marks.draw(canvas, picture.index)
+        panel.draw_now(canvas, picture.time_s)
+        film.write(canvas.array, picture)
+        written, last = written + 1, picture.time_s
+        if progress and written % 25 == 0:
+            progress(min(picture.index + 1, total), total)
+    return written
 
 
 def _orientation(medium: Medium) -> Orientation:
@@ -150,7 +172,8 @@ def _usual_fps(plan: dict[str, Any]) -> float:
 class _Scaler:
     """Brings decoded frames to the size and planes of the canvas, upright."""
 
-    def __init__(self, where: Rect, orientation: Orientation) -> None:
+    def __init__(self, where: Rect, orientation: Orientation, matrix: Matrix) -> None:
+        self.matrix = matrix
         self._size = orientation.size(int(where.width), int(where.height))  # a quarter turn is its own way back
         self._orientation = orientation
         self._reformat = VideoReformatter().reformat
@@ -170,9 +193,8 @@ class _Scaler:
 
     def _fits(self, frame: av.VideoFrame) -> bool:
         """True when the frame has the canvas's size and kind of pixels already."""
-        matrix = _colorspace(frame) or frame.colorspace
         same = (frame.width, frame.height) == self._size and frame.format.name == "yuv420p"
-        return same and matrix == Colorspace.ITU709 and frame.color_range != ColorRange.JPEG
+        return same and _matrix_of(frame) == self.matrix and frame.color_range != ColorRange.JPEG
 
     def _scale(self, frame: av.VideoFrame) -> av.VideoFrame:
         return self._reformat(
@@ -180,19 +202,24 @@ class _Scaler:
             width=self._size[0],
             height=self._size[1],
             format="yuv420p",
-            src_colorspace=_colorspace(frame),
-            dst_colorspace=Colorspace.ITU709,
+            src_colorspace=_tagged(frame),
+            dst_colorspace=Colorspace.ITU709 if self.matrix is Matrix.BT709 else Colorspace.ITU601,
             dst_color_range=ColorRange.MPEG,
             interpolation=Interpolation.BILINEAR,
             threads=2,
         )
 
 
-def _colorspace(frame: av.VideoFrame) -> int | None:
-    """The frame's own colour matrix; untagged frames of HD size are BT.709, as players take them."""
-    if frame.colorspace == _UNTAGGED and frame.height >= 720 and frame.format.name.startswith("yuv"):
-        return int(Colorspace.ITU709)
+def _tagged(frame: av.VideoFrame) -> int | None:
+    """What the frame does not say of its colours itself: untagged frames of HD size are BT.709, smaller ones BT.601, as players do."""
+    if frame.colorspace == _UNTAGGED and frame.format.name.startswith("yuv"):
+        return int(Colorspace.ITU709 if frame.height >= 720 else Colorspace.ITU601)
     return None
+
+
+def _matrix_of(frame: av.VideoFrame) -> Matrix:
+    """The matrix the result video takes over from its media; BT.709 for all but BT.601."""
+    return Matrix.BT601 if (_tagged(frame) or frame.colorspace) in _BT601 else Matrix.BT709
 
 
 def _frame_of(picture: Picture) -> av.VideoFrame:
@@ -210,7 +237,7 @@ def _start_of(picture: Picture) -> float:
 class _Film:
     """The MP4 in the making: pictures and, beside them in time, the sound of the media."""
 
-    def __init__(self, out: Path, layout: Layout, *, media: Path, fps: float) -> None:
+    def __init__(self, out: Path, layout: Layout, *, media: Path, fps: float, matrix: Matrix) -> None:
         self._container = av.open(str(out), "w", format="mp4", options={"movflags": "+faststart"})
         rate = Fraction(fps).limit_denominator(1001)
         options = {"preset": "superfast", "crf": "21", "g": str(max(1, round(2 * fps)))}
@@ -219,7 +246,7 @@ class _Film:
         stream.codec_context.time_base = Fraction(1, _TICKS)
         stream.codec_context.color_range = ColorRange.MPEG
         for part in ("colorspace", "color_primaries", "color_trc"):
-            setattr(stream.codec_context, part, _BT709)
+            setattr(stream.codec_context, part, _TAGS[matrix])
         self._stream, self._step, self._pts = stream, 1 / fps, -1
         self._sound = Sound(media, self._container)
 

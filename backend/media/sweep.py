@@ -49,20 +49,13 @@ Sink = Callable[[Track, Sighting], None]
 
 
 class Sample:
-    """A sampled picture; converted to RGB once, and only when asked."""
+    """A sampled picture and what was found in it."""
 
     def __init__(self, picture: Picture) -> None:
         self.frame, self.time_s = picture.index, picture.time_s
         self.found: list[Found] = []
         self.tracks: list[Track] = []
-        self._picture = picture
-        self._rgb: Array | None = None
-
-    def rgb(self) -> Array:
-        """The upright picture, (H, W, 3) uint8 RGB."""
-        if self._rgb is None:
-            self._rgb = self._picture.rgb()
-        return self._rgb
+        self.rgb = picture.rgb
 
     @property
     def boxes(self) -> Array:

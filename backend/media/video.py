@@ -46,22 +46,28 @@ def open_container(path: Path) -> Any:
 
 
 class VideoPicture:
-    """One decoded frame, converted on demand."""
+    """One decoded frame, converted on demand and once."""
 
     def __init__(self, frame: VideoFrame, *, index: int, time_s: float, medium: VideoMedium) -> None:
         self.frame, self._medium = frame, medium
+        self._rgb: Array | None = None
+        self._thumb: Array | None = None
         self.index, self.time_s = index, time_s
         self.damaged = bool(frame.is_corrupt)
 
     def rgb(self) -> Array:
         """See ``medium.Picture``. A frame of another size than the first is scaled to that one's."""
-        width, height = self._medium.stored_size
-        image = self.frame.to_ndarray(width=width, height=height, format="rgb24", interpolation="BICUBIC")
-        return np.ascontiguousarray(self._medium.orientation.upright(image))
+        if self._rgb is None:
+            width, height = self._medium.stored_size
+            image = self.frame.to_ndarray(width=width, height=height, format="rgb24", interpolation="BICUBIC")
+            self._rgb = np.ascontiguousarray(self._medium.orientation.upright(image))
+        return self._rgb
 
     def thumb(self) -> Array:
         """See ``medium.Picture``."""
-        return self._medium.thumb(self.frame)
+        if self._thumb is None:
+            self._thumb = self._medium.thumb(self.frame)
+        return self._thumb
 
 
 class VideoMedium:

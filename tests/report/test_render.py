@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from backend.media.canvas import Canvas, fitted, legible, text_width
+from backend.media.canvas import Canvas, Matrix, fitted, legible, text_width
 from backend.media.marks import Marks
 from backend.media.panel import Rect
 from backend.media.render import lay_out, render
@@ -340,11 +340,14 @@ def test_a_film_of_many_shots_is_indexed() -> None:
 # --------------------------------------------------------------------------- canvas
 
 
-def test_a_planar_canvas_shows_the_colours_that_were_asked_for() -> None:
-    canvas = Canvas(64, 32, planar=True)
+@pytest.mark.parametrize(("matrix", "space"), [(Matrix.BT709, 1), (Matrix.BT601, 5)])
+def test_a_planar_canvas_shows_the_colours_that_were_asked_for(matrix: Matrix, space: int) -> None:
+    canvas = Canvas(64, 32, planar=True, matrix=matrix)
     canvas.fill((0, 0, 64, 32), (213, 94, 0))
     frame = av.VideoFrame.from_ndarray(canvas.array, format="yuv420p")
-    picture = frame.reformat(format="rgb24", src_colorspace=1, dst_colorspace=1, src_color_range=1, dst_color_range=2)
+    picture = frame.reformat(
+        format="rgb24", src_colorspace=space, dst_colorspace=space, src_color_range=1, dst_color_range=2
+    )
     assert np.abs(picture.to_ndarray().astype(int) - (213, 94, 0)).max() <= 4
 
 
