@@ -218,11 +218,7 @@ class DockerRunner:
 
     def _client(self) -> Any:
         if self._connected is None:
-            import docker
-            import docker.utils
-
-            _check_listening(docker.utils.kwargs_from_env().get("base_url", "unix:///var/run/docker.sock"))
-            self._connected = docker.from_env(timeout=ENGINE_S)
+            self._connected = engine_client(timeout_s=ENGINE_S)
         return self._connected
 
 
@@ -302,8 +298,15 @@ class RunningContainer:
         return state
 
 
-def _check_listening(url: str) -> None:
-    """Fail where no engine listens on a unix socket; docker-py would leave the socket of a failed connection open."""
+def engine_client(*, timeout_s: int) -> Any:
+    """A client of the engine that ``DOCKER_HOST`` names; WorkerError(engine_unavailable) where none listens on a unix socket.
+
+    Looked at first, because docker-py leaves the socket of a failed connection open.
+    """
+    import docker
+    import docker.utils
+
+    url = docker.utils.kwargs_from_env().get("base_url", "unix:///var/run/docker.sock")
     scheme, _, path = url.partition("://")
     if scheme in ("unix", "http+unix"):
         with socket.socket(socket.AF_UNIX) as probe:
@@ -311,6 +314,7 @@ def _check_listening(url: str) -> None:
                 probe.connect(path)
             except OSError:
                 raise WorkerError("engine_unavailable", retryable=True) from None
+    return docker.from_env(timeout=timeout_s)
 
 
 def _engine_errors() -> tuple[type[Exception], ...]:

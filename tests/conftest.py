@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,6 +50,22 @@ def research() -> Path:
     if not (RESEARCH / "media" / "labels.csv").is_file():
         pytest.skip("research data (../shared) not here")
     return RESEARCH
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Any]:
+    """A client of the container engine."""
+    docker = pytest.importorskip("docker", reason="the extra [docker] is not installed")
+    from backend.runner import engine_client
+    from backend.workers import WorkerError
+
+    try:
+        client = engine_client(timeout_s=120)
+        client.ping()
+    except (WorkerError, docker.errors.DockerException):
+        pytest.skip("no Docker engine answers")
+    yield client
+    client.close()
 
 
 @pytest.fixture(scope="session")

@@ -81,7 +81,7 @@ def test_a_submission_becomes_a_published_result(store, submit, dispatcher_for, 
     job = submit()
     eventually(lambda: state(store, job) == "done" and store.stage_of(job) == "done")
     assert (store.report(job) / "result.json").is_file()
-    assert not (settings.scratch_folder / "jobs" / job).exists(), "the scratch is cleaned"
+    eventually(lambda: not (settings.scratch_folder / "jobs" / job).exists())
 
 
 def test_work_begins_within_half_a_second_of_the_upload(store, submit, dispatcher_for):

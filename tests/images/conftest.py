@@ -36,19 +36,6 @@ def platform_flags(name: str, *, exchange: Path, weights: Path | None = None, me
 
 
 @pytest.fixture(scope="session")
-def engine() -> Iterator[Any]:
-    """A client of the Docker engine."""
-    docker = pytest.importorskip("docker")
-    try:
-        client = docker.from_env(timeout=120)
-        client.ping()
-    except docker.errors.DockerException:
-        pytest.skip("no Docker engine answers")
-    yield client
-    client.close()
-
-
-@pytest.fixture(scope="session")
 def built(engine: Any) -> Callable[[str], Any]:
     """``built("media")`` is that image, made from the checkout as it is."""
     from docker.errors import ImageNotFound

@@ -14,9 +14,9 @@ from backend.processes import ProcessRunner
 from backend.workers import Worker, WorkerSpec
 from base_detector import FACE_DTYPE
 from shared.settings import Settings
-from tests.workers.docker_fixtures import acting_image, container_spec, engine, start_container
+from tests.workers.docker_fixtures import acting_image, container_spec, start_container
 
-__all__ = ["acting_image", "container_spec", "engine", "start_container"]
+__all__ = ["acting_image", "container_spec", "start_container"]
 
 HERE = Path(__file__).parent
 

@@ -22,17 +22,6 @@ ACTING = Path(__file__).parent / "acting.py"
 BASE = "deepfake-o-meter/base"
 
 
-@pytest.fixture(scope="session")
-def engine() -> Iterator[Any]:
-    """The container engine."""
-    try:
-        client = docker.from_env(timeout=60)
-    except docker.errors.DockerException:
-        pytest.skip("no container engine answers")
-    yield client
-    client.close()
-
-
 def build(engine: Any, tag: str, *, extra: str = "") -> str:
     """Build an image of the acting program; its id."""
     try:
