@@ -83,14 +83,20 @@ def _told() -> Iterator[None]:
         raise SystemExit(EXIT_USAGE) from None
 
 
+def _rendering() -> list[Any]:
+    """Lines for people on a terminal, JSON for the collector of logs elsewhere."""
+    if sys.stderr.isatty():
+        return [structlog.dev.ConsoleRenderer()]
+    return [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+
+
 def _log_to_stderr(level: int) -> None:
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks,
-            structlog.processors.JSONRenderer(),
+            *_rendering(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
