@@ -1,0 +1,96 @@
+"""A small residual network behind fixed high-pass filters; it scores one face and says where it looks pasted.
+
+Owns: the architecture of our own detector (card: detectors/selfblend).
+Promises: about 0.6 million learnt numbers; the front's filters are constants and learn nothing; the file's names and shapes are those of ``state_dict``.
+May be imported by detectors and by detectors.training. Torch is imported with this module.
+
+The front keeps what a blend disturbs and drops what a face shows: Laplacian and KV kernel (Fridrich and Kodovsky, IEEE TIFS 2012,
+doi:10.1109/TIFS.2012.2190402), first and second order differences along rows and columns.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+#: Side of the input picture and of the map; the input is luma, 0..255.
+SIDE, MAP_SIDE = 96, 12
+#: Residuals are divided by this many grey levels and cut off at _CUT: an edge of the face must not drown a trace.
+_LEVELS, _CUT = 6.0, 3.0
+
+_KV = [[-1, 2, -2, 2, -1], [2, -6, 8, -6, 2], [-2, 8, -12, 8, -2], [2, -6, 8, -6, 2], [-1, 2, -2, 2, -1]]
+_LAPLACE = [[0, 1, 0], [1, -4, 1], [0, 1, 0]]
+_FIRST, _SECOND = [[0, -1, 1]], [[1, -2, 1]]
+
+
+def _filters() -> torch.Tensor:
+    """(6, 1, 5, 5): Laplacian / 2, KV / 4, first order along x and y, second order along x and y."""
+    kernels = torch.zeros(6, 1, 5, 5)
+    kernels[0, 0, 1:4, 1:4] = torch.tensor(_LAPLACE) / 2
+    kernels[1, 0] = torch.tensor(_KV) / 4
+    kernels[2, 0, 2:3, 1:4] = torch.tensor(_FIRST).float()
+    kernels[3, 0, 1:4, 2:3] = torch.tensor(_FIRST).float().T
+    kernels[4, 0, 2:3, 1:4] = torch.tensor(_SECOND).float()
+    kernels[5, 0, 1:4, 2:3] = torch.tensor(_SECOND).float().T
+    return kernels
+
+
+class HighPass(nn.Module):
+    """(N, 1, H, W) luma 0..255 -> (N, 6, H, W) residuals in -_CUT.._CUT; the border is repeated, so it makes no edge."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("kernels", _filters() / _LEVELS, persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        padded = functional.pad(x, (2, 2, 2, 2), mode="replicate")
+        return functional.conv2d(padded, self.kernels).clamp(-_CUT, _CUT)
+
+
+def _step(inputs: int, outputs: int, *, stride: int = 1) -> nn.Sequential:
+    convolution = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions added to their input (He et al., CVPR 2016)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = _step(channels, channels)
+        self.second = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return functional.relu(x + self.second(self.first(x)))
+
+
+class SelfBlendNet(nn.Module):
+    """(N, 1, S, S) luma 0..255 -> logit of *fake* (N,), map logits (N, 2, S/8, S/8): pasted region, its boundary.
+
+    ``side`` is S. Faces stand at the same place in every picture, so the maps are learnt with a term for each place.
+    """
+
+    def __init__(self, *, side: int = SIDE, widths: tuple[int, int, int, int] = (16, 32, 64, 128)) -> None:
+        super().__init__()
+        a, b, c, d = widths
+        self.front = HighPass()
+        self.fine = nn.Sequential(_step(6, a, stride=2), Residual(a))
+        self.middle = nn.Sequential(_step(a, b, stride=2), Residual(b))
+        self.coarse = _step(b, c, stride=2)
+        self.place = nn.Parameter(torch.zeros(1, c, side // 8, side // 8))
+        self.region = nn.Sequential(Residual(c), Residual(c))
+        self.map = nn.Conv2d(c, 2, 1)
+        self.whole = nn.Sequential(_step(c, d, stride=2), Residual(d))
+        self.dropout = nn.Dropout(0.2)
+        self.score = nn.Linear(2 * d + 2 * c, 1)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x = self.middle(self.fine(self.front(x)))
+        x = self.region(self.coarse(x) + self.place)
+        maps = self.map(x)
+        y = self.whole(x)
+        pooled = torch.cat([part for z in (x, y) for part in (z.mean((2, 3)), z.amax((2, 3)))], dim=1)
+        return self.score(self.dropout(pooled)).squeeze(1), maps

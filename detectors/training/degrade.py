@@ -1,0 +1,123 @@
+"""What happens to whole pictures between camera and viewer: tones, blur, rescaling, noise, JPEG, H.264. It never tells real from fake.
+
+Owns: global processing, done to real faces and to blends alike, so that it is no cue.
+Promises: the same generator state gives the same pixels. Faces are encoded many at a time, as one picture of tiles: an encoder's start costs
+more than a face.
+May be imported by detectors.training and its tests.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+def process(face: Array, *, rng: np.random.Generator) -> Array:
+    """Zero to three global steps on one face: (P, P) float32 luma 0..255, not clipped, to the same."""
+    side = face.shape[0]
+    if rng.random() < 0.3:
+        return face
+    if rng.random() < 0.4:
+        mean = float(face.mean())
+        face = (face - mean) * np.float32(rng.uniform(0.75, 1.25)) + np.float32(mean + rng.normal(0, 12))
+    kind = rng.random()
+    if kind < 0.25:
+        small = round(side * rng.uniform(0.45, 0.95))
+        down = cv2.resize(face, (small, small), interpolation=cv2.INTER_AREA if rng.random() < 0.6 else cv2.INTER_LINEAR)
+        face = cv2.resize(down, (side, side), interpolation=cv2.INTER_CUBIC if rng.random() < 0.5 else cv2.INTER_LINEAR)
+    elif kind < 0.4:
+        face = cv2.GaussianBlur(face, (0, 0), side / 128 * rng.uniform(0.4, 1.5))
+    elif kind < 0.6:
+        blurred = cv2.GaussianBlur(face, (0, 0), side / 128 * rng.uniform(0.8, 2.0))
+        face = face + (face - blurred) * np.float32(rng.uniform(0.3, 1.2))
+    if rng.random() < 0.3:
+        noise = rng.standard_normal(face.shape, dtype=np.float32)
+        face = face + noise * np.float32(rng.uniform(0.5, 6))
+    return face
+
+
+def encode(tiles: Array, *, rng: np.random.Generator, always: bool = False) -> Array:
+    """Send tiles ((N, P, P) uint8) through a codec drawn at random: a fifth stay (unless ``always``), a quarter JPEG, the rest H.264."""
+    kind = rng.random()
+    if kind < 0.22 and not always:
+        return tiles
+    if kind < 0.45:
+        return through_jpeg(tiles, quality=int(rng.integers(45, 96)), offset=int(rng.integers(0, 8)))
+    crf, moving = int(rng.integers(18, 35)), bool(rng.random() < 0.5)
+    return through_h264(tiles, crf=crf, moving=moving, offset=int(rng.integers(0, 16)))
+
+
+def through_jpeg(tiles: Array, *, quality: int, offset: int = 0) -> Array:
+    """JPEG of all tiles as one picture; ``offset`` moves its 8x8 grid against the tiles."""
+    picture = np.roll(_joined(tiles), (offset, offset), (0, 1))
+    written = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return _split(np.roll(cv2.imdecode(written, cv2.IMREAD_GRAYSCALE), (-offset, -offset), (0, 1)), tiles)
+
+
+def through_h264(tiles: Array, *, crf: int, moving: bool = False, offset: int = 0) -> Array:
+    """x264 of all tiles as one frame; ``moving`` puts a shifted frame before it, so that it is predicted (a P frame).
+
+    Without it the frame is coded alone, as the first of a clip is.
+    """
+    picture = np.roll(_joined(tiles), (offset, offset), (0, 1))
+    height, width = picture.shape
+    if height % 2 or width % 2:
+        picture = np.pad(picture, ((0, height % 2), (0, width % 2)), mode="edge")
+    frames = [np.roll(picture, (1, 2), (0, 1)), picture] if moving else [picture]
+    decoded = _decoded(_encoded(frames, crf=crf))[-1]
+    return _split(np.roll(decoded[:height, :width], (-offset, -offset), (0, 1)), tiles)
+
+
+def _encoded(frames: list[Array], *, crf: int) -> list[Any]:
+    height, width = frames[0].shape
+    encoder = av.CodecContext.create("libx264", "w")
+    encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = width, height, "gray", Fraction(1, 25)
+    encoder.thread_count = 1
+    encoder.options = {"crf": str(crf), "preset": "superfast", "bf": "0", "rc-lookahead": "0", "x264-params": "log-level=none"}
+    packets = []
+    for index, frame in enumerate(frames):
+        video = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="gray")
+        video.pts = index
+        packets += encoder.encode(video)
+    return packets + encoder.encode(None)
+
+
+def _decoded(packets: list[Any]) -> list[Array]:
+    decoder = av.CodecContext.create("h264", "r")
+    decoder.thread_count = 1
+    frames = [frame for packet in packets for frame in decoder.decode(packet)]
+    frames += decoder.decode(None)
+    return [_luma(frame) for frame in frames]
+
+
+def _luma(frame: Any) -> Array:
+    """The first plane as it is: a conversion would stretch it from video range to full range."""
+    plane = frame.planes[0]
+    rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+    return rows[:, : plane.width]
+
+
+def _grid(count: int) -> tuple[int, int]:
+    columns = int(np.ceil(np.sqrt(count)))
+    return -(-count // columns), columns
+
+
+def _joined(tiles: Array) -> Array:
+    rows, columns = _grid(len(tiles))
+    side = tiles.shape[1]
+    full = np.zeros((rows * columns, side, side), np.uint8)
+    full[: len(tiles)] = tiles
+    return full.reshape(rows, columns, side, side).swapaxes(1, 2).reshape(rows * side, columns * side)
+
+
+def _split(picture: Array, tiles: Array) -> Array:
+    rows, columns = _grid(len(tiles))
+    side = tiles.shape[1]
+    return picture.reshape(rows, side, columns, side).swapaxes(1, 2).reshape(-1, side, side)[: len(tiles)]

@@ -1,0 +1,200 @@
+"""Endless batches of real faces and their own blends, made fresh for every step in a process of its own.
+
+Owns: how a stored face becomes a training picture: window, blend, global processing, codec, final crop.
+Promises: a batch depends on (seed, step) and nothing else, however many processes work; real faces and blends go through
+the same processing, drawn from the same distribution; nothing outside the asked-for part of the bank is read.
+May be imported by detectors.training and its tests.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import queue
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from detectors.training.blends import blend
+from detectors.training.degrade import encode, process, through_h264, through_jpeg
+from detectors.training.faces import MARGIN, SIDE, Bank, read_bank
+
+Array = npt.NDArray[Any]
+
+#: Box sides shown while a face is blended and compressed; the final crop is smaller, so codec grids and borders vary.
+_WORKING_MARGIN = 1.13
+#: Sides, in pixels, at which faces are blended and compressed: what a face measures in a clip before it is scaled for the net.
+_WORKING_SIDES = (80, 96, 112, 128)
+#: The two codecs robustness is measured with.
+LAST: dict[str, Callable[[Array], Array]] = {
+    "jpeg60": lambda tiles: through_jpeg(tiles, quality=60, offset=3),
+    "h264_32": lambda tiles: through_h264(tiles, crf=32, moving=True, offset=5),
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the pictures look to the net: their side, the side of the map, box sides shown.
+
+    ``hard``: every picture is compressed, and a face and its blend never share their processing: the held-out measure.
+    ``codec``: ``drawn``, or ``none`` (no picture is compressed). ``last``: one more codec at the end, ``jpeg60`` or ``h264_32``.
+    Recipes that differ in these two only make the same blends of the same faces.
+    """
+
+    side: int = 96
+    map_side: int = 12
+    margin: float = 1.04
+    pairs: int = 64
+    hard: bool = False
+    codec: str = "drawn"
+    last: str = ""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Real faces, then their blends in the same order: ``faces`` (2n, S, S) uint8 luma; ``masks`` (2n, m, m) float32, 0 = untouched."""
+
+    faces: Array
+    masks: Array
+    indices: Array
+
+    @property
+    def labels(self) -> Array:
+        """(2n,) float32, 1 = blend."""
+        half = len(self.faces) // 2
+        return np.repeat(np.array([0, 1], np.float32), half)
+
+
+def make_batch(bank: Bank, indices: Array, *, recipe: Recipe, rng: np.random.Generator) -> Batch:
+    """Make one batch of ``len(indices)`` real faces of the bank and as many blends."""
+    count = len(indices)
+    faces = np.empty((2 * count, recipe.side, recipe.side), np.uint8)
+    masks = np.zeros((2 * count, recipe.map_side, recipe.map_side), np.float32)
+    windows = [_Window.draw(bank.rows[index], rng=rng) for index in indices]
+    if recipe.hard or rng.random() < 0.5:
+        groups = [(range(count), (False,)), (range(count), (True,))]
+    else:  # a face and its blend side by side, processed alike: only the blend differs
+        groups = [(range(start, count, 2), (False, True)) for start in (0, 1)]
+    for members, kinds in groups:
+        working = int(rng.choice(_WORKING_SIDES))
+        tiles, found, crops = [], [], []
+        for member in members:
+            face, landmarks = windows[member].cut(bank.pixels[indices[member]], working)
+            alike = int(rng.integers(2**63))
+            for fake in kinds:
+                mixed, mask = blend(face, landmarks, rng=rng) if fake else (face, None)
+                own = np.random.default_rng(alike)
+                tiles.append(np.clip(process(mixed, rng=own) + 0.5, 0, 255).astype(np.uint8))
+                crops.append(_final_crop(working, recipe.margin, rng=own))
+                found.append((member + count * fake, mask))
+        coded = _coded(np.stack(tiles), recipe, rng=rng.spawn(1)[0])
+        for tile, (x, y, size), (place, mask) in zip(coded, crops, found, strict=True):
+            faces[place] = scaled(tile[y : y + size, x : x + size], recipe.side)
+            if mask is not None:
+                piece = mask[y : y + size, x : x + size]
+                masks[place] = cv2.resize(piece, masks.shape[1:], interpolation=cv2.INTER_AREA)
+    return Batch(faces=faces, masks=masks, indices=indices)
+
+
+def _coded(tiles: Array, recipe: Recipe, *, rng: np.random.Generator) -> Array:
+    if recipe.codec == "drawn":
+        tiles = encode(tiles, rng=rng, always=recipe.hard)
+    if recipe.last:
+        tiles = LAST[recipe.last](tiles)
+    return tiles
+
+
+def scaled(luma: Array, side: int) -> Array:
+    """A crop (h, w) as the net sees it, (side, side): means of pixels on the way down, straight lines on the way up."""
+    kind = cv2.INTER_AREA if min(luma.shape) >= side else cv2.INTER_LINEAR
+    return cv2.resize(luma, (side, side), interpolation=kind)
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Which square of a stored face is used, and whether it is mirrored."""
+
+    x: int
+    y: int
+    size: int
+    flip: bool
+    landmarks: Array
+
+    @classmethod
+    def draw(cls, row: Array, *, rng: np.random.Generator) -> _Window:
+        size = round(SIDE * _WORKING_MARGIN / MARGIN * rng.uniform(0.96, 1.0))
+        slack = SIDE - size
+        x, y = (int(v) for v in rng.integers(0, slack + 1, 2))
+        return cls(x=x, y=y, size=size, flip=bool(rng.random() < 0.5), landmarks=np.asarray(row["landmarks"]))
+
+    def cut(self, stored: Array, side: int) -> tuple[Array, Array]:
+        """(side, side) float32 luma and the five landmarks in its pixels."""
+        piece = stored[self.y : self.y + self.size, self.x : self.x + self.size]
+        face = cv2.resize(piece, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32)
+        landmarks = (self.landmarks - np.array([self.x, self.y], np.float32)) * (side / self.size)
+        if self.flip:
+            face = np.ascontiguousarray(face[:, ::-1])
+            landmarks = np.stack([side - landmarks[:, 0], landmarks[:, 1]], 1)[[1, 0, 2, 4, 3]]
+        return face, landmarks
+
+
+def _final_crop(side: int, margin: float, *, rng: np.random.Generator) -> tuple[int, int, int]:
+    size = min(side, round(side * margin / _WORKING_MARGIN * rng.uniform(0.95, 1.05)))
+    x, y = (int(v) for v in rng.integers(0, side - size + 1, 2))
+    return x, y, size
+
+
+def batch_of_step(bank: Bank, *, part: str, recipe: Recipe, seed: int, step: int) -> Batch:
+    """The batch of one training step; each identity is as likely as any other up to a factor of its square root of pictures."""
+    rng = np.random.default_rng([seed, step])
+    own = bank.of_part(part)
+    identity = bank.rows["identity"][own]
+    weight = 1 / np.sqrt(np.bincount(identity)[identity])
+    indices = rng.choice(own, recipe.pairs, replace=len(own) < recipe.pairs, p=weight / weight.sum())
+    return make_batch(bank, indices, recipe=recipe, rng=rng)
+
+
+def stream(
+    folder: Path, *, part: str, recipe: Recipe, seed: int, first: int, last: int, processes: int = 1
+) -> Iterator[Batch]:
+    """Batches of steps ``first`` .. ``last - 1`` in order, made ahead by other processes."""
+    context = multiprocessing.get_context("spawn")
+    outlets = [context.Queue(maxsize=4) for _ in range(processes)]
+    workers = [
+        context.Process(
+            target=_produce,
+            args=(folder, part, recipe, seed, range(first + number, last, processes), outlet),
+            daemon=True,
+        )
+        for number, outlet in enumerate(outlets)
+    ]
+    for worker in workers:
+        worker.start()
+    try:
+        for step in range(first, last):
+            yield _next(outlets[(step - first) % processes], workers[(step - first) % processes])
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.join()
+
+
+def _next(outlet: Any, worker: Any) -> Batch:
+    while True:
+        try:
+            batch: Batch = outlet.get(timeout=5)
+            return batch
+        except queue.Empty:
+            if not worker.is_alive():
+                raise RuntimeError("the process that makes the blends has ended; its message stands above") from None
+
+
+def _produce(folder: Path, part: str, recipe: Recipe, seed: int, steps: range, outlet: Any) -> None:
+    cv2.setNumThreads(1)
+    bank = read_bank(folder)
+    for step in steps:
+        outlet.put(batch_of_step(bank, part=part, recipe=recipe, seed=seed, step=step))
