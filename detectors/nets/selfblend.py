@@ -94,3 +94,15 @@ class SelfBlendNet(nn.Module):
         y = self.whole(x)
         pooled = torch.cat([part for z in (x, y) for part in (z.mean((2, 3)), z.amax((2, 3)))], dim=1)
         return self.score(self.dropout(pooled)).squeeze(1), maps
+
+
+class SelfBlendJudge(nn.Module):
+    """The net as the detector runs it: calibrated probability of *fake* (N,), pasted region (N, S/8, S/8) in 0..1."""
+
+    def __init__(self, net: SelfBlendNet, *, slope: float, offset: float) -> None:
+        super().__init__()
+        self.net, self.slope, self.offset = net, slope, offset
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        logits, maps = self.net(x)
+        return torch.sigmoid(self.slope * logits + self.offset), torch.sigmoid(maps[:, 0])

@@ -1,0 +1,1 @@
+"""Self-blend traces: the detector trained here, shipped with its weights; its model card is README.md."""
