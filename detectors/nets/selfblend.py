@@ -1,7 +1,8 @@
 """A small residual network behind fixed high-pass filters; it scores one face and says where it looks pasted.
 
 Owns: the architecture of our own detector (card: detectors/selfblend).
-Promises: about 0.6 million learnt numbers; the front's filters are constants and learn nothing; the file's names and shapes are those of ``state_dict``.
+Promises: about 0.6 million learnt numbers; the front's filters are constants and learn nothing; a file's names and shapes are those of
+``state_dict``.
 May be imported by detectors and by detectors.training. Torch is imported with this module.
 
 The front keeps what a blend disturbs and drops what a face shows: Laplacian and KV kernel (Fridrich and Kodovsky, IEEE TIFS 2012,
@@ -14,8 +15,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-#: Side of the input picture and of the map; the input is luma, 0..255.
-SIDE, MAP_SIDE = 96, 12
+#: Side of the input picture; the input is luma, 0..255, and the maps have an eighth of its side.
+SIDE = 96
+#: Channels of the four stages, each half as fine as the one before.
+WIDTHS = (16, 32, 64, 128)
 #: Residuals are divided by this many grey levels and cut off at _CUT: an edge of the face must not drown a trace.
 _LEVELS, _CUT = 6.0, 3.0
 
@@ -59,9 +62,7 @@ class Residual(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.first = _step(channels, channels)
-        self.second = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
-        )
+        self.second = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return functional.relu(x + self.second(self.first(x)))
@@ -73,7 +74,7 @@ class SelfBlendNet(nn.Module):
     ``side`` is S. Faces stand at the same place in every picture, so the maps are learnt with a term for each place.
     """
 
-    def __init__(self, *, side: int = SIDE, widths: tuple[int, int, int, int] = (16, 32, 64, 128)) -> None:
+    def __init__(self, *, side: int = SIDE, widths: tuple[int, int, int, int] = WIDTHS) -> None:
         super().__init__()
         a, b, c, d = widths
         self.front = HighPass()

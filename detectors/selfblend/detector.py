@@ -1,4 +1,4 @@
-"""Self-blend traces on one face at a time; architecture in ``detectors.nets.selfblend``, card in ``detector.toml``, training in docs/training.md.
+"""Self-blend traces on one face at a time; net in ``detectors.nets.selfblend``, card in ``detector.toml``, training: docs/training.md.
 
 The net answers a logit of *fake*; calibration on held-out identities makes it a probability, and one minus that is the soft label.
 """

@@ -1,6 +1,6 @@
 """Self-blended faces: a face joined with a slightly altered copy of itself, along a mask drawn over its landmarks.
 
-Owns: what a blend is and how strong its traces are. After Face X-ray (Li et al., CVPR 2020, arXiv:1912.13458: a face region is pasted and its
+Owns: what a blend is and how strong its traces are. After Face X-ray (Li et al., CVPR 2020, arXiv:1912.13458: a pasted region's
 boundary betrays it), Self-Blended Images (Shiohara and Yamasaki, CVPR 2022, arXiv:2204.08376: the copy comes from the same picture) and
 Exposing DeepFake Videos by Detecting Face Warping Artifacts (Li and Lyu, CVPRW 2019, arXiv:1811.00656: the pasted face was resampled).
 Promises: outside the mask the blend equals its original bit for bit; the same generator state gives the same blend.
@@ -21,14 +21,36 @@ Array = npt.NDArray[Any]
 _FIVE = np.array([[0.226, 0.216], [0.755, 0.216], [0.490, 0.560], [0.254, 0.780], [0.726, 0.780]], np.float32)
 #: Jaw from ear to ear, eyebrows from right to left, in the same frame.
 _JAW = np.array(
-    [[-0.13, 0.22], [-0.12, 0.38], [-0.10, 0.53], [-0.06, 0.69], [0.01, 0.84], [0.11, 0.97], [0.23, 1.07], [0.35, 1.15]]
-    + [[0.49, 1.18]]
-    + [[0.63, 1.15], [0.75, 1.07], [0.87, 0.97], [0.97, 0.84], [1.04, 0.69], [1.08, 0.53], [1.10, 0.38], [1.11, 0.22]],
+    [
+        *(
+            [-0.13, 0.22],
+            [-0.12, 0.38],
+            [-0.10, 0.53],
+            [-0.06, 0.69],
+            [0.01, 0.84],
+            [0.11, 0.97],
+            [0.23, 1.07],
+            [0.35, 1.15],
+        ),
+        [0.49, 1.18],
+        *(
+            [0.63, 1.15],
+            [0.75, 1.07],
+            [0.87, 0.97],
+            [0.97, 0.84],
+            [1.04, 0.69],
+            [1.08, 0.53],
+            [1.10, 0.38],
+            [1.11, 0.22],
+        ),
+    ],
     np.float32,
 )
 _BROWS = np.array([[0.98, 0.10], [0.80, 0.02], [0.59, 0.07], [0.39, 0.07], [0.18, 0.02], [0.00, 0.10]], np.float32)
 _EYES = np.array([[0.02, 0.02], [0.96, 0.02], [1.00, 0.22], [0.90, 0.36], [0.10, 0.36], [-0.02, 0.22]], np.float32)
-_MOUTH = np.array([[0.49, 0.48], [0.74, 0.66], [0.80, 0.80], [0.66, 0.98], [0.49, 1.02], [0.32, 0.98], [0.18, 0.80], [0.24, 0.66]])
+_MOUTH = np.array(
+    [[0.49, 0.48], [0.74, 0.66], [0.80, 0.80], [0.66, 0.98], [0.49, 1.02], [0.32, 0.98], [0.18, 0.80], [0.24, 0.66]]
+)
 
 #: Mean change inside the mask, in grey levels, below which there is nothing to learn and the blend is made again.
 LEAST_CHANGE = 1.5
@@ -69,7 +91,7 @@ def draw_mask(side: int, landmarks: Array, *, rng: np.random.Generator) -> Array
     soft = cv2.GaussianBlur(soft, (0, 0), max(width, 0.4))
     soft[soft < 1 / 255] = 0
     ratio = rng.choice([0.5, 0.75, 1.0, 1.0, 1.0])
-    return soft * np.float32(ratio)
+    return np.minimum(soft * np.float32(ratio), np.float32(1))
 
 
 def _outline(rng: np.random.Generator) -> Array:

@@ -1,8 +1,8 @@
 """What happens to whole pictures between camera and viewer: tones, blur, rescaling, noise, JPEG, H.264. It never tells real from fake.
 
 Owns: global processing, done to real faces and to blends alike, so that it is no cue.
-Promises: the same generator state gives the same pixels. Faces are encoded many at a time, as one picture of tiles: an encoder's start costs
-more than a face.
+Promises: the same generator state gives the same pixels. Faces are encoded many at a time, as one picture of tiles: an encoder's
+start costs more than a face.
 May be imported by detectors.training and its tests.
 """
 
@@ -30,7 +30,9 @@ def process(face: Array, *, rng: np.random.Generator) -> Array:
     kind = rng.random()
     if kind < 0.25:
         small = round(side * rng.uniform(0.45, 0.95))
-        down = cv2.resize(face, (small, small), interpolation=cv2.INTER_AREA if rng.random() < 0.6 else cv2.INTER_LINEAR)
+        down = cv2.resize(
+            face, (small, small), interpolation=cv2.INTER_AREA if rng.random() < 0.6 else cv2.INTER_LINEAR
+        )
         face = cv2.resize(down, (side, side), interpolation=cv2.INTER_CUBIC if rng.random() < 0.5 else cv2.INTER_LINEAR)
     elif kind < 0.4:
         face = cv2.GaussianBlur(face, (0, 0), side / 128 * rng.uniform(0.4, 1.5))
@@ -80,7 +82,13 @@ def _encoded(frames: list[Array], *, crf: int) -> list[Any]:
     encoder = av.CodecContext.create("libx264", "w")
     encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = width, height, "gray", Fraction(1, 25)
     encoder.thread_count = 1
-    encoder.options = {"crf": str(crf), "preset": "superfast", "bf": "0", "rc-lookahead": "0", "x264-params": "log-level=none"}
+    encoder.options = {
+        "crf": str(crf),
+        "preset": "superfast",
+        "bf": "0",
+        "rc-lookahead": "0",
+        "x264-params": "log-level=none",
+    }
     packets = []
     for index, frame in enumerate(frames):
         video = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="gray")

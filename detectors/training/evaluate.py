@@ -2,7 +2,8 @@
 
 Owns: the gates of the model card and the table beside other detectors; writes ``gates.json``, ``clips.json``.
 Promises: every figure comes from data no training step used; research clips are read here and nowhere else in training.
-May be imported by detectors.training and its tests. The media pass is loaded lazily, as ``base_detector`` does it: detectors do not know it.
+May be imported by detectors.training and its tests. The media pass is loaded lazily, as ``base_detector`` does it:
+detectors do not know it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from base_detector import BaseDetector, FacePack, load_detector
 from detectors.training.faces import PARTS, ROW, Bank, read_bank, stored_face
 from detectors.training.measure import auc_interval, roc_auc
 from detectors.training.selfblend import TEST_SEED, bank_of, held_out
-from detectors.training.stream import Batch, Recipe, make_batch
+from detectors.training.stream import Recipe, make_batch
 
 Array = npt.NDArray[Any]
 

@@ -26,7 +26,8 @@ Array = npt.NDArray[Any]
 SIDE, MARGIN = 160, 1.2
 #: Share of the identities in each part that no step trains on.
 HELD_OUT = {"calibration": 0.12, "test": 0.16}
-PARTS = ("train", "calibration", "test")
+#: ``left out``: held-out people who also stand in another part, under another name.
+PARTS = ("train", "calibration", "test", "left out")
 #: A face below this side (pixels of the box) has too little to show.
 SMALLEST = 56
 #: Share of the square of BARE box sides that may lie outside the picture, and how far (box sides) a face is moved to have less of that.
@@ -90,17 +91,15 @@ def part_of(identity: str) -> str:
     return "train"
 
 
-def build_bank(
-    pictures: Iterable[Path], out: Path, *, detect: Callable[[Array], Any], excluded: frozenset[str] = frozenset()
-) -> Bank:
+def build_bank(pictures: Iterable[Path], out: Path, *, detect: Callable[[Array], Any]) -> Bank:
     """Find the main face of every picture and write the bank to folder ``out``.
 
-    ``detect`` takes (H, W, 3) uint8 RGB and answers as ``detectors.nets.mtcnn.Mtcnn.detect``. ``excluded`` names identities to leave out.
+    ``detect`` takes (H, W, 3) uint8 RGB and answers as ``detectors.nets.mtcnn.Mtcnn.detect``.
     """
     faces, rows, names = [], [], []
     for path in sorted(pictures, key=lambda path: path.name):
         identity = identity_of(path)
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR) if identity and identity not in excluded else None
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR) if identity else None
         if identity is None or image is None:
             continue
         main = _main_face(image, detect=detect)
@@ -121,6 +120,14 @@ def build_bank(
     np.save(out / "rows.npy", np.array(rows, ROW))
     (out / "bank.json").write_text(json.dumps({"identities": names}, ensure_ascii=False), encoding="utf-8")
     return read_bank(out)
+
+
+def leave_out(folder: Path, identities: Array) -> Bank:
+    """Take identities (their numbers) out of every part of the bank in ``folder``."""
+    rows = np.load(folder / "rows.npy", allow_pickle=False)
+    rows["part"][np.isin(rows["identity"], identities)] = PARTS.index("left out")
+    np.save(folder / "rows.npy", rows)
+    return read_bank(folder)
 
 
 def read_bank(folder: Path) -> Bank:
@@ -170,9 +177,7 @@ def stored_face(luma: Array, box: Array, landmarks: Array) -> tuple[Array, Array
     height, width = luma.shape
     bare = float(max(box[2] - box[0], box[3] - box[1]))
     side = bare * MARGIN
-    centre = [
-        _nudged(float(box[axis] + box[axis + 2]) / 2, bare, length) for axis, length in ((0, width), (1, height))
-    ]
+    centre = [_nudged(float(box[axis] + box[axis + 2]) / 2, bare, length) for axis, length in ((0, width), (1, height))]
     x1, y1, whole = round(centre[0] - side / 2), round(centre[1] - side / 2), round(side)
     margins = (max(0, -y1), max(0, y1 + whole - height), max(0, -x1), max(0, x1 + whole - width))
     padded = cv2.copyMakeBorder(luma, *margins, cv2.BORDER_REPLICATE)

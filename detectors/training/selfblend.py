@@ -11,30 +11,38 @@ import argparse
 import hashlib
 import json
 import math
+import shutil
 import sys
+import tarfile
+import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn import functional
 
-from detectors.nets.selfblend import SelfBlendNet
-from detectors.training.faces import Bank, build_bank, read_bank
-from detectors.training.loop import Plan, train
+from detectors.nets.selfblend import SIDE, WIDTHS, SelfBlendNet
+from detectors.training.doubles import descriptors_of, doubles
+from detectors.training.faces import Bank, build_bank, leave_out, read_bank
+from detectors.training.loop import Plan, read_log, train
 from detectors.training.measure import calibration_error, fit_platt, roc_auc
 from detectors.training.stream import Batch, Recipe, batch_of_step, stream
 
 Array = npt.NDArray[Any]
 
-#: Seeds of held-out data, far from any training seed: (calibration, test).
+#: Seeds of held-out data, far from any training seed: checks during training, calibration, test.
 CHECK_SEED, CALIBRATION_SEED, TEST_SEED = 900_001, 900_002, 900_003
 #: Weights of the losses beside the cross-entropy of the score: a blend above its own original, and the two maps.
 RANK_WEIGHT, MAP_WEIGHT = 0.5, 1.0
+#: Share of real faces of the calibration part that may reach the threshold.
+FLAGGED = 0.04
+#: The run whose weights are shipped.
+SHIPPED = Plan(steps=9000)
 
 
 def loss_of(net: nn.Module, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
@@ -95,13 +103,25 @@ def check_on(batch: Batch) -> Callable[[nn.Module], dict[str, float]]:
 
 
 def bank_of(faces: Path, folder: Path) -> Bank:
-    """The face bank in ``folder``, made from the pictures below ``faces`` when it is not there yet."""
-    if not (folder / "bank.json").is_file():
-        from detectors.nets.mtcnn import Mtcnn
+    """The face bank in ``folder``, made from the pictures below ``faces`` when it is not there yet.
 
-        print("finding the faces (a few minutes, once) ...", flush=True)
-        mtcnn = Mtcnn(threads=1)
-        build_bank(faces.rglob("*.jpg"), folder, detect=lambda image: mtcnn.detect(image, min_face=40.0))
+    ``faces`` holds the pictures or the tar files they come in.
+    """
+    if (folder / "bank.json").is_file():
+        return read_bank(folder)
+    from detectors.nets.mtcnn import Mtcnn
+
+    print("finding the faces and comparing them (some minutes, once) ...", flush=True)
+    mtcnn = Mtcnn(threads=1)
+    with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryDirectory() as unfinished:
+        for archive in sorted(faces.glob("*.tar")):
+            with tarfile.open(archive) as opened:
+                opened.extractall(scratch, filter="data")
+        pictures = [*faces.rglob("*.jpg"), *Path(scratch).rglob("*.jpg")]
+        made = Path(unfinished) / "bank"
+        bank = build_bank(pictures, made, detect=lambda image: mtcnn.detect(image, min_face=40.0))
+        leave_out(made, doubles(bank, descriptors_of(bank)))
+        shutil.copytree(made, folder)
     return read_bank(folder)
 
 
@@ -115,29 +135,93 @@ def run_training(bank: Path, *, out: Path, plan: Plan, recipe: Recipe, net: nn.M
     return train(net, batches=batches, loss=loss_of, plan=plan, out=out, check=check_on(held))
 
 
+def calibrate(net: nn.Module, bank: Bank, *, recipe: Recipe) -> dict[str, float]:
+    """Slope and offset of the logit, and the threshold, from the calibration part.
+
+    The threshold is the lowest two-digit score at which at most FLAGGED of the real faces reach it, at least 0.5.
+    """
+    held = held_out(bank, part="calibration", recipe=recipe, seed=CALIBRATION_SEED, batches=30)
+    logits = logits_of(net, held.faces)
+    slope, offset = fit_platt(held.labels, logits)
+    scores = 1 / (1 + np.exp(-(slope * logits + offset)))
+    threshold = float(np.quantile(scores[held.labels < 0.5], 1 - FLAGGED))
+    return {
+        "slope": round(slope, 4),
+        "offset": round(offset, 4),
+        "threshold": max(0.5, math.ceil(threshold * 100) / 100),
+        "auc": roc_auc(held.labels, logits),
+        "calibration_error": calibration_error(held.labels, scores),
+    }
+
+
+def export(net: nn.Module, path: Path) -> str:
+    """Write the net's numbers as safetensors; their sha256, which the card names."""
+    from safetensors.torch import save
+
+    state = {name: tensor.contiguous() for name, tensor in net.state_dict().items()}
+    content = save(state)
+    path.write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def draw_curves(log: Path, picture: Path) -> None:
+    """The run's log as a small PNG: losses, and the held-out AUC."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    lines = read_log(log)
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    for name in ("entropy", "rank", "map"):
+        left.plot([line["step"] for line in lines], [line[name] for line in lines], label=name)
+    for name, label in (
+        ("auc", "training batches"),
+        ("held_out_auc", "held-out hard"),
+        ("held_out_pairs", "held-out pairs"),
+    ):
+        own = [line for line in lines if name in line]
+        right.plot([line["step"] for line in own], [line[name] for line in own], label=label)
+    for axes, title in ((left, "losses"), (right, "ROC-AUC, share of pairs")):
+        axes.set_title(title)
+        axes.set_xlabel("step of 64 faces and their blends")
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.savefig(picture, dpi=90)
+    pyplot.close(figure)
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Command line: ``train``."""
+    """Train the shipped detector; writes selfblend.safetensors, card.json, log.csv and curves.png to OUT."""
     parser = argparse.ArgumentParser(prog="detectors.training.selfblend", description=main.__doc__)
     parser.add_argument("verb", choices=("train",))
-    parser.add_argument("--faces", type=Path, required=True)
+    parser.add_argument(
+        "--faces", type=Path, required=True, help="folder of the real faces (pictures, or tar files of them)"
+    )
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--bank", type=Path)
-    parser.add_argument("--steps", type=int, default=11000)
-    parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--side", type=int, default=96)
-    parser.add_argument("--widths", type=int, nargs=4, default=(16, 32, 64, 128))
-    parser.add_argument("--check-every", type=int, default=1000)
+    parser.add_argument("--bank", type=Path, help="face bank (default: OUT/bank)")
+    parser.add_argument("--steps", type=int, default=SHIPPED.steps)
+    parser.add_argument("--rate", type=float, default=SHIPPED.rate)
+    parser.add_argument("--seed", type=int, default=SHIPPED.seed)
+    parser.add_argument("--side", type=int, default=SIDE)
+    parser.add_argument("--widths", type=int, nargs=4, default=WIDTHS)
+    parser.add_argument("--check-every", type=int, default=SHIPPED.check_every)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=1, help="processes that make blends")
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
     folder = args.bank or args.out / "bank"
-    bank_of(args.faces, folder)
+    bank = bank_of(args.faces, folder)
     torch.manual_seed(args.seed)
     net = SelfBlendNet(side=args.side, widths=tuple(args.widths))
-    plan = Plan(steps=args.steps, seed=args.seed, rate=args.rate, check_every=args.check_every)
+    plan = replace(SHIPPED, steps=args.steps, seed=args.seed, rate=args.rate, check_every=args.check_every)
     recipe = Recipe(side=args.side, map_side=args.side // 8)
-    run_training(folder, out=args.out, plan=plan, recipe=recipe, net=net, processes=1)
+    net = run_training(folder, out=args.out, plan=plan, recipe=recipe, net=net, processes=args.processes)
+    card = {"side": args.side, "widths": list(args.widths)} | calibrate(net, bank, recipe=recipe)
+    card["weights_sha256"] = export(net, args.out / "selfblend.safetensors")
+    (args.out / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    draw_curves(args.out / "log.csv", args.out / "curves.png")
+    print(json.dumps(card, indent=2))
     return 0
 
 

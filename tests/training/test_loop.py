@@ -1,0 +1,75 @@
+"""The loop learns, and goes on where it was broken off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+
+from detectors.nets.selfblend import SelfBlendNet
+from detectors.training.faces import Bank
+from detectors.training.loop import Plan, read_log, train
+from detectors.training.selfblend import check_on, loss_of
+from detectors.training.stream import Batch, Recipe, batch_of_step
+
+RECIPE = Recipe(side=64, map_side=8, pairs=8, codec="none")
+
+
+def small_net(seed: int = 1) -> SelfBlendNet:
+    torch.manual_seed(seed)
+    return SelfBlendNet(side=64, widths=(8, 12, 16, 24))
+
+
+@pytest.fixture(scope="module")
+def batches(bank: Bank) -> list[Batch]:
+    return [batch_of_step(bank, part="train", recipe=RECIPE, seed=1, step=step) for step in range(4)]
+
+
+def test_a_tiny_run_learns(batches: list[Batch], tmp_path: Path):
+    def again(first: int, last: int) -> Iterator[Batch]:
+        return (batches[step % len(batches)] for step in range(first, last))
+
+    plan = Plan(steps=80, warm_up=5, average=0.9, report_every=20, check_every=80)
+    net = train(small_net(), batches=again, loss=loss_of, plan=plan, out=tmp_path, check=check_on(batches[0]))
+    lines = read_log(tmp_path / "log.csv")
+    assert [line["step"] for line in lines] == [20, 40, 60, 80]
+    assert lines[-1]["loss"] < 0.75 * lines[0]["loss"]
+    assert lines[-1]["auc"] > lines[0]["auc"] + 0.1
+    assert lines[-1]["held_out_auc"] > 0.7  # the averaged net, on pictures it saw: it works at all
+    assert not net.training
+
+
+def test_a_run_that_was_broken_off_ends_with_the_same_weights(batches: list[Batch], tmp_path: Path):
+    plan = Plan(steps=6, warm_up=2, report_every=2, check_every=3)
+
+    def going(first: int, last: int) -> Iterator[Batch]:
+        return (batches[step % len(batches)] for step in range(first, last))
+
+    def breaking(first: int, last: int) -> Iterator[Batch]:
+        for step in range(first, last):
+            if step == 4:
+                raise KeyboardInterrupt
+            yield batches[step % len(batches)]
+
+    whole = train(small_net(), batches=going, loss=loss_of, plan=plan, out=tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(small_net(), batches=breaking, loss=loss_of, plan=plan, out=tmp_path / "broken")
+    assert [line["step"] for line in read_log(tmp_path / "broken" / "log.csv")][-1] == 4
+    resumed = train(small_net(seed=9), batches=going, loss=loss_of, plan=plan, out=tmp_path / "broken")
+    for ours, theirs in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+    assert [line["step"] for line in read_log(tmp_path / "broken" / "log.csv")] == [2, 4, 6]
+
+
+def test_the_rate_warms_up_and_falls():
+    plan = Plan(steps=1000, warm_up=100, rate=1.0)
+    rates = [plan.rate_at(step) for step in range(1000)]
+    assert rates[0] == pytest.approx(0.01)
+    assert max(rates) == pytest.approx(1.0)
+    assert rates[-1] < 0.011
+    assert all(a >= b for a, b in pairwise(rates[100:]))
+    assert replace(plan, steps=2000).rate_at(999) > rates[999]

@@ -1,0 +1,93 @@
+"""Batches: reproducible, and with no cue but the blend."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from detectors.training import stream as module
+from detectors.training.degrade import through_h264, through_jpeg
+from detectors.training.faces import Bank
+from detectors.training.stream import Recipe, batch_of_step, stream
+
+SMALL = Recipe(side=64, map_side=8, pairs=8)
+
+
+def test_a_batch_depends_on_seed_and_step_only(bank: Bank):
+    first, again = (batch_of_step(bank, part="train", recipe=SMALL, seed=3, step=7) for _ in range(2))
+    np.testing.assert_array_equal(first.faces, again.faces)
+    np.testing.assert_array_equal(first.masks, again.masks)
+    other = batch_of_step(bank, part="train", recipe=SMALL, seed=3, step=8)
+    assert not np.array_equal(first.faces, other.faces)
+
+
+def test_processes_give_the_batches_in_order(bank_folder: Path, bank: Bank):
+    made = list(stream(bank_folder, part="train", recipe=SMALL, seed=3, first=5, last=9, processes=2))
+    for step, batch in zip(range(5, 9), made, strict=True):
+        wanted = batch_of_step(bank, part="train", recipe=SMALL, seed=3, step=step)
+        np.testing.assert_array_equal(batch.faces, wanted.faces)
+
+
+@pytest.mark.parametrize("part", ["train", "calibration", "test"])
+def test_only_the_asked_for_part_is_read(bank: Bank, part: str):
+    for step in range(4):
+        batch = batch_of_step(bank, part=part, recipe=SMALL, seed=1, step=step)
+        assert set(batch.indices) <= set(bank.of_part(part))
+
+
+def test_real_faces_have_no_mask_and_blends_have_one(bank: Bank):
+    batch = batch_of_step(bank, part="train", recipe=replace(SMALL, pairs=16), seed=2, step=0)
+    assert batch.faces.shape == (32, 64, 64)
+    assert batch.labels.tolist() == [0.0] * 16 + [1.0] * 16
+    assert batch.masks[:16].max() == 0
+    assert (batch.masks[16:].max(axis=(1, 2)) > 0.2).all()
+
+
+def test_without_the_blend_nothing_tells_the_two_apart(bank: Bank, monkeypatch: pytest.MonkeyPatch):
+    # every global step of the fakes is a step of the real ones: with blends that change nothing, sharpness, contrast and
+    # brightness of the two halves come from one distribution
+    monkeypatch.setattr(module, "blend", lambda face, landmarks, rng: (face, np.ones_like(face)))
+    for hard in (False, True):
+        figures: list[list[float]] = [[], []]
+        for step in range(24):
+            batch = batch_of_step(bank, part="train", recipe=replace(SMALL, pairs=16, hard=hard), seed=4, step=step)
+            for picture, label in zip(batch.faces.astype(np.float64), batch.labels, strict=True):
+                figures[int(label)].append(np.log(np.abs(np.diff(picture, 2)).mean() + 0.1))
+        real, fake = (np.array(values) for values in figures)
+        # whole batches share a codec: 24 of them are the independent draws
+        error = np.sqrt((real.reshape(24, -1).mean(1).var() + fake.reshape(24, -1).mean(1).var()) / 24)
+        assert abs(real.mean() - fake.mean()) < 3.5 * error
+
+
+def test_recipes_that_differ_in_the_codec_make_the_same_blends(bank: Bank):
+    plain = batch_of_step(bank, part="test", recipe=replace(SMALL, hard=True, codec="none"), seed=5, step=0)
+    for last in ("jpeg60", "h264_32"):
+        recipe = replace(SMALL, hard=True, codec="none", last=last)
+        coded = batch_of_step(bank, part="test", recipe=recipe, seed=5, step=0)
+        np.testing.assert_array_equal(plain.masks, coded.masks)
+        difference = np.abs(plain.faces.astype(float) - coded.faces)
+        assert 0.2 < difference.mean() < 12
+
+
+@pytest.mark.parametrize("count", [1, 5, 64])
+def test_codecs_give_every_tile_back_at_its_place(bank: Bank, count: int):
+    tiles = np.stack([np.roll(bank.pixels[n % 40], n * 7, axis=1)[:80, :80] for n in range(count)])
+    for coded in (
+        through_jpeg(tiles, quality=90, offset=5),
+        through_h264(tiles, crf=20, offset=7),
+        through_h264(tiles, crf=20, moving=True, offset=3),
+    ):
+        assert coded.shape == tiles.shape
+        assert coded.dtype == np.uint8
+        assert np.abs(coded.astype(float) - tiles).mean(axis=(1, 2)).max() < 6
+        # full range stays full range
+        assert abs(coded.astype(float).mean() - tiles.mean()) < 0.6
+
+
+def test_stronger_compression_changes_more(bank: Bank):
+    tiles = np.asarray(bank.pixels[:16, :96, :96])
+    losses = [np.abs(through_h264(tiles, crf=crf).astype(float) - tiles).mean() for crf in (18, 26, 34)]
+    assert losses[0] < losses[1] < losses[2]
