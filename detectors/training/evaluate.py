@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from base_detector import BaseDetector, FacePack, load_detector
-from detectors.training.faces import PARTS, ROW, Bank, read_bank, stored_face
+from detectors.training.faces import MARGIN, PARTS, ROW, SIDE, Bank, read_bank, stored_face
 from detectors.training.measure import auc_interval, roc_auc
 from detectors.training.selfblend import TEST_SEED, bank_of, held_out
 from detectors.training.stream import Recipe, make_batch
@@ -62,7 +62,6 @@ def on_held_out(detector: BaseDetector, bank: Bank, *, recipe: Recipe, batches: 
     found = {"hard_auc": roc_auc(hard.labels, scores), "hard_pairs": _pairs(scores)}
     groups = bank.rows["identity"][np.tile(hard.indices, 2)]
     rng = np.random.default_rng(TEST_SEED)
-    # stratified by picture kind inside each identity: every identity has both
     found["hard_auc_low"], found["hard_auc_high"] = _identity_interval(hard.labels, scores, groups, rng=rng)
     for name, base in (("hard", recipe), ("uncompressed", replace(recipe, codec="none"))):
         for last in ("", "jpeg60", "h264_32"):
@@ -73,8 +72,9 @@ def on_held_out(detector: BaseDetector, bank: Bank, *, recipe: Recipe, batches: 
             found[f"{name}_{last}_drop"] = found[f"{name}_plain_auc"] - found[f"{name}_{last}_auc"]
         found[f"{last}_drop"] = found[f"uncompressed_{last}_drop"]
     reals = slice(0, len(hard.indices))
-    persons = _means_by(groups[reals], scores[reals])
-    found["identities_flagged"] = float(np.mean(persons >= detector.card.threshold))
+    # a picture drawn at random of a person drawn at random, processed and compressed
+    flagged = (scores >= detector.card.threshold).astype(float)
+    found["identities_flagged"] = float(np.mean(_means_by(groups[reals], flagged[reals])))
     found["identities_flagged_untouched"] = _flagged_untouched(detector, bank)
     found["blends_flagged"] = float(np.mean(scores[reals.stop :] >= detector.card.threshold))
     return found
@@ -83,13 +83,14 @@ def on_held_out(detector: BaseDetector, bank: Bank, *, recipe: Recipe, batches: 
 def _flagged_untouched(detector: BaseDetector, bank: Bank) -> float:
     """Share of held-out identities flagged on their stored pictures as they are, through the class's own crop."""
     own = bank.of_part("test")
+    cut = round(SIDE * (1 - detector.card.margin / MARGIN) / 2)
     scores = []
     for index in own:
         image = np.repeat(np.asarray(bank.pixels[index])[:, :, None], 3, axis=2)
-        crop = image[11:-11, 11:-11]  # 1.04 of the box sides; the stored square shows 1.2
+        crop = image[cut : SIDE - cut, cut : SIDE - cut]
         scores.append(1 - float(detector.get_softlabel(detector.preproc(np.ascontiguousarray(crop))[None])[0]))
-    persons = _means_by(bank.rows["identity"][own], np.array(scores))
-    return float(np.mean(persons >= detector.card.threshold))
+    flagged = np.array(scores) >= detector.card.threshold
+    return float(np.mean(_means_by(bank.rows["identity"][own], flagged.astype(float))))
 
 
 def _identity_interval(labels: Array, scores: Array, groups: Array, *, rng: np.random.Generator) -> tuple[float, float]:

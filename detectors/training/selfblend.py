@@ -181,7 +181,7 @@ def draw_curves(log: Path, picture: Path) -> None:
         ("held_out_pairs", "held-out pairs"),
     ):
         own = [line for line in lines if name in line]
-        right.plot([line["step"] for line in own], [line[name] for line in own], label=label)
+        right.plot([line["step"] for line in own], [line[name] for line in own], ".-", label=label)
     for axes, title in ((left, "losses"), (right, "ROC-AUC, share of pairs")):
         axes.set_title(title)
         axes.set_xlabel("step of 64 faces and their blends")
