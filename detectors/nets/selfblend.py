@@ -85,7 +85,6 @@ class SelfBlendNet(nn.Module):
         self.region = nn.Sequential(Residual(c), Residual(c))
         self.map = nn.Conv2d(c, 2, 1)
         self.whole = nn.Sequential(_step(c, d, stride=2), Residual(d))
-        self.dropout = nn.Dropout(0.2)
         self.score = nn.Linear(2 * d + 2 * c, 1)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -94,7 +93,7 @@ class SelfBlendNet(nn.Module):
         maps = self.map(x)
         y = self.whole(x)
         pooled = torch.cat([part for z in (x, y) for part in (z.mean((2, 3)), z.amax((2, 3)))], dim=1)
-        return self.score(self.dropout(pooled)).squeeze(1), maps
+        return self.score(pooled).squeeze(1), maps
 
 
 class SelfBlendJudge(nn.Module):

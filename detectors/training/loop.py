@@ -2,7 +2,7 @@
 
 Owns: optimisation and what a run leaves on disk: ``checkpoint.pt`` (to go on from), ``log.csv`` (one line a report), ``plan.json``.
 Promises: a broken-off run goes on where its last checkpoint stands and gives the same steps; a fixed seed gives the same weights
-on the same machine and number of threads.
+on the same machine and number of replicas.
 May be imported by detectors.training and its tests. Torch is imported with this module.
 """
 
@@ -16,6 +16,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +58,16 @@ def train(
     plan: Plan,
     out: Path,
     check: Check | None = None,
+    replicas: int = 1,
 ) -> nn.Module:
-    """Train ``net`` in place and return the averaged net. ``batches(first, last)`` gives the batches of those steps."""
+    """Train ``net`` in place and return the averaged net. ``batches(first, last)`` gives the batches of those steps.
+
+    With ``replicas`` a batch is cut by its ``split(replicas)`` and the pieces are worked on side by side, a thread each: on a CPU
+    faster than many threads on each layer, which wait for one another. Loss and net must draw no random numbers then.
+    """
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(plan.seed)
-    state = _State(net, plan)
+    state = _State(net, plan, replicas)
     first = state.resume(out / "checkpoint.pt")
     (out / "plan.json").write_text(json.dumps(dataclasses.asdict(plan), indent=2) + "\n", encoding="utf-8")
     log = _Log(out / "log.csv", first)
@@ -78,8 +84,10 @@ def train(
 
 
 class _State:
-    def __init__(self, net: nn.Module, plan: Plan) -> None:
+    def __init__(self, net: nn.Module, plan: Plan, replicas: int) -> None:
         self.net, self.plan = net.to(memory_format=torch.channels_last), plan
+        self.nets = [net, *(_sharing(net) for _ in range(replicas - 1))]
+        self.pool = ThreadPoolExecutor(replicas)
         self.averaged = copy.deepcopy(net).eval().requires_grad_(False)
         decayed = [p for p in net.parameters() if p.ndim > 1]
         plain = [p for p in net.parameters() if p.ndim <= 1]
@@ -90,14 +98,16 @@ class _State:
     def step(self, loss: Loss, batch: Any, rate: float) -> dict[str, float]:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        self.net.train()
-        value, figures = loss(self.net, batch)
-        self.optimiser.zero_grad(set_to_none=True)
-        value.backward()
+        pieces = [batch] if len(self.nets) == 1 else batch.split(len(self.nets))
+        done = list(self.pool.map(lambda net, piece: _backward(net, loss, piece), self.nets, pieces))
+        for own, *others in zip(*(net.parameters() for net in self.nets), strict=True):
+            if others:
+                own.grad = torch.stack([own.grad, *(other.grad for other in others)]).mean(0)
+        figures = {name: sum(piece[name] for piece in done) / len(done) for name in done[0]}
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
         self.optimiser.step()
         self._average()
-        return figures | {"loss": float(value.detach()), "gradient": float(norm)}
+        return figures | {"gradient": float(norm)}
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -132,6 +142,22 @@ class _State:
         torch.set_rng_state(content["random"])
         self.count = int(content["count"])
         return int(content["done"])
+
+
+def _sharing(net: nn.Module) -> nn.Module:
+    """A copy with gradients and batch statistics of its own, and the very parameters of ``net``."""
+    copied = copy.deepcopy(net)
+    for ours, theirs in zip(copied.parameters(), net.parameters(), strict=True):
+        ours.data = theirs.data
+    return copied
+
+
+def _backward(net: nn.Module, loss: Loss, piece: Any) -> dict[str, float]:
+    net.train()
+    net.zero_grad(set_to_none=True)
+    value, figures = loss(net, piece)
+    value.backward()
+    return figures | {"loss": float(value.detach())}
 
 
 class _Log:

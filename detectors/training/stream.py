@@ -68,6 +68,12 @@ class Batch:
         half = len(self.faces) // 2
         return np.repeat(np.array([0, 1], np.float32), half)
 
+    def split(self, count: int) -> list[Batch]:
+        """``count`` smaller batches; a face stays with its blend."""
+        half = len(self.indices)
+        pieces = [np.concatenate([part, part + half]) for part in np.array_split(np.arange(half), count)]
+        return [Batch(self.faces[p], self.masks[p], self.indices[p[: len(p) // 2]]) for p in pieces]
+
 
 def make_batch(bank: Bank, indices: Array, *, recipe: Recipe, rng: np.random.Generator) -> Batch:
     """Make one batch of ``len(indices)`` real faces of the bank and as many blends."""
