@@ -97,12 +97,22 @@ class SelfBlendNet(nn.Module):
 
 
 class SelfBlendJudge(nn.Module):
-    """The net as the detector runs it: calibrated probability of *fake* (N,), pasted region (N, S/8, S/8) in 0..1."""
+    """The net as the detector runs it, on each face and its mirror image: two views of the same evidence.
+
+    (N, 1, S, S) -> calibrated probability of *fake* (N,), pasted region (N, S/8, S/8) in 0..1.
+    """
 
     def __init__(self, net: SelfBlendNet, *, slope: float, offset: float) -> None:
         super().__init__()
         self.net, self.slope, self.offset = net, slope, offset
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        logits, maps = self.net(x)
+        logits, maps = mirrored(self.net, x)
         return torch.sigmoid(self.slope * logits + self.offset), torch.sigmoid(maps[:, 0])
+
+
+def mirrored(net: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """What ``net`` answers for ``x`` and its mirror image on average: logits (N,), map logits (N, 2, S/8, S/8)."""
+    straight, straight_maps = net(x)
+    turned, turned_maps = net(x.flip(3))
+    return (straight + turned) / 2, (straight_maps + turned_maps.flip(3)) / 2

@@ -26,7 +26,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from detectors.nets.selfblend import SIDE, WIDTHS, SelfBlendNet
+from detectors.nets.selfblend import SIDE, WIDTHS, SelfBlendNet, mirrored
 from detectors.training.doubles import descriptors_of, doubles
 from detectors.training.faces import Bank, build_bank, leave_out, read_bank
 from detectors.training.loop import Plan, read_log, train
@@ -74,8 +74,9 @@ def as_input(faces: Array) -> torch.Tensor:
 
 @torch.inference_mode()
 def logits_of(net: nn.Module, faces: Array) -> Array:
-    """Logits of fake, (N,), of (N, S, S) uint8 luma."""
-    return np.concatenate([net(as_input(part))[0].numpy() for part in np.array_split(faces, -(-len(faces) // 128))])
+    """Logits of fake, (N,), of (N, S, S) uint8 luma, as the detector takes them: with their mirror images."""
+    parts = np.array_split(faces, -(-len(faces) // 128))
+    return np.concatenate([mirrored(net, as_input(part))[0].numpy() for part in parts])
 
 
 def held_out(bank: Bank, *, part: str, recipe: Recipe, seed: int, batches: int) -> Batch:
