@@ -28,7 +28,7 @@ Array = npt.NDArray[Any]
 #: Box sides shown while a face is blended and compressed; the final crop is smaller, so codec grids and borders vary.
 _WORKING_MARGIN = 1.13
 #: Sides, in pixels, at which faces are blended and compressed: what a face measures in a clip before it is scaled for the net.
-_WORKING_SIDES = (80, 96, 112, 128)
+_WORKING_SIDES = (72, 96, 120, 144)
 #: The two codecs robustness is measured with.
 LAST: dict[str, Callable[[Array], Array]] = {
     "jpeg60": lambda tiles: through_jpeg(tiles, quality=60, offset=3),

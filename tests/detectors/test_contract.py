@@ -40,6 +40,8 @@ PAIRS = {
     "mesonet": ("crop_real00240.jpg", "crop_df00204.jpg"),
     "classnseg": ("crop_classnseg_real.jpg", "crop_classnseg_fake.jpg"),
     "va": ("fixtures/astronaut.jpg", "crop_df00204.jpg"),
+    # a face and a blend of it, made by detectors.training.blends from the public-domain portrait
+    "selfblend": ("fixtures/astronaut_face.png", "fixtures/astronaut_blend.png"),
 }
 MESOS = ("crop_real00240.jpg", "crop_real00772.jpg", "crop_df00204.jpg", "crop_df01254.jpg")
 
