@@ -9,6 +9,7 @@ May be imported by detectors.training and its tests.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import queue
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -202,5 +203,13 @@ def _next(outlet: Any, worker: Any) -> Batch:
 def _produce(folder: Path, part: str, recipe: Recipe, seed: int, steps: range, outlet: Any) -> None:
     cv2.setNumThreads(1)
     bank = read_bank(folder)
+    parent = multiprocessing.parent_process()
     for step in steps:
-        outlet.put(batch_of_step(bank, part=part, recipe=recipe, seed=seed, step=step))
+        batch = batch_of_step(bank, part=part, recipe=recipe, seed=seed, step=step)
+        while True:
+            try:
+                outlet.put(batch, timeout=5)
+                break
+            except queue.Full:
+                if parent is not None and not parent.is_alive():  # the trainer was killed: nobody will come
+                    os._exit(1)
