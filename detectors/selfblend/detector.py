@@ -36,7 +36,9 @@ class SelfBlend(BaseDetector):
         content = WEIGHTS.read_bytes()
         found, wanted = hashlib.sha256(content).hexdigest(), self.card.parameters["weights_sha256"]
         if found != wanted:
-            raise ContractError(f"selfblend: {WEIGHTS.name} is {found}, the card names {wanted}: check out both anew")
+            raise ContractError(
+                f"selfblend: parameters.weights_sha256 must be {found}, as {WEIGHTS.name} has it, not {wanted!r}: check out both anew"
+            )
         self._side = int(self.card.parameters["side"])
         net = SelfBlendNet(side=self._side, widths=tuple(self.card.parameters["widths"]))
         fill(net, load(content))

@@ -217,9 +217,10 @@ def test_evidence_is_one_grey_picture_a_face(detector: BaseDetector, pack: FaceP
 
 def test_absent_and_changed_weights_are_refused_by_code(detector: BaseDetector, weights_folder: Path, tmp_path: Path):
     card = detector.card
-    if not card.weights:
-        pytest.skip("no weights")
     fresh = type(detector)()
+    if not card.weights:  # it ships its own, which its own tests damage: no folder is asked for
+        assert detector_verbs(fresh, tmp_path / "nowhere", "cpu")["load"]({}, lambda done, total: None) == {}
+        return
     with pytest.raises(WorkerFailure) as caught:
         detector_verbs(fresh, tmp_path / "nowhere", "cpu")["load"]({}, lambda done, total: None)
     assert caught.value.code == "weights_missing"

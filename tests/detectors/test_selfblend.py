@@ -44,7 +44,7 @@ def test_other_weights_than_the_cards_are_refused(tmp_path: Path, monkeypatch: p
     changed[-1] ^= 1
     (tmp_path / "selfblend.safetensors").write_bytes(bytes(changed))
     monkeypatch.setattr(module, "WEIGHTS", tmp_path / "selfblend.safetensors")
-    with pytest.raises(ContractError, match="the card names"):
+    with pytest.raises(ContractError, match="check out both anew"):
         load_detector("detectors.selfblend").load(Path("nowhere"), "cpu")
 
 
