@@ -20,7 +20,7 @@ from detectors.training.faces import PARTS, Bank
 Array = npt.NDArray[Any]
 
 #: Distance of two dlib descriptors below which two faces are taken for one person. dlib's own threshold is 0.6 for one pair; among
-#: millions of pairs that joins strangers. At 0.5 it still did in the research faces, at 0.4 an actress known to be in both sets was just found.
+#: millions of pairs that joins strangers. At 0.5 it still did in the research faces.
 SAME = 0.45
 
 
