@@ -30,7 +30,7 @@ from shared.results import Result
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = "/usr/bin/chromium"
-DETECTORS = {"mesonet", "classnseg", "va"}
+DETECTORS = {"mesonet", "classnseg", "selfblend", "va"}
 
 
 class Mailbox(Message):
