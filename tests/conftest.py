@@ -124,6 +124,7 @@ def weights_folder(research: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     found = {path.name: path for path in sorted((research / "weights").rglob("*")) if path.is_file()}
     for toml in sorted((ROOT / "detectors").glob("*/detector.toml")):
         card = Card.read(toml.parent)
+        (folder / card.id).mkdir()
         for item in card.weights:
             target = folder / card.id / item.file
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -156,10 +156,16 @@ class Visitor:
     """Somebody with a browser; collects every complaint of its console."""
 
     def __init__(self, browser: Any, folder: Path) -> None:
-        self.page = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True).new_page()
+        self.context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
         self.folder, self.trouble = folder, []
-        self.page.on("console", lambda m: self.trouble.append(m.text) if m.type in ("error", "warning") else None)
-        self.page.on("pageerror", lambda error: self.trouble.append(str(error)))
+        self.page = self.new_tab()
+
+    def new_tab(self) -> Any:
+        """An empty page, listened to."""
+        page = self.context.new_page()
+        page.on("console", lambda m: self.trouble.append(m.text) if m.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: self.trouble.append(str(error)))
+        return page
 
     def look(self, name: str) -> None:
         """Keep a picture of the page, when asked to."""
@@ -183,7 +189,8 @@ class Visitor:
         return str(pin)
 
     def open_result(self, link: str, pin: str) -> None:
-        """Follow the mailed link and enter the PIN."""
+        """Follow the mailed link, which a mail program opens in a tab of its own, and enter the PIN."""
+        self.page = self.new_tab()
         self.page.goto(link)
         self.look("3-pin")
         self.page.fill("#pin", pin)
