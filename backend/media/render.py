@@ -113,16 +113,13 @@ def _clip(
 ) -> dict[str, Any]:
     size = (int(plan["width"]), int(plan["height"]))
     layout = lay_out(size, kind="video", duration_s=float(plan["duration_s"]))
-    with (
-        open_medium(media, limits=limits) as medium,
-        Ahead(medium.pictures(), depth=depth_for(*size)) as pictures,
-    ):
-        first = next(pictures)  # how pictures are turned and coloured is known once one is decoded
-        matrix = _matrix_of(_frame_of(first))
-        scaler = _Scaler(layout.picture, _orientation(medium), matrix)
-        with _Film(out, layout, media=media, fps=_usual_fps(plan), matrix=matrix) as film:
-            written = _draw(chain([first], pictures), plan, layout, scaler, film, Deadline(limits), progress)
-            sound = film.finish()
+    with open_medium(media, limits=limits) as medium:
+        scaler = _Scaler(layout.picture, medium)
+        with Ahead(medium.pictures(), prepare=scaler.prepare, depth=depth_for(*size)) as pictures:
+            first = next(pictures)  # how pictures are turned and coloured is known once one is decoded
+            with _Film(out, layout, media=media, fps=_usual_fps(plan), matrix=scaler.matrix) as film:
+                written = _draw(chain([first], pictures), plan, layout, scaler, film, Deadline(limits), progress)
+                sound = film.finish()
     return {"frames": written, "sound": sound}
 
 
@@ -144,11 +141,12 @@ def _draw(
     written, last = 0, 0.0
     for picture in pictures:
         deadline.check()
+        planes = scaler.take(picture)
         panel.advance(base, picture.time_s)
         if written and picture.time_s - last < 1 / (_MOST_FPS * 1.05):
             continue
         canvas.copy_from(base)
-        canvas.paste(scaler.planes(_frame_of(picture)), int(layout.picture.x1), int(layout.picture.y1))
+        canvas.paste(planes, int(layout.picture.x1), int(layout.picture.y1))
         marks.draw(canvas, picture.index)
         panel.draw_now(canvas, picture.time_s)
         film.write(canvas.array, picture)
@@ -170,13 +168,26 @@ def _usual_fps(plan: dict[str, Any]) -> float:
 
 
 class _Scaler:
-    """Brings decoded frames to the size and planes of the canvas, upright."""
+    """Brings decoded frames to the size and planes of the canvas, upright; ``prepare`` does it in the decoder's thread."""
 
-    def __init__(self, where: Rect, orientation: Orientation, matrix: Matrix) -> None:
-        self.matrix = matrix
-        self._size = orientation.size(int(where.width), int(where.height))  # a quarter turn is its own way back
-        self._orientation = orientation
+    def __init__(self, where: Rect, medium: Medium) -> None:
+        self._where, self._medium = where, medium
         self._reformat = VideoReformatter().reformat
+        self._ready: dict[int, list[Array]] = {}
+        self._begun = False
+
+    def prepare(self, picture: Picture) -> None:
+        """Scale ``picture`` and keep it for ``take``. The first one decides on turning and colour matrix."""
+        frame = _frame_of(picture)
+        if not self._begun:
+            self._begun, self.matrix, self._orientation = True, _matrix_of(frame), _orientation(self._medium)
+            # a quarter turn is its own way back
+            self._size = self._orientation.size(int(self._where.width), int(self._where.height))
+        self._ready[picture.index] = self.planes(frame)
+
+    def take(self, picture: Picture) -> list[Array]:
+        """The planes of a prepared picture, once."""
+        return self._ready.pop(picture.index)
 
     def planes(self, frame: av.VideoFrame) -> list[Array]:
         """Y, U, V as the canvas keeps them."""
