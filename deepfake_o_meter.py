@@ -25,7 +25,7 @@ import click
 import structlog
 from rich.console import Console
 
-from shared.errors import DfomError, PermanentError, UserError
+from shared.errors import DfomError, UserError
 from shared.records import Mode
 from shared.settings import Settings, read_settings
 from shared.store import Store
@@ -366,7 +366,7 @@ from backend.weights_cli import weights  # noqa: E402  the group is defined besi
 
 main.add_command(weights)
 
-__all__ = ["Backend", "PermanentError", "build_backend", "main"]
+__all__ = ["Backend", "build_backend", "main"]
 
 if __name__ == "__main__":
     main()

@@ -121,11 +121,6 @@ def summary(medium: Medium, result: Result, *, out: Path) -> dict[str, Any]:
     }
 
 
-def analysed(result: Result) -> bool:
-    """True when at least one detector gave a score."""
-    return any(item.status == "ok" for item in result.detectors)
-
-
 def _sha256(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -23,7 +23,7 @@ class DetectorCatalog:
     """The cards below ``folder`` (``<folder>/<name>/detector.toml``), read once."""
 
     def __init__(self, folder: Path, *, availability: Availability) -> None:
-        self._cards = {card.id: card for card in map(Card.read, sorted(_card_folders(folder)))}
+        self._cards = {card.id: card for card in read_cards(folder)}
         self._availability = availability
 
     def __iter__(self) -> Iterator[Card]:
@@ -70,6 +70,6 @@ class DetectorCatalog:
         )
 
 
-def _card_folders(folder: Path) -> Iterator[Path]:
-    for card in folder.glob("*/detector.toml"):
-        yield card.parent
+def read_cards(folder: Path) -> list[Card]:
+    """The cards of all detectors below ``folder``, by name of their folders; ContractError names a wrong one."""
+    return [Card.read(path.parent) for path in sorted(folder.glob("*/detector.toml"))]

@@ -17,13 +17,13 @@ from typing import Any, Final, Protocol
 import structlog
 
 from backend import containers
+from backend.catalog import read_cards
 from backend.endings import RunnerKind, Running
 from backend.exchange import Exchange
 from backend.logbook import Logbook
 from backend.processes import ProcessRunner
 from backend.scratch import abandoned
 from backend.workers import BUNDLED, WorkerError, WorkerSpec, detector_spec, media_spec
-from base_detector import Card
 from shared.settings import Settings
 
 log = structlog.get_logger()
@@ -87,8 +87,11 @@ def choose_runner(settings: Settings) -> Runner:
 
 
 def _bundled(settings: Settings) -> list[WorkerSpec]:
-    cards = [Card.read(toml.parent) for toml in sorted(settings.detectors.glob("*/detector.toml"))]
-    specs = [detector_spec(card, settings) for card in cards if card.folder.resolve().parent == BUNDLED]
+    specs = [
+        detector_spec(card, settings)
+        for card in read_cards(settings.detectors)
+        if card.folder.resolve().parent == BUNDLED
+    ]
     return [media_spec(settings), *specs]
 
 

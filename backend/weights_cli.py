@@ -17,6 +17,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from backend import weights as work
+from backend.catalog import read_cards
 from base_detector import Card, ContractError
 from shared.errors import DfomError, UserError
 from shared.settings import Settings, read_settings
@@ -111,10 +112,7 @@ def _opened(ids: Sequence[str]) -> tuple[Settings, list[Card]]:
     """Settings and the cards of ``ids`` (of all detectors when empty); click.UsageError names an unknown one."""
     settings = read_settings()
     try:
-        cards = {
-            card.id: card
-            for card in map(Card.read, sorted(p.parent for p in settings.detectors.glob("*/detector.toml")))
-        }
+        cards = {card.id: card for card in read_cards(settings.detectors)}
     except ContractError as error:
         raise UserError("bad_card", str(error)) from None
     unknown = [name for name in ids if name not in cards]

@@ -76,7 +76,6 @@ class FaceSweep:
         self._count, self._view = 0, 0
         self._doubtful: list[Array] = []
         self.detect_s = 0.0
-        self.detections = 0
         self.tracks: list[Track] = []
 
     def feed(self, picture: Picture, *, jumped: bool, next_frame: int | None) -> None:
@@ -136,7 +135,6 @@ class FaceSweep:
             for box, points, confidence in zip(faces.boxes, faces.landmarks, faces.confidence, strict=True)
             if confidence >= _LEAST_CONFIDENCE and _visible(box * np.tile(stretch, 2), width=width, height=height)
         ]
-        self.detections += 1
         self.detect_s += time.perf_counter() - started
 
     def _settle(self, before: Sample | None, waiting: list[Sample], after: Sample) -> None:
