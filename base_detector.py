@@ -82,13 +82,21 @@ class ContractError(Exception):
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """One published weights file: where it comes from and how to know it is the right one."""
+    """One published weights file: where it comes from and how to know it is the right one.
+
+    ``sha256`` is empty and ``bytes`` 0 where the publisher's file could not be had: then names and shapes decide, at load. ``member``
+    is its path in the archive at ``url``. ``manual``: ``url`` is a page for people. ``optional``: the detector can do without it.
+    """
 
     file: str
     url: str
-    sha256: str
-    bytes: int
     licence: str
+    sha256: str = ""
+    bytes: int = 0
+    member: str = ""
+    alternatives: tuple[str, ...] = ()
+    manual: bool = False
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,7 +139,10 @@ class Card:
     @classmethod
     def _parse(cls, raw: dict[str, Any], *, folder: Path) -> Card:
         resources = raw.pop("resources", {})
-        weights = tuple(WeightsFile(**entry) for entry in raw.pop("weights", []))
+        weights = tuple(
+            WeightsFile(**entry | {"alternatives": tuple(entry.get("alternatives", ()))})
+            for entry in raw.pop("weights", [])
+        )
         flat = {
             "parameters": {},
             "licence": "",
@@ -274,6 +285,19 @@ class Verdict:
     skipped: str | None = None
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """What ``judge`` says of a pack, in soft labels (1 = real): of each face, (len(pack),) float, NaN = no opinion.
+
+    ``video`` is the detector's own score of the whole (strategy ``own``), ``persons`` its own scores of persons (else ``postproc``).
+    """
+
+    softlabels: Array
+    video: float | None = None
+    persons: dict[int, float] | None = None
+    skipped: dict[str, int] = field(default_factory=dict)
+
+
 class Skip(Exception):
     """Raise in ``crop_face`` or ``preproc``: this face cannot be judged. The argument is a short reason code."""
 
@@ -281,8 +305,9 @@ class Skip(Exception):
 class BaseDetector:
     """Subclass this in ``detectors/<name>/detector.py``, beside its card ``detector.toml``.
 
-    ``load`` and ``get_softlabel`` are required, ``run`` and ``run_pack`` are final, the rest has defaults. ``evidence`` may
-    return one picture for each face of a batch (a mask), drawn in the report. The class is checked when Python defines it.
+    ``load`` is required, and ``get_softlabel`` (faces one at a time) or ``judge`` (clips, several nets); ``run`` and ``run_pack`` are
+    final, the rest has defaults. ``evidence`` may return one picture for each face of a batch (a mask), drawn in the report.
+    The class is checked when Python defines it.
     """
 
     card: ClassVar[Card]
@@ -293,10 +318,11 @@ class BaseDetector:
         for name in set(cls._final) & set(cls.__dict__):
             raise ContractError(f"{cls.__name__}.{name} is final: override crop_face, preproc or get_softlabel instead")
         two = ("preproc", "get_softlabel", "postproc", "get_hardlabel")
-        wanted = {"load": 3, "crop_face": 3} | dict.fromkeys(two, 2)
+        wanted = {"load": 3, "crop_face": 3, "judge": 3} | dict.fromkeys(two, 2)
+        required = ("load", "get_softlabel") if cls.judge is BaseDetector.judge else ("load",)
         for name, count in wanted.items():
             method = getattr(cls, name, None)
-            if method is getattr(BaseDetector, name) and name in ("load", "get_softlabel"):
+            if method is getattr(BaseDetector, name) and name in required:
                 raise ContractError(f"{cls.__name__} must define {name}(): see the example in base_detector.py")
             if method is None or len(inspect.signature(method).parameters) != count:
                 arguments = list(inspect.signature(getattr(BaseDetector, name)).parameters)
@@ -331,6 +357,10 @@ class BaseDetector:
         """``fake`` when the fake_score reaches the card's threshold, else ``real``."""
         return "fake" if fake_score_of(softlabel) >= self.card.threshold else "real"
 
+    def judge(self, pack: FacePack, progress: Progress) -> Judgement:
+        """Judge a whole pack: override it where faces cannot be scored one at a time. Call ``progress(done, total)`` now and then."""
+        raise NotImplementedError
+
     def evidence(self, batch: Array) -> Array | None:
         """A picture for each face of the batch, (N, h, w) uint8, 255 = manipulated; None: this detector has none."""
         return None
@@ -339,6 +369,8 @@ class BaseDetector:
 
     def run(self, image: Array, face: Face | None = None) -> Verdict:
         """Judge one face in ``image`` ((H, W, 3) uint8 RGB). Without ``face`` the whole image is taken as the face."""
+        if type(self).get_softlabel is BaseDetector.get_softlabel:
+            return Verdict(None, None, skipped="needs_a_clip")
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ContractError(f"run() takes (H, W, 3) uint8 RGB, not {image.dtype} {image.shape}")
         if face is None:
@@ -354,10 +386,43 @@ class BaseDetector:
 
     def run_pack(self, pack: FacePack, out: Path, *, progress: Progress | None = None) -> dict[str, Any]:
         """Judge every face of a pack in batches; write masks below ``out``; return the content of ``scores.json``."""
-        softlabels = np.full(len(pack), np.nan)
-        skipped: dict[str, int] = {}
         masks: list[dict[str, Any]] = []
         seconds = {"preproc": 0.0, "net": 0.0}
+        if type(self).judge is BaseDetector.judge:
+            judged = self._judge_faces(pack, out, masks, seconds, progress or _untold)
+        else:
+            started = time.perf_counter()
+            judged = self.judge(pack, progress or _untold)
+            seconds["net"] = time.perf_counter() - started
+        softlabels = self._labels_in_range(judged.softlabels, len(pack))
+        persons = [
+            self._person_score(person, own, judged.persons)
+            for person in sorted({int(p) for p in pack.faces["person"]})
+            if len(own := softlabels[(pack.faces["person"] == person) & ~np.isnan(softlabels)])
+        ]
+        scored = [int(i) for i in np.flatnonzero(~np.isnan(softlabels))]
+        video = None if judged.video is None else fake_score_of(float(self._labels_in_range([judged.video], 1)[0]))
+        return {
+            "schema": SCORES_SCHEMA,
+            "contract": CONTRACT_VERSION,
+            "detector": self.card.id,
+            "version": self.card.version,
+            "face_index": scored,
+            "fake_score": [fake_score_of(float(softlabels[i])) for i in scored],
+            "video_fake_score": video,
+            "persons": persons,
+            "skipped": judged.skipped,
+            "masks": masks,
+            "seconds": seconds,
+        }
+
+    # -- inside
+
+    def _judge_faces(
+        self, pack: FacePack, out: Path, masks: list[dict[str, Any]], seconds: dict[str, float], progress: Progress
+    ) -> Judgement:
+        softlabels = np.full(len(pack), np.nan)
+        skipped: dict[str, int] = {}
         keep_masks = set(self._evidence_faces(pack))
         for indices, batch in self._batches(pack, skipped, seconds):
             started = time.perf_counter()
@@ -367,41 +432,28 @@ class BaseDetector:
             seconds["net"] += time.perf_counter() - started
             if pictures is not None:
                 masks += [_write_mask(out, indices[i], picture) for i, picture in zip(wanted, pictures, strict=True)]
-            if progress:
-                progress(indices[-1] + 1, len(pack))
-        persons = [
-            self._person_score(person, own)
-            for person in sorted({int(p) for p in pack.faces["person"]})
-            if len(own := softlabels[(pack.faces["person"] == person) & ~np.isnan(softlabels)])
-        ]
-        scored = [int(i) for i in np.flatnonzero(~np.isnan(softlabels))]
-        return {
-            "schema": SCORES_SCHEMA,
-            "contract": CONTRACT_VERSION,
-            "detector": self.card.id,
-            "version": self.card.version,
-            "face_index": scored,
-            "fake_score": [fake_score_of(float(softlabels[i])) for i in scored],
-            "persons": persons,
-            "skipped": skipped,
-            "masks": masks,
-            "seconds": seconds,
-        }
+            progress(indices[-1] + 1, len(pack))
+        return Judgement(softlabels, skipped=skipped)
 
-    # -- inside
-
-    def _person_score(self, person: int, softlabels: Array) -> dict[str, Any]:
-        joined = float(self.postproc(softlabels))
+    def _person_score(self, person: int, softlabels: Array, own: dict[int, float] | None) -> dict[str, Any]:
+        joined = float(own[person] if own is not None else self.postproc(softlabels))
         score, label = fake_score_of(joined), self.get_hardlabel(joined)
         return {"person": person, "faces": len(softlabels), "fake_score": score, "hard_label": label}
 
     def _checked(self, batch: Array) -> Array:
-        labels = np.asarray(self.get_softlabel(batch), np.float64)
-        if labels.shape != (len(batch),):
-            raise ContractError(f"{self.card.id}: get_softlabel must return shape ({len(batch)},), not {labels.shape}")
-        if not np.all((labels >= -1e-6) & (labels <= 1 + 1e-6)):
+        labels = self._labels_in_range(self.get_softlabel(batch), len(batch))
+        if np.isnan(labels).any():
             raise ContractError(f"{self.card.id}: soft labels must lie in [0, 1] (1 = real), got {labels}")
-        return np.clip(labels, 0.0, 1.0)
+        return labels
+
+    def _labels_in_range(self, labels: Any, count: int) -> Array:
+        labels = np.asarray(labels, np.float64)
+        if labels.shape != (count,):
+            raise ContractError(f"{self.card.id}: soft labels must have shape ({count},), not {labels.shape}")
+        if np.any((labels < -1e-6) | (labels > 1 + 1e-6)):
+            raise ContractError(f"{self.card.id}: soft labels must lie in [0, 1] (1 = real), got {labels}")
+        clipped: Array = np.clip(labels, 0.0, 1.0)
+        return clipped
 
     def _batches(self, pack: FacePack, skipped: dict[str, int], seconds: dict[str, float]) -> Iterator[Any]:
         indices: list[int] = []
@@ -427,6 +479,10 @@ class BaseDetector:
         for person in sorted({int(p) for p in pack.faces["person"]}):
             own = np.flatnonzero(pack.faces["person"] == person)
             yield from (int(own[i]) for i in np.unique(np.linspace(0, len(own) - 1, 8).astype(int)))
+
+
+def _untold(done: int, total: int) -> None:
+    """Nobody wants to know how far it is."""
 
 
 def _write_mask(out: Path, index: int, picture: Array) -> dict[str, Any]:
@@ -550,7 +606,7 @@ def detector_verbs(detector: BaseDetector, weights: Path, device: str) -> dict[s
 
     def load(_: dict[str, Any], __: Progress) -> dict[str, Any]:
         if not state["loaded"]:
-            if not all((weights / item.file).is_file() for item in detector.card.weights):
+            if not all(item.optional or (weights / item.file).is_file() for item in detector.card.weights):
                 raise WorkerFailure("weights_missing")
             detector.load(weights, device)
             state["loaded"] = True

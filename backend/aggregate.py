@@ -23,14 +23,20 @@ _CLEAR_FAKE: Final = 0.8
 _CLEAR_REAL: Final = 0.2
 
 
-def video_score(strategy: str, *, scores: Array, faces: Array, persons_scores: Mapping[int, float]) -> float:
+def video_score(
+    strategy: str, *, scores: Array, faces: Array, persons_scores: Mapping[int, float], own: float | None = None
+) -> float:
     """Join one detector's scores into the score of the video.
 
     ``scores`` (n,) float, NaN where the detector has no opinion; ``faces`` (n,) ``base_detector.FACE_DTYPE``;
-    ``persons_scores`` the detector's own score of each person. A face with a negative person belongs to nobody and
-    counts only in the strategies that do not look at persons.
+    ``persons_scores`` the detector's own score of each person, ``own`` its own score of the video (strategy ``own``). A face with a
+    negative person belongs to nobody and counts only in the strategies that do not look at persons.
     Raises PermanentError: ``unknown_strategy``, or ``not_judgeable`` when no face has a score.
     """
+    if strategy == OWN:
+        if own is None:
+            raise PermanentError("not_judgeable")
+        return own
     rule = STRATEGIES.get(strategy)
     if rule is None:
         raise PermanentError("unknown_strategy")
@@ -113,7 +119,9 @@ def _selim_confident(scores: Array, faces: Array, persons_scores: Mapping[int, f
 
 Rule = Callable[[Array, Array, Mapping[int, float]], float]
 
-#: the names a card may give in ``aggregation``
+#: the detector joins its scores itself: several networks or clips, each by the published rule of its authors
+OWN: Final = "own"
+#: the other names a card may give in ``aggregation``
 STRATEGIES: Final[dict[str, Rule]] = {
     "mean": _mean,
     "max_of_persons": _max_of_persons,

@@ -113,6 +113,7 @@ def _detector_result(outcome: DetectorOutcome, pack: FacePack) -> DetectorResult
         scores=each,
         faces=np.asarray(pack.faces),
         persons_scores={item.person: item.fake_score for item in persons},
+        own=scores.video_fake_score,
     )
     common["seconds"] |= {name: round(value, 4) for name, value in scores.seconds.items()}
     return DetectorResult(

@@ -72,6 +72,7 @@ class HarvestedScores(Record):
     version: Annotated[str, StringConstraints(max_length=60)]
     face_index: Annotated[tuple[Count, ...], Field(min_length=1)]
     fake_score: tuple[Score, ...]
+    video_fake_score: Score | None = None
     persons: tuple[HarvestedPerson, ...]
     skipped: Annotated[dict[Name, Count], Field(max_length=32)] = Field(default_factory=dict)
     masks: Annotated[tuple[HarvestedMask, ...], Field(max_length=MAX_MASKS)] = ()

@@ -38,7 +38,7 @@ class WeightsUnusable(WorkerFailure):
 
 
 def read_published(weights: Path, card: Card, file: str) -> bytes:
-    """The content of ``file`` of ``card`` below folder ``weights``, checked against the card's size and sha256.
+    """The content of ``file`` of ``card`` below folder ``weights``, checked against the card's size and sha256 where it has them.
 
     Raises ContractError when the card does not list the file, WeightsUnusable (``weights_missing``, ``weights_mismatch``)
     when it is not there or holds something else.
@@ -49,12 +49,13 @@ def read_published(weights: Path, card: Card, file: str) -> bytes:
     path = weights / file
     try:
         with path.open("rb") as stream:
-            content = stream.read(item.bytes + 1)  # one byte more than wanted shows a longer file
+            # one byte more than wanted shows a longer file
+            content = stream.read(item.bytes + 1 if item.sha256 else -1)
     except FileNotFoundError:
         raise WeightsUnusable(
             "weights_missing", f"{path} is not there: run 'deepfake-o-meter weights fetch {card.id}'"
         ) from None
-    if len(content) != item.bytes or hashlib.sha256(content).hexdigest() != item.sha256:
+    if item.sha256 and (len(content) != item.bytes or hashlib.sha256(content).hexdigest() != item.sha256):
         raise WeightsUnusable(
             "weights_mismatch",
             f"{path} is not the published file (sha256): run 'deepfake-o-meter weights fetch {card.id}'",
@@ -62,14 +63,23 @@ def read_published(weights: Path, card: Card, file: str) -> bytes:
     return content
 
 
-def read_torch(content: bytes) -> dict[str, torch.Tensor]:
-    """The tensors of a torch state dict, on the CPU; anything else than tensors in plain containers is refused."""
+def read_torch(content: bytes, *, inside: str = "", prefix: str = "") -> dict[str, torch.Tensor]:
+    """The tensors of a torch state dict, on the CPU; anything else than tensors in plain containers is refused.
+
+    ``inside``: the entry of a checkpoint that holds the state dict (``state_dict``, ``model``, ``net``), taken where it is there.
+    ``prefix`` (``module.``) is taken off the names that carry it; names that would then be equal are refused.
+    """
     import torch
 
     state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    if inside and isinstance(state, dict) and isinstance(state.get(inside), dict):
+        state = state[inside]
     if not isinstance(state, dict) or not all(isinstance(item, torch.Tensor) for item in state.values()):
         raise CheckpointError("the file holds no plain state dict (name -> tensor)")
-    return dict(state)
+    named = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    if len(named) != len(state):
+        raise CheckpointError(f"the file names the same tensor with and without {prefix!r}")
+    return named
 
 
 def read_keras(content: bytes) -> dict[str, Array]:

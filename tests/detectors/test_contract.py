@@ -16,7 +16,7 @@ pytest.importorskip("torch")
 from PIL import Image
 
 import base_detector
-from backend.aggregate import STRATEGIES
+from backend.aggregate import OWN, STRATEGIES
 from base_detector import (
     FACE_DTYPE,
     BaseDetector,
@@ -105,14 +105,14 @@ def pack(images: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> 
 def test_the_card_is_complete(folder: Path):
     card = Card.read(folder)
     assert card.id == folder.name
-    assert card.aggregation in STRATEGIES
+    assert card.aggregation in {*STRATEGIES, OWN}
     assert card.limits
     assert card.sees
     assert card.licence
     for item in card.weights:
         assert item.url.startswith("https://")
-        assert re.fullmatch("[0-9a-f]{64}", item.sha256)
-        assert item.bytes > 0
+        assert re.fullmatch("[0-9a-f]{64}|", item.sha256)  # empty: nobody of us has seen the file
+        assert bool(item.bytes) == bool(item.sha256)
         assert item.licence
     assert (folder / "requirements.txt").is_file()
 
@@ -292,7 +292,7 @@ def test_a_correct_class_needs_load_and_get_softlabel_only():
     [
         (np.array([1.5]), r"soft labels must lie in \[0, 1\]"),
         (np.array([np.nan]), r"soft labels must lie in \[0, 1\]"),
-        (np.zeros((1, 2)), r"get_softlabel must return shape \(1,\)"),
+        (np.zeros((1, 2)), r"soft labels must have shape \(1,\)"),
     ],
 )
 def test_a_wrong_answer_is_no_score(answer: np.ndarray, sentence: str):

@@ -1,0 +1,114 @@
+"""A detector that judges a whole pack: its own scores of persons and of the video reach the result, and nothing is made up."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backend.aggregate import OWN, video_score
+from base_detector import FACE_DTYPE, PACK_SCHEMA, BaseDetector, Card, ContractError, FacePack, Judgement
+from shared.errors import PermanentError
+
+CARD = """
+id = "clips"
+version = "1"
+title = "Clips"
+summary = "reads clips"
+paper = "none"
+year = 2026
+input = "video"
+sampling = "every_frame"
+margin = 1.0
+threshold = 0.5
+aggregation = "own"
+sees = ["x"]
+limits = ["y"]
+"""
+
+
+@pytest.fixture
+def card(tmp_path: Path) -> Card:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    (folder / "detector.toml").write_text(CARD)
+    return Card.read(folder)
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> FacePack:
+    folder = tmp_path / "pack"
+    folder.mkdir()
+    faces = np.zeros(6, FACE_DTYPE)
+    faces["frame"], faces["person"] = [0, 0, 1, 1, 2, 2], [0, 1, 0, 1, 0, 1]
+    np.save(folder / "faces.npy", faces)
+    (folder / "crops.bin").write_bytes(b"")
+    (folder / "pack.json").write_text(json.dumps({"schema": PACK_SCHEMA, "media": {"width": 1, "height": 1}}))
+    return FacePack(folder)
+
+
+def clips_detector(own: Card, judgement: Judgement) -> BaseDetector:
+    class Clips(BaseDetector):
+        card = own
+
+        def load(self, weights, device):
+            pass
+
+        def judge(self, pack, progress):
+            progress(len(pack), len(pack))
+            return judgement
+
+    return Clips()
+
+
+LABELS = np.array([np.nan, 0.1, 0.9, 0.3, np.nan, np.nan])
+
+
+def test_its_scores_of_faces_persons_and_video_are_kept(card: Card, pack: FacePack, tmp_path: Path):
+    told = []
+    detector = clips_detector(card, Judgement(LABELS, video=0.25, persons={0: 0.8, 1: 0.05}, skipped={"few": 3}))
+    found = detector.run_pack(pack, tmp_path, progress=lambda done, total: told.append((done, total)))
+    assert found["face_index"] == [1, 2, 3]
+    assert found["fake_score"] == pytest.approx([0.9, 0.1, 0.7])
+    assert found["video_fake_score"] == 0.75
+    assert [(p["person"], p["faces"], p["hard_label"]) for p in found["persons"]] == [(0, 1, "real"), (1, 2, "fake")]
+    assert [p["fake_score"] for p in found["persons"]] == pytest.approx([0.2, 0.95])
+    assert found["skipped"] == {"few": 3}
+    assert told == [(6, 6)]
+
+
+def test_without_scores_of_persons_they_come_from_postproc(card: Card, pack: FacePack, tmp_path: Path):
+    found = clips_detector(card, Judgement(LABELS, video=0.5)).run_pack(pack, tmp_path)
+    assert [p["fake_score"] for p in found["persons"]] == pytest.approx([0.1, 0.8])
+
+
+def test_a_single_picture_is_left_unjudged(card: Card):
+    verdict = clips_detector(card, Judgement(LABELS)).run(np.zeros((8, 8, 3), np.uint8))
+    assert verdict.fake_score is None
+    assert verdict.skipped == "needs_a_clip"
+
+
+@pytest.mark.parametrize(
+    "judgement", [Judgement(LABELS[:5]), Judgement(LABELS + 1), Judgement(LABELS, video=1.5)], ids=str
+)
+def test_labels_out_of_range_or_shape_are_refused(card: Card, pack: FacePack, tmp_path: Path, judgement: Judgement):
+    with pytest.raises(ContractError, match="clips: soft labels must"):
+        clips_detector(card, judgement).run_pack(pack, tmp_path)
+
+
+def test_strategy_own_takes_the_detectors_number_or_none_at_all(pack: FacePack):
+    faces = np.asarray(pack.faces)
+    assert video_score(OWN, scores=1 - LABELS, faces=faces, persons_scores={}, own=0.75) == 0.75
+    with pytest.raises(PermanentError) as caught:
+        video_score(OWN, scores=1 - LABELS, faces=faces, persons_scores={})
+    assert caught.value.code == "not_judgeable"
+
+
+def test_a_detector_needs_get_softlabel_or_judge(card: Card):
+    with pytest.raises(ContractError, match="must define get_softlabel"):
+
+        class Neither(BaseDetector):
+            def load(self, weights, device):
+                pass
