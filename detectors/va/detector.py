@@ -29,8 +29,8 @@ class VisualArtifacts(BaseDetector):
 
     def load(self, weights: Path, device: str) -> None:
         from detectors.nets.checkpoint import read_published
+        from detectors.nets.landmarks import Landmarker
         from detectors.va.classifiers import read_classifier
-        from detectors.va.landmarks import Landmarker
 
         parameters = self.card.parameters
         key = (parameters["trained_on"], parameters["classifier"])

@@ -174,7 +174,7 @@ def test_the_split_of_grey_values_is_the_best_of_all(cases: list):
 
 def test_dlib_finds_the_published_boxes(research: Path, weights_folder: Path):
     pytest.importorskip("dlib")
-    from detectors.va.landmarks import Landmarker
+    from detectors.nets.landmarks import Landmarker
 
     folder = research / "detectors" / "golden" / "a" / "inputs"
     known = json.loads((folder / "inputs.json").read_text())["files"]

@@ -1,11 +1,11 @@
-"""Finds a face's box and 68 landmarks with dlib, as the published VA does.
+"""Finds a face's box and 68 landmarks with dlib, as the published VA, FWA and DSP-FWA do.
 
 Owns: dlib's frontal detector and shape predictor, and where the predictor's model lies.
 Promises: boxes and landmarks of ``dlib`` on the given picture, nothing invented: None where its detector sees no face.
-Imported by ``detectors.va.detector`` only, in workers. dlib is imported on the first call.
+May be imported by detectors, in workers only; their requirements.txt names both wheels. dlib is imported on the first call.
 
 The model (68 points, iBUG 300-W; Kazemi and Sullivan, CVPR 2014) comes with the wheel ``face_recognition_models``; it may be used
-for research only, see README.md. That package is located, never imported: its ``__init__`` needs the retired ``pkg_resources``.
+for research only, see the detectors' README.md. That package is located, never imported: its ``__init__`` needs the retired ``pkg_resources``.
 """
 
 from __future__ import annotations
