@@ -4,8 +4,9 @@ Owns: dlib's frontal detector and shape predictor, and where the predictor's mod
 Promises: boxes and landmarks of ``dlib`` on the given picture, nothing invented: None where its detector sees no face.
 May be imported by detectors, in workers only; their requirements.txt names both wheels. dlib is imported on the first call.
 
-The model (68 points, iBUG 300-W; Kazemi and Sullivan, CVPR 2014) comes with the wheel ``face_recognition_models``; it may be used
-for research only, see the detectors' README.md. That package is located, never imported: its ``__init__`` needs the retired ``pkg_resources``.
+The model (68 points, iBUG 300-W; Kazemi and Sullivan, CVPR 2014) comes with the wheel ``face_recognition_models``; it may be used for
+research only, see README.md of the detectors. That package is located, never imported: its ``__init__`` needs the retired
+``pkg_resources``.
 """
 
 from __future__ import annotations
