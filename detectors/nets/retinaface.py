@@ -21,6 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from detectors.nets.resnet import ResNet
+
 Array = npt.NDArray[Any]
 
 #: Blue, green, red: taken off the image (the ImageNet mean of the Caffe models).
@@ -83,54 +85,16 @@ class MobileNetBody(nn.Module):
         return first, second, self.stage3(second)
 
 
-class _Bottleneck(nn.Module):
-    """ResNet's block of three convolutions, stride in the 3x3 one (torchvision's layout and names)."""
-
-    def __init__(self, inputs: int, width: int, stride: int) -> None:
-        super().__init__()
-        outputs = 4 * width
-        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, stride, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(outputs)
-        changed = stride != 1 or inputs != outputs
-        self.downsample = (
-            nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
-            if changed
-            else None
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        beside = x if self.downsample is None else self.downsample(x)
-        x = functional.relu(self.bn1(self.conv1(x)))
-        x = functional.relu(self.bn2(self.conv2(x)))
-        return functional.relu(self.bn3(self.conv3(x)) + beside)
-
-
-class ResNetBody(nn.Module):
+class ResNetBody(ResNet):
     """ResNet-50 without its classifier: maps of 512, 1024 and 2048 channels at 1/8, 1/16 and 1/32."""
 
     channels = (512, 1024, 2048)
 
     def __init__(self) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 7, 2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
-        inputs = 64
-        for index, (width, count) in enumerate(((64, 3), (128, 4), (256, 6), (512, 3)), start=1):
-            stride = 1 if index == 1 else 2
-            blocks = [_Bottleneck(inputs, width, stride)] + [_Bottleneck(4 * width, width, 1) for _ in range(count - 1)]
-            self.add_module(f"layer{index}", nn.Sequential(*blocks))
-            inputs = 4 * width
+        super().__init__(50, classes=None)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x = functional.relu(self.bn1(self.conv1(x)))
-        x = functional.max_pool2d(x, 3, 2, padding=1)
-        second = self.get_submodule("layer2")(self.get_submodule("layer1")(x))
-        third = self.get_submodule("layer3")(second)
-        return second, third, self.get_submodule("layer4")(third)
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+        return self.stages(x)[1:]
 
 
 class Pyramid(nn.Module):
@@ -177,7 +141,8 @@ class Head(nn.Module):
         self.size = size
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv1x1(x).permute(0, 2, 3, 1).reshape(x.shape[0], -1, self.size)
+        out: Tensor = self.conv1x1(x)
+        return out.permute(0, 2, 3, 1).reshape(x.shape[0], -1, self.size)
 
 
 class RetinaFace(nn.Module):
