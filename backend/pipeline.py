@@ -27,6 +27,7 @@ from backend.durations import Durations
 from backend.job import Cancelled, Job
 from backend.pool import WorkerPool
 from backend.report.build import build_report
+from backend.weights import installed_sha256
 from backend.workers import Worker, WorkerError, detector_spec, media_spec
 from base_detector import CONTRACT_VERSION, Card, FacePack, NotApplicable, square_crop
 from shared import durable
@@ -210,7 +211,7 @@ class Pipeline:
         return Provenance(
             version=card.version,
             contract=CONTRACT_VERSION,
-            weights={item.file: item.sha256 for item in card.weights},
+            weights=installed_sha256(card, self.settings.weights_folder),
             parameters=card.parameters,
             runner=self.pool.runner_kind(),
             image=self.pool.image_digest(detector_spec(card, self.settings)),

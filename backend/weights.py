@@ -17,25 +17,22 @@ import shutil
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BufferedRandom
 from pathlib import Path
 from typing import Literal
 
 import httpx
 
+from backend.weights_download import TIMEOUT, Progress, Transfer, is_archive, unpack_member, wrong_file
 from base_detector import Card, WeightsFile
 from shared import durable
 from shared.errors import UserError
 
-#: told after each block: (bytes that lie here now, bytes of the whole file)
-Progress = Callable[[int, int], None]
 State = Literal["installed", "missing", "differs"]
 
-#: seconds to connect, and between two blocks
-_TIMEOUT = httpx.Timeout(60, connect=15)
-#: a connection that breaks off is taken up again this often, after so many seconds
-_TRIES, _PAUSE_S = 3, 1.0
+#: an address that fails in one of these ways is followed by the card's alternatives
+_TRY_ELSEWHERE = ("weights_link_dead", "weights_unreachable", "weights_mismatch")
 
 
 @dataclass(frozen=True)
@@ -54,11 +51,20 @@ def list_weights(cards: Iterable[Card], folder: Path) -> list[Installed]:
 
 
 def unavailable_code(card: Card, folder: Path) -> str | None:
-    """Why the weights of ``card`` cannot be used (``weights_missing``, ``weights_mismatch``), None when all are right."""
-    states = {entry.state for entry in list_weights([card], folder)}
-    if "missing" in states:
+    """Why the weights of ``card`` cannot be used (``weights_missing``, ``weights_mismatch``), None when all it needs are right."""
+    entries = list_weights([card], folder)
+    if any(entry.state == "missing" and not entry.item.optional for entry in entries):
         return "weights_missing"
-    return "weights_mismatch" if "differs" in states else None
+    return "weights_mismatch" if any(entry.state == "differs" for entry in entries) else None
+
+
+def installed_sha256(card: Card, folder: Path) -> dict[str, str]:
+    """file -> sha256 of every installed file of ``card``; with a card that names no sha256, what really lies there."""
+    found = {}
+    for entry in list_weights([card], folder):
+        if entry.state != "missing":
+            found[entry.item.file] = entry.item.sha256 or _sha256_of(entry.path)
+    return found
 
 
 def verify(cards: Iterable[Card], folder: Path) -> list[Installed]:
@@ -67,22 +73,17 @@ def verify(cards: Iterable[Card], folder: Path) -> list[Installed]:
     return list_weights(cards, folder)
 
 
-def add(card: Card, source: Path, folder: Path) -> Installed:
-    """Install the operator's own copy of one of the card's files, whatever its name; UserError when it is none of them."""
+def add(card: Card, source: Path, folder: Path, *, name: str | None = None) -> Installed:
+    """Install the operator's own copy of one of the card's files; UserError when it is none of them.
+
+    Its sha256 says which file it is. Where the card has none its name does, or ``name``; names and shapes are checked when it is loaded.
+    """
     try:
         with source.open("rb") as stream:
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                 raise UserError("weights_mismatch", f"{source} is no regular file.")
             size = os.fstat(stream.fileno()).st_size
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            item = next((item for item in card.weights if (item.bytes, item.sha256) == (size, digest)), None)
-            if item is None:
-                known = "; ".join(f"{item.file}: {item.bytes} bytes, sha256 {item.sha256}" for item in card.weights)
-                raise UserError(
-                    "weights_mismatch",
-                    f"{source} ({size} bytes, sha256 {digest}) is none of the files of {card.id}, so it was not installed. "
-                    f"Wanted: {known or 'none at all'}.",
-                )
+            item = _item_for(card, source, size, hashlib.file_digest(stream, "sha256").hexdigest(), name)
             with _part(_path(card, item, folder), item) as part:
                 part.restart()
                 stream.seek(0)
@@ -99,6 +100,30 @@ def add(card: Card, source: Path, folder: Path) -> Installed:
     return _installed(card, item, folder)
 
 
+def _item_for(card: Card, source: Path, size: int, digest: str, name: str | None) -> WeightsFile:
+    for item in card.weights:
+        if item.sha256 and (item.bytes, item.sha256) == (size, digest):
+            return item
+    for item in card.weights:
+        if not item.sha256 and size and item.file == (name or source.name):
+            return item
+    known = "; ".join(
+        f"{item.file}: {item.bytes} bytes, sha256 {item.sha256}" if item.sha256 else f"{item.file} (by its name)"
+        for item in card.weights
+    )
+    raise UserError(
+        "weights_mismatch",
+        f"{source} ({size} bytes, sha256 {digest}) is none of the files of {card.id}, so it was not installed. "
+        f"Wanted: {known or 'none at all'}.",
+    )
+
+
+def remove(card: Card, file: str, folder: Path) -> None:
+    """Take an installed file away, for one that does not load."""
+    item = next(item for item in card.weights if item.file == file)
+    _path(card, item, folder).unlink(missing_ok=True)
+
+
 def fetch(
     card: Card,
     item: WeightsFile,
@@ -108,118 +133,71 @@ def fetch(
     client: httpx.Client | None = None,
     pause: Callable[[float], None] = time.sleep,
 ) -> Installed:
-    """Download one file of ``card`` unless it is there already; UserError says what failed and what to do.
+    """Get one file of ``card`` from its publisher, or from the first of the alternatives that has it, unless it is there already.
 
-    ``client`` may carry the operator's proxy or certificates; by default httpx reads them from the environment.
+    UserError says what failed and what to do. ``client`` may carry the operator's proxy or certificates; by default httpx reads them
+    from the environment.
     """
     path = _path(card, item, folder)
-    if _state(path, item) != "installed":
-        try:
-            with _part(path, item) as part, contextlib.ExitStack() as stack:
-                if _state(path, item) != "installed":  # another fetch may have finished while this one waited
-                    own = client or stack.enter_context(httpx.Client(follow_redirects=True, timeout=_TIMEOUT))
-                    _Download(part, card, progress or _silent, own, pause).run()
-        except OSError as error:
-            raise _storage_error(error, folder) from error
+    try:
+        with contextlib.ExitStack() as stack:
+            if _state(path, item) != "installed":
+                own = client or stack.enter_context(httpx.Client(follow_redirects=True, timeout=TIMEOUT))
+                _fetch_anywhere(card, item, path, lambda part, url: Transfer(part, card, url, progress, own, pause))
+    except OSError as error:
+        raise _storage_error(error, folder) from error
     return _installed(card, item, folder)
 
 
-# --------------------------------------------------------------------------- download
-
-
-class _BrokenOff(Exception):
-    """The server ended its answer before the file was whole, or cannot give it now."""
-
-
-@dataclass(frozen=True)
-class _Download:
-    """One download into a part."""
-
-    part: _Part
-    card: Card
-    progress: Progress
-    client: httpx.Client
-    pause: Callable[[float], None]
-
-    def run(self) -> None:
-        """Transfer, check and install; what lay here before is not trusted when the whole does not add up."""
-        resumed = self.part.size() > 0
-        self._transfer_all()
-        if resumed and self.part.sha256() != self.part.item.sha256:
-            self.part.restart()
-            self._transfer_all()
-        self.part.install(origin=self.part.item.url, card=self.card)
-
-    def _transfer_all(self) -> None:
-        item = self.part.item
-        for left in reversed(range(_TRIES)):
-            try:
-                self._transfer()
-                return
-            except (httpx.RequestError, httpx.InvalidURL, _BrokenOff) as error:
-                if not left:
-                    raise UserError(
-                        "weights_unreachable",
-                        f"{item.url} could not be fetched ({str(error) or type(error).__name__}); {self.part.size()} of "
-                        f"{item.bytes} bytes lie here. Check the network, then run 'deepfake-o-meter weights fetch {self.card.id}' "
-                        "again: it goes on from there.",
-                    ) from None
-                self.pause(_PAUSE_S)
-
-    def _transfer(self) -> None:
-        """Append what is missing, from the start where the server cannot resume."""
-        part, item = self.part, self.part.item
-        have = part.size() if part.size() <= item.bytes else part.restart()
-        self.progress(have, item.bytes)
-        if have == item.bytes:
+def _fetch_anywhere(card: Card, item: WeightsFile, path: Path, transfer: Callable[[_Part, str], Transfer]) -> None:
+    addresses = ([] if item.manual else [item.url]) + list(item.alternatives)
+    failures = []
+    for address in addresses:
+        try:
+            _fetch_from(address, card, item, path, transfer)
             return
-        # identity: ranges and sizes count the file's own bytes, not those of a compressed transfer
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
-        with self.client.stream("GET", item.url, headers=headers) as response:
-            self._raise_for(response)
-            if have and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-                have = part.restart()
-                if response.status_code != httpx.codes.OK:
-                    raise _BrokenOff("the server cannot resume")
-            announced = response.headers.get("Content-Length", "")
-            if announced.isdecimal() and have + int(announced) != item.bytes:
-                part.restart()
-                raise _wrong_file(item.url, item, self.card, f"{have + int(announced)} bytes instead of {item.bytes}")
-            for (
-                block
-            ) in response.iter_raw():  # as received: with a block size, what came last before a break would be lost
-                have += len(block)
-                if have > item.bytes:
-                    part.restart()
-                    raise _wrong_file(item.url, item, self.card, f"more than {item.bytes} bytes")
-                part.stream.write(block)
-                self.progress(have, item.bytes)
-        if have < item.bytes:
-            raise _BrokenOff("the connection ended early")
-
-    def _raise_for(self, response: httpx.Response) -> None:
-        status, item = response.status_code, self.part.item
-        if status in (httpx.codes.OK, httpx.codes.PARTIAL_CONTENT, httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE):
-            return
-        if status == httpx.codes.TOO_MANY_REQUESTS or status >= httpx.codes.INTERNAL_SERVER_ERROR:
-            raise _BrokenOff(f"the server answers {status}")
+        except UserError as error:
+            if error.code not in _TRY_ELSEWHERE:
+                raise
+            failures.append(error)
+    if item.manual:
         raise UserError(
-            "weights_link_dead",
-            f"{item.url} answers {status} {response.reason_phrase}: the link is dead. Get {item.file} (sha256 {item.sha256}) "
-            f"elsewhere and install it with 'deepfake-o-meter weights add {self.card.id} FILE'.",
+            "weights_manual",
+            f"{item.file} is not offered to programs: get it from {item.url} and install it with 'deepfake-o-meter weights add "
+            f"{card.id} FILE'." + "".join(f" ({error.sentence})" for error in failures),
         )
+    if len(failures) == 1:
+        raise failures[0]
+    raise UserError(failures[-1].code, " ".join(error.sentence for error in failures))
 
 
-def _wrong_file(origin: str, item: WeightsFile, card: Card, difference: str) -> UserError:
-    return UserError(
-        "weights_mismatch",
-        f"{origin} holds another file than the card of {card.id} names ({difference}), so it was not installed. Get {item.file} "
-        f"(sha256 {item.sha256}) elsewhere and install it with 'deepfake-o-meter weights add {card.id} FILE'.",
-    )
-
-
-def _silent(have: int, total: int) -> None:
-    """Tell nobody."""
+def _fetch_from(
+    address: str, card: Card, item: WeightsFile, path: Path, transfer: Callable[[_Part, str], Transfer]
+) -> None:
+    if not (item.member or is_archive(address, item.file)):
+        with _part(path, item) as part:
+            if _state(path, item) != "installed":  # another fetch may have finished while this one waited
+                transfer(part, address).run()
+                part.install(origin=address, card=card)
+        return
+    # the archive stays beside the files until the last of them is taken out: eleven files may come in one
+    whole = replace(item, file=f"{hashlib.sha256(address.encode()).hexdigest()[:16]}.archive", sha256="", bytes=0)
+    archive = path.parent / whole.file
+    with _part(archive, whole) as part:
+        if _state(archive, whole) != "installed":
+            transfer(part, address).run()
+            part.install(origin=address, card=card)
+    with _part(path, item) as part:
+        if _state(path, item) != "installed":
+            part.restart()
+            try:
+                unpack_member(archive, item.member or Path(item.file).name, part.stream, most=item.bytes)
+            except BaseException:
+                part.restart()
+                raise
+            part.install(origin=f"{item.member or item.file} in {address}", card=card)
+    if all(_state(path.parent / other.file, other) == "installed" for other in card.weights if other.url == item.url):
+        archive.unlink(missing_ok=True)
 
 
 # --------------------------------------------------------------------------- folder
@@ -250,9 +228,9 @@ class _Part:
     def install(self, *, origin: str, card: Card) -> None:
         """Give the file its name when it is the right one; UserError otherwise, and nothing of it stays."""
         digest = self.sha256()
-        if digest != self.item.sha256:
+        if self.item.sha256 and digest != self.item.sha256:
             self.restart()
-            raise _wrong_file(origin, self.item, card, f"sha256 {digest}")
+            raise wrong_file(origin, self.item, card, f"sha256 {digest}")
         self.stream.flush()
         durable.move_file(self.path, self.target)
 
@@ -264,7 +242,7 @@ def _part(target: Path, item: WeightsFile) -> Iterator[_Part]:
     The sha256 in its name keeps the parts of two versions of a card apart.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    path = target.with_name(f".{target.name}.{item.sha256[:12]}.part")
+    path = target.with_name(f".{target.name}.{item.sha256[:12] or 'unknown'}.part")
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         with os.fdopen(handle, "r+b") as stream:
@@ -315,15 +293,22 @@ def _installed(card: Card, item: WeightsFile, folder: Path) -> Installed:
 
 def _state(path: Path, item: WeightsFile) -> State:
     try:
-        with path.open("rb") as stream:
-            facts = os.fstat(stream.fileno())
-            if facts.st_size != item.bytes:
-                return "differs"
-            key = (str(path), facts.st_ino, facts.st_size, facts.st_mtime_ns)
-            if key not in _hashes:
-                _hashes[key] = hashlib.file_digest(stream, "sha256").hexdigest()
-            return "installed" if _hashes[key] == item.sha256 else "differs"
+        size = path.stat().st_size
+        if not item.sha256:
+            return "installed" if path.is_file() and size else "differs"
+        if size != item.bytes:
+            return "differs"
+        return "installed" if _sha256_of(path) == item.sha256 else "differs"
     except (FileNotFoundError, NotADirectoryError):
         return "missing"
     except OSError:
         return "differs"  # there, but a folder or not readable
+
+
+def _sha256_of(path: Path) -> str:
+    with path.open("rb") as stream:
+        facts = os.fstat(stream.fileno())
+        key = (str(path), facts.st_ino, facts.st_size, facts.st_mtime_ns)
+        if key not in _hashes:
+            _hashes[key] = hashlib.file_digest(stream, "sha256").hexdigest()
+        return _hashes[key]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import click
@@ -18,6 +18,8 @@ from rich.table import Table
 
 from backend import weights as work
 from backend.catalog import read_cards
+from backend.pool import WorkerPool
+from backend.workers import WorkerError, detector_spec
 from base_detector import Card, ContractError
 from shared.errors import DfomError, UserError
 from shared.settings import Settings, read_settings
@@ -64,14 +66,14 @@ def fetch(ids: Sequence[str]) -> None:
     with Progress(*columns, console=console) as bars:
         for card in cards:
             for item in card.weights:
-                task = bars.add_task(f"{card.id} {item.file}", total=item.bytes)
+                task = bars.add_task(f"{card.id} {item.file}", total=item.bytes or None)
 
                 def advance(have: int, total: int, task: object = task) -> None:
-                    bars.update(task, completed=have, total=total)  # type: ignore[arg-type]
+                    bars.update(task, completed=have, total=total or None)  # type: ignore[arg-type]
 
                 try:
-                    entry = work.fetch(card, item, settings.weights_folder, progress=advance)
-                    bars.update(task, completed=entry.item.bytes)
+                    size = work.fetch(card, item, settings.weights_folder, progress=advance).path.stat().st_size
+                    bars.update(task, completed=size, total=size)
                 except DfomError as error:
                     failed = True
                     bars.console.print(f"[red]{card.id}:[/red] {error.sentence}", highlight=False, soft_wrap=True)
@@ -83,12 +85,36 @@ def fetch(ids: Sequence[str]) -> None:
 @weights.command()
 @click.argument("detector")
 @click.argument("file", type=click.Path(path_type=Path))
-def add(detector: str, file: Path) -> None:
-    """Install FILE, your own copy of one of DETECTOR's published files; its sha256 says which."""
+@click.option("--as", "name", help="which of the detector's files it is, where no sha256 says so and its name differs")
+def add(detector: str, file: Path, name: str | None) -> None:
+    """Install FILE, your own copy of one of DETECTOR's files; its sha256 says which, or its name where none is known."""
     with _told():
         settings, (card,) = _opened((detector,))
-        entry = work.add(card, file, settings.weights_folder)
+        entry = work.add(card, file, settings.weights_folder, name=name)
+        if not entry.item.sha256 and work.unavailable_code(card, settings.weights_folder) is None:
+            _load_once(card, entry, settings)
     click.echo(f"{entry.item.file} of {card.id} is installed ({entry.item.licence}).")
+
+
+def _load_once(card: Card, entry: work.Installed, settings: Settings) -> None:
+    """Load a file that no sha256 vouches for, in a worker: names and shapes must fit, or it is taken away again."""
+    with closing(WorkerPool(settings)) as pool:
+        spec = detector_spec(card, settings)
+        try:
+            if pool.available(spec) is None:
+                with pool.lease(spec):
+                    return
+            raise WorkerError(str(pool.available(spec)))
+        except WorkerError as error:
+            if error.code in ("container_required", "image_missing", "image_outdated", "engine_unavailable"):
+                click.echo(f"Not tried yet: {error.sentence}", err=True)
+                return
+            work.remove(card, entry.item.file, settings.weights_folder)
+            raise UserError(
+                "weights_mismatch",
+                f"{card.id} cannot load {entry.item.file}: {error.sentence} It was taken away again; the worker's log names the "
+                "tensors that differ.",
+            ) from None
 
 
 @weights.command()
@@ -99,7 +125,7 @@ def verify(ids: Sequence[str]) -> None:
         settings, cards = _opened(ids)
         entries = work.verify(cards, settings.weights_folder)
     _print(entries)
-    wrong = sorted({entry.detector for entry in entries if entry.state != "installed"})
+    wrong = sorted({entry.detector for entry in entries if _is_wrong(entry)})
     if wrong:
         click.echo(f"Run 'deepfake-o-meter weights fetch {' '.join(wrong)}'.", err=True)
         raise SystemExit(EXIT_FAILED)
@@ -131,10 +157,16 @@ def _told() -> Iterator[None]:
         raise SystemExit(EXIT_FAILED) from None
 
 
+def _is_wrong(entry: work.Installed) -> bool:
+    return entry.state == "differs" or (entry.state == "missing" and not entry.item.optional)
+
+
 def _print(entries: Sequence[work.Installed]) -> None:
     table = Table("detector", "file", "bytes", "licence", "state", box=None, pad_edge=False)
     for entry in entries:
-        table.add_row(entry.detector, entry.item.file, f"{entry.item.bytes:,}", entry.item.licence, _WORDS[entry.state])
+        size = f"{entry.item.bytes:,}" if entry.item.bytes else ""
+        optional = " (optional)" if entry.item.optional and entry.state == "missing" else ""
+        table.add_row(entry.detector, entry.item.file, size, entry.item.licence, _WORDS[entry.state] + optional)
     Console().print(table)
 
 

@@ -34,7 +34,9 @@ SENTENCES: Final[dict[str, str]] = {
     "media_changed": "The stored file no longer equals what was uploaded. Upload it again.",
     # workers
     "weights_missing": "The weights of this detector are not installed. The operator installs them with 'deepfake-o-meter weights fetch'.",
+    "weights_manual": "This file is not offered to programs; a person must fetch it. 'weights add' installs it.",
     "weights_mismatch": "The weights file differs from the published one (sha256), so it is not used. Fetch it again.",
+    "weights_not_converted": "The published weights of this detector must be converted once; its model card has the command.",
     "detector_failed": "The detector stopped with an error of its own. The operator finds the trace in the worker's log.",
     "detector_bad_output": "The detector's output broke the contract and was not used.",
     "detector_out_of_memory": "The detector needed more memory than it may use.",

@@ -86,7 +86,7 @@ def publisher() -> Iterator[Publisher]:
 
 
 def card_of(url: str, *, content: bytes = CONTENT, file: str = "file.h5") -> Card:
-    item = WeightsFile(file, url, hashlib.sha256(content).hexdigest(), len(content), "MIT")
+    item = WeightsFile(file, url, "MIT", hashlib.sha256(content).hexdigest(), len(content))
     return Card(
         id="toy", version="1", title="Toy", summary="", paper="", year=2026, licence="MIT", input="face", sampling="fps:1",
         margin=1.0, threshold=0.5, aggregation="mean", weights=(item,), parameters={}, memory_mb=1, seconds_per_face=1.0,
