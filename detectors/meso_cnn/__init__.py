@@ -1,0 +1,1 @@
+"""Meso-CNN, trained by whoever uses it: its model card is README.md."""

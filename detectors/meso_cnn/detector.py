@@ -1,0 +1,56 @@
+"""Meso-CNN on one face at a time; architecture in ``detectors.nets.meso_cnn``, card in ``detector.toml``, training: README.md.
+
+The net answers a logit of *fake*; the line chosen on held-out identities makes it a score, and one minus that is the soft label.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from base_detector import BaseDetector, ContractError, Face, Skip
+
+Array = npt.NDArray[Any]
+
+#: Longer side of the face box, in pixels, below which the picture would be invented by scaling.
+SMALLEST = 32
+
+
+class MesoCnnDetector(BaseDetector):
+    """The operator's own network."""
+
+    def load(self, weights: Path, device: str) -> None:
+        from detectors.nets import meso_cnn
+        from detectors.nets.checkpoint import fill, read_published
+        from detectors.nets.trained import Judge, read_trained
+        from detectors.runtime import compile_net
+
+        wrong = meso_cnn.wrong_parameter(self.card.parameters)
+        if wrong:
+            raise ContractError(f"meso_cnn: {wrong}")
+        content = read_published(weights, self.card, "meso_cnn.safetensors")
+        parameters = {"margin": self.card.margin, **self.card.parameters}
+        net = meso_cnn.MesoCnn(**self.card.parameters)
+        fill(net, read_trained(content, detector=self.card.id, parameters=parameters))
+        example = np.zeros((1, 3, meso_cnn.SIDE, meso_cnn.SIDE), np.float32)
+        self._net = compile_net(Judge(net), example=example, device=device)
+
+    def crop_face(self, image: Array, face: Face) -> Array:
+        """The square of the card's margin about the face box, cut off at the frame's border."""
+        if max(face.box[2] - face.box[0], face.box[3] - face.box[1]) < SMALLEST:
+            raise Skip("face_too_small")
+        return super().crop_face(image, face)
+
+    def preproc(self, face: Array) -> Array:
+        """(h, w, 3) uint8 RGB -> (3, 150, 150) float32 in [0, 1]."""
+        from detectors.nets import meso_cnn
+        from detectors.nets.trained import resized
+
+        return meso_cnn.as_input(resized(face, meso_cnn.SIDE))
+
+    def get_softlabel(self, batch: Array) -> Array:
+        """One minus the probability of *fake*: (N, 3, 150, 150) -> (N,)."""
+        return 1 - np.asarray(self._net(batch), np.float64)
