@@ -1,0 +1,59 @@
+"""Capsule-Forensics v2 on one face at a time (Nguyen et al., 2019); architecture in ``detectors.nets.capsule``, card in ``detector.toml``.
+
+Of the two probabilities index 0 is *real* and index 1 *fake* (the authors' test script calls index 1 fake), so the soft label is index 0.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from base_detector import BaseDetector, ContractError, Face
+from detectors.nets.crops import cut_square
+
+Array = npt.NDArray[Any]
+
+#: ``parameters.variant`` of the card -> published file of the capsules
+VARIANTS = {"without_neuraltextures": "capsule_21.pt", "with_neuraltextures": "capsule_8.pt"}
+#: torchvision's file of VGG-19, of which the first three stages are used
+VGG = "vgg19-dcbb9e9d.pth"
+
+#: ImageNet's mean and deviation, as torchvision states them
+_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+_STD = np.array([0.229, 0.224, 0.225], np.float32)
+
+
+class Capsule(BaseDetector):
+    """Capsules over features of VGG-19; ``parameters.variant`` of the card names the checkpoint."""
+
+    def load(self, weights: Path, device: str) -> None:
+        from detectors.nets import capsule, vgg
+        from detectors.nets.checkpoint import fill, read_published, read_torch
+        from detectors.runtime import compile_net
+
+        variant = self.card.parameters["variant"]
+        if variant not in VARIANTS:
+            raise ContractError(f"capsule: parameters.variant must be one of {', '.join(VARIANTS)}, not {variant!r}")
+        stages, capsules = vgg.ThreeStages(), capsule.CapsuleNet()
+        fill(capsules, read_torch(read_published(weights, self.card, VARIANTS[variant])))
+        fill(stages, vgg.used_entries(read_torch(read_published(weights, self.card, VGG))))
+        example = np.zeros((1, 3, capsule.SIDE, capsule.SIDE), np.float32)
+        self._net = compile_net(capsule.Classifier(stages, capsules), example=example, device=device)
+
+    def crop_face(self, image: Array, face: Face) -> Array:
+        """The square of 1.3 longer box sides, moved or shrunk at the frame's border; Skip ``face_too_small`` where nothing is left."""
+        return cut_square(image, face, scale=1.3)
+
+    def preproc(self, face: Array) -> Array:
+        """(h, w, 3) uint8 RGB -> (3, 300, 300) float32, Pillow's bilinear, ImageNet's mean 0 and deviation 1."""
+        scaled = Image.fromarray(np.ascontiguousarray(face)).resize((300, 300), Image.Resampling.BILINEAR)
+        normal = (np.asarray(scaled, np.float32) / np.float32(255) - _MEAN) / _STD
+        return np.ascontiguousarray(normal.transpose(2, 0, 1))
+
+    def get_softlabel(self, batch: Array) -> Array:
+        """Probability of *real*: (N, 3, 300, 300) -> (N,)."""
+        return np.asarray(self._net(batch)[1])[:, 0]
