@@ -297,6 +297,21 @@ class TimmEfficientNet(nn.Module):
         return pooled if self.classifier is None else cast(torch.Tensor, self.classifier(pooled))
 
 
+class EncoderClassifier(nn.Module):
+    """timm's net under ``encoder`` and one linear layer ``fc`` on its mean features: (N, 3, h, w) -> logits (N, outputs).
+
+    The shape of Seferbekov's and Deepware's models. The encoder's own classifier is in their files and takes no part.
+    """
+
+    def __init__(self, variant: str, *, size: Size, outputs: int = 1) -> None:
+        super().__init__()
+        self.encoder = TimmEfficientNet(variant, size=size)
+        self.fc = nn.Linear(self.encoder.features, outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return cast(torch.Tensor, self.fc(self.encoder.extract_features(x).mean((2, 3))))
+
+
 def _timm_stages(numbers: Plan) -> Iterator[list[MBConv]]:
     for stage in range(len(_STAGES)):
         yield [

@@ -1,0 +1,123 @@
+"""Faces of a pack for detectors that score single pictures but choose them by a rule of their own.
+
+Owns: which of the pack's pictures a published rule looks at, cutting a rectangle of the frame out of a context crop, and preparing
+faces in batches. Promises: a pack sampled for several detectors gives each the pictures of its own rule, as near as the pack has
+them; memory does not grow with the pack.
+May be imported by detectors, in workers only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from base_detector import Face, FacePack, Skip
+
+Array = npt.NDArray[Any]
+#: left, top, right, bottom in whole pixels of the frame; right and bottom exclusive
+Rectangle = tuple[int, int, int, int]
+
+#: ImageNet's mean and deviation of red, green, blue, as torchvision states them
+IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
+
+
+def evenly(pack: FacePack, count: int) -> Array:
+    """``count`` pictures of the pack from the first to the last, evenly: their frame numbers, ascending.
+
+    Published codes take ``linspace(0, n - 1, count)`` of all n frames. All pictures when the pack has no more than ``count``.
+    """
+    frames, _ = _pictures(pack)
+    if len(frames) <= count:
+        return frames
+    return frames[np.unique(np.linspace(0, len(frames) - 1, count).astype(np.int64))]
+
+
+def per_second(pack: FacePack, rate: float) -> Array:
+    """The first picture at or after each tick of ``rate`` a second, where the pack has one: frame numbers, ascending."""
+    frames, times = _pictures(pack)
+    if not len(frames):
+        return frames
+    ticks = np.arange(0.0, times[-1] + 1e-9, 1 / rate)
+    # timestamps are rounded: one that fell short of its tick by a microsecond is still its picture
+    return frames[np.unique(np.minimum(np.searchsorted(times, ticks - 1e-6), len(times) - 1))]
+
+
+def _pictures(pack: FacePack) -> tuple[Array, Array]:
+    """Frame numbers and times of the sampled pictures, ascending; those with faces where the pack lists none."""
+    if "frames" not in pack.info:
+        frames, first = np.unique(np.asarray(pack.faces["frame"], np.int64), return_index=True)
+        return frames, np.asarray(pack.faces["time_s"][first], np.float64)
+    listed = pack.info["frames"]
+    times = np.array([item["time_s"] for item in listed], np.float64)
+    return np.array([item["frame"] for item in listed], np.int64), times
+
+
+def rows_of(pack: FacePack, frames: Array) -> Array:
+    """Rows of the faces that stand in ``frames``, in the pack's order (by frame, then person)."""
+    return np.flatnonzero(np.isin(pack.faces["frame"], frames))
+
+
+def box_in_frame(face: Face) -> Array:
+    """The face box in pixels of the frame: (4,) float32, left, top, right, bottom.
+
+    Exact: the origin is a whole number, and taking it off and adding it again loses nothing while the box is near its crop.
+    """
+    return np.asarray(face.box, np.float32) + np.tile(np.asarray(face.image_origin, np.float32), 2)
+
+
+def size_of_frame(image: Array, face: Face) -> tuple[int, int]:
+    """(width, height) of the frame ``image`` was cut from; of the image itself when nobody said."""
+    return face.frame_size or (image.shape[1], image.shape[0])
+
+
+def cut(image: Array, face: Face, rectangle: Rectangle, *, black_outside: bool = False) -> Array:
+    """The pixels of ``rectangle`` from the context crop ``image``, (h, w, 3) uint8; a view where nothing has to be added.
+
+    What lies outside the frame is left out, or black. The context crop must reach as far as the rectangle does inside the frame
+    (``margin`` of the card). Raises Skip ``face_too_small`` when nothing of it lies in the image.
+    """
+    x, y = face.image_origin
+    left, top, right, bottom = rectangle[0] - x, rectangle[1] - y, rectangle[2] - x, rectangle[3] - y
+    height, width = image.shape[:2]
+    inside = image[max(0, top) : max(0, min(bottom, height)), max(0, left) : max(0, min(right, width))]
+    if not inside.size:
+        raise Skip("face_too_small")
+    if not black_outside:
+        return inside
+    edges = max(0, -top), max(0, bottom - height), max(0, -left), max(0, right - width)
+    return cv2.copyMakeBorder(inside, *edges, cv2.BORDER_CONSTANT, value=(0, 0, 0)) if any(edges) else inside
+
+
+def normalized(picture: Array) -> Array:
+    """(h, w, 3) uint8 RGB -> (3, h, w) float32 with ImageNet's mean 0 and deviation 1."""
+    scaled = picture.astype(np.float32) / np.float32(255)
+    return np.ascontiguousarray(((scaled - IMAGENET_MEAN) / IMAGENET_STD).transpose(2, 0, 1))
+
+
+def batches(
+    pack: FacePack,
+    rows: Sequence[int] | Array,
+    prepare: Callable[[Array, Face], Array],
+    *,
+    size: int,
+    skipped: dict[str, int],
+) -> Iterator[tuple[list[int], Array]]:
+    """Yield (rows, their prepared faces stacked), ``size`` at a time; a Skip is counted in ``skipped`` by its reason."""
+    waiting: list[int] = []
+    prepared: list[Array] = []
+    for row in rows:
+        try:
+            prepared.append(prepare(pack.image(int(row)), pack.face(int(row))))
+            waiting.append(int(row))
+        except Skip as reason:
+            skipped[str(reason)] = skipped.get(str(reason), 0) + 1
+        if len(waiting) == size:
+            yield waiting, np.stack(prepared)
+            waiting, prepared = [], []
+    if waiting:
+        yield waiting, np.stack(prepared)
