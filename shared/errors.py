@@ -23,6 +23,7 @@ SENTENCES: Final[dict[str, str]] = {
     "mouth_or_eyes_closed": "This detector needs a frame with open mouth and both eyes open; none was found.",
     "landmarks_not_found": "The facial landmarks this detector measures could not be placed on any face.",
     "needs_a_clip": "This detector compares frames that follow one another, and there are too few of them here. Use a clip.",
+    "person_too_brief": "Nobody is in the picture long enough for this detector; use a longer clip.",
     "face_too_small": "Every face is too small for this detector; use a larger picture of the face.",
     # media
     "media_unreadable": "The file could not be decoded: it is damaged or not a video or image. Re-export it and upload it again.",
