@@ -1,0 +1,146 @@
+"""Pixels of a region over time out of the platform's context crops, and what the networks eat of them.
+
+Owns: putting crops back into their frames, and the published preprocessing (The Medics' ``face_utils`` and ``cnn2d``).
+Promises: one frame at a time in memory at the crops' own size; every pixel that a crop shows in a frame stands where the frame has it.
+Imported by this detector only. Pictures are (h, w, 3) uint8 RGB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from base_detector import FacePack
+from detectors.medics.regions import Region
+
+Array = npt.NDArray[Any]
+
+#: sides upstream resizes to and crops from the middle of that (3-D), and resizes to (2-D)
+SQUARE, CROP = 256, 224
+#: frames the 2-D network looks at
+FRAMES_2D = 32
+
+#: ImageNet's mean and deviation, as torchvision states them
+_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+_STD = np.array([0.229, 0.224, 0.225], np.float32)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """``video`` (T, 224, 224, 3) uint8 for the 3-D networks, ``faces`` (n, 256, 256, 3) uint8 for the 2-D one.
+
+    ``unseen``: share of the region's pixels that no crop of their own frame shows, 0..1.
+    """
+
+    video: Array
+    faces: Array
+    unseen: float
+
+
+def cut_clip(pack: FacePack, region: Region) -> Clip:
+    """The clip of ``region``; pixels that no crop of a frame shows are those of the last frame before that shows them, else the next."""
+    top, bottom, left, right = region.rows[0], region.rows[1] + 1, region.columns[0], region.columns[1] + 1
+    squares = region.squares[:FRAMES_2D]
+    origin = (min(left, int(squares[:, 0].min())), min(top, int(squares[:, 1].min())))
+    size = (max(right, int(squares[:, 2].max())) - origin[0], max(bottom, int(squares[:, 3].max())) - origin[1])
+    inner = np.s_[top - origin[1] : bottom - origin[1], left - origin[0] : right - origin[0]]
+    video, faces, unseen = [], [], 0.0
+    for number, (picture, seen) in enumerate(_frames(pack, region.frames, origin, size)):
+        video.append(square_224(picture[inner]))
+        unseen += 1 - float(seen[inner].mean())
+        if number < len(squares):
+            x1, y1, x2, y2 = squares[number] - (*origin, *origin)
+            faces.append(face_256(picture[y1:y2, x1:x2]))
+    return Clip(np.stack(video), np.stack(faces), unseen / len(video))
+
+
+def _frames(
+    pack: FacePack, frames: tuple[int, int], origin: tuple[int, int], size: tuple[int, int]
+) -> Iterator[tuple[Array, Array]]:
+    """The rectangle at ``origin`` of ``size`` (width, height) in each frame, and which of its pixels that frame's crops show."""
+    picture = np.zeros((size[1], size[0], 3), np.uint8)
+    seen = np.zeros(picture.shape[:2], bool)
+    for frame in reversed(range(*frames)):  # first, what a pixel will show when it is shown first
+        _paste(pack, frame, picture, seen, origin)
+    for frame in range(*frames):
+        seen[:] = False
+        _paste(pack, frame, picture, seen, origin)
+        yield picture, seen
+
+
+def _paste(pack: FacePack, frame: int, picture: Array, seen: Array, origin: tuple[int, int]) -> None:
+    first, end = np.searchsorted(pack.faces["frame"], (frame, frame + 1))
+    for index in range(int(first), int(end)):
+        crop = pack.image(index)
+        x, y = pack.faces[index]["crop_origin"].astype(int) - origin
+        left, top = max(0, x), max(0, y)
+        right, bottom = min(picture.shape[1], x + crop.shape[1]), min(picture.shape[0], y + crop.shape[0])
+        if left < right and top < bottom:
+            picture[top:bottom, left:right] = crop[top - y : bottom - y, left - x : right - x]
+            seen[top:bottom, left:right] = True
+
+
+def square_256(picture: Array) -> Array:
+    """Zeros at the bottom or right to a square, bilinear to 256 x 256 in float64, truncated to uint8: (256, 256, 3)."""
+    side = max(picture.shape[:2])
+    square = np.zeros((side, side, 3))
+    square[: picture.shape[0], : picture.shape[1]] = picture
+    if side != SQUARE:
+        square = cv2.resize(square, (SQUARE, SQUARE), interpolation=cv2.INTER_LINEAR)
+    return square.astype(np.uint8)
+
+
+def square_224(picture: Array) -> Array:
+    """The middle of ``square_256``: (224, 224, 3) uint8."""
+    edge = (SQUARE - CROP) // 2
+    return square_256(picture)[edge : edge + CROP, edge : edge + CROP]
+
+
+def face_256(picture: Array) -> Array:
+    """Bicubic to 256 x 256: (256, 256, 3) uint8."""
+    return np.asarray(cv2.resize(picture, (SQUARE, SQUARE), interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+def prepare_i3d(video: Array) -> Array:
+    """(T, 224, 224, 3) uint8 -> (3, T, 224, 224) float32 in [-1, 1]."""
+    return _time_first(video.astype(np.float32) / np.float32(255) * 2 - 1)
+
+
+def prepare_raw(video: Array) -> Array:
+    """(T, 224, 224, 3) uint8 -> (3, T, 224, 224) float32, 0 to 255."""
+    return _time_first(video.astype(np.float32))
+
+
+def prepare_224(video: Array) -> Array:
+    """(T, 224, 224, 3) uint8 -> (3, T, 224, 224) float32, ImageNet's mean 0 and deviation 1."""
+    return _time_first(_normal(video.astype(np.float32)))
+
+
+def prepare_112(video: Array) -> Array:
+    """(T, 224, 224, 3) uint8 -> (3, T, 112, 112) float32, bilinear, ImageNet's mean 0 and deviation 1."""
+    side = CROP // 2
+    scaled = [cv2.resize(frame.astype(np.float64), (side, side), interpolation=cv2.INTER_LINEAR) for frame in video]
+    return _time_first(_normal(np.stack(scaled).astype(np.float32)))
+
+
+def prepare_2d(faces: Array) -> Array:
+    """(n, 256, 256, 3) uint8 -> (n, 3, 256, 256) float32: BGR, ImageNet's RGB mean and deviation, every other picture mirrored.
+
+    Upstream's preprocessor turns the order of the channels because it expects OpenCV's; it gets RGB and makes BGR of it.
+    """
+    batch = _normal(faces[..., ::-1].astype(np.float32))
+    batch[::2] = batch[::2, :, ::-1]
+    return np.ascontiguousarray(batch.transpose(0, 3, 1, 2))
+
+
+def _normal(pictures: Array) -> Array:
+    return (pictures / np.float32(255) - _MEAN) / _STD
+
+
+def _time_first(video: Array) -> Array:
+    return np.ascontiguousarray(video.transpose(3, 0, 1, 2))

@@ -1,0 +1,199 @@
+"""The Medics (fifth place of the DFDC, 2020): seven 3-D networks and a 2-D one over one face in time; card in ``detector.toml``.
+
+Every network answers for every region (``regions``), and the video's score is the mean over networks of the mean over regions,
+clipped to 0.001..0.999. Output 0 of the 3-D networks is *fake* (upstream's ``REVERSE_PROBS``); the 2-D network's sigmoid is fake, too.
+Only one network is in memory at a time: the eight hold 0.8 GB, and what a 3-D network keeps of its last clip is as large.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from base_detector import BaseDetector, FacePack, Judgement, Progress
+from detectors.medics import clips
+from detectors.medics.regions import EVERY, FIRST, SHORTEST, Region, find_regions, grid_of
+
+if TYPE_CHECKING:
+    import torch
+
+Array = npt.NDArray[Any]
+
+#: published file -> its network and preprocessing, in upstream's order
+NETWORKS = {
+    "j3d_e1_l0.1374.model": "i3d",
+    "res34_1cy_minaug_nonorm_e4_l0.1794.model": "res34",
+    "mc3_18_112_1cy_lilaug_nonorm_e9_l0.1905.model": "mc3_112",
+    "mc3_18_112t224_1cy_lilaug_nonorm_e7_l0.1901.model": "mc3_224",
+    "r2p1_18_8_112tr_112te_e12_l0.1741.model": "r2p1_112",
+    "i3dcutmix_e11_l0.1612.model": "i3d",
+    "r2plus1dcutmix_112_e10_l0.1608.model": "r2p1_112",
+    "SRXT50_094_VM-0.2504.PTH": "2d",
+}
+
+#: what each kind of 3-D network eats
+PREPARE = {
+    "i3d": clips.prepare_i3d,
+    "res34": clips.prepare_raw,
+    "mc3_112": clips.prepare_112,
+    "mc3_224": clips.prepare_224,
+    "r2p1_112": clips.prepare_112,
+}
+
+#: bounds of the video's score
+LOWEST, HIGHEST = 0.001, 0.999
+
+#: frames in the example that a network is traced and checked with; I3D has its own
+_EXAMPLE_FRAMES = 4
+
+
+@dataclass(frozen=True)
+class Stay:
+    """A person in a shot, and the region of its face. ``face``: the row of the pack that gets its score."""
+
+    person: int
+    region: Region
+    face: int
+
+
+class Medics(BaseDetector):
+    """Clips of faces; ``judge`` scores each face's stay among the first 100 frames."""
+
+    def load(self, weights: Path, device: str) -> None:
+        self._weights, self._device = weights, device
+        for file in NETWORKS:  # what does not fit is told now, not in the middle of a video
+            self._filled(file, frames=FIRST)
+
+    def judge(self, pack: FacePack, progress: Progress) -> Judgement:
+        stays = find_stays(pack)
+        softlabels = np.full(len(pack), np.nan)
+        if not stays:
+            consecutive = consecutive_frames(pack)
+            long_enough = min(FIRST, consecutive) >= SHORTEST
+            return Judgement(softlabels, skipped={"no_face_at_start" if long_enough else "needs_a_clip": len(pack)})
+        scores = np.array(list(self._network_scores(pack, stays, progress)))
+        fake = scores.mean(axis=0)
+        persons: dict[int, list[float]] = {}
+        for stay, score in zip(stays, fake, strict=True):
+            softlabels[stay.face] = 1 - score
+            persons.setdefault(stay.person, []).append(1 - score)
+        idle = sum(int(person) not in persons for person in pack.faces["person"])
+        return Judgement(
+            softlabels,
+            video=1 - join(scores),
+            persons={person: float(np.mean(labels)) for person, labels in persons.items()},
+            skipped={"no_face_at_start": idle} if idle else {},
+        )
+
+    def _network_scores(self, pack: FacePack, stays: list[Stay], progress: Progress) -> Iterator[list[float]]:
+        """Of each network in turn, its score of each stay, 1 = fake; clips are cut anew, so that memory is that of one of them."""
+        for number, (file, kind) in enumerate(NETWORKS.items()):
+            nets: dict[int, Any] = {}
+            scores = []
+            for done, stay in enumerate(stays):
+                clip = clips.cut_clip(pack, stay.region)
+                frames = example_frames(kind, len(clip.video))
+                if frames not in nets:
+                    nets[frames] = self._compiled(file, frames=frames)
+                scores.append(score_2d(nets[frames], clip) if kind == "2d" else score_3d(nets[frames], clip, kind=kind))
+                progress(number * len(stays) + done + 1, len(NETWORKS) * len(stays))
+            yield scores
+
+    def _compiled(self, file: str, *, frames: int) -> Any:
+        from detectors.runtime import compile_net
+
+        net, kind = self._filled(file, frames=frames), NETWORKS[file]
+        if kind == "2d":
+            return compile_net(net, example=np.zeros((1, 3, clips.SQUARE, clips.SQUARE), np.float32), device=self._device)
+        side = clips.CROP // 2 if kind.endswith("_112") else clips.CROP
+        example = np.zeros((1, 3, frames, side, side), np.float32)
+        return compile_net(net, example=example, device=self._device, input_shapes=[(1, 3, None, side, side)])
+
+    def _filled(self, file: str, *, frames: int) -> torch.nn.Module:
+        from detectors.nets.checkpoint import fill, read_published, read_torch
+
+        net = build(NETWORKS[file], frames=frames)
+        fill(net, read_torch(read_published(self._weights, self.card, file)))
+        return net
+
+
+def build(kind: str, *, frames: int) -> torch.nn.Module:
+    """The network of a ``kind`` of ``NETWORKS``; ``frames`` matters to I3D only."""
+    from detectors.nets import i3d, resnet3d, se_resnext, video_resnet
+
+    if kind == "i3d":
+        return i3d.I3D(frames=frames)
+    plain = {
+        "res34": resnet3d.ResNet34,
+        "mc3_112": video_resnet.MC3,
+        "mc3_224": video_resnet.MC3,
+        "r2p1_112": video_resnet.R2Plus1D,
+        "2d": se_resnext.SeResNext50,
+    }
+    return plain[kind]()
+
+
+def example_frames(kind: str, frames: int) -> int:
+    """Length of the example that a network for clips of ``frames`` is traced with: a short one, as the check runs twice."""
+    from detectors.nets.i3d import length_class
+
+    return length_class(frames) if kind == "i3d" else _EXAMPLE_FRAMES
+
+
+def score_3d(net: Any, clip: clips.Clip, *, kind: str) -> float:
+    """Mean of the fake probability of the clip and of its mirror image."""
+    video = PREPARE[kind](clip.video)
+    logits = [np.asarray(net(item[None]), np.float64)[0] for item in (video, video[..., ::-1])]
+    # output 0 is fake; of two outputs the softmax is a sigmoid of the difference
+    return float(np.mean([1 / (1 + np.exp(real - fake)) for fake, real in logits]))
+
+
+def score_2d(net: Any, clip: clips.Clip, *, batch: int = 8) -> float:
+    """Median of the frames' sigmoids: the lower of the two middle ones, as torch has it."""
+    prepared = clips.prepare_2d(clip.faces)
+    parts = [np.asarray(net(prepared[start : start + batch])) for start in range(0, len(prepared), batch)]
+    return lower_median(1 / (1 + np.exp(-np.concatenate(parts).astype(np.float64))))
+
+
+def lower_median(values: Array) -> float:
+    """The lower middle value of (n,)."""
+    return float(np.sort(values)[(len(values) - 1) // 2])
+
+
+def join(scores: Array) -> float:
+    """Fake score of the video from (networks, stays): mean over networks of the mean over stays, clipped."""
+    return float(np.clip(np.asarray(scores).mean(axis=1).mean(), LOWEST, HIGHEST))
+
+
+def consecutive_frames(pack: FacePack) -> int:
+    """How many frames from the first one on were looked at without a gap."""
+    sampled = {int(item["frame"]) for item in pack.info.get("frames", ())} or set(pack.faces["frame"].tolist())
+    return next(count for count in range(len(sampled) + 1) if count not in sampled)
+
+
+def find_stays(pack: FacePack) -> list[Stay]:
+    """The stays of all persons in all shots, by the published rule on this person's boxes in this shot."""
+    end = min(FIRST, consecutive_frames(pack))
+    faces = pack.faces[pack.faces["frame"] < end]
+    width, height, upsample = grid_of(int(pack.info["media"]["width"]), int(pack.info["media"]["height"]))
+    ends = {int(shot["shot"]): int(shot["end"]) + 1 for shot in pack.info.get("shots", ())}
+    stays = []
+    for shot, person in sorted({(int(row["shot"]), int(row["person"])) for row in faces if row["person"] >= 0}):
+        rows = np.flatnonzero((faces["shot"] == shot) & (faces["person"] == person))
+        looks = [rows[faces["frame"][rows] == frame] for frame in range(0, end, EVERY)]
+        regions = find_regions(
+            [faces["box"][look] / upsample for look in looks],
+            probabilities=[faces["confidence"][look] for look in looks],
+            grid=(width, height),
+            upsample=upsample,
+        )
+        for region in regions:
+            first, last = region.frames[0], min(region.frames[1], end, ends.get(shot, end))
+            middle = int(np.argmin(np.abs(faces["frame"][rows] - (first + last) // 2)))
+            stays.append(Stay(person, replace(region, frames=(first, last)), int(rows[middle])))
+    return stays
