@@ -85,7 +85,9 @@ def train(
 
 class _State:
     def __init__(self, net: nn.Module, plan: Plan, replicas: int) -> None:
-        self.net, self.plan = net.to(memory_format=torch.channels_last), plan
+        # that layout is one of pictures; a net of clips (five dimensions) has none of it
+        flat = all(parameter.ndim < 5 for parameter in net.parameters())
+        self.net, self.plan = net.to(memory_format=torch.channels_last) if flat else net, plan
         self.nets = [net, *(_sharing(net) for _ in range(replicas - 1))]
         self.pool = ThreadPoolExecutor(replicas)
         self.averaged = copy.deepcopy(net).eval().requires_grad_(False)
