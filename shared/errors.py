@@ -24,6 +24,8 @@ SENTENCES: Final[dict[str, str]] = {
     "landmarks_not_found": "The facial landmarks this detector measures could not be placed on any face.",
     "needs_a_clip": "This detector compares frames that follow one another, and there are too few of them here. Use a clip.",
     "person_too_brief": "Nobody is in the picture long enough for this detector; use a longer clip.",
+    "no_face_at_start": "This detector looks at the first 100 frames only, and no face stays there for 31. Cut the clip to the face.",
+    "face_seldom_seen": "Most frames show no face, which this detector needs. Cut out the part with a face and upload that.",
     "face_too_small": "Every face is too small for this detector; use a larger picture of the face.",
     # media
     "media_unreadable": "The file could not be decoded: it is damaged or not a video or image. Re-export it and upload it again.",
