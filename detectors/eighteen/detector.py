@@ -1,0 +1,245 @@
+"""Eighteen Years Old (DFDC, fourth place): four SlowFast and seven image networks over face tubes; card in ``detector.toml``.
+
+The rules between frames, faces and networks are in ``fusion``, the tubes in ``tubes``. Index 1 of every published softmax is fake.
+The networks are filled and compiled one after another for each clip, so that memory holds one of the eleven at a time.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from base_detector import BaseDetector, FacePack, Judgement, Progress, Skip
+from detectors.eighteen import fusion, tubes
+
+if TYPE_CHECKING:
+    import torch
+
+Array = npt.NDArray[Any]
+Compiled = Callable[..., Any]
+
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_HALVES = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+#: Kinetics' mean and deviation in grey levels, as published
+_KINETICS = ((110.63666788, 103.16065604, 96.29023126), (38.7568578, 37.88248729, 40.02898126))
+#: the fewest frames that make a clip: the image networks need a group of five
+_FEWEST = fusion.GROUP
+
+
+@dataclass(frozen=True)
+class Network:
+    """One published network. ``prefix``: how many leading parts of the names in its file are not the network's own.
+
+    ``flipped``: logits are averaged with those of the mirrored picture. ``softened``: its very sure scores are pulled in.
+    """
+
+    name: str
+    file: str
+    kind: str
+    side: int
+    prefix: int = 1
+    bgr: bool = False
+    flipped: bool = False
+    softened: bool = False
+
+    @property
+    def sees_clips(self) -> bool:
+        """Whether it takes a whole tube in place of single pictures."""
+        return self.kind == "slowfast"
+
+
+NETWORKS = (
+    Network("sf1", "sf_bc_jc_44000.pth.tar", "slowfast", 256),
+    Network("sf2", "sf_32000.pth.tar", "slowfast", 256),
+    Network("sf3", "sf_16x8_bc_jc_44000.pth.tar", "slowfast", 256),
+    Network("sf4", "sf_trainval_52000.pth.tar", "slowfast", 256),
+    # names in the file: module.model.conv1 ...
+    Network("xcp", "xcep_bgr_58000.pth.tar", "xception", 299, prefix=2, bgr=True, flipped=True),
+    Network("b3", "b3_rgb_50000.pth.tar", "b3", 299, softened=True),
+    Network("res34", "res34_rgb_23000.pth.tar", "resnet34", 256, flipped=True, softened=True),
+    Network("b1", "b1_rgb_58000.pth.tar", "b1", 299, flipped=True),
+    Network("b1long", "b1_rgb_long_alldata_66000.pth.tar", "b1", 299),
+    Network("b1short", "b1_rgb_alldata_58000.pth.tar", "b1", 299),
+    Network("b0", "b0_rgb_58000.pth.tar", "b0", 299, flipped=True),
+)
+
+
+class Eighteen(BaseDetector):
+    """Eleven networks, one at a time, over the tubes of one or two people."""
+
+    def load(self, weights: Path, device: str) -> None:
+        """Fill every network once, so that a wrong file is told now; they are filled again, one by one, for each clip."""
+        self._weights, self._device = weights, device
+        for network in NETWORKS:
+            self._fill(network)
+
+    def judge(self, pack: FacePack, progress: Progress) -> Judgement:
+        none = np.full(len(pack), np.nan)
+        try:
+            found, frames = find_clip(pack)
+        except Skip as reason:
+            return Judgement(none, skipped={str(reason): len(pack)})
+        used = [network for network in NETWORKS if frames.complete or not network.sees_clips]
+        faces: dict[str, Array] = {}
+        groups: dict[str, list[Array]] = {}
+        for place, network in enumerate(used):
+            run = self._compile(network)
+            steps = _Steps(progress, first=place * len(found), total=len(used) * len(found))
+            if network.sees_clips:
+                faces[network.name] = np.array(
+                    [_clip_score(run, pack, tube) for tube in steps.over(found)]
+                )  # fmt: skip
+            else:
+                groups[network.name] = [
+                    self._group_scores(run, network, pack=pack, tube=tube) for tube in steps.over(found)
+                ]
+                faces[network.name] = np.array([fusion.face_score(scores) for scores in groups[network.name]])
+            del run
+            gc.collect()
+        return _judgement(found, faces, groups, count=len(pack))
+
+    # -- inside
+
+    def _fill(self, network: Network) -> torch.nn.Module:
+        from detectors.nets.checkpoint import fill, read_published, read_torch
+
+        net = build(network.kind)
+        state = read_torch(read_published(self._weights, self.card, network.file), inside="state_dict")
+        fill(net, bare_names(state, prefix=network.prefix))
+        return net
+
+    def _compile(self, network: Network) -> Compiled:
+        from detectors.runtime import compile_net
+
+        if network.sees_clips:
+            # five pictures: two of the slow pathway
+            example, open_time = np.zeros((1, 3, 5, network.side, network.side), np.float32), [(1, 3, None, 256, 256)]
+            return compile_net(self._fill(network), example=example, device=self._device, input_shapes=open_time)
+        example = np.zeros((1, 3, network.side, network.side), np.float32)
+        return compile_net(self._fill(network), example=example, device=self._device)
+
+    def _group_scores(self, run: Compiled, network: Network, *, pack: FacePack, tube: tubes.Tube) -> Array:
+        positions = fusion.image_frames(len(tube))
+        logits = np.empty((len(positions), 2))
+        for start in range(0, len(positions), self.card.batch):
+            some = slice(start, start + self.card.batch)
+            pictures = tubes.read_tube(pack, tube, positions=positions[some], side=network.side)
+            logits[some] = image_logits(run, pictures, network=network)
+        return fusion.group_scores(logits)
+
+
+class _Steps:
+    """Tells the progress of one network over the tubes."""
+
+    def __init__(self, progress: Progress, *, first: int, total: int) -> None:
+        self._progress, self._first, self._total = progress, first, total
+
+    def over(self, found: list[tubes.Tube]) -> Iterator[tubes.Tube]:
+        for done, tube in enumerate(found, start=1):
+            yield tube
+            self._progress(self._first + done, self._total)
+
+
+def find_clip(pack: FacePack) -> tuple[list[tubes.Tube], tubes.Frames]:
+    """The tubes of a pack and its frames; Skip ``needs_a_clip``, ``face_seldom_seen`` or ``face_too_small``."""
+    sampled = np.array([entry["frame"] for entry in pack.info.get("frames", ())], np.int64)
+    if not len(sampled):
+        sampled = np.unique(pack.faces["frame"]).astype(np.int64)
+    total = max(int(pack.info["media"].get("frames", 0)), int(sampled.max(initial=-1)) + 1)
+    frames = tubes.choose_frames(sampled, total=total)
+    if len(frames.numbers) < _FEWEST:
+        raise Skip("needs_a_clip")
+    found = tubes.find_tubes(pack, frames)
+    if not found:
+        raise Skip("face_seldom_seen")
+    return found, frames
+
+
+def build(kind: str) -> torch.nn.Module:
+    """An empty network of two classes; ``kind`` as in ``NETWORKS``."""
+    if kind == "slowfast":
+        from detectors.nets.slowfast import SlowFast
+
+        return SlowFast(classes=2)
+    if kind == "xception":
+        from detectors.nets.xception import Xception
+
+        return Xception(classes=2, head="fc")
+    if kind == "resnet34":
+        from detectors.nets.resnet import ResNet
+
+        return ResNet(34, classes=2)
+    from detectors.nets.efficientnet import EfficientNet
+
+    # the team's own copy pads as the library did in 0.6: for the nominal size of the variant
+    return EfficientNet(kind, classes=2, padding="0.6.3")
+
+
+def bare_names(state: dict[str, torch.Tensor], *, prefix: int) -> dict[str, torch.Tensor]:
+    """Take the first ``prefix`` parts off the names (``module.``, ``module.model.``) if all tensors have the same ones."""
+    heads = {tuple(name.split(".")[:prefix]) for name in state}
+    if len(heads) != 1:
+        return state
+    return {name.split(".", prefix)[-1]: tensor for name, tensor in state.items()}
+
+
+def image_input(pictures: Array, *, network: Network) -> Array:
+    """(n, side, side, 3) uint8 RGB -> (n, 3, side, side) float32, normalised as the network was trained; BGR for Xception."""
+    mean, std = _HALVES if network.bgr else _IMAGENET
+    scaled = (pictures[..., ::-1] if network.bgr else pictures).astype(np.float32) / np.float32(255)
+    return ((scaled - np.float32(mean)) / np.float32(std)).transpose(0, 3, 1, 2)
+
+
+def image_logits(run: Compiled, pictures: Array, *, network: Network) -> Array:
+    """Logits (n, 2) of pictures (n, side, side, 3) uint8 RGB, averaged with their mirror images where published so."""
+    batch = image_input(pictures, network=network)
+    logits = np.asarray(run(batch))
+    return (logits + np.asarray(run(batch[..., ::-1]))) / 2 if network.flipped else logits
+
+
+def clip_input(pictures: Array) -> Array:
+    """(T, 256, 256, 3) uint8 RGB -> (1, 3, T, 256, 256) float32 with the mean and deviation of Kinetics."""
+    mean, std = (np.float32(np.array(numbers) / 255) for numbers in _KINETICS)
+    batch = np.empty((1, 3, *pictures.shape[:3]), np.float32)
+    for channel in range(3):  # one at a time: the whole tube in float32 is in memory once only
+        batch[0, channel] = (pictures[..., channel].astype(np.float32) / np.float32(255) - mean[channel]) / std[channel]
+    return batch
+
+
+def _clip_score(run: Compiled, pack: FacePack, tube: tubes.Tube) -> float:
+    pictures = tubes.read_tube(pack, tube, positions=np.arange(len(tube)), side=256)
+    return float(fusion.fake_probability(np.asarray(run(clip_input(pictures))))[0])
+
+
+def network_score(network: str, faces: Array) -> float:
+    """One network's score of the video from its scores of the faces (n,), softened where published so; NaN when it has none."""
+    score = fusion.score_of_faces(faces)
+    return fusion.soften(score) if next(item for item in NETWORKS if item.name == network).softened else score
+
+
+def _judgement(
+    found: list[tubes.Tube], faces: dict[str, Array], groups: dict[str, list[Array]], *, count: int
+) -> Judgement:
+    """Fuse: the video from all faces, a person from their own, a group of five frames (its middle face) from the image networks."""
+    video = fusion.fuse({name: network_score(name, scores) for name, scores in faces.items()})
+    persons: dict[int, float] = {}
+    shown: dict[int, list[float]] = {}
+    for place, tube in enumerate(found):
+        own = fusion.fuse({name: network_score(name, scores[[place]]) for name, scores in faces.items()})
+        if own is not None:
+            persons[tube.person] = 1 - own
+        middles = fusion.image_frames(len(tube)).reshape(-1, fusion.GROUP)[:, fusion.GROUP // 2]
+        for group, position in enumerate(middles):
+            score = fusion.fuse({name: scores[place][group] for name, scores in groups.items()})
+            if score is not None:
+                shown.setdefault(int(tube.rows[position]), []).append(score)
+    softlabels = np.full(count, np.nan)
+    for row, scores in shown.items():  # a face that stands in for missing frames may be the middle of several groups
+        softlabels[row] = 1 - float(np.mean(scores))
+    return Judgement(softlabels, video=None if video is None else 1 - video, persons=persons)
