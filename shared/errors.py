@@ -26,6 +26,7 @@ SENTENCES: Final[dict[str, str]] = {
     "person_too_brief": "Nobody is in the picture long enough for this detector; use a longer clip.",
     "no_face_at_start": "This detector looks at the first 100 frames only, and no face stays there for 31. Cut the clip to the face.",
     "face_seldom_seen": "Most frames show no face, which this detector needs. Cut out the part with a face and upload that.",
+    "too_few_frames": "This detector judges a picture or a clip of three frames or more, and two were looked at. Use a longer clip.",
     "face_too_small": "Every face is too small for this detector; use a larger picture of the face.",
     # media
     "media_unreadable": "The file could not be decoded: it is damaged or not a video or image. Re-export it and upload it again.",
@@ -53,6 +54,7 @@ SENTENCES: Final[dict[str, str]] = {
     "output_too_large": "The worker wrote more than it may and was stopped.",
     "engine_unavailable": "The container engine does not answer.",
     "container_required": "This detector is not part of the platform, so it runs in a container only. Start Docker and build its image.",
+    "needs_tensorflow": "This detector needs TensorFlow, which is in its container image only. Start Docker and run 'make images'.",
     "image_missing": "The container image is not built. The operator runs 'make images'.",
     "image_outdated": "The container image differs from the detector's card. The operator runs 'make images'.",
     "image_refused": "The container image declares volumes, which have no limit. Remove VOLUME from its Dockerfile.",

@@ -1,0 +1,78 @@
+"""Xception of FaceForensics++ (Rössler et al., ICCV 2019), one face at a time; net: ``detectors.nets.xception``, card: ``detector.toml``.
+
+Of the two logits index 1 is *fake*, so the soft label is the softmax at index 0.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from base_detector import BaseDetector, ContractError, Face
+
+Array = npt.NDArray[Any]
+
+#: ``parameters.variant`` of the card -> converted file: the compression of the videos it was trained on
+VARIANTS = {"raw": "all_raw.safetensors", "c23": "all_c23.safetensors", "c40": "all_c40.safetensors"}
+#: side the network takes
+SIDE = 299
+
+
+class Xception(BaseDetector):
+    """``parameters.variant`` of the card names the weights, ``parameters.scale`` the square about the face."""
+
+    def load(self, weights: Path, device: str) -> None:
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        from detectors.nets.checkpoint import fill, read_published
+        from detectors.nets.xception import Wrapped
+        from detectors.runtime import compile_net
+
+        variant = self.card.parameters["variant"]
+        if variant not in VARIANTS:
+            raise ContractError(f"xception: parameters.variant must be one of {', '.join(VARIANTS)}, not {variant!r}")
+        file = VARIANTS[variant]
+        published = weights / f"all_{variant}.p"
+        if published.exists() and not (weights / file).exists():
+            raise _not_converted(published, file)
+        content = read_published(weights, self.card, file)
+        try:
+            state = load(content)
+        except SafetensorError:
+            raise _not_converted(weights / file, file) from None
+        net = Wrapped()
+        fill(net, state)
+        self._net = compile_net(net, example=np.zeros((1, 3, SIDE, SIDE), np.float32), device=device)
+
+    def crop_face(self, image: Array, face: Face) -> Array:
+        """The "1.3 box" of FaceForensics++; Skip ``face_too_small`` when nothing of it lies in the frame."""
+        from detectors.nets.crops import cut_square
+
+        return cut_square(image, face, scale=float(self.card.parameters["scale"]))
+
+    def preproc(self, face: Array) -> Array:
+        """(h, w, 3) uint8 RGB -> (3, 299, 299) float32 in -1..1: Pillow's bilinear, which averages when it shrinks."""
+        scaled = Image.fromarray(np.ascontiguousarray(face)).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+        values = np.asarray(scaled, np.float32).transpose(2, 0, 1) / np.float32(255)
+        return (values - np.float32(0.5)) / np.float32(0.5)
+
+    def get_softlabel(self, batch: Array) -> Array:
+        """Probability of *real*: (N, 3, 299, 299) -> (N,)."""
+        logits = np.asarray(self._net(batch), np.float64)
+        return np.exp(-np.logaddexp(0, logits[:, 1] - logits[:, 0]))
+
+
+def _not_converted(path: Path, file: str) -> Exception:
+    from detectors.nets.checkpoint import WeightsUnusable
+
+    return WeightsUnusable(
+        "weights_not_converted",
+        f"{path} is a pickled program, which is not loaded. Convert it: python -m detectors.xception.convert "
+        f"{path.with_suffix('.p').name} {file} (the model card shows how to do it in the container, without network), then run "
+        f"'deepfake-o-meter weights add xception {file}'.",
+    )
