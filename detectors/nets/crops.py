@@ -51,15 +51,18 @@ def square_box(
 def cut_square(image: Array, face: Face, *, scale: float) -> Array:
     """The pixels of ``square_box`` from a context crop: (side, side, 3) uint8 RGB, a view; Skip as there.
 
-    The rule runs in pixels of the frame. What the context crop does not hold is missing: give the card a ``margin`` above ``scale``.
+    The rule runs in pixels of the frame. It moves squares inside at the left and top, so a face there reaches far to the other side: a
+    context of 2.0 holds the square of a face whose centre is 0.3 longer sides inside the frame; nearer, it is shrunk to what is there.
     """
     x0, y0 = face.image_origin
     frame_size = face.frame_size or (image.shape[1], image.shape[0])
-    x, y, side = square_box(face.box + np.tile([x0, y0], 2), scale=scale, frame_size=frame_size)
-    cut = image[max(0, y - y0) : max(0, y - y0 + side), max(0, x - x0) : max(0, x - x0 + side)]
-    if not cut.size:
+    x, y, side = square_box(face.box + np.tile(np.float32([x0, y0]), 2), scale=scale, frame_size=frame_size)
+    left, top = max(0, x - x0), max(0, y - y0)
+    right, bottom = min(x - x0 + side, image.shape[1]), min(y - y0 + side, image.shape[0])
+    side = min(right - left, bottom - top)
+    if side < 1:
         raise Skip("face_too_small")
-    return cut
+    return image[top : top + side, left : left + side]
 
 
 def head_box(points: Array, *, frame_size: tuple[int, int], seed: int) -> tuple[int, int, int, int]:

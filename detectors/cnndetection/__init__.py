@@ -1,0 +1,1 @@
+"""CNNDetection (Wang et al., 2020): its model card is README.md."""

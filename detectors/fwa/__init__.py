@@ -1,0 +1,1 @@
+"""FWA (Li and Lyu, 2019): its model card is README.md."""

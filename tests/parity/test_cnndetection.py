@@ -1,0 +1,147 @@
+"""Our CNNDetection against outputs of the published one with recipe weights (the golden vectors of the research data)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from PIL import Image  # noqa: E402
+
+from base_detector import BaseDetector, ContractError, Face, load_detector  # noqa: E402
+from detectors.cnndetection import detector as own  # noqa: E402
+from detectors.nets.checkpoint import CheckpointError  # noqa: E402
+from detectors.nets.checkpoint import fill as fill_net  # noqa: E402
+from detectors.nets.resnet import ResNet  # noqa: E402
+from tests.parity.recipe import compare, filled_state, golden_folder, golden_of  # noqa: E402
+
+
+def write_weights(folder: Path, research: Path) -> None:
+    """Every file of the card in the published layout, filled by the recipe."""
+    golden = golden_of(research, "cnndetection")
+    names = {name: (tuple(shape), kind) for name, shape, kind in golden["state_dict"]["tensors"]}
+    folder.mkdir(parents=True, exist_ok=True)
+    first, second = (folder / file for file in own.VARIANTS.values())
+    torch.save({"model": filled_state(names, golden["scale_pow2"]), "optimizer": {}, "total_steps": 0}, first)
+    os.link(first, second)
+
+
+@pytest.fixture(scope="module")
+def golden(research: Path) -> dict:
+    return golden_of(research, "cnndetection")
+
+
+@pytest.fixture(scope="module")
+def folder(research: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("weights") / "cnndetection"
+    write_weights(target, research)
+    return target
+
+
+@pytest.fixture(scope="module")
+def detector(folder: Path) -> BaseDetector:
+    loaded = load_detector("detectors.cnndetection")
+    loaded.load(folder, "cpu")
+    return loaded
+
+
+def picture(research: Path, name: str) -> np.ndarray:
+    return np.asarray(Image.open(golden_folder(research) / "inputs" / name).convert("RGB"))
+
+
+def prepared(research: Path, entry: dict) -> np.ndarray:
+    image = picture(research, entry["input"])
+    return own.normalised(own.centre(image) if entry["crop"] else image)[None]
+
+
+def test_names_and_shapes_are_the_published_ones(golden: dict):
+    net = ResNet(50, classes=1)
+    found = [[name, list(tensor.shape), str(tensor.dtype).removeprefix("torch.")] for name, tensor in net.state_dict().items()]  # fmt: skip
+    assert found == golden["state_dict"]["tensors"]
+    assert sum(tensor.numel() for tensor in net.parameters()) == golden["state_dict"]["parameters"]
+
+
+def test_preprocessing_is_the_published_one(golden: dict, research: Path):
+    assert len(golden["preprocess"]) == 6
+    for entry in golden["preprocess"]:
+        compare(prepared(research, entry), entry["tensor"], atol=1e-6)
+
+
+def test_logits_of_any_size_are_the_published_ones(golden: dict, research: Path, detector: BaseDetector):
+    assert {entry["crop"] for entry in golden["forward"]} == {None, 224}
+    for entry in golden["forward"]:
+        batch = prepared(research, entry)
+        (wanted,) = entry["logits"]
+        (found,) = detector._net(batch)[0]
+        assert abs(found - wanted) <= 1e-4 * max(1, abs(wanted))
+        assert 1 - detector.get_softlabel(batch)[0] == pytest.approx(entry["p_fake"], abs=1e-4)
+
+
+def test_swapped_channels_do_not_give_the_published_logits(golden: dict, research: Path, detector: BaseDetector):
+    for entry in golden["forward"]:
+        image = np.ascontiguousarray(picture(research, entry["input"])[..., ::-1])
+        batch = own.normalised(own.centre(image) if entry["crop"] else image)[None]
+        assert abs(detector._net(batch)[0, 0] - entry["logits"][0]) > 1e-2
+
+
+def test_a_face_in_a_frame_is_cut_scaled_and_judged(research: Path, detector: BaseDetector, golden: dict):
+    frame = picture(research, "ff_519_515_f030.png")
+    face = Face(box=np.array([380, 90, 460, 190], np.float32), landmarks=np.full((5, 2), np.nan, np.float32))
+    verdict = detector.run(frame, face)
+    # the same by hand: side int(1.3 * 100), centre (420, 140)
+    scaled = Image.fromarray(frame[75:205, 355:485]).resize((256, 256), Image.Resampling.BILINEAR)
+    (logit,) = detector._net(own.normalised(np.asarray(scaled)[16:240, 16:240])[None])[0]
+    assert verdict.fake_score == pytest.approx(1 / (1 + np.exp(-float(logit))), abs=1e-6)
+    assert verdict.hard_label == "real"
+
+
+def test_both_published_files_are_read(folder: Path, detector: BaseDetector):
+    assert (folder / "blur_jpg_prob0.5.pth").samefile(folder / "blur_jpg_prob0.1.pth")
+    other = load_detector("detectors.cnndetection")
+    other.card = replace(other.card, parameters={"variant": "blur_jpg_prob0.1"})
+    other.load(folder, "cpu")
+    batch = np.random.default_rng(1).standard_normal((3, 3, 224, 224)).astype(np.float32)
+    np.testing.assert_array_equal(other.get_softlabel(batch), detector.get_softlabel(batch))
+
+
+# --------------------------------------------------------------------------- without the research data
+
+
+def test_an_unknown_variant_is_told_with_the_known_ones(tmp_path: Path):
+    detector = load_detector("detectors.cnndetection")
+    detector.card = replace(detector.card, parameters={"variant": "blur"})
+    with pytest.raises(ContractError, match=r"must be one of blur_jpg_prob0.5, blur_jpg_prob0.1, not 'blur'"):
+        detector.load(tmp_path, "cpu")
+
+
+def test_the_probability_of_synthetic_is_turned_round_once():
+    detector = load_detector("detectors.cnndetection")
+    detector._net = lambda batch: np.array([[-800.0], [0.0], [2.0], [800.0]], np.float32)
+    np.testing.assert_allclose(
+        detector.get_softlabel(np.zeros((4, 3, 8, 8))), [1, 0.5, 1 / (1 + np.e**2), 0], atol=1e-12
+    )
+
+
+def test_the_middle_is_cut_as_published():
+    image = np.arange(227 * 231 * 3).reshape(227, 231, 3)
+    # (227 - 224) / 2 = 1.5 and (231 - 224) / 2 = 3.5 are rounded to even
+    np.testing.assert_array_equal(own.centre(image), image[2:226, 4:228])
+
+
+def test_every_missing_extra_and_misshapen_entry_is_named():
+    state = dict(ResNet(50).state_dict())
+    del state["layer3.5.bn2.running_mean"]
+    state["layer5.0.conv1.weight"] = torch.zeros(2)
+    with pytest.raises(CheckpointError) as caught:
+        fill_net(ResNet(50, classes=1), state)
+    for part in (
+        "missing layer3.5.bn2.running_mean",
+        "extra layer5.0.conv1.weight",
+        "fc.weight has shape (1000, 2048), not (1, 2048)",
+    ):
+        assert part in str(caught.value)
