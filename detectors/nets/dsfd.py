@@ -199,7 +199,7 @@ def face_probability(logits: Array) -> Array:
 
 
 def suppress(boxes: Array, scores: Array) -> Array:
-    """The boxes that stay, highest score first: (k, 5) float32 score, x1 y1 x2 y2. A box goes that overlaps a higher one by more than 0.3."""
+    """The boxes that stay, highest score first: (k, 5) float32 score, x1 y1 x2 y2; one goes when a higher one overlaps it by over 0.3."""
     likely = np.flatnonzero(scores > LEAST_BEFORE)
     order = likely[np.argsort(scores[likely], kind="stable")][::-1][:MOST]
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])

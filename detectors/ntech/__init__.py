@@ -1,0 +1,1 @@
+"""NTechLab: two EfficientNet-B7 on frames and one on sequences, third place of the Deepfake Detection Challenge."""

@@ -1,0 +1,229 @@
+"""NTechLab's ensemble (DFDC 2020, third place): two B7 on single frames, one on sequences; card in ``detector.toml``.
+
+The nets are in ``detectors.nets.sequence_b7``, the choice of frames in ``tracks``. Each net gives the probability of a fake for every
+frame it sees: training mixed a real and a fake face with weight ``target`` on the fake, so a high output means fake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from base_detector import BaseDetector, FacePack, Judgement, Progress
+from detectors.ntech.tracks import (
+    Look,
+    Rhythm,
+    Track,
+    is_first_nets,
+    keep_frames,
+    rhythm_of,
+    sequence_looks,
+    single_looks,
+    tracks_of,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+Array = npt.NDArray[Any]
+Rectangle = tuple[int, int, int, int]
+
+#: Published files by what they are for, each named after the folder it is published in (the files there share one name).
+SEQUENCE = "efficientnet-b7_ns_seq_aa-original-mstd0.5_100k_v4_cad79a.fp16.pth"
+FIRST = "efficientnet-b7_ns_aa-original-mstd0.5_large_crop_100k_v4_cad79a.fp16.pth"
+SECOND = "efficientnet-b7_ns_aa-original-mstd0.5_re_100k_v4_cad79a.fp16.pth"
+
+#: of the networks' input, in pixels
+HEIGHT, WIDTH = 224, 192
+#: the shorter side after scaling: the first net sees more around the face
+FIRST_SIDE, SECOND_SIDE = 192, 224
+#: the crop is this much larger than the face box
+WIDENING = 1.5
+#: Confidence grows with this power of its distance from 0.5, within these limits: mixed training pictures left it too modest.
+_POWER, _LOWEST, _HIGHEST = 0.65, 0.01, 0.99
+#: weight of a probability that says nothing
+_LEAST_WEIGHT = 1e-4
+
+#: ImageNet's mean and deviation in grey levels; the published code multiplies by the reciprocal of the deviation
+_MEAN = np.array([0.485, 0.456, 0.406], np.float32) * 255
+_SCALE = np.reciprocal(np.array([0.229, 0.224, 0.225], np.float32) * 255)
+
+
+class Ntech(BaseDetector):
+    """Judges clips: frames and sequences of every person pooled into one score, each weighted by how sure it is."""
+
+    def load(self, weights: Path, device: str) -> None:
+        from detectors.nets.sequence_b7 import FRAMES, frame_b7, sequence_b7
+
+        self._first = self._compiled(frame_b7, weights, FIRST, device, frames=1)
+        self._second = self._compiled(frame_b7, weights, SECOND, device, frames=1)
+        self._sequence = self._compiled(sequence_b7, weights, SEQUENCE, device, frames=FRAMES)
+
+    def _compiled(
+        self, build: Callable[[], torch.nn.Module], weights: Path, file: str, device: str, *, frames: int
+    ) -> Callable[[Array], Array]:
+        """One net, made and compiled; only what inference needs of it stays in memory."""
+        from detectors.nets.checkpoint import fill, read_published, read_torch
+        from detectors.runtime import compile_net
+
+        net = build()
+        fill(net, in_float(read_torch(read_published(weights, self.card, file))))
+        example = np.zeros((frames, 3, HEIGHT, WIDTH), np.float32)
+        return compile_net(net, example=example, device=device, half=True)
+
+    def judge(self, pack: FacePack, progress: Progress) -> Judgement:
+        """Soft labels of the faces looked at, of persons and of the clip: 1 minus the pooled probability of a fake."""
+        rhythm = rhythm_of(_fps(pack))
+        tracks = tracks_of(np.asarray(pack.faces), keep_frames(_sampled(pack), rhythm))
+        looks = sum(len(single_looks(track)) + len(sequence_looks(track, rhythm)[0]) for track in tracks)
+        softlabels = np.full(len(pack), np.nan)
+        pooled: dict[int, list[float]] = {}
+        skipped: dict[str, int] = {}
+        done = 0
+        for track in tracks:
+            for look, probabilities in self._probabilities(pack, track, rhythm, skipped):
+                pooled.setdefault(track.person, []).extend(float(p) for p in probabilities)
+                softlabels[look.middle] = 1 - float(np.mean(probabilities))
+                done += 1
+                progress(done, looks)
+        if not pooled:
+            skipped.setdefault("needs_a_clip", len(pack))
+            return Judgement(softlabels, skipped=skipped)
+        persons = {person: 1 - pool(scores) for person, scores in pooled.items()}
+        everything = [score for scores in pooled.values() for score in scores]
+        return Judgement(softlabels, video=1 - pool(everything), persons=persons, skipped=skipped)
+
+    # -- inside
+
+    def _probabilities(
+        self, pack: FacePack, track: Track, rhythm: Rhythm, skipped: dict[str, int]
+    ) -> Iterator[tuple[Look, Array]]:
+        """Each look of a track with the probability of a fake for each of its frames, (1,) or (7,) float64."""
+        singles = single_looks(track)
+        sequences, missing = sequence_looks(track, rhythm)
+        _count(skipped, "needs_a_clip", missing)
+        shares = (
+            (self._sequence, SECOND_SIDE, sequences),
+            (self._first, FIRST_SIDE, [look for i, look in enumerate(singles) if is_first_nets(i)]),
+            (self._second, SECOND_SIDE, [look for i, look in enumerate(singles) if not is_first_nets(i)]),
+        )
+        for net, side, looks in shares:
+            most = max(1, self.card.batch // len(looks[0].rows)) if looks else 1
+            for start in range(0, len(looks), most):
+                seen = [(look, _frames(pack, look, side, skipped)) for look in looks[start : start + most]]
+                inputs = [(look, frames) for look, frames in seen if frames is not None]
+                if inputs:
+                    logits = np.asarray(net(np.concatenate([frames for _, frames in inputs])), np.float64).reshape(-1)
+                    for (look, _), own in zip(inputs, logits.reshape(len(inputs), -1), strict=True):
+                        yield look, 1 / (1 + np.exp(-own.clip(-80, 80)))
+
+
+# --------------------------------------------------------------------------- pixels
+
+
+def wide_box(box: Sequence[float] | Array, *, frame_size: tuple[int, int]) -> Rectangle:
+    """The face box (x1 y1 x2 y2, pixels of the frame) 1.5 times as large about its centre, in whole pixels.
+
+    Fractions are cut off, what lies outside the frame (width, height) is too; right and bottom are exclusive.
+    """
+    left, top, right, bottom = np.asarray(box, np.float32)
+    width, height = (right - left) * np.float32(WIDENING), (bottom - top) * np.float32(WIDENING)
+    x, y = left + (right - left) / 2 - width / 2, top + (bottom - top) / 2 - height / 2
+    return max(int(x), 0), max(int(y), 0), min(int(x + width), frame_size[0]), min(int(y + height), frame_size[1])
+
+
+def prepare(crop: Array, *, side: int, mirrored: bool = False) -> Array:
+    """(h, w, 3) uint8 RGB -> (3, 224, 192) float32, ImageNet's mean 0 and deviation 1.
+
+    The shorter side becomes ``side`` (bilinear); what is then lower than 224 grows by its own mirror image above and below, what is
+    larger is cut about its middle.
+    """
+    if mirrored:
+        crop = np.ascontiguousarray(crop[:, ::-1])
+    factor = side / min(crop.shape[:2])
+    if factor != 1:
+        size = (round(crop.shape[1] * factor), round(crop.shape[0] * factor))
+        crop = cv2.resize(crop, size, interpolation=cv2.INTER_LINEAR)
+    if (lacking := HEIGHT - crop.shape[0]) > 0:
+        above = lacking // 2
+        crop = cv2.copyMakeBorder(crop, above, lacking - above, 0, 0, cv2.BORDER_REFLECT_101)
+    y, x = (crop.shape[0] - HEIGHT) // 2, (crop.shape[1] - WIDTH) // 2
+    window = crop[y : y + HEIGHT, x : x + WIDTH].astype(np.float32)
+    return np.ascontiguousarray(((window - _MEAN) * _SCALE).transpose(2, 0, 1))
+
+
+def _frames(pack: FacePack, look: Look, side: int, skipped: dict[str, int]) -> Array | None:
+    """The frames of a look, (1 or 7, 3, 224, 192) float32, all cut with the box of its middle one; None counts as skipped."""
+    row = pack.faces[look.middle]
+    left, top, right, bottom = wide_box(row["box"], frame_size=_frame_size(pack))
+    if right <= left or bottom <= top:
+        _count(skipped, "face_too_small", 1)
+        return None
+    prepared = []
+    for index in look.rows:
+        image, origin = pack.image(index), pack.faces[index]["crop_origin"]
+        x, y = left - int(origin[0]), top - int(origin[1])
+        cut = image[max(y, 0) : max(bottom - int(origin[1]), 0), max(x, 0) : max(right - int(origin[0]), 0)]
+        whole = cut.shape[:2] == (bottom - top, right - left)
+        # a face that moves fast leaves the surroundings that were kept of it half a sequence before
+        if not cut.size or (len(look.rows) > 1 and not whole):
+            _count(skipped, "face_too_small" if len(look.rows) == 1 else "needs_a_clip", 1)
+            return None
+        prepared.append(prepare(cut, side=side, mirrored=look.mirrored))
+    return np.stack(prepared)
+
+
+# --------------------------------------------------------------------------- numbers
+
+
+def pool(probabilities: Sequence[float] | Array) -> float:
+    """One probability of a fake from many: each made surer, then averaged with its own first distance from 0.5 as weight.
+
+    p' = 0.5 +- |p - 0.5|^0.65, cut to 0.01..0.99; weight |p - 0.5| + 0.0001. A p of exactly 0.5 stays.
+    """
+    distance = np.asarray(probabilities, np.float64) - 0.5
+    surer = 0.5 + np.sign(distance) * np.abs(distance) ** _POWER
+    weight = np.abs(distance) + _LEAST_WEIGHT
+    return float((surer.clip(_LOWEST, _HIGHEST) * weight).sum() / weight.sum())
+
+
+def in_float(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The published halves as float32. Counters of batches were halved too (100000 became infinity); nothing reads them: zeros."""
+    import torch
+
+    return {
+        name: torch.zeros_like(tensor, dtype=torch.int64) if name.endswith("num_batches_tracked") else tensor.float()
+        for name, tensor in state.items()
+    }
+
+
+def _sampled(pack: FacePack) -> Array:
+    """Indices of the sampled frames, also of those without a face: a track does not reach across these."""
+    listed = [int(entry["frame"]) for entry in pack.info.get("frames", ())]
+    return np.unique(np.array(listed or pack.faces["frame"], np.int64))
+
+
+def _fps(pack: FacePack) -> float | None:
+    """Frames a second as the container says, else as the times of the faces say."""
+    stated = pack.info["media"].get("fps")
+    if stated:
+        return float(stated)
+    frames, times = pack.faces["frame"], pack.faces["time_s"]
+    if not len(frames) or times[-1] <= times[0]:
+        return None
+    return float((frames[-1] - frames[0]) / (times[-1] - times[0]))
+
+
+def _frame_size(pack: FacePack) -> tuple[int, int]:
+    media = pack.info["media"]
+    return int(media["width"]), int(media["height"])
+
+
+def _count(skipped: dict[str, int], reason: str, count: int) -> None:
+    if count:
+        skipped[reason] = skipped.get(reason, 0) + count
