@@ -109,7 +109,9 @@ class Medics(BaseDetector):
 
         net, kind = self._filled(file, frames=frames), NETWORKS[file]
         if kind == "2d":
-            return compile_net(net, example=np.zeros((1, 3, clips.SQUARE, clips.SQUARE), np.float32), device=self._device)
+            return compile_net(
+                net, example=np.zeros((1, 3, clips.SQUARE, clips.SQUARE), np.float32), device=self._device
+            )
         side = clips.CROP // 2 if kind.endswith("_112") else clips.CROP
         example = np.zeros((1, 3, frames, side, side), np.float32)
         return compile_net(net, example=example, device=self._device, input_shapes=[(1, 3, None, side, side)])

@@ -7,6 +7,7 @@ on which upstream looks for faces.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -110,7 +111,7 @@ def _squares(maps: Array, upsample: float) -> Array:
     x1, y1, x2, y2 = np.array(corners).T
     side = int(np.percentile(np.concatenate([x2 - x1, y2 - y1]), 90) * 1.2)
     middles = np.stack([(x1 + x2) / 2, (y1 + y2) / 2], axis=1)
-    steps = [np.linspace(before, after, EVERY) for before, after in zip(middles[:-1], middles[1:], strict=True)]
+    steps = [np.linspace(before, after, EVERY) for before, after in itertools.pairwise(middles)]
     low = np.concatenate(steps).astype(int) - side // 2
     low = np.maximum(low, 0)
     high = low + 2 * (side // 2)
