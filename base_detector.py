@@ -29,6 +29,7 @@ import importlib.util
 import inspect
 import json
 import os
+import resource
 import socket
 import struct
 import sys
@@ -44,6 +45,8 @@ import numpy as np
 import numpy.typing as npt
 
 CONTRACT_VERSION = "1"
+#: A detector's way in (docs/admission.md); what a card says of itself until the operator decides.
+STATES = ("draft", "quarantine", "shadow", "enabled", "disabled")
 PROTOCOL_VERSION = 1
 PACK_SCHEMA = 1
 SCORES_SCHEMA = 1
@@ -122,6 +125,7 @@ class Card:
     batch: int
     sees: tuple[str, ...]
     limits: tuple[str, ...]
+    state: str
     folder: Path = field(compare=False)
 
     @classmethod
@@ -137,6 +141,15 @@ class Card:
         return cls._parse(raw, folder=folder)
 
     @classmethod
+    def from_json(cls, told: dict[str, Any], *, folder: Path) -> Card:
+        """The card that ``as_json`` wrote, for one that stands on an image; raise ContractError when it is wrong."""
+        raw = {key: value for key, value in told.items() if key != "contract"}
+        try:
+            return cls._parse(raw, folder=folder)
+        except (TypeError, AttributeError, KeyError):
+            raise ContractError("the card on the image is not one of this contract: build the image again") from None
+
+    @classmethod
     def _parse(cls, raw: dict[str, Any], *, folder: Path) -> Card:
         resources = raw.pop("resources", {})
         weights = tuple(
@@ -149,6 +162,7 @@ class Card:
             "memory_mb": 2048,
             "seconds_per_face": 0.1,
             "batch": 8,
+            "state": "enabled",
             **raw,
             **resources,
         }
@@ -162,6 +176,8 @@ class Card:
         card = cls(folder=folder, **flat)
         if card.input not in ("face", "frame", "video"):
             raise ContractError(f"{card.id}: input must be face, frame or video, not {card.input!r}")
+        if card.state not in STATES:
+            raise ContractError(f"{card.id}: state must be one of {', '.join(STATES)}, not {card.state!r}")
         if not 0.0 <= card.threshold <= 1.0:
             raise ContractError(f"{card.id}: threshold must lie in [0, 1] (fake_score), not {card.threshold}")
         if card.margin < 1.0:
@@ -577,7 +593,8 @@ def _answer_line(verbs: dict[str, Verb], line: bytes, stream: Any) -> bool:
         return False
     try:
         if verb == "health":
-            send({"status": "ok", "protocol": PROTOCOL_VERSION, "verbs": sorted(verbs)})
+            peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+            send({"status": "ok", "protocol": PROTOCOL_VERSION, "verbs": sorted(verbs), "peak_mb": round(peak_mb)})
         elif verb in verbs:
             send({"status": "ok"} | verbs[verb](request, progress))
         else:

@@ -56,19 +56,27 @@ def build_backend(settings: Settings, *, cached: bool = True) -> Backend:
     from backend.durations import Durations
     from backend.pipeline import Pipeline
     from backend.pool import WorkerPool
+    from backend.states import DetectorStates
     from backend.workers import detector_spec
 
+    states = DetectorStates(settings.backend_state)
     pool = WorkerPool(settings)
     catalog = DetectorCatalog(
         settings.detectors,
         availability=lambda card: (
             weights.unavailable_code(card, settings.weights_folder) or pool.available(detector_spec(card, settings))
         ),
+        state=states.of,
     )
     durations = Durations(settings.backend_state / "durations.json")
     cache = ScoreCache(settings.backend_state / "scores")
     pipeline = Pipeline(
-        settings, pool, catalog, cache=cache if cached else None, durations=durations if cached else None
+        settings,
+        pool,
+        catalog,
+        cache=cache if cached else None,
+        durations=durations if cached else None,
+        states=states if cached else None,
     )
     return Backend(settings, pool, catalog, durations, cache, pipeline)
 
@@ -165,7 +173,8 @@ def _chosen(backend: Backend, names: str | None) -> list[str]:
         if not chosen:
             raise UserError("no_detector", "Name at least one detector after --detectors.")
         return list(dict.fromkeys(backend.catalog.card(name).id for name in chosen))
-    installed = [card.id for card in backend.catalog if backend.catalog.unavailable(card) is None]
+    offered = (card for card in backend.catalog if backend.catalog.state(card) == "enabled")
+    installed = [card.id for card in offered if backend.catalog.unavailable(card) is None]
     if not installed:
         raise UserError(
             "weights_missing", "No detector is ready. Install weights with 'deepfake-o-meter weights fetch'."
@@ -317,25 +326,7 @@ def _stop_on_signal(stop: Callable[[], None]) -> None:
         signal.signal(number, lambda *_: stop())
 
 
-# --------------------------------------------------------------------------- detectors, weights, expire, version
-
-
-@main.command()
-@click.option("--json", "as_json", is_flag=True, help="print the cards as JSON")
-def detectors(as_json: bool) -> None:
-    """List the detectors and whether each can run here."""
-    with _told():
-        backend = build_backend(read_settings())
-    try:
-        rows = [(card, backend.catalog.unavailable(card)) for card in backend.catalog]
-    finally:
-        backend.pool.close()
-    if as_json:
-        click.echo(json.dumps([card.as_json() | {"unavailable": code} for card, code in rows], indent=1))
-        return
-    from backend.console import print_cards
-
-    print_cards(rows)
+# --------------------------------------------------------------------------- expire, version; detectors and weights
 
 
 @main.command()
@@ -362,8 +353,10 @@ def version_command() -> None:
     click.echo(f"deepfake-o-meter {version('deepfake-o-meter')}")
 
 
-from backend.weights_cli import weights  # noqa: E402  the group is defined beside the installer
+from backend.detectors_cli import detectors  # noqa: E402  each group is defined beside what it does
+from backend.weights_cli import weights  # noqa: E402
 
+main.add_command(detectors)
 main.add_command(weights)
 
 __all__ = ["Backend", "build_backend", "main"]

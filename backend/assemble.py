@@ -129,5 +129,19 @@ def _detector_result(outcome: DetectorOutcome, pack: FacePack) -> DetectorResult
     )
 
 
+def shadow_entry(outcome: DetectorOutcome, pack: FacePack) -> dict[str, Any]:
+    """What is recorded of a detector that is on trial: nothing that leads back to the submission."""
+    found = _detector_result(outcome, pack)
+    return {
+        "day": datetime.now(UTC).date().isoformat(),
+        "version": outcome.card.version,
+        "status": found.status,
+        "code": found.code,
+        "fake_score": found.fake_score,
+        "faces_scored": found.faces_scored,
+        "seconds": round(outcome.wall_s, 3),
+    }
+
+
 def _final(outcome: DetectorOutcome) -> Any:
     return outcome.status if outcome.status in ("not_applicable", "failed", "timed_out") else "failed"

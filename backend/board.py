@@ -39,6 +39,16 @@ class Board(Protocol):
         """One detector's state."""
 
 
+class SilentBoard:
+    """Tells nobody."""
+
+    def step(self, name: str, *, done: int = 0, total: int = 0) -> None:
+        """Nothing."""
+
+    def detector(self, detector: str, **_: Any) -> None:
+        """Nothing."""
+
+
 class StatusBoard:
     """Writes ``status.json`` of one job."""
 

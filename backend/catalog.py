@@ -22,7 +22,10 @@ Availability = Callable[[Card], str | None]
 class DetectorCatalog:
     """The cards below ``folder`` (``<folder>/<name>/detector.toml``), read once."""
 
-    def __init__(self, folder: Path, *, availability: Availability) -> None:
+    def __init__(
+        self, folder: Path, *, availability: Availability, state: Callable[[Card], str] = lambda card: card.state
+    ) -> None:
+        self._state = state
         self._cards = {card.id: card for card in read_cards(folder)}
         self._availability = availability
 
@@ -37,6 +40,10 @@ class DetectorCatalog:
             known = ", ".join(self._cards)
             raise UserError("unknown_detector", f"There is no detector {detector!r}. Known: {known}.") from None
 
+    def state(self, card: Card) -> str:
+        """One of ``base_detector.STATES``; only ``enabled`` ones are offered."""
+        return self._state(card)
+
     def unavailable(self, card: Card) -> str | None:
         """Why ``card`` cannot run here (a code), None when it can."""
         return self._availability(card)
@@ -45,6 +52,8 @@ class DetectorCatalog:
         """The catalog as the portal reads it."""
         entries = []
         for card in self:
+            if self.state(card) != "enabled":
+                continue
             typical = durations.typical(card.id, mode="standard")
             entries.append(
                 CatalogEntry(

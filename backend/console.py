@@ -91,12 +91,12 @@ def print_summaries(summaries: Iterable[dict[str, Any]]) -> None:
     console.print("Fake score: 0 = real, 1 = fake. A score is an indication, no proof.", style="dim")
 
 
-def print_cards(rows: Iterable[tuple[Card, str | None]]) -> None:
-    """A table of the detectors; the second of each pair is the code that says why it cannot run, or None."""
-    table = Table("id", "title", "version", "state", "summary", box=None, pad_edge=False)
-    for card, code in rows:
+def print_cards(rows: Iterable[tuple[Card, str, str | None]]) -> None:
+    """A table of the detectors: card, state, and the code that says why it cannot run here, or None."""
+    table = Table("id", "title", "version", "state", "here", "summary", box=None, pad_edge=False)
+    for card, state, code in rows:
         missing = "weights not installed" if code == "weights_missing" else code and sentence_for(code)
-        table.add_row(card.id, card.title, card.version, missing or "ready", card.summary)
+        table.add_row(card.id, card.title, card.version, state, missing or "ready", card.summary)
     _stdout().print(table)
 
 

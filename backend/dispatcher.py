@@ -239,7 +239,17 @@ class Dispatcher:
         self._store.publish(job_id, job.report)
         board.finish("done")
         self._store.move(job_id, "active", "done")
+        self._shadow(job)
         job.remove()
+
+    def _shadow(self, job: Job) -> None:
+        """The visitor has the result: whatever happens to detectors on trial touches it no more."""
+        try:
+            self._pipeline.run_shadow(job)
+        except Cancelled:
+            log.info("shadow_left_out", job=job.id)
+        except Exception:
+            log.exception("shadow_failed", job=job.id)
 
     def _give_up(self, job: JobId, *, code: str, board: StatusBoard | None = None) -> None:
         now = datetime.now(UTC)

@@ -19,14 +19,15 @@ from typing import Any
 import structlog
 
 from backend import harvest
-from backend.assemble import DetectorOutcome, assemble
-from backend.board import Board
+from backend.assemble import DetectorOutcome, assemble, shadow_entry
+from backend.board import Board, SilentBoard
 from backend.cache import ScoreCache
 from backend.catalog import DetectorCatalog
 from backend.durations import Durations
 from backend.job import Cancelled, Job
 from backend.pool import WorkerPool
 from backend.report.build import build_report
+from backend.states import DetectorStates
 from backend.weights import installed_sha256
 from backend.workers import Worker, WorkerError, detector_spec, media_spec
 from base_detector import CONTRACT_VERSION, Card, FacePack, NotApplicable, square_crop
@@ -52,6 +53,7 @@ class Pipeline:
     catalog: DetectorCatalog
     cache: ScoreCache | None = None
     durations: Durations | None = None
+    states: DetectorStates | None = None
 
     def run(self, job: Job, board: Board) -> Result:
         """Do what is left of ``job``; its report lies in ``job.report`` afterwards. PermanentError names what failed."""
@@ -73,6 +75,17 @@ class Pipeline:
             result = self._report(job, pack, outcomes, seconds, board)
         self._measure(job, seconds, outcomes, media=fresh)
         return result
+
+    def run_shadow(self, job: Job) -> None:
+        """Let the detectors in state ``shadow`` judge a finished job's face pack; what they say is recorded and shown to nobody."""
+        if self.states is None or not job.pack.exists():
+            return
+        pack = FacePack(job.pack)
+        for card in self.catalog:
+            if self.states.of(card) != "shadow" or card.id in job.detectors:
+                continue
+            outcome = self._detector(job, card, pack, SilentBoard())
+            self.states.record_shadow(card, shadow_entry(outcome, pack))
 
     # -- media pass
 

@@ -123,6 +123,13 @@ class DockerRunner:
         except WorkerError:
             return None
 
+    def image_label(self, image: str, label: str) -> str | None:
+        """The value of ``label`` on ``image``, None when it has none. WorkerError(image_missing, engine_unavailable)."""
+        with _EngineErrors():
+            labels = self._client().images.get(image).labels
+        found = labels.get(label)
+        return found if isinstance(found, str) else None
+
     def _image(self, spec: WorkerSpec) -> Any:
         asked_at, image = self._images.get(spec.image, (float("-inf"), None))
         if image is None or self._clock() - asked_at > IMAGE_S:
