@@ -1,0 +1,1 @@
+"""Deepware Scanner (2020): its model card is README.md."""

@@ -1,0 +1,1 @@
+"""Selim Seferbekov's DFDC ensemble (2020): its model card is README.md."""
