@@ -115,6 +115,9 @@ _TIMM: Final = _Names("conv_pw", "bn1", "conv_dw", "bn2", "se.conv_reduce", "se.
 #: timm's block of the first stage, which does not expand
 _TIMM_FIRST: Final = _Names("", "", "conv_dw", "bn1", "se.conv_reduce", "se.conv_expand", "conv_pw", "bn2")
 
+#: for relatives whose blocks carry timm's names too
+TIMM_NAMES: Final = _TIMM
+
 
 def plan(variant: str, *, padding: Padding, size: Size | None = None) -> Plan:
     """Work out the net of ``variant``; ``size`` is the (height, width) of the input, needed for ``same`` and unused otherwise.
@@ -162,6 +165,11 @@ def _pad(padding: Padding, *, size: Size, kernel: int, stride: int) -> tuple[tup
         sides += [first, total - total // 2]
     left, right, top, bottom = sides
     return (left, right, top, bottom), (size if padding == "0.6.3" else after)
+
+
+def same_padding(size: Size, *, kernel: int, stride: int) -> tuple[tuple[int, int, int, int], Size]:
+    """TensorFlow's SAME of one convolution on a map of ``size``: padding (left, right, top, bottom), and the size of its output."""
+    return _pad("same", size=size, kernel=kernel, stride=stride)
 
 
 class PaddedConv2d(nn.Conv2d):
