@@ -10,14 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import nn
 
 from base_detector import Card, ContractError, load_detector
 from detectors.nets import meso_cnn, noise
-from detectors.nets.trained import Calibrated
+from detectors.nets.trained import Calibrated, pack_trained
 from detectors.training.loop import Plan
 from detectors.training.store import Look
 
@@ -40,21 +44,45 @@ class Kind:
     batch: int
     plan: Plan
     patience: int
+    file: str
 
     @property
     def parameters(self) -> dict[str, Any]:
         """What the weights file says of its training, and the detector compares with its card."""
         return {"margin": self.card.margin, **self.card.parameters}
 
-    @property
-    def file(self) -> str:
-        """Name of the weights file."""
-        return self.card.weights[0].file
+    def content(self, net: Calibrated) -> bytes:
+        """The weights file of a trained net."""
+        if not isinstance(net, Uncalibrated):
+            return pack_trained(net, detector=self.card.id, parameters=self.parameters)
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in net.net.state_dict().items()}
+        if Path(self.file).suffix == ".safetensors":
+            from safetensors.torch import save
+
+            return save(state)
+        stream = BytesIO()
+        torch.save(state, stream)
+        return stream.getvalue()
+
+
+class Uncalibrated(Calibrated):
+    """A network whose file has no place for a calibration: its score is one half at the logit 0, whatever the run."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.net(x)
+        return logits
 
 
 def kind_of(name: str) -> Kind:
-    """The network ``name`` (the detector's id), with what its card says now; ContractError for a card that cannot be."""
-    card = load_detector(f"detectors.{name}").card
+    """The network ``name``, with what its card says now; ContractError for a card that cannot be."""
+    detector, _, net = name.partition("-")
+    card = load_detector(f"detectors.{detector}").card
+    if net:
+        return _mever(card, net)
     wrong = (meso_cnn if name == "meso_cnn" else noise).wrong_parameter(card.parameters)
     if wrong:
         raise ContractError(f"{name}: {wrong}")
@@ -71,6 +99,7 @@ def _meso_cnn(card: Card) -> Kind:
         batch=20,  # the project's own
         plan=Plan(steps=20_000, rate=1e-3, warm_up=100, weight_decay=0.01, report_every=250, check_every=250),
         patience=12,
+        file=card.weights[0].file,
     )
 
 
@@ -85,6 +114,7 @@ def _noise(card: Card, *, means: bool, build: Callable[[], Calibrated], batch: i
         batch=batch,
         plan=plan,
         patience=12,
+        file=card.weights[0].file,
     )
 
 
@@ -100,12 +130,40 @@ def _noise_gru(card: Card) -> Kind:
     return _noise(card, means=True, build=build, batch=32, plan=plan)
 
 
+#: ImageNet's mean and deviation, as torchvision states them.
+_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+_STD = np.array([0.229, 0.224, 0.225], np.float32)
+
+
+def _mever(card: Card, name: str) -> Kind:
+    """One of the five networks of the MeVer service; the card's file is the one that ends with the network's name."""
+    from detectors.nets import mever
+
+    file = next((item.file for item in card.weights if Path(item.file).stem.lower().endswith(name)), None)
+    if file is None:
+        raise ContractError(
+            f"mever: the card lists no weights file of {name}: add a [[weights]] entry such as {name}.pt"
+        )
+    return Kind(
+        card=card,
+        look=Look(side=mever.SIDE, margin=card.margin, sampling="frames:16", most=16),
+        clips=False,
+        build=lambda: Uncalibrated(mever.build(name)),
+        prepare=lambda faces: ((faces[0].astype(np.float32) / np.float32(255) - _MEAN) / _STD).transpose(2, 0, 1),
+        batch=16,
+        plan=Plan(steps=20_000, rate=2e-4, warm_up=500, weight_decay=0.02, report_every=500, check_every=500),
+        patience=10,
+        file=file,
+    )
+
+
 _KINDS: dict[str, Callable[[Card], Kind]] = {
     "meso_cnn": _meso_cnn,
     "noise_3dcnn": _noise_3dcnn,
     "noise_gru": _noise_gru,
 }
-NAMES = tuple(_KINDS)
+MEVER = tuple(f"mever-m{number}" for number in range(1, 6))
+NAMES = (*_KINDS, *MEVER)
 
 
 def inputs_of(kind: Kind, faces: list[Array]) -> Array:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from detectors.nets.trained import Calibrated, pack_trained
+from detectors.nets.trained import Calibrated
 from detectors.training.dataset import Item, counts
 from detectors.training.kinds import Kind
 from detectors.training.loop import Plan, read_log
@@ -41,12 +41,12 @@ class Told:
     without: Mapping[str, int]
     plan: Plan
     best: Mapping[str, float]
-    calibration: Mapping[str, float]
+    calibration: Mapping[str, Any]
 
 
 def write_report(kind: Kind, net: Calibrated, *, test: HeldOut, told: Told, out: Path) -> dict[str, Any]:
     """Write weights, ``card.json``, ``model_card.md`` and ``curves.png`` to ``out``; the content of ``card.json``."""
-    content = pack_trained(net, detector=kind.card.id, parameters=kind.parameters)
+    content = kind.content(net)
     (out / kind.file).write_bytes(content)
     card = {
         "detector": kind.card.id,
@@ -145,11 +145,11 @@ def model_card(card: Mapping[str, Any], *, kind: Kind) -> str:
             f"ROC-AUC {_said(test['auc'])} (95 % interval over identities {_said(test['auc_low'])} to {_said(test['auc_high'])}).",
             f"At the threshold: balanced accuracy {_said(test['balanced_accuracy'])}, {_said(test['real_flagged'])} of the real and",
             f"{_said(test['fake_flagged'])} of the fake flagged. Validation part: ROC-AUC {_said(card['validation']['auc'])},",
-            f"balanced accuracy {_said(card['calibration']['balanced_accuracy'])} (the threshold was chosen there, so this one flatters).",
+            f"balanced accuracy {_said(card['calibration']['balanced_accuracy'])} (the run was steered by it, so these flatter).",
             "",
             "## Threshold",
-            f"{card['threshold']} on the fake score, which stands at the logit {card['calibration']['threshold_logit']}: the best balanced",
-            f"accuracy on the validation part. The slope {card['calibration']['slope']} is Platt's. Weights: `{made['file']}`,",
+            f"{card['threshold']} on the fake score, which stands at the logit {card['calibration']['threshold_logit']}:",
+            f"{card['calibration']['rule']}. Weights: `{made['file']}`,",
             f"{made['bytes']} bytes, sha256 {made['sha256']}.",
             "",
         ]

@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from detectors.nets.trained import Calibrated
 from detectors.training.augment import augmented
-from detectors.training.kinds import Kind, inputs_of
+from detectors.training.kinds import Kind, Uncalibrated, inputs_of
 from detectors.training.loop import Plan, read_log, train
 from detectors.training.measure import fit_platt, roc_auc
 from detectors.training.sampling import Draws, HeldOut
@@ -153,14 +153,23 @@ def _worn_out(out: Path, done: int, steps: int) -> bool:
     return done > 0 and done - _best(_checks(out, done)) >= steps
 
 
-def calibrate(net: Calibrated, labels: Array, logits: Array) -> dict[str, float]:
+def calibrate(net: Calibrated, labels: Array, logits: Array) -> dict[str, Any]:
     """Set the line of the net's score from the validation part: slope after Platt, one half at the best balanced accuracy."""
-    slope, _ = fit_platt(labels, logits)
-    threshold, accuracy = best_threshold(labels, logits)
-    # a net that learnt nothing gets no line of the wrong direction
-    slope = float(np.clip(slope, *_SLOPES))
+    if isinstance(net, Uncalibrated):
+        slope, threshold, rule = 1.0, 0.0, "this network's file holds no calibration"
+    else:
+        # a net that learnt nothing gets no line of the wrong direction
+        slope = float(np.clip(fit_platt(labels, logits)[0], *_SLOPES))
+        threshold = best_threshold(labels, logits)[0]
+        rule = f"the best balanced accuracy on the validation part, with Platt's slope of {slope:.4g}"
     net.calibration.copy_(torch.tensor([slope, threshold]))
-    return {"slope": round(slope, 4), "threshold_logit": round(threshold, 4), "balanced_accuracy": round(accuracy, 4)}
+    accuracy = balanced_accuracy(labels, logits >= threshold)
+    return {
+        "slope": round(slope, 4),
+        "threshold_logit": round(threshold, 4),
+        "rule": rule,
+        "balanced_accuracy": round(accuracy, 4),
+    }
 
 
 def best_threshold(labels: Array, logits: Array) -> tuple[float, float]:

@@ -25,8 +25,9 @@ from detectors.training.store import main_face
 
 Array = npt.NDArray[Any]
 
-#: Mean change inside the mask, in grey levels, of a blend in the small set, and how often a stronger one is looked for.
-CLEAR, _ATTEMPTS = 6.0, 8
+#: Mean change inside the mask, in grey levels, of a blend in a clip and in a picture, and how often a stronger one is looked for. A net of
+#: single pictures needs the plainer ones to learn within minutes.
+CLEAR, PLAIN, _ATTEMPTS = 6.0, 14.0, 20
 #: Side of a picture and of a clip's frame in pixels, and the share of border around the face's picture in a clip.
 SIDE, FRAME, BORDER = 240, 224, 0.25
 #: A clip: pictures, and pictures a second; just longer than one window of the nets of clips.
@@ -99,13 +100,13 @@ def _portrait(identity: str, content: bytes, *, detect: Callable[[Array], Any]) 
     return Portrait(identity, scaled.astype(np.float32), np.asarray(found[1] * (SIDE / side), np.float32))
 
 
-def clear_seed(luma: Array, landmarks: Array, *, seed: int) -> int:
-    """The first seed from ``seed`` on whose blend changes its mask clearly; the strongest of the attempts when none does."""
+def clear_seed(luma: Array, landmarks: Array, *, seed: int, change: float) -> int:
+    """The first seed from ``seed`` on whose blend changes its mask by ``change`` grey levels on average, or that of the strongest one."""
     changes = []
     for attempt in range(_ATTEMPTS):
         mixed, mask = blend(luma, landmarks, rng=np.random.default_rng(seed + attempt))
         changes.append(float(np.abs(mixed - luma).sum() / max(mask.sum(), 1.0)))
-        if changes[-1] >= CLEAR:
+        if changes[-1] >= change:
             break
     return seed + int(np.argmax(changes))
 
@@ -117,7 +118,7 @@ def write_pictures(portrait: Portrait, out: Path, *, seed: int, each: int = 2) -
         gain, offset = rng.uniform(0.85, 1.15), rng.normal(0, 8)
         luma = portrait.luma * np.float32(gain) + np.float32(offset)
         luma = np.clip(luma + rng.normal(0, NOISE, luma.shape).astype(np.float32), 0, 255)
-        own = clear_seed(luma, portrait.landmarks, seed=int(rng.integers(2**31)))
+        own = clear_seed(luma, portrait.landmarks, seed=int(rng.integers(2**31)), change=PLAIN)
         mixed, _ = blend(luma, portrait.landmarks, rng=np.random.default_rng(own))
         for label, picture in (("real", luma), ("fake", mixed)):
             (out / label).mkdir(parents=True, exist_ok=True)
@@ -150,7 +151,7 @@ def _frames(portrait: Portrait, *, seed: int, fake: bool) -> Iterator[Array]:
         shake = SHAKE * np.ptp(points[:, 0]) * rng.standard_normal((5, 2))
         if fake:
             if chosen is None:
-                chosen = clear_seed(frame, points.astype(np.float32), seed=seed)
+                chosen = clear_seed(frame, points.astype(np.float32), seed=seed, change=CLEAR)
             frame, _ = blend(frame, (points + shake).astype(np.float32), rng=np.random.default_rng(chosen))
         yield _bytes(frame)
 

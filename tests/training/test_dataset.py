@@ -90,7 +90,7 @@ def test_a_table_that_cannot_be_used_is_told(tmp_path: Path, table: str, sentenc
 
 
 def test_an_empty_folder_is_told_what_to_hold(tmp_path: Path):
-    with pytest.raises(DataError, match=r"has 0 real and 0 fake .* real and .* fake, or name a folder of the DFDC"):
+    with pytest.raises(DataError, match=r"has 0 real and 0 fake .*/real and .*/fake, or name a folder of the DFDC"):
         read_dataset(tmp_path)
 
 

@@ -13,7 +13,7 @@ pytest.importorskip("torch")
 
 from detectors.training.blends import blend
 from detectors.training.dataset import read_dataset
-from detectors.training.small import CLEAR, SIDE, Portrait, clear_seed, portraits, write_clips, write_pictures
+from detectors.training.small import CLEAR, PLAIN, SIDE, Portrait, clear_seed, portraits, write_clips, write_pictures
 from tests.training.conftest import POINTS
 
 
@@ -62,14 +62,14 @@ def test_pictures_are_pairs_that_differ_in_a_clear_blend_alone(portrait: Portrai
         )
         assert real.shape == (SIDE, SIDE)
         assert 0.02 < np.mean(real != fake) < 0.9
-        assert np.abs(real - fake).max() > CLEAR
+        assert np.abs(real - fake).max() > PLAIN
     write_pictures(portrait, tmp_path / "again", seed=3)
     for item in items:
         assert item.path.read_bytes() == (tmp_path / "again" / item.name).read_bytes()
 
 
 def test_a_clear_seed_is_the_first_that_is_clear(portrait: Portrait):
-    seed = clear_seed(portrait.luma, portrait.landmarks, seed=50)
+    seed = clear_seed(portrait.luma, portrait.landmarks, seed=50, change=CLEAR)
     mixed, mask = blend(portrait.luma, portrait.landmarks, rng=np.random.default_rng(seed))
     assert np.abs(mixed - portrait.luma).sum() / mask.sum() >= CLEAR
     for before in range(50, seed):

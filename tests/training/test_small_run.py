@@ -18,7 +18,7 @@ from base_detector import load_detector
 from detectors.training import __main__ as command
 from detectors.training import run as running
 from detectors.training.dataset import Item, part_of
-from detectors.training.kinds import NAMES, Kind, kind_of
+from detectors.training.kinds import MEVER, NAMES, Kind, Uncalibrated, kind_of
 from detectors.training.loop import Plan, read_log
 from detectors.training.report import identity_interval
 from detectors.training.run import best_threshold, calibrate, fit, logits_of
@@ -67,7 +67,7 @@ def fitted(kind: Kind, sources: list[Source], out: Path, *, plan: Plan, patience
 SMALL = {"meso_cnn": (150, 2, 8, 40, 4e-3), "noise_3dcnn": (16, 20, 8, 40, 2e-2), "noise_gru": (16, 20, 16, 40, 2e-2)}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SMALL)
 def test_a_few_dozen_steps_learn(name: str, tmp_path: Path):
     side, faces, batch, steps, rate = SMALL[name]
     kind = replace(kind_of(name), batch=batch)
@@ -194,6 +194,36 @@ def test_the_interval_draws_identities_with_all_they_have():
     low, high = identity_interval(labels, logits, groups=groups, rng=np.random.default_rng(2))
     assert 0.55 < low < 0.76 < high < 0.95
     assert np.isnan(identity_interval(np.zeros(3), np.arange(3.0), groups=np.array(["a", "b", "c"]), rng=rng)).all()
+
+
+def test_networks_of_others_keep_their_own_file_and_no_calibration(monkeypatch: pytest.MonkeyPatch):
+    """The networks of the MeVer service are too large to be trained here; their entry in the table is tried with a small one."""
+    from io import BytesIO
+
+    from detectors.nets import mever
+    from detectors.training import kinds
+
+    assert set(MEVER) < set(NAMES)
+    card = replace(load_detector("detectors.meso_cnn").card, id="mever")
+    card = replace(card, weights=tuple(replace(card.weights[0], file=f"m{n}.pt") for n in range(1, 6)))
+    monkeypatch.setattr(kinds, "load_detector", lambda module: type("Fake", (), {"card": card}))
+    monkeypatch.setattr(
+        mever,
+        "build",
+        lambda name: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(270_000, 1), torch.nn.Flatten(0)),
+    )
+    kind = kind_of("mever-m3")
+    assert kind.file == "m3.pt"
+    grey = kind.prepare(np.full((1, 300, 300, 3), 124, np.uint8))
+    assert grey.shape == (3, 300, 300)
+    assert np.abs(grey).max() < 0.4  # ImageNet's mean is near there
+    net = kind.build()
+    assert isinstance(net, Uncalibrated)
+    assert net(torch.from_numpy(grey[None])).shape == (1,)
+    found = calibrate(net, np.array([0.0, 1.0]), np.array([3.0, 4.0]))
+    assert (found["slope"], found["threshold_logit"], found["balanced_accuracy"]) == (1.0, 0.0, 0.5)
+    state = torch.load(BytesIO(kind.content(net)), weights_only=True)
+    assert set(state) == {"1.weight", "1.bias"}
 
 
 # --------------------------------------------------------------------------- the command
