@@ -33,7 +33,7 @@ $(BIN)/.ready: pyproject.toml requirements.lock Makefile
 
 # The weights are fetched beside the portal, so that it starts at once with a slow network or none; the kernel ends the fetching with
 # the portal. Detectors without weights say so on the page until they are there.
-FETCH := $(BIN)/deepfake-o-meter weights fetch >"$$log" 2>&1 & fetch=$$!; trap "kill $$fetch; exit" TERM; \
+FETCH := $(BIN)/deepfake-o-meter weights fetch --small >"$$log" 2>&1 & fetch=$$!; trap "kill $$fetch; exit" TERM; \
     wait $$fetch || echo "Some weights are not installed, so their detectors stay unavailable (see $$log). To try again: make weights"
 
 run: setup  ## start the portal; Ctrl-C stops everything

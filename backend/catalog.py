@@ -79,6 +79,14 @@ class DetectorCatalog:
         )
 
 
+def model_card(card: Card) -> str | None:
+    """The detector's README.md, None when it has none."""
+    try:
+        return (card.folder / "README.md").read_text(encoding="utf-8")
+    except (FileNotFoundError, UnicodeDecodeError):
+        return None
+
+
 def read_cards(folder: Path) -> list[Card]:
     """The cards of all detectors below ``folder``, by name of their folders; ContractError names a wrong one."""
     return [Card.read(path.parent) for path in sorted(folder.glob("*/detector.toml"))]

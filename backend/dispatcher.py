@@ -21,7 +21,7 @@ import structlog
 
 from backend.board import StatusBoard
 from backend.cache import ScoreCache
-from backend.catalog import DetectorCatalog
+from backend.catalog import DetectorCatalog, model_card
 from backend.durations import Durations
 from backend.engine import Engine, LocalEngine
 from backend.heartbeat import Heartbeat
@@ -87,6 +87,9 @@ class Dispatcher:
         """Claim the folder and work until ``stop``; PermanentError(second_dispatcher) when another one works here."""
         self._heartbeat.claim()
         self._watcher = Watcher(self._store.submissions / "new")
+        for card in self._catalog:
+            if text := model_card(card):
+                self._store.write_model_card(card.id, text)
         log.info("dispatcher_started", runner=self._pipeline.pool.runner_kind(), jobs=self._settings.jobs)
         try:
             while not self._stopping.is_set():

@@ -25,6 +25,8 @@ from shared.errors import DfomError, UserError
 from shared.settings import Settings, read_settings
 
 EXIT_FAILED = 1
+#: What the portal fetches by itself on its first start; a DFDC winner's ensemble takes gigabytes and is the operator's decision.
+SMALL_MB = 50
 
 _WORDS = {"installed": "installed", "missing": "not installed", "differs": "differs from the published file (sha256)"}
 
@@ -49,11 +51,14 @@ def list_command(as_json: bool) -> None:
 
 @weights.command()
 @click.argument("ids", nargs=-1)
-def fetch(ids: Sequence[str]) -> None:
+@click.option("--small", is_flag=True, help=f"only detectors whose files are known and together below {SMALL_MB} MB")
+def fetch(ids: Sequence[str], small: bool) -> None:
     """Download the weights of the detectors IDS (default: of all). A broken-off download goes on where it stopped."""
     failed = False
     with _told():
         settings, cards = _opened(ids)
+        if small:
+            cards = [card for card in cards if _is_small(card)]
     # on stderr, so that a failure's sentence and the bars do not mix with piped output
     console = Console(stderr=True)
     columns = (
@@ -66,6 +71,8 @@ def fetch(ids: Sequence[str]) -> None:
     with Progress(*columns, console=console) as bars:
         for card in cards:
             for item in card.weights:
+                if item.optional and not ids and not small:
+                    continue  # of another variant; asking for the detector by name gets it
                 task = bars.add_task(f"{card.id} {item.file}", total=item.bytes or None)
 
                 def advance(have: int, total: int, task: object = task) -> None:
@@ -79,7 +86,8 @@ def fetch(ids: Sequence[str]) -> None:
                     bars.console.print(f"[red]{card.id}:[/red] {error.sentence}", highlight=False, soft_wrap=True)
     if failed:
         raise SystemExit(EXIT_FAILED)
-    click.echo(f"All weights are installed in {settings.weights_folder}.")
+    which = "The small ones" if small else "All weights asked for"
+    click.echo(f"{which} are installed in {settings.weights_folder}.")
 
 
 @weights.command()
@@ -155,6 +163,11 @@ def _told() -> Iterator[None]:
     except DfomError as error:
         click.echo(error.sentence, err=True)
         raise SystemExit(EXIT_FAILED) from None
+
+
+def _is_small(card: Card) -> bool:
+    known = all(item.bytes and not item.manual for item in card.weights)
+    return known and sum(item.bytes for item in card.weights) < SMALL_MB * 1_000_000
 
 
 def _is_wrong(entry: work.Installed) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 from typing import Final
 
-from flask import Blueprint, Response, jsonify, make_response, render_template, request
+from flask import Blueprint, Response, abort, jsonify, make_response, render_template, request
+from markdown_it import MarkdownIt
 
 from frontend import plotting
 from frontend.portal import portal
@@ -17,6 +18,9 @@ LOW_WATER: Final = 500_000_000
 #: The chart library changes with its package only, and its address carries the version.
 A_YEAR_S: Final = 31_536_000
 
+#: A stranger's card is a stranger's text: HTML in it is shown as text, and addresses of scripts are refused.
+_MARKDOWN: Final = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
+
 blueprint = Blueprint("pages", __name__)
 
 
@@ -26,6 +30,18 @@ def detectors() -> Response:
     here = portal()
     catalog = here.store.read_catalog()
     return make_response(render_template("detectors.html", entries=catalog.detectors if catalog else ()))
+
+
+@blueprint.get("/detectors/<untrusted_id>")
+def detector_card(untrusted_id: str) -> Response:
+    """The model card of one detector, as its authors here wrote it."""
+    here = portal()
+    catalog = here.store.read_catalog()
+    entry = next((entry for entry in catalog.detectors if entry.id == untrusted_id), None) if catalog else None
+    text = here.store.read_model_card(untrusted_id) if entry else None
+    if entry is None or text is None:
+        abort(404)
+    return make_response(render_template("model_card.html", entry=entry, card=_MARKDOWN.render(text)))
 
 
 @blueprint.get("/help")

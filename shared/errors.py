@@ -25,6 +25,7 @@ SENTENCES: Final[dict[str, str]] = {
     "needs_a_clip": "This detector compares frames that follow one another, and there are too few of them here. Use a clip.",
     "person_too_brief": "Nobody is in the picture long enough for this detector; use a longer clip.",
     "no_face_at_start": "This detector looks at the first 100 frames only, and no face stays there for 31. Cut the clip to the face.",
+    "face_not_followed": "The face moves or hides too much to be cut out of every frame, which this detector needs.",
     "face_seldom_seen": "Most frames show no face, which this detector needs. Cut out the part with a face and upload that.",
     "too_few_frames": "This detector judges a picture or a clip of three frames or more, and two were looked at. Use a longer clip.",
     "face_too_small": "Every face is too small for this detector; use a larger picture of the face.",

@@ -21,7 +21,8 @@ RESULT_SCHEMA = 1
 ID_PATTERN = r"^[a-z2-7]{26}$"
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 
-DetectorId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{1,40}$")]
+DETECTOR_PATTERN = r"^[a-z][a-z0-9_]{1,40}$"
+DetectorId = Annotated[str, StringConstraints(pattern=DETECTOR_PATTERN)]
 Mode = Literal["quick", "standard", "thorough"]
 Stage = Literal["tmp", "new", "active", "done", "failed"]
 JobState = Literal["queued", "working", "done", "failed", "expired"]

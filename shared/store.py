@@ -11,6 +11,7 @@ becomes a path. Dot-names and ``.nfs*`` are ignored everywhere.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -23,7 +24,7 @@ from pydantic import ValidationError
 
 from shared import durable
 from shared.errors import PermanentError
-from shared.records import ID_PATTERN, Catalog, JobId, Stage, Status, Submission
+from shared.records import DETECTOR_PATTERN, ID_PATTERN, Catalog, JobId, Stage, Status, Submission
 
 STAGES: tuple[Stage, ...] = ("tmp", "new", "active", "done", "failed")
 
@@ -162,6 +163,28 @@ class Store:
             return Catalog.model_validate_json(_read_small(self.results / "catalog.json"))
         except (FileNotFoundError, ValidationError):
             return None
+
+    def write_model_card(self, detector: str, markdown: str) -> None:
+        """Keep the model card of ``detector`` where the portal finds it; nothing is written when it stands there already."""
+        path = self._model_card(detector)
+        content = markdown.encode()
+        with contextlib.suppress(FileNotFoundError):
+            if path.read_bytes() == content:
+                return
+        path.parent.mkdir(exist_ok=True)
+        durable.replace_bytes(path, content)
+
+    def read_model_card(self, untrusted_detector: str) -> str | None:
+        """The model card of a detector, Markdown; None when there is none."""
+        if not re.fullmatch(DETECTOR_PATTERN, untrusted_detector):
+            return None
+        try:
+            return _read_small(self._model_card(untrusted_detector)).decode(errors="replace")
+        except FileNotFoundError:
+            return None
+
+    def _model_card(self, detector: str) -> Path:
+        return self.results / "model_cards" / f"{detector}.md"
 
     # -- retention
 

@@ -50,6 +50,13 @@ def third_party_imports(*folders: str) -> dict[str, Path]:
     return found
 
 
+def of_images() -> set[str]:
+    """What a detector's own image brings (``detectors/<id>/requirements.txt``)."""
+    lines = [line for file in ROOT.glob("detectors/*/requirements.txt") for line in file.read_text().splitlines()]
+    bare = [line.split("#")[0].strip() for line in lines]
+    return {canonicalize_name(Requirement(line).name) for line in bare if line}
+
+
 @functools.cache
 def providing() -> dict[str, set[str]]:
     """Top-level module -> distributions that hold it, by their lists of files (some name only their compiled part)."""
@@ -68,7 +75,7 @@ def providing() -> dict[str, set[str]]:
 )
 def test_every_imported_package_is_declared(folders: tuple[str, ...], extras: tuple[str, ...]):
     providers = providing()
-    known = {canonicalize_name(requirement.name) for requirement in declared(*extras)} | BESIDE
+    known = {canonicalize_name(requirement.name) for requirement in declared(*extras)} | BESIDE | of_images()
     build_scripts = {path.stem for path in (ROOT / "docker").glob("*.py")}  # imported by their tests
     imports = third_party_imports(*folders)
     assert len(imports) > 5
