@@ -7,7 +7,7 @@ The networks are filled and compiled one after another for each clip, so that me
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,23 +86,16 @@ class Eighteen(BaseDetector):
         except Skip as reason:
             return Judgement(none, skipped={str(reason): len(pack)})
         used = [network for network in NETWORKS if frames.complete or not network.sees_clips]
-        faces: dict[str, Array] = {}
-        groups: dict[str, list[Array]] = {}
+        scores: dict[str, list[Array]] = {}
         for place, network in enumerate(used):
             run = self._compile(network)
-            steps = _Steps(progress, first=place * len(found), total=len(used) * len(found))
-            if network.sees_clips:
-                faces[network.name] = np.array(
-                    [_clip_score(run, pack, tube) for tube in steps.over(found)]
-                )  # fmt: skip
-            else:
-                groups[network.name] = [
-                    self._group_scores(run, network, pack=pack, tube=tube) for tube in steps.over(found)
-                ]
-                faces[network.name] = np.array([fusion.face_score(scores) for scores in groups[network.name]])
+            scores[network.name] = []
+            for done, tube in enumerate(found, start=place * len(found) + 1):
+                scores[network.name].append(self._score_tube(run, network, pack=pack, tube=tube))
+                progress(done, len(used) * len(found))
             del run
             gc.collect()
-        return _judgement(found, faces, groups, count=len(pack))
+        return _judgement(found, scores, count=len(pack))
 
     # -- inside
 
@@ -124,7 +117,11 @@ class Eighteen(BaseDetector):
         example = np.zeros((1, 3, network.side, network.side), np.float32)
         return compile_net(self._fill(network), example=example, device=self._device)
 
-    def _group_scores(self, run: Compiled, network: Network, *, pack: FacePack, tube: tubes.Tube) -> Array:
+    def _score_tube(self, run: Compiled, network: Network, *, pack: FacePack, tube: tubes.Tube) -> Array:
+        """The network's scores of one tube: of its groups of five frames, (n,); of SlowFast the one of the whole, (1,)."""
+        if network.sees_clips:
+            pictures = tubes.read_tube(pack, tube, positions=np.arange(len(tube)), side=network.side)
+            return fusion.fake_probability(np.asarray(run(clip_input(pictures))))
         positions = fusion.image_frames(len(tube))
         logits = np.empty((len(positions), 2))
         for start in range(0, len(positions), self.card.batch):
@@ -132,18 +129,6 @@ class Eighteen(BaseDetector):
             pictures = tubes.read_tube(pack, tube, positions=positions[some], side=network.side)
             logits[some] = image_logits(run, pictures, network=network)
         return fusion.group_scores(logits)
-
-
-class _Steps:
-    """Tells the progress of one network over the tubes."""
-
-    def __init__(self, progress: Progress, *, first: int, total: int) -> None:
-        self._progress, self._first, self._total = progress, first, total
-
-    def over(self, found: list[tubes.Tube]) -> Iterator[tubes.Tube]:
-        for done, tube in enumerate(found, start=1):
-            yield tube
-            self._progress(self._first + done, self._total)
 
 
 def find_clip(pack: FacePack) -> tuple[list[tubes.Tube], tubes.Frames]:
@@ -193,7 +178,8 @@ def image_input(pictures: Array, *, network: Network) -> Array:
     """(n, side, side, 3) uint8 RGB -> (n, 3, side, side) float32, normalised as the network was trained; BGR for Xception."""
     mean, std = _HALVES if network.bgr else _IMAGENET
     scaled = (pictures[..., ::-1] if network.bgr else pictures).astype(np.float32) / np.float32(255)
-    return ((scaled - np.float32(mean)) / np.float32(std)).transpose(0, 3, 1, 2)
+    normal: Array = (scaled - np.array(mean, np.float32)) / np.array(std, np.float32)
+    return normal.transpose(0, 3, 1, 2)
 
 
 def image_logits(run: Compiled, pictures: Array, *, network: Network) -> Array:
@@ -205,41 +191,36 @@ def image_logits(run: Compiled, pictures: Array, *, network: Network) -> Array:
 
 def clip_input(pictures: Array) -> Array:
     """(T, 256, 256, 3) uint8 RGB -> (1, 3, T, 256, 256) float32 with the mean and deviation of Kinetics."""
-    mean, std = (np.float32(np.array(numbers) / 255) for numbers in _KINETICS)
+    mean, std = ((np.array(numbers) / 255).astype(np.float32) for numbers in _KINETICS)
     batch = np.empty((1, 3, *pictures.shape[:3]), np.float32)
     for channel in range(3):  # one at a time: the whole tube in float32 is in memory once only
         batch[0, channel] = (pictures[..., channel].astype(np.float32) / np.float32(255) - mean[channel]) / std[channel]
     return batch
 
 
-def _clip_score(run: Compiled, pack: FacePack, tube: tubes.Tube) -> float:
-    pictures = tubes.read_tube(pack, tube, positions=np.arange(len(tube)), side=256)
-    return float(fusion.fake_probability(np.asarray(run(clip_input(pictures))))[0])
+def network_score(network: Network, tubes_scores: list[Array]) -> float:
+    """One network's score of the video from its scores of the tubes (as ``_score_tube`` gives them), softened where published so."""
+    score = fusion.score_of_faces(np.array([fusion.face_score(scores) for scores in tubes_scores]))
+    return fusion.soften(score) if network.softened else score
 
 
-def network_score(network: str, faces: Array) -> float:
-    """One network's score of the video from its scores of the faces (n,), softened where published so; NaN when it has none."""
-    score = fusion.score_of_faces(faces)
-    return fusion.soften(score) if next(item for item in NETWORKS if item.name == network).softened else score
-
-
-def _judgement(
-    found: list[tubes.Tube], faces: dict[str, Array], groups: dict[str, list[Array]], *, count: int
-) -> Judgement:
-    """Fuse: the video from all faces, a person from their own, a group of five frames (its middle face) from the image networks."""
-    video = fusion.fuse({name: network_score(name, scores) for name, scores in faces.items()})
+def _judgement(found: list[tubes.Tube], scores: dict[str, list[Array]], *, count: int) -> Judgement:
+    """Fuse: the video from all tubes, a person from their own, a group of five frames (its middle face) from the image networks."""
+    used = [network for network in NETWORKS if network.name in scores]
+    video = fusion.fuse({network.name: network_score(network, scores[network.name]) for network in used})
     persons: dict[int, float] = {}
     shown: dict[int, list[float]] = {}
     for place, tube in enumerate(found):
-        own = fusion.fuse({name: network_score(name, scores[[place]]) for name, scores in faces.items()})
+        own = fusion.fuse({network.name: network_score(network, [scores[network.name][place]]) for network in used})
         if own is not None:
             persons[tube.person] = 1 - own
         middles = fusion.image_frames(len(tube)).reshape(-1, fusion.GROUP)[:, fusion.GROUP // 2]
         for group, position in enumerate(middles):
-            score = fusion.fuse({name: scores[place][group] for name, scores in groups.items()})
+            images = {item.name: float(scores[item.name][place][group]) for item in used if not item.sees_clips}
+            score = fusion.fuse(images)
             if score is not None:
                 shown.setdefault(int(tube.rows[position]), []).append(score)
     softlabels = np.full(count, np.nan)
-    for row, scores in shown.items():  # a face that stands in for missing frames may be the middle of several groups
-        softlabels[row] = 1 - float(np.mean(scores))
+    for row, several in shown.items():  # a face that stands in for missing frames may be the middle of several groups
+        softlabels[row] = 1 - float(np.mean(several))
     return Judgement(softlabels, video=None if video is None else 1 - video, persons=persons)

@@ -345,53 +345,7 @@ def test_both_pathways_of_slowfast_fit_for_any_number_of_pictures(frames: int):
         assert net(torch.randn(1, 3, frames, 64, 64)).shape == (1, 2)
 
 
-# --------------------------------------------------------------------------- fusion
-
-
-def test_image_scores_follow_the_published_rule(golden: dict):
-    entries = golden["aggregate"]["image_score_rule"]
-    assert len(entries) == 8
-    for entry in entries:
-        differences = np.array(entry["logit_difference_face_by_frame"])
-        logits = np.stack([np.zeros_like(differences), differences], axis=-1)
-        faces = [fusion.face_score(fusion.group_scores(face[fusion.image_frames(len(face))])) for face in logits]
-        score = fusion.score_of_faces(np.array(faces))
-        for wanted, found in ((entry["score"], score), (entry["score_isScale"], fusion.soften(score))):
-            assert np.isnan(found) if wanted == -1 else found == pytest.approx(wanted, abs=1e-6)
-
-
-def test_very_sure_scores_are_softened_and_others_are_not():
-    assert [fusion.soften(score) for score in (1.0, 0.98, 0.97, 0.5, 0.02, 0.0)] == pytest.approx(
-        [0.98, 0.9608, 0.97, 0.5, 0.0392, 0.02]
-    )
-    assert network_score("b3", np.array([1.0])) == pytest.approx(0.98)
-    assert network_score("b1", np.array([1.0])) == 1.0
-
-
-def test_scores_of_faces_follow_the_published_rule(golden: dict):
-    entries = golden["aggregate"]["sf_score_rule"]
-    assert len(entries) == 8
-    for entry in entries:
-        found = fusion.score_of_faces(np.array(entry["face_probs"]))
-        assert found == pytest.approx(entry["sf_score"], abs=1e-6)
-
-
-def test_fusion_is_the_published_one(golden: dict):
-    names = [*fusion.SLOWFAST_WEIGHTS, *fusion.IMAGE_WEIGHTS]
-    assert names == [network.name for network in NETWORKS]
-    parts = [
-        np.array(list(group.values())) / sum(group.values())
-        for group in (fusion.SLOWFAST_WEIGHTS, fusion.IMAGE_WEIGHTS)
-    ]
-    weights = np.concatenate([fusion.SLOWFAST_SHARE * parts[0], (1 - fusion.SLOWFAST_SHARE) * parts[1]])
-    np.testing.assert_allclose(weights, golden["aggregate"]["fusion_weights"], atol=1e-9)
-    assert len(golden["aggregate"]["fusion"]) == 16
-    for entry in golden["aggregate"]["fusion"]:
-        found = fusion.fuse({name: np.nan if s == -1 else s for name, s in zip(names, entry["scores"], strict=True)})
-        if entry["final"] == -1:
-            assert found is None
-        else:
-            assert found == pytest.approx(entry["final"], abs=1e-6)
+# --------------------------------------------------------------------------- the whole
 
 
 def test_tube_scores_of_the_image_networks_are_the_published_ones(
@@ -403,12 +357,9 @@ def test_tube_scores_of_the_image_networks_are_the_published_ones(
         network = named(entry["model"])
         assert (network.softened, network.flipped) == (entry["isScale"], entry["isFlip"])
         run = detector._compile(network)
-        groups = [detector._group_scores(run, network, pack=short_clip, tube=tube) for tube in found]
-        score = network_score(network.name, np.array([fusion.face_score(group) for group in groups]))
+        groups = [detector._score_tube(run, network, pack=short_clip, tube=tube) for tube in found]
+        score = network_score(network, groups)
         assert score == pytest.approx(entry["score"], abs=1e-4), entry["model"]
-
-
-# --------------------------------------------------------------------------- the whole
 
 
 def test_a_clip_is_judged_by_all_eleven_networks(
@@ -430,7 +381,7 @@ def test_a_clip_is_judged_by_all_eleven_networks(
     # b1long and b1short have b1's weights here and no mirror images
     plain = [
         fusion.face_score(
-            detector._group_scores(detector._compile(named("b1")), named("b1long"), pack=short_clip, tube=t)
+            detector._score_tube(detector._compile(named("b1")), named("b1long"), pack=short_clip, tube=t)
         )
         for t in found
     ]
