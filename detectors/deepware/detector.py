@@ -91,7 +91,8 @@ def square(box: Array) -> faces.Rectangle:
 
 def stretched(picture: Array) -> Array:
     """All channels of ``picture`` (h, w, 3) uint8 stretched together so that the darkest value is 0 and the brightest 255."""
-    return np.asarray(cv2.normalize(np.ascontiguousarray(picture), None, 0, 255, cv2.NORM_MINMAX))
+    source = np.ascontiguousarray(picture)
+    return np.asarray(cv2.normalize(source, np.empty_like(source), 0, 255, cv2.NORM_MINMAX))
 
 
 def without_noise(rows: Array, persons: Array, *, least: int) -> Array:

@@ -339,5 +339,6 @@ def _norm(count: int) -> nn.BatchNorm2d:
 
 def _check_size(x: torch.Tensor, size: Size | None) -> None:
     # not while tracing, where sizes are tensors; compile_net runs the net eagerly first
-    if size is not None and not torch.jit.is_tracing() and tuple(x.shape[2:]) != size:
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    if size is not None and not tracing and tuple(x.shape[2:]) != size:
         raise ValueError(f"this net was built for inputs of {size[0]} x {size[1]}, not {x.shape[2]} x {x.shape[3]}")

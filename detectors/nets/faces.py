@@ -34,7 +34,8 @@ def evenly(pack: FacePack, count: int) -> Array:
     frames, _ = _pictures(pack)
     if len(frames) <= count:
         return frames
-    return frames[np.unique(np.linspace(0, len(frames) - 1, count).astype(np.int64))]
+    chosen: Array = frames[np.unique(np.linspace(0, len(frames) - 1, count).astype(np.int64))]
+    return chosen
 
 
 def per_second(pack: FacePack, rate: float) -> Array:
@@ -44,7 +45,8 @@ def per_second(pack: FacePack, rate: float) -> Array:
         return frames
     ticks = np.arange(0.0, times[-1] + 1e-9, 1 / rate)
     # timestamps are rounded: one that fell short of its tick by a microsecond is still its picture
-    return frames[np.unique(np.minimum(np.searchsorted(times, ticks - 1e-6), len(times) - 1))]
+    chosen: Array = frames[np.unique(np.minimum(np.searchsorted(times, ticks - 1e-6), len(times) - 1))]
+    return chosen
 
 
 def _pictures(pack: FacePack) -> tuple[Array, Array]:
