@@ -81,9 +81,12 @@ def keep_frames(sampled: Array, rhythm: Rhythm) -> Kept:
     """The kept ones of the ``sampled`` frames, (n,) indices ascending: for each place the frame nearest to it, if any is.
 
     With every frame sampled these are frames 0, step, 2 * step, ...; with fewer, each lies within half a step of its place.
+    A place after the last frame is none.
     """
     sampled = np.asarray(sampled, np.int64)
     places = (2 * sampled + rhythm.step) // (2 * rhythm.step)
+    sampled = sampled[places * rhythm.step <= sampled.max(initial=0)]
+    places = places[: len(sampled)]
     order = np.lexsort((sampled, np.abs(sampled - places * rhythm.step), places))
     _, first = np.unique(places[order], return_index=True)
     chosen = order[first]
