@@ -32,14 +32,10 @@ _STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 @dataclass(frozen=True)
 class Clip:
-    """``video`` (T, 224, 224, 3) uint8 for the 3-D networks, ``faces`` (n, 256, 256, 3) uint8 for the 2-D one.
-
-    ``unseen``: share of the region's pixels that no crop of their own frame shows, 0..1.
-    """
+    """``video`` (T, 224, 224, 3) uint8 for the 3-D networks, ``faces`` (n, 256, 256, 3) uint8 for the 2-D one."""
 
     video: Array
     faces: Array
-    unseen: float
 
 
 def cut_clip(pack: FacePack, region: Region) -> Clip:
@@ -49,40 +45,56 @@ def cut_clip(pack: FacePack, region: Region) -> Clip:
     origin = (min(left, int(squares[:, 0].min())), min(top, int(squares[:, 1].min())))
     size = (max(right, int(squares[:, 2].max())) - origin[0], max(bottom, int(squares[:, 3].max())) - origin[1])
     inner = np.s_[top - origin[1] : bottom - origin[1], left - origin[0] : right - origin[0]]
-    video, faces, unseen = [], [], 0.0
-    for number, (picture, seen) in enumerate(_frames(pack, region.frames, origin, size)):
+    video, faces = [], []
+    for number, picture in enumerate(_frames(pack, region.frames, origin, size)):
         video.append(square_224(picture[inner]))
-        unseen += 1 - float(seen[inner].mean())
         if number < len(squares):
             x1, y1, x2, y2 = squares[number] - (*origin, *origin)
             faces.append(face_256(picture[y1:y2, x1:x2]))
-    return Clip(np.stack(video), np.stack(faces), unseen / len(video))
+    return Clip(np.stack(video), np.stack(faces))
 
 
-def _frames(
-    pack: FacePack, frames: tuple[int, int], origin: tuple[int, int], size: tuple[int, int]
-) -> Iterator[tuple[Array, Array]]:
-    """The rectangle at ``origin`` of ``size`` (width, height) in each frame, and which of its pixels that frame's crops show."""
-    picture = np.zeros((size[1], size[0], 3), np.uint8)
-    seen = np.zeros(picture.shape[:2], bool)
-    for frame in reversed(range(*frames)):  # first, what a pixel will show when it is shown first
-        _paste(pack, frame, picture, seen, origin)
-    for frame in range(*frames):
+def unseen_share(pack: FacePack, region: Region) -> float:
+    """Share of the region's pixels that no crop of their own frame shows, 0..1."""
+    origin = (region.columns[0], region.rows[0])
+    size = (region.columns[1] + 1 - origin[0], region.rows[1] + 1 - origin[1])
+    seen, shares = np.zeros((size[1], size[0]), bool), []
+    for frame in range(*region.frames):
         seen[:] = False
-        _paste(pack, frame, picture, seen, origin)
-        yield picture, seen
+        for _, there, _ in _places(pack, frame, origin, size):
+            seen[there] = True
+        shares.append(1 - float(seen.mean()))
+    return float(np.mean(shares))
 
 
-def _paste(pack: FacePack, frame: int, picture: Array, seen: Array, origin: tuple[int, int]) -> None:
+def _frames(pack: FacePack, frames: tuple[int, int], origin: tuple[int, int], size: tuple[int, int]) -> Iterator[Array]:
+    """The rectangle at ``origin`` of ``size`` (width, height) in each frame; the same array every time."""
+    picture = np.zeros((size[1], size[0], 3), np.uint8)
+
+    def paste(frame: int) -> None:
+        for index, there, here in _places(pack, frame, origin, size):
+            picture[there] = pack.image(index)[here]
+
+    for frame in reversed(range(*frames)):  # leaves at every pixel what it shows when it is shown first
+        paste(frame)
+    for frame in range(*frames):
+        paste(frame)
+        yield picture
+
+
+def _places(
+    pack: FacePack, frame: int, origin: tuple[int, int], size: tuple[int, int]
+) -> Iterator[tuple[int, tuple[slice, slice], tuple[slice, slice]]]:
+    """Of each crop of ``frame`` that meets the rectangle: its row, where it lies in the rectangle, and which part of it that is."""
     first, end = np.searchsorted(pack.faces["frame"], (frame, frame + 1))
     for index in range(int(first), int(end)):
-        crop = pack.image(index)
-        x, y = pack.faces[index]["crop_origin"].astype(int) - origin
+        row = pack.faces[index]
+        x, y = (int(value) - start for value, start in zip(row["crop_origin"], origin, strict=True))
         left, top = max(0, x), max(0, y)
-        right, bottom = min(picture.shape[1], x + crop.shape[1]), min(picture.shape[0], y + crop.shape[0])
+        right, bottom = min(size[0], x + int(row["crop_width"])), min(size[1], y + int(row["crop_height"]))
         if left < right and top < bottom:
-            picture[top:bottom, left:right] = crop[top - y : bottom - y, left - x : right - x]
-            seen[top:bottom, left:right] = True
+            there, here = np.s_[top:bottom, left:right], np.s_[top - y : bottom - y, left - x : right - x]
+            yield index, there, here
 
 
 def square_256(picture: Array) -> Array:

@@ -48,6 +48,9 @@ PREPARE = {
 #: bounds of the video's score
 LOWEST, HIGHEST = 0.001, 0.999
 
+#: A region of which the crops show less than three quarters is not judged: what stands in for the rest is not what upstream saw. Ours.
+MOST_UNSEEN = 0.25
+
 #: frames in the example that a network is traced and checked with; I3D has its own
 _EXAMPLE_FRAMES = 4
 
@@ -70,37 +73,38 @@ class Medics(BaseDetector):
             self._filled(file, frames=FIRST)
 
     def judge(self, pack: FacePack, progress: Progress) -> Judgement:
-        stays = find_stays(pack)
+        found = find_stays(pack)
+        stays = [stay for stay in found if clips.unseen_share(pack, stay.region) <= MOST_UNSEEN]
         softlabels = np.full(len(pack), np.nan)
+        skipped = _reasons(pack, found=found, judged=stays)
         if not stays:
-            consecutive = consecutive_frames(pack)
-            long_enough = min(FIRST, consecutive) >= SHORTEST
-            return Judgement(softlabels, skipped={"no_face_at_start" if long_enough else "needs_a_clip": len(pack)})
+            return Judgement(softlabels, skipped=skipped)
         scores = np.array(list(self._network_scores(pack, stays, progress)))
         fake = scores.mean(axis=0)
         persons: dict[int, list[float]] = {}
         for stay, score in zip(stays, fake, strict=True):
             softlabels[stay.face] = 1 - score
             persons.setdefault(stay.person, []).append(1 - score)
-        idle = sum(int(person) not in persons for person in pack.faces["person"])
         return Judgement(
             softlabels,
             video=1 - join(scores),
             persons={person: float(np.mean(labels)) for person, labels in persons.items()},
-            skipped={"no_face_at_start": idle} if idle else {},
+            skipped=skipped,
         )
 
     def _network_scores(self, pack: FacePack, stays: list[Stay], progress: Progress) -> Iterator[list[float]]:
         """Of each network in turn, its score of each stay, 1 = fake; clips are cut anew, so that memory is that of one of them."""
+        by_length = sorted(range(len(stays)), key=lambda i: example_frames("i3d", stays[i].region.length))
         for number, (file, kind) in enumerate(NETWORKS.items()):
-            nets: dict[int, Any] = {}
-            scores = []
-            for done, stay in enumerate(stays):
-                clip = clips.cut_clip(pack, stay.region)
+            net, traced = None, 0
+            scores = [0.0] * len(stays)
+            for done, index in enumerate(by_length):
+                clip = clips.cut_clip(pack, stays[index].region)
                 frames = example_frames(kind, len(clip.video))
-                if frames not in nets:
-                    nets[frames] = self._compiled(file, frames=frames)
-                scores.append(score_2d(nets[frames], clip) if kind == "2d" else score_3d(nets[frames], clip, kind=kind))
+                if frames != traced:
+                    net = None  # before the next one takes its place
+                    net, traced = self._compiled(file, frames=frames), frames
+                scores[index] = score_2d(net, clip) if kind == "2d" else score_3d(net, clip, kind=kind)
                 progress(number * len(stays) + done + 1, len(NETWORKS) * len(stays))
             yield scores
 
@@ -152,14 +156,19 @@ def score_3d(net: Any, clip: clips.Clip, *, kind: str) -> float:
     video = PREPARE[kind](clip.video)
     logits = [np.asarray(net(item[None]), np.float64)[0] for item in (video, video[..., ::-1])]
     # output 0 is fake; of two outputs the softmax is a sigmoid of the difference
-    return float(np.mean([1 / (1 + np.exp(real - fake)) for fake, real in logits]))
+    return float(np.mean([_sigmoid(fake - real) for fake, real in logits]))
 
 
 def score_2d(net: Any, clip: clips.Clip, *, batch: int = 8) -> float:
     """Median of the frames' sigmoids: the lower of the two middle ones, as torch has it."""
     prepared = clips.prepare_2d(clip.faces)
     parts = [np.asarray(net(prepared[start : start + batch])) for start in range(0, len(prepared), batch)]
-    return lower_median(1 / (1 + np.exp(-np.concatenate(parts).astype(np.float64))))
+    return lower_median(_sigmoid(np.concatenate(parts).astype(np.float64)))
+
+
+def _sigmoid(logits: Array) -> Array:
+    """1 / (1 + exp(-x)) that does not overflow."""
+    return 0.5 * (1 + np.tanh(0.5 * logits))
 
 
 def lower_median(values: Array) -> float:
@@ -199,3 +208,17 @@ def find_stays(pack: FacePack) -> list[Stay]:
             middle = int(np.argmin(np.abs(faces["frame"][rows] - (first + last) // 2)))
             stays.append(Stay(person, replace(region, frames=(first, last)), int(rows[middle])))
     return stays
+
+
+def _reasons(pack: FacePack, *, found: list[Stay], judged: list[Stay]) -> dict[str, int]:
+    """Why faces get no opinion: the faces of people of whom no stay is judged, by reason code."""
+    long_enough = min(FIRST, consecutive_frames(pack)) > SHORTEST
+    reasons: dict[str, int] = {}
+    for person in pack.faces["person"].tolist():
+        if all(stay.person != person for stay in judged):
+            if any(stay.person == person for stay in found):
+                reason = "face_not_followed"
+            else:
+                reason = "no_face_at_start" if long_enough else "needs_a_clip"
+            reasons[reason] = reasons.get(reason, 0) + 1
+    return reasons

@@ -37,6 +37,11 @@ class Region:
     columns: tuple[int, int]
     squares: Array
 
+    @property
+    def length(self) -> int:
+        """Frames that are looked at."""
+        return self.frames[1] - self.frames[0]
+
 
 def grid_of(width: int, height: int) -> tuple[int, int, float]:
     """The grid of a frame: (width, height, frame pixels per grid pixel). Small frames are scaled up, as published."""

@@ -153,4 +153,5 @@ class I3D(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         for name in self._order:
             x = getattr(self, name)(x)
-        return self.logits(self.avg_pool(x)).mean(dim=(2, 3, 4))
+        logits: torch.Tensor = self.logits(self.avg_pool(x))
+        return logits.mean(dim=(2, 3, 4))

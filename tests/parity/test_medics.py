@@ -89,10 +89,10 @@ def clip_of(golden: dict, frames: list[np.ndarray], model: str, count: int) -> c
             clips.face_256(frame[y1:y2, x1:x2])
             for frame, (x1, y1, x2, y2) in zip(frames, entry["coords_used"], strict=False)
         ]
-        return clips.Clip(video=np.stack(faces), faces=np.stack(faces), unseen=0.0)
+        return clips.Clip(video=np.stack(faces), faces=np.stack(faces))
     video = region_video(frames, entry["face"])
     assert len(video) == count
-    return clips.Clip(video=video, faces=video, unseen=0.0)
+    return clips.Clip(video=video, faces=video)
 
 
 # --------------------------------------------------------------------------- against the published code
@@ -205,7 +205,7 @@ def test_logits_and_scores_are_the_published_ones(
     published = entry["inference_2d_score" if kind == "2d" else "inference_3d_score"]
     assert score == pytest.approx(published, abs=1e-4)
     if number == 0 or kind == "2d":  # the order of the channels matters
-        turned = clips.Clip(video=clip.video[..., ::-1], faces=clip.faces[..., ::-1], unseen=0.0)
+        turned = clips.Clip(video=clip.video[..., ::-1], faces=clip.faces[..., ::-1])
         other = medics.score_2d(net, turned) if kind == "2d" else medics.score_3d(net, turned, kind=kind)
         assert abs(other - published) > 1e-3
 
@@ -249,7 +249,7 @@ def test_output_0_is_fake_and_the_mirror_image_counts_half():
 def test_a_batch_of_pictures_gives_what_they_give_one_by_one():
     rng = np.random.default_rng(5)
     faces = rng.integers(0, 256, (11, 256, 256, 3), np.uint8)
-    clip = clips.Clip(video=faces, faces=faces, unseen=0.0)
+    clip = clips.Clip(video=faces, faces=faces)
 
     def net(batch: np.ndarray) -> np.ndarray:
         return batch.mean(axis=(1, 2, 3))
@@ -477,7 +477,7 @@ def test_a_clip_is_cut_as_from_whole_frames_where_crops_show_it(tmp_path: Path):
     (stay,) = medics.find_stays(pack)
     clip = clips.cut_clip(pack, stay.region)
     (top, bottom), (left, right) = stay.region.rows, stay.region.columns
-    assert clip.unseen == 0
+    assert clips.unseen_share(pack, stay.region) == 0
     for number, frame in enumerate(range(*stay.region.frames)):
         np.testing.assert_array_equal(
             clip.video[number], clips.square_224(scene(frame)[top : bottom + 1, left : right + 1])
@@ -491,14 +491,30 @@ def test_pixels_no_crop_shows_are_the_last_seen_ones_else_the_next(tmp_path: Pat
     # a crop is exactly its box: 20 x 20, right by 20 every frame
     faces = [{"frame": f, "box": (20.0 * f, 100.0, 20.0 * f + 20, 120.0)} for f in range(3)]
     pack = write_pack(tmp_path / "pack", faces, sampled=[0, 1, 2], margin=1.0)
-    shown = [(picture.copy(), seen.copy()) for picture, seen in clips._frames(pack, (0, 3), (0, 100), (80, 20))]
-    for frame, (picture, seen) in enumerate(shown):
-        assert seen.mean() == pytest.approx(1 / 4)
+    region = Region((0, 3), (100, 119), (0, 59), np.array([[0, 100, 60, 120]] * 3))
+    assert clips.unseen_share(pack, region) == pytest.approx(2 / 3)
+    assert len(clips.cut_clip(pack, region).video) == 3
+    for frame, picture in enumerate(clips._frames(pack, region.frames, (0, 100), (80, 20))):
         for place in range(3):
             part = np.s_[:, 20 * place : 20 * place + 20]
-            np.testing.assert_array_equal(picture[part], scene(place)[100:120][part])
-            assert bool(seen[part].all()) is (place == frame)
-        assert not picture[:, 60:].any()  # never seen: black
-    squares = np.array([[0, 100, 60, 120]] * 3)
-    clip = clips.cut_clip(pack, Region((0, 3), (100, 119), (0, 59), squares))
-    assert clip.unseen == pytest.approx(2 / 3)
+            np.testing.assert_array_equal(picture[part], scene(place)[100:120][part], err_msg=f"{frame} {place}")
+        assert not picture[:, 60:].any()  # never shown: black
+
+
+def test_what_is_shown_again_replaces_what_stood_in(tmp_path: Path):
+    boxes = {0: (0.0, 0.0, 20.0, 20.0), 1: (40.0, 0.0, 60.0, 20.0), 2: (0.0, 0.0, 20.0, 20.0)}
+    pack = write_pack(
+        tmp_path / "pack", [{"frame": f, "box": b} for f, b in boxes.items()], sampled=[0, 1, 2], margin=1.0
+    )
+    shown = [picture[:, :20].copy() for picture in clips._frames(pack, (0, 3), (0, 0), (60, 20))]
+    for found, frame in zip(shown, (0, 0, 2), strict=True):  # in frame 1 the last one before it stands in
+        np.testing.assert_array_equal(found, scene(frame)[:20, :20])
+
+
+def test_a_face_the_crops_do_not_follow_is_not_judged(stub: Stub, tmp_path: Path):
+    # found at every look, and in one frame of five between them
+    faces = [face for face in walk(range(60), step=0) if face["frame"] % 5 == 0]
+    scores = judge(stub, write_pack(tmp_path / "pack", faces, sampled=list(range(60))), tmp_path / "out")
+    assert scores["video_fake_score"] is None
+    assert scores["skipped"] == {"face_not_followed": len(faces)}
+    assert "face_not_followed" in SENTENCES
