@@ -1,0 +1,1 @@
+"""WM, second place of the DFDC (cuihaoleo/kaggle-dfdc), as a detector."""

@@ -1,0 +1,131 @@
+"""WM (cuihaoleo/kaggle-dfdc, second place of the DFDC, 2020): three nets on an aligned face; nets in ``detectors.nets.wsdan``.
+
+Of each net's two logits index 1 is *fake*. A face's fake score is .2, .7 and .1 of the three softmaxes; its soft label one minus that.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from base_detector import BaseDetector, Face, FacePack, Judgement, Progress, Skip
+
+Array = npt.NDArray[Any]
+
+#: Published files: Xception, WS-DAN on Xception, WS-DAN on EfficientNet-b3 ...
+FILES = ("xception-hg-2.pth", "ckpt_x.pth", "ckpt_e.pth")
+#: ... and their shares in a face's score (submission.py)
+SHARES = np.array([0.2, 0.7, 0.1])
+
+#: Red, green, blue in 0..1: mean and deviation of the training faces (submission.py)
+MEAN = np.array([0.4479, 0.3744, 0.3473], np.float32)
+STD = np.array([0.2537, 0.2502, 0.2424], np.float32)
+
+#: Side of the aligned picture, and where the five landmarks come to lie in it (face_utils.py): eyes, nose, corners of the mouth
+SIDE = 320
+PLACES = np.array([[122.5, 141.25], [197.5, 141.25], [160.0, 178.75], [137.5, 225.25], [182.5, 225.25]])
+
+
+class Wm(BaseDetector):
+    """Up to ``parameters.frames`` frames of a clip; a face counts for its person, the largest of each frame for the video."""
+
+    def load(self, weights: Path, device: str) -> None:
+        from detectors.nets.checkpoint import fill, read_published, read_torch
+        from detectors.nets.wsdan import Trio, WsDan
+        from detectors.nets.xception import Xception
+        from detectors.runtime import compile_net
+
+        nets = Xception(), WsDan("xception"), WsDan("b3")
+        for net, file in zip(nets, FILES, strict=True):
+            content = read_published(weights, self.card, file)
+            fill(net, read_torch(content, inside="state_dict", prefix="module."))
+        # b3 has the wider tolerance of the deep EfficientNets: a thousandth of a logit
+        example = np.zeros((1, 3, SIDE, SIDE), np.float32)
+        self._trio = compile_net(
+            Trio(nets, mean=MEAN.tolist(), std=STD.tolist()), example=example, device=device, tolerance=1e-3
+        )
+
+    def crop_face(self, image: Array, face: Face) -> Array:
+        """The aligned face, (320, 320, 3) uint8 RGB, black where the frame ends; Skip ``landmarks_not_found``."""
+        origin = np.array(face.image_origin, np.float64)
+        # the published code stores landmarks as whole numbers of the frame: fractions cut off
+        matrix = alignment(np.trunc(face.landmarks + origin))
+        matrix[:, 2] += matrix[:, :2] @ origin
+        return cv2.warpAffine(image, matrix, (SIDE, SIDE), flags=cv2.INTER_LINEAR)
+
+    def preproc(self, face: Array) -> Array:
+        """(320, 320, 3) uint8 RGB -> (3, 320, 320) float32, the published mean 0 and deviation 1; the graph resizes for each net."""
+        values = (face.astype(np.float32) / np.float32(255) - MEAN) / STD
+        return np.ascontiguousarray(values.transpose(2, 0, 1))
+
+    def get_softlabel(self, batch: Array) -> Array:
+        """One minus the face's fake score: (N, 3, 320, 320) -> (N,)."""
+        return 1.0 - fused([fake_of(logits) for logits in self._trio(batch)])
+
+    def judge(self, pack: FacePack, progress: Progress) -> Judgement:
+        """All faces of up to ``parameters.frames`` evenly chosen frames; the video is the mean over the largest face of each."""
+        softlabels, skipped = np.full(len(pack), np.nan), dict[str, int]()
+        wanted = chosen_faces(pack.faces["frame"], most=int(self.card.parameters["frames"]))
+        for start in range(0, len(wanted), self.card.batch):
+            prepared: dict[int, Array] = {}
+            for index in map(int, wanted[start : start + self.card.batch]):
+                try:
+                    prepared[index] = self.preproc(self.crop_face(pack.image(index), pack.face(index)))
+                except Skip as reason:
+                    skipped[str(reason)] = skipped.get(str(reason), 0) + 1
+            if prepared:
+                softlabels[list(prepared)] = self.get_softlabel(np.stack(list(prepared.values())))
+            progress(min(start + self.card.batch, len(wanted)), len(wanted))
+        scored = np.flatnonzero(~np.isnan(softlabels))
+        largest = largest_faces(pack.faces["frame"][scored], pack.faces["box"][scored])
+        video = float(softlabels[scored[largest]].mean()) if len(scored) else None
+        return Judgement(softlabels, video=video, skipped=skipped)
+
+
+def alignment(landmarks: Array) -> Array:
+    """The similarity that brings landmarks (5, 2) closest to ``PLACES``: (2, 3) float64. Skip when they are unknown or one point.
+
+    Least squares after Umeyama (IEEE PAMI 1991, equations 39 to 43), as scikit-image's SimilarityTransform.
+    """
+    points = np.asarray(landmarks, np.float64)
+    centred, wanted = points - points.mean(axis=0), PLACES - PLACES.mean(axis=0)
+    spread = float(np.square(centred).sum()) / len(points)
+    # written so that NaN is refused too
+    if not spread > 1e-6:
+        raise Skip("landmarks_not_found")
+    left, scales, right = np.linalg.svd(wanted.T @ centred / len(points))
+    signs = np.array([1.0, np.sign(np.linalg.det(left) * np.linalg.det(right))])
+    scaled = (scales @ signs / spread) * (left * signs) @ right
+    return np.column_stack([scaled, PLACES.mean(axis=0) - scaled @ points.mean(axis=0)])
+
+
+def fake_of(logits: Array) -> Array:
+    """Softmax at index 1: (N, 2) -> (N,) float64."""
+    wide = np.asarray(logits, np.float64)
+    return np.exp(-np.logaddexp(0, wide[:, 0] - wide[:, 1]))
+
+
+def fused(fakes: list[Array]) -> Array:
+    """Fake score of each face from those of the three nets, (N,) each: the published shares."""
+    out: Array = np.tensordot(SHARES, np.stack(fakes), axes=1)
+    return out
+
+
+def chosen_faces(frames: Array, *, most: int) -> Array:
+    """Indices of all faces, (n,) of their frame numbers, that lie in ``most`` evenly chosen frames with faces (all when fewer)."""
+    present = np.unique(frames)
+    if len(present) > most:
+        present = present[np.linspace(0, len(present) - 1, most).round().astype(int)]
+    return np.flatnonzero(np.isin(frames, present))
+
+
+def largest_faces(frames: Array, boxes: Array) -> Array:
+    """The face of the largest box (width times height) in each frame: indices into ``frames`` (n,) and ``boxes`` (n, 4)."""
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    order = np.lexsort((-areas, frames))
+    first: Array = order[np.unique(frames[order], return_index=True)[1]]
+    return first
