@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from base_detector import BaseDetector, Face, FacePack, Judgement, Progress, Skip
+from base_detector import BaseDetector, ContractError, Face, FacePack, Judgement, Progress, Skip
 
 Array = npt.NDArray[Any]
 
@@ -39,6 +39,9 @@ class Wm(BaseDetector):
         from detectors.nets.xception import Xception
         from detectors.runtime import compile_net
 
+        frames = self.card.parameters["frames"]
+        if not isinstance(frames, int) or frames < 1:
+            raise ContractError(f"wm: parameters.frames must be a whole number above 0, not {frames!r}")
         nets = Xception(), WsDan("xception"), WsDan("b3")
         for net, file in zip(nets, FILES, strict=True):
             content = read_published(weights, self.card, file)
@@ -69,7 +72,7 @@ class Wm(BaseDetector):
     def judge(self, pack: FacePack, progress: Progress) -> Judgement:
         """All faces of up to ``parameters.frames`` evenly chosen frames; the video is the mean over the largest face of each."""
         softlabels, skipped = np.full(len(pack), np.nan), dict[str, int]()
-        wanted = chosen_faces(pack.faces["frame"], most=int(self.card.parameters["frames"]))
+        wanted = chosen_faces(pack.faces["frame"], most=self.card.parameters["frames"])
         for start in range(0, len(wanted), self.card.batch):
             prepared: dict[int, Array] = {}
             for index in map(int, wanted[start : start + self.card.batch]):

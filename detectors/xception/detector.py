@@ -36,6 +36,10 @@ class Xception(BaseDetector):
         variant = self.card.parameters["variant"]
         if variant not in VARIANTS:
             raise ContractError(f"xception: parameters.variant must be one of {', '.join(VARIANTS)}, not {variant!r}")
+        if not 0 < float(self.card.parameters["scale"]) <= self.card.margin:
+            raise ContractError(
+                f"xception: parameters.scale must lie above 0 and at most at margin, {self.card.margin}"
+            )
         file = VARIANTS[variant]
         published = weights / f"all_{variant}.p"
         if published.exists() and not (weights / file).exists():

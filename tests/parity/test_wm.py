@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 
 from PIL import Image  # noqa: E402
 
-from base_detector import FACE_DTYPE, PACK_SCHEMA, Face, FacePack, Skip, load_detector  # noqa: E402
+from base_detector import FACE_DTYPE, PACK_SCHEMA, ContractError, Face, FacePack, Skip, load_detector  # noqa: E402
 from detectors.nets.checkpoint import CheckpointError, check_names, read_torch  # noqa: E402
 from detectors.nets.checkpoint import fill as fill_net  # noqa: E402
 from detectors.nets.wsdan import Attentions, Trio, WsDan  # noqa: E402
@@ -260,6 +260,14 @@ def test_no_more_frames_are_judged_than_the_card_says(tmp_path: Path):
     assert (frames[0], frames[-1]) == (0, 118)
     assert np.diff(frames).max() <= 6
     assert judged.video == pytest.approx(0.25)
+
+
+def test_a_count_of_frames_that_is_none_is_refused(tmp_path: Path):
+    detector = load_detector("detectors.wm")
+    for frames in (0, "all"):
+        detector.card = replace(detector.card, parameters={"frames": frames})
+        with pytest.raises(ContractError, match=r"parameters\.frames"):
+            detector.load(tmp_path, "cpu")
 
 
 def test_faces_without_landmarks_are_skipped_and_none_left_is_no_score(tmp_path: Path):

@@ -330,6 +330,9 @@ def test_every_missing_extra_and_misshapen_entry_is_named(net: Wrapped, tmp_path
     detector.card = replace(detector.card, parameters={"variant": "c99", "scale": 1.3})
     with pytest.raises(ContractError, match="raw, c23, c40"):
         detector.load(tmp_path, "cpu")
+    detector.card = replace(detector.card, parameters={"variant": "c40", "scale": 1.9})
+    with pytest.raises(ContractError, match=r"parameters\.scale"):
+        detector.load(tmp_path, "cpu")
 
 
 def test_a_batch_gives_what_its_faces_give_and_extreme_logits_stay_in_range(net: Wrapped):
