@@ -231,9 +231,7 @@ def test_the_mean_is_taken_over_stays_first_and_then_over_networks():
 
 
 def test_output_0_is_fake_and_the_mirror_image_counts_half():
-    clip = clips.Clip(
-        video=np.zeros((2, 224, 224, 3), np.uint8), faces=np.zeros((1, 256, 256, 3), np.uint8), unseen=0.0
-    )
+    clip = clips.Clip(video=np.zeros((2, 224, 224, 3), np.uint8), faces=np.zeros((1, 256, 256, 3), np.uint8))
     clip.video[:, :, :112] = 255
     seen = []
 
