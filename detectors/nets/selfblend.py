@@ -1,4 +1,4 @@
-"""A small residual network behind fixed high-pass filters; it scores one face and says where it looks pasted.
+"""A small residual network behind fixed filters; it scores one face and says where it looks pasted.
 
 Owns: the architecture of our own detector (card: detectors/selfblend).
 Promises: about 0.6 million learnt numbers; the front's filters are constants and learn nothing; a file's names and shapes are those of
@@ -6,7 +6,9 @@ Promises: about 0.6 million learnt numbers; the front's filters are constants an
 May be imported by detectors and by detectors.training. Torch is imported with this module.
 
 The front keeps what a blend disturbs and drops what a face shows: Laplacian and KV kernel (Fridrich and Kodovsky, IEEE TIFS 2012,
-doi:10.1109/TIFS.2012.2190402), first and second order differences along rows and columns.
+doi:10.1109/TIFS.2012.2190402), first and second order differences along rows and columns. Strong compression leaves little of that;
+differences of Gaussians (Marr and Hildreth, Proc. R. Soc. B 207, 1980) of the picture at half and quarter size let wider steps of tone
+through as well.
 """
 
 from __future__ import annotations
@@ -16,11 +18,15 @@ from torch import nn
 from torch.nn import functional
 
 #: Side of the input picture; the input is luma, 0..255, and the maps have an eighth of its side.
-SIDE = 96
+SIDE = 80
 #: Channels of the four stages, each half as fine as the one before.
 WIDTHS = (16, 32, 64, 128)
 #: Residuals are divided by this many grey levels and cut off at _CUT: an edge of the face must not drown a trace.
 _LEVELS, _CUT = 6.0, 3.0
+#: Times by which the picture is made smaller before differences of Gaussians are taken, and what divides those.
+_COARSER, _STEP_LEVELS = (2, 4), 4.0
+#: Pictures the front makes of one: six residuals, two differences of Gaussians.
+CHANNELS = 8
 
 _KV = [[-1, 2, -2, 2, -1], [2, -6, 8, -6, 2], [-2, 8, -12, 8, -2], [2, -6, 8, -6, 2], [-1, 2, -2, 2, -1]]
 _LAPLACE = [[0, 1, 0], [1, -4, 1], [0, 1, 0]]
@@ -39,16 +45,30 @@ def _filters() -> torch.Tensor:
     return kernels
 
 
-class HighPass(nn.Module):
-    """(N, 1, H, W) luma 0..255 -> (N, 6, H, W) residuals in -_CUT.._CUT; the border is repeated, so it makes no edge."""
+def _band() -> torch.Tensor:
+    """(1, 1, 5, 5): binomial blur of three taps less that of five, a difference of Gaussians."""
+    narrow, wide = torch.tensor([0.0, 1, 2, 1, 0]) / 4, torch.tensor([1.0, 4, 6, 4, 1]) / 16
+    return (torch.outer(narrow, narrow) - torch.outer(wide, wide)).view(1, 1, 5, 5)
+
+
+class Front(nn.Module):
+    """(N, 1, H, W) luma 0..255 -> (N, CHANNELS, H, W) in -_CUT.._CUT; the border is repeated, so it makes no edge."""
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("kernels", _filters() / _LEVELS, persistent=False)
+        self.register_buffer("band", _band() / _STEP_LEVELS, persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        padded = functional.pad(x, (2, 2, 2, 2), mode="replicate")
-        return functional.conv2d(padded, self.kernels).clamp(-_CUT, _CUT)
+        maps = [_filtered(x, self.kernels)]
+        for times in _COARSER:
+            steps = _filtered(functional.avg_pool2d(x, times), self.band)
+            maps.append(functional.interpolate(steps, scale_factor=times, mode="nearest"))
+        return torch.cat(maps, dim=1).clamp(-_CUT, _CUT)
+
+
+def _filtered(x: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
+    return functional.conv2d(functional.pad(x, (2, 2, 2, 2), mode="replicate"), kernels)
 
 
 def _step(inputs: int, outputs: int, *, stride: int = 1) -> nn.Sequential:
@@ -77,8 +97,8 @@ class SelfBlendNet(nn.Module):
     def __init__(self, *, side: int = SIDE, widths: tuple[int, int, int, int] = WIDTHS) -> None:
         super().__init__()
         a, b, c, d = widths
-        self.front = HighPass()
-        self.fine = nn.Sequential(_step(6, a, stride=2), Residual(a))
+        self.front = Front()
+        self.fine = nn.Sequential(_step(CHANNELS, a, stride=2), Residual(a))
         self.middle = nn.Sequential(_step(a, b, stride=2), Residual(b))
         self.coarse = _step(b, c, stride=2)
         self.place = nn.Parameter(torch.zeros(1, c, side // 8, side // 8))

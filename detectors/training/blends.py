@@ -57,14 +57,17 @@ LEAST_CHANGE = 1.5
 _ATTEMPTS = 4
 
 
-def blend(face: Array, landmarks: Array, *, rng: np.random.Generator) -> tuple[Array, Array]:
+def blend(
+    face: Array, landmarks: Array, *, rng: np.random.Generator, pasted: Array | None = None
+) -> tuple[Array, Array]:
     """Blend ``face`` ((P, P) float32 luma, 0..255) with an altered copy: the blend (same shape), its mask ((P, P) float32, 0..1).
 
-    ``landmarks`` are MTCNN's five points in the face's pixels. Where the mask is 0 the blend equals ``face``.
+    ``landmarks`` are MTCNN's five points in the face's pixels. ``pasted``: take the copy from this picture of the same face, which
+    was not compressed yet, say. Where the mask is 0 the blend equals ``face``.
     """
     for attempt in range(_ATTEMPTS):
         mask = draw_mask(face.shape[0], landmarks, rng=rng)
-        source = _altered_copy(face, landmarks, rng=rng, stronger=attempt > 0)
+        source = _altered_copy(face if pasted is None else pasted, landmarks, rng=rng, stronger=attempt > 0)
         mixed = face + mask * (source - face)
         weight = float(mask.sum())
         change = float(np.abs(mixed - face).sum()) / max(weight, 1.0)

@@ -46,7 +46,10 @@ def process(face: Array, *, rng: np.random.Generator) -> Array:
 
 
 def encode(tiles: Array, *, rng: np.random.Generator, always: bool = False) -> Array:
-    """Send tiles ((N, P, P) uint8) through a codec drawn at random: a fifth stay (unless ``always``), a quarter JPEG, the rest H.264."""
+    """Send tiles ((N, P, P) uint8) through a codec drawn at random: a fifth stay (unless ``always``), a quarter JPEG, the rest H.264.
+
+    This is the mixture of the held-out measure; it stays as it is, so that figures of different runs can be compared.
+    """
     kind = rng.random()
     if kind < 0.22 and not always:
         return tiles
@@ -54,6 +57,27 @@ def encode(tiles: Array, *, rng: np.random.Generator, always: bool = False) -> A
         return through_jpeg(tiles, quality=int(rng.integers(45, 96)), offset=int(rng.integers(0, 8)))
     crf, moving = int(rng.integers(18, 35)), bool(rng.random() < 0.5)
     return through_h264(tiles, crf=crf, moving=moving, offset=int(rng.integers(0, 16)))
+
+
+def encode_hard(tiles: Array, *, rng: np.random.Generator) -> Array:
+    """The mixture trained on: stronger compression than ``encode``, and MPEG-4 Part 2 as older clips have it; a tenth stay."""
+    kind, offset = rng.random(), int(rng.integers(0, 16))
+    if kind < 0.1:
+        return tiles
+    if kind < 0.4:
+        return through_jpeg(tiles, quality=int(rng.integers(35, 96)), offset=offset)
+    if kind < 0.9:
+        crf = round(rng.triangular(18, 32, 37))
+        return through_h264(tiles, crf=crf, moving=bool(rng.random() < 0.6), offset=offset)
+    return through_mpeg4(tiles, scale=int(rng.integers(2, 13)), moving=bool(rng.random() < 0.6), offset=offset)
+
+
+def encode_lightly(tiles: Array, *, rng: np.random.Generator) -> Array:
+    """A first generation: what a camera or a site did to the clip before anybody manipulated it."""
+    offset = int(rng.integers(0, 16))
+    if rng.random() < 0.35:
+        return through_jpeg(tiles, quality=int(rng.integers(60, 96)), offset=offset)
+    return through_h264(tiles, crf=int(rng.integers(16, 29)), moving=bool(rng.random() < 0.5), offset=offset)
 
 
 def through_jpeg(tiles: Array, *, quality: int, offset: int = 0) -> Array:
@@ -68,37 +92,50 @@ def through_h264(tiles: Array, *, crf: int, moving: bool = False, offset: int = 
 
     Without it the frame is coded alone, as the first of a clip is.
     """
+    options = {"crf": str(crf), "preset": "superfast", "bf": "0", "rc-lookahead": "0", "x264-params": "log-level=none"}
+    return _through_video(tiles, ("libx264", "h264", "gray"), options, moving=moving, offset=offset)
+
+
+def through_mpeg4(tiles: Array, *, scale: int, moving: bool = False, offset: int = 0) -> Array:
+    """MPEG-4 Part 2 of all tiles as one frame with quantiser ``scale`` (1 finest .. 31), as ``through_h264``."""
+    options = {"qmin": str(scale), "qmax": str(scale)}
+    return _through_video(tiles, ("mpeg4", "mpeg4", "yuv420p"), options, moving=moving, offset=offset)
+
+
+def _through_video(
+    tiles: Array, codec: tuple[str, str, str], options: dict[str, str], *, moving: bool, offset: int
+) -> Array:
     picture = np.roll(_joined(tiles), (offset, offset), (0, 1))
     height, width = picture.shape
     if height % 2 or width % 2:
         picture = np.pad(picture, ((0, height % 2), (0, width % 2)), mode="edge")
     frames = [np.roll(picture, (1, 2), (0, 1)), picture] if moving else [picture]
-    decoded = _decoded(_encoded(frames, crf=crf))[-1]
+    encoder, decoder, layout = codec
+    decoded = _decoded(_encoded(frames, encoder, layout, options), decoder)[-1]
     return _split(np.roll(decoded[:height, :width], (-offset, -offset), (0, 1)), tiles)
 
 
-def _encoded(frames: list[Array], *, crf: int) -> list[Any]:
+def _encoded(frames: list[Array], codec: str, layout: str, options: dict[str, str]) -> list[Any]:
     height, width = frames[0].shape
-    encoder = av.CodecContext.create("libx264", "w")
-    encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = width, height, "gray", Fraction(1, 25)
+    encoder = av.CodecContext.create(codec, "w")
+    encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = width, height, layout, Fraction(1, 25)
     encoder.thread_count = 1
-    encoder.options = {
-        "crf": str(crf),
-        "preset": "superfast",
-        "bf": "0",
-        "rc-lookahead": "0",
-        "x264-params": "log-level=none",
-    }
+    encoder.options = options
     packets = []
     for index, frame in enumerate(frames):
-        video = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="gray")
+        video = av.VideoFrame(width, height, layout)
+        for number, plane in enumerate(video.planes):  # plane by plane: a conversion would change the range of the luma
+            rows = np.full((plane.height, plane.line_size), 128, np.uint8)
+            if number == 0:
+                rows[:, :width] = frame
+            plane.update(rows)
         video.pts = index
         packets += encoder.encode(video)
     return packets + encoder.encode(None)
 
 
-def _decoded(packets: list[Any]) -> list[Array]:
-    decoder = av.CodecContext.create("h264", "r")
+def _decoded(packets: list[Any], codec: str) -> list[Array]:
+    decoder = av.CodecContext.create(codec, "r")
     decoder.thread_count = 1
     frames = [frame for packet in packets for frame in decoder.decode(packet)]
     frames += decoder.decode(None)

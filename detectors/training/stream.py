@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.training.blends import blend
-from detectors.training.degrade import encode, process, through_h264, through_jpeg
+from detectors.training.degrade import encode, encode_hard, encode_lightly, process, through_h264, through_jpeg
 from detectors.training.faces import MARGIN, SIDE, Bank, read_bank
 
 Array = npt.NDArray[Any]
@@ -46,8 +46,8 @@ class Recipe:
     Recipes that differ in these two only make the same blends of the same faces.
     """
 
-    side: int = 96
-    map_side: int = 12
+    side: int = 80
+    map_side: int = 10
     margin: float = 1.04
     pairs: int = 64
     hard: bool = False
@@ -89,11 +89,14 @@ def make_batch(bank: Bank, indices: Array, *, recipe: Recipe, rng: np.random.Gen
     for members, kinds in groups:
         working = int(rng.choice(_WORKING_SIDES))
         tiles, found, crops = [], [], []
-        for member in members:
-            face, landmarks = windows[member].cut(bank.pixels[indices[member]], working)
+        cut = [windows[member].cut(bank.pixels[indices[member]], working) for member in members]
+        clean = [face for face, _ in cut]
+        before = _first_generation(clean, recipe, rng=rng)
+        for member, untouched, face, (_, landmarks) in zip(members, clean, before, cut, strict=True):
+            pasted = untouched if rng.random() < 0.5 else face  # a generator's picture was not compressed before
             alike = int(rng.integers(2**63))
             for fake in kinds:
-                mixed, mask = blend(face, landmarks, rng=rng) if fake else (face, None)
+                mixed, mask = blend(face, landmarks, rng=rng, pasted=pasted) if fake else (face, None)
                 own = np.random.default_rng(alike)
                 tiles.append(np.clip(process(mixed, rng=own) + 0.5, 0, 255).astype(np.uint8))
                 crops.append(_final_crop(working, recipe.margin, rng=own))
@@ -107,9 +110,21 @@ def make_batch(bank: Bank, indices: Array, *, recipe: Recipe, rng: np.random.Gen
     return Batch(faces=faces, masks=masks, indices=indices)
 
 
+def _first_generation(faces: list[Array], recipe: Recipe, *, rng: np.random.Generator) -> list[Array]:
+    """Half of the training batches show clips that were compressed before they were manipulated, as clips of the wild were."""
+    own = rng.spawn(1)[0]
+    if recipe.hard:
+        return faces
+    once = rng.random() < 0.5  # drawn for every codec, so that all make the same blends
+    if once or recipe.codec != "drawn":
+        return faces
+    coded = encode_lightly(np.stack([np.clip(face + 0.5, 0, 255).astype(np.uint8) for face in faces]), rng=own)
+    return list(coded.astype(np.float32))
+
+
 def _coded(tiles: Array, recipe: Recipe, *, rng: np.random.Generator) -> Array:
     if recipe.codec == "drawn":
-        tiles = encode(tiles, rng=rng, always=recipe.hard)
+        tiles = encode(tiles, rng=rng, always=True) if recipe.hard else encode_hard(tiles, rng=rng)
     if recipe.last:
         tiles = LAST[recipe.last](tiles)
     return tiles

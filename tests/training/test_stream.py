@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from detectors.training import stream as module
-from detectors.training.degrade import through_h264, through_jpeg
+from detectors.training.degrade import encode_hard, encode_lightly, through_h264, through_jpeg, through_mpeg4
 from detectors.training.faces import Bank
 from detectors.training.stream import Recipe, batch_of_step, stream
 
@@ -49,7 +49,7 @@ def test_real_faces_have_no_mask_and_blends_have_one(bank: Bank):
 def test_without_the_blend_nothing_tells_the_two_apart(bank: Bank, monkeypatch: pytest.MonkeyPatch):
     # every global step of the fakes is a step of the real ones: with blends that change nothing, sharpness, contrast and
     # brightness of the two halves come from one distribution
-    monkeypatch.setattr(module, "blend", lambda face, landmarks, rng: (face, np.ones_like(face)))
+    monkeypatch.setattr(module, "blend", lambda face, landmarks, rng, pasted: (face, np.ones_like(face)))
     for hard in (False, True):
         figures: list[list[float]] = [[], []]
         for step in range(24):
@@ -78,6 +78,8 @@ def test_codecs_give_every_tile_back_at_its_place(bank: Bank, count: int):
     for coded in (
         through_jpeg(tiles, quality=90, offset=5),
         through_h264(tiles, crf=20, offset=7),
+        through_mpeg4(tiles, scale=2, offset=3),
+        through_mpeg4(tiles, scale=2, moving=True),
         through_h264(tiles, crf=20, moving=True, offset=3),
     ):
         assert coded.shape == tiles.shape
@@ -91,3 +93,29 @@ def test_stronger_compression_changes_more(bank: Bank):
     tiles = np.asarray(bank.pixels[:16, :96, :96])
     losses = [np.abs(through_h264(tiles, crf=crf).astype(float) - tiles).mean() for crf in (18, 26, 34)]
     assert losses[0] < losses[1] < losses[2]
+
+
+def test_the_codecs_of_training_keep_brightness_and_the_second_generation_is_the_stronger(bank: Bank):
+    tiles = np.asarray(bank.pixels[:16, :96, :96])
+    changes: dict[str, list[float]] = {"lightly": [], "hard": []}
+    for seed in range(40):
+        for name, encode in (("lightly", encode_lightly), ("hard", encode_hard)):
+            coded = encode(tiles, rng=np.random.default_rng(seed)).astype(float)
+            assert abs(coded.mean() - tiles.mean()) < 1.0
+            changes[name].append(np.abs(coded - tiles).mean())
+    assert min(changes["hard"]) == 0  # some clips reach us as they were
+    assert min(changes["lightly"]) > 0.3
+    assert max(changes["hard"]) > max(changes["lightly"])
+
+
+def test_half_of_the_training_batches_show_clips_that_were_compressed_before(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch
+):
+    calls = []
+    monkeypatch.setattr(module, "encode_lightly", lambda tiles, rng: calls.append(len(tiles)) or tiles)
+    for step in range(40):
+        batch_of_step(bank, part="train", recipe=SMALL, seed=6, step=step)
+    assert 15 < len(calls) < 65  # one or two groups a batch, each with a chance of one half
+    calls.clear()
+    batch_of_step(bank, part="test", recipe=replace(SMALL, hard=True), seed=6, step=0)
+    assert calls == []
