@@ -28,6 +28,9 @@ EXIT_FAILED = 1
 #: What the portal fetches by itself on its first start; a DFDC winner's ensemble takes gigabytes and is the operator's decision.
 SMALL_MB = 50
 
+#: why a detector does not start although its files may be right
+_NOT_THE_FILES = ("container_required", "image_missing", "image_outdated", "engine_unavailable", "needs_tensorflow")
+
 _WORDS = {"installed": "installed", "missing": "not installed", "differs": "differs from the published file (sha256)"}
 
 
@@ -114,7 +117,7 @@ def _load_once(card: Card, entry: work.Installed, settings: Settings) -> None:
                     return
             raise WorkerError(str(pool.available(spec)))
         except WorkerError as error:
-            if error.code in ("container_required", "image_missing", "image_outdated", "engine_unavailable"):
+            if error.code in _NOT_THE_FILES:
                 click.echo(f"Not tried yet: {error.sentence}", err=True)
                 return
             work.remove(card, entry.item.file, settings.weights_folder)

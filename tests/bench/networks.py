@@ -1,0 +1,161 @@
+"""Time and arithmetic of every detector's networks: ``python -m tests.bench.networks [IDS]`` (part of ``make bench``).
+
+Weights are filled by the golden vectors' recipe, since time does not depend on them (needs the research data). Each detector judges the
+practice clip; time inside its compiled networks is counted call by call, arithmetic by torch's own counter on the same shapes. The share
+is against this machine's measured matrix product, in the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import importlib
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backend.catalog import read_cards
+from backend.newcomer import SAMPLES
+from backend.practice import PracticePacks
+from base_detector import FacePack, load_detector
+
+ROOT = Path(__file__).resolve().parents[2]
+RESEARCH = ROOT.parent / "shared"
+#: Faces of the practice clip: enough for the detectors of clips, a few batches for the others.
+FACES = 100
+
+
+def gemm_gflops() -> float:
+    """Highest rate of a float32 product of 2048 x 2048 matrices over a second, GFLOP/s."""
+    import torch
+
+    a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
+    rates, deadline = [], time.perf_counter() + 1.5
+    while time.perf_counter() < deadline:
+        started = time.perf_counter()
+        torch.mm(a, b)
+        rates.append(2 * 2048**3 / (time.perf_counter() - started) / 1e9)
+    return max(rates[1:])
+
+
+class Meter:
+    """Stands in for ``compile_net``: compiles as it does, and counts what the compiled networks do."""
+
+    def __init__(self, compile_net: Callable[..., Any]) -> None:
+        self._compile = compile_net
+        self.seconds, self.flop, self.calls = 0.0, 0.0, 0
+
+    def reset(self) -> None:
+        self.seconds, self.flop, self.calls = 0.0, 0.0, 0
+
+    def compile_net(self, net: Any, **options: Any) -> Callable[..., Any]:
+        run = self._compile(net, **options)
+        known: dict[tuple[Any, ...], float] = {}
+
+        def metered(*inputs: Any) -> Any:
+            started = time.perf_counter()
+            found = run(*inputs)
+            self.seconds += time.perf_counter() - started
+            shapes = tuple(item.shape for item in inputs)
+            if shapes not in known:
+                known[shapes] = flop_of(net, inputs)
+            self.flop += known[shapes]
+            self.calls += 1
+            return found
+
+        return metered
+
+
+def flop_of(net: Any, inputs: tuple[Any, ...]) -> float:
+    """Floating-point operations of one call (a multiply-add is two), matrix products and convolutions only."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    single = [torch.from_numpy(np.ascontiguousarray(item[:1], np.float32)) for item in inputs]
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        net(*single)
+    return float(counter.get_total_flops()) * len(inputs[0])
+
+
+def practice_clip(folder: Path) -> FacePack:
+    """The clip every detector judges."""
+    from backend.media.extract import extract_pack
+
+    extract_pack(SAMPLES / "portrait.jpg", folder / "portrait", samplings=["every_frame"], context=3.0)
+    return FacePack(PracticePacks(folder / "packs", portrait=folder / "portrait").clip(FACES))
+
+
+def measure(name: str, clip: FacePack, scratch: Path, *, runs: int) -> dict[str, Any]:
+    """One line of the table; ``net_ms`` and ``gflop`` are per face judged."""
+    runtime = importlib.import_module("detectors.runtime")
+    original = runtime.compile_net
+    meter = Meter(original)
+    runtime.compile_net = meter.compile_net
+    try:
+        folder = scratch / "weights" / name
+        folder.mkdir(parents=True)
+        importlib.import_module(f"tests.parity.test_{name}").write_weights(folder, RESEARCH)
+        detector = load_detector(f"detectors.{name}")
+        started = time.perf_counter()
+        detector.load(folder, "cpu")
+        loaded = time.perf_counter() - started
+        detector.run_pack(clip, scratch)  # shapes are compiled and counted
+        rows = []
+        for _ in range(runs):
+            meter.reset()
+            started = time.perf_counter()
+            found = detector.run_pack(clip, scratch)
+            rows.append((time.perf_counter() - started, meter.seconds))
+    finally:
+        runtime.compile_net = original
+    faces = max(1, len(found["face_index"]))
+    whole, net = (statistics.median(column) for column in zip(*rows, strict=True))
+    return {
+        "detector": name,
+        "load_s": round(loaded, 2),
+        "faces": faces,
+        "ms": round(1000 * whole / faces, 2),
+        "net_ms": round(1000 * net / faces, 2),
+        "gflop": round(meter.flop / faces / 1e9, 2),
+        "gflops": round(meter.flop / net / 1e9, 1) if net else 0.0,
+    }
+
+
+def main() -> int:
+    """Print the table and, with --json, write it."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("ids", nargs="*")
+    parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    names = args.ids or [card.id for card in read_cards(ROOT / "detectors")]
+    rows = []
+    print(
+        "| detector | load s | faces judged | whole ms a face | nets ms a face | GFLOP a face | GFLOP/s | share of GEMM |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    with tempfile.TemporaryDirectory() as first:
+        clip = practice_clip(Path(first))
+        for name in names:
+            if not hasattr(importlib.import_module(f"tests.parity.test_{name}"), "write_weights"):
+                continue
+            with tempfile.TemporaryDirectory() as scratch:
+                peak = gemm_gflops()
+                row = measure(name, clip, Path(scratch), runs=args.runs) | {"peak": round(peak, 1)}
+            rows.append(row)
+            cells = [row[key] for key in ("detector", "load_s", "faces", "ms", "net_ms", "gflop", "gflops")]
+            print("| " + " | ".join(map(str, cells)) + f" | {row['gflops'] / peak:.0%} |", flush=True)
+            gc.collect()
+    if args.json:
+        args.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
