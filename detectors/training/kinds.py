@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors.torch import save
 from torch import nn
 
 from base_detector import Card, ContractError, load_detector
@@ -56,13 +56,7 @@ class Kind:
         if not isinstance(net, Uncalibrated):
             return pack_trained(net, detector=self.card.id, parameters=self.parameters)
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in net.net.state_dict().items()}
-        if Path(self.file).suffix == ".safetensors":
-            from safetensors.torch import save
-
-            return save(state)
-        stream = BytesIO()
-        torch.save(state, stream)
-        return stream.getvalue()
+        return save(state)
 
 
 class Uncalibrated(Calibrated):
@@ -73,8 +67,7 @@ class Uncalibrated(Calibrated):
         self.net = net
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.net(x)
-        return logits
+        return torch.reshape(self.net(x), (-1,))
 
 
 def kind_of(name: str) -> Kind:
@@ -142,11 +135,11 @@ def _mever(card: Card, name: str) -> Kind:
     file = next((item.file for item in card.weights if Path(item.file).stem.lower().endswith(name)), None)
     if file is None:
         raise ContractError(
-            f"mever: the card lists no weights file of {name}: add a [[weights]] entry such as {name}.pt"
+            f"mever: the card lists no weights file of {name}: add a [[weights]] entry such as {name}.safetensors"
         )
     return Kind(
         card=card,
-        look=Look(side=mever.SIDE, margin=card.margin, sampling="frames:16", most=16),
+        look=Look(side=mever.SIDE, margin=card.margin, sampling="frames:16", most=16, scaling="pillow"),
         clips=False,
         build=lambda: Uncalibrated(mever.build(name)),
         prepare=lambda faces: ((faces[0].astype(np.float32) / np.float32(255) - _MEAN) / _STD).transpose(2, 0, 1),

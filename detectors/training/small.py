@@ -1,7 +1,7 @@
 """A small data set to try the training commands with: real faces, and blends of them as fakes; as pictures or as short clips.
 
 Owns: what the small set looks like. It shows that a network learns; it is no training set: its fakes are blends of a face with an altered
-copy of itself (``detectors.training.blends``), strong ones, and its clips are single pictures that are moved a little.
+copy of itself (``detectors.training.blends``), smooth ones, and its clips are single pictures that are moved a little.
 Promises: the layout ``dataset`` reads; the same pictures and seed give the same files; reals and fakes differ in the blend alone.
 May be imported by detectors.training and its tests.
 """
@@ -25,15 +25,17 @@ from detectors.training.store import main_face
 
 Array = npt.NDArray[Any]
 
-#: Mean change inside the mask, in grey levels, of a blend in a clip and in a picture, and how often a stronger one is looked for. A net of
-#: single pictures needs the plainer ones to learn within minutes.
-CLEAR, PLAIN, _ATTEMPTS = 6.0, 14.0, 20
+#: A blend of the small set keeps at most this share of the fine detail under its mask, and the mask covers at least this share of the
+#: picture: as a generator's output is smoother than what a camera saw. How many blends are tried for it.
+SMOOTH, COVERS, _ATTEMPTS = 0.5, 0.15, 40
+#: Deviation (share of the side) of the blur that tells fine detail.
+_DETAIL = 1 / 120
 #: Side of a picture and of a clip's frame in pixels, and the share of border around the face's picture in a clip.
 SIDE, FRAME, BORDER = 240, 224, 0.25
 #: A clip: pictures, and pictures a second; just longer than one window of the nets of clips.
 LENGTH, RATE = 22, 6
 #: Sensor noise of each frame (deviation, grey levels), before anything is pasted; and how far a mask shakes (share of the face's width).
-NOISE, SHAKE = 2.5, 0.012
+NOISE, SHAKE = 4.0, 0.012
 
 
 @dataclass(frozen=True)
@@ -100,15 +102,27 @@ def _portrait(identity: str, content: bytes, *, detect: Callable[[Array], Any]) 
     return Portrait(identity, scaled.astype(np.float32), np.asarray(found[1] * (SIDE / side), np.float32))
 
 
-def clear_seed(luma: Array, landmarks: Array, *, seed: int, change: float) -> int:
-    """The first seed from ``seed`` on whose blend changes its mask by ``change`` grey levels on average, or that of the strongest one."""
-    changes = []
-    for attempt in range(_ATTEMPTS):
-        mixed, mask = blend(luma, landmarks, rng=np.random.default_rng(seed + attempt))
-        changes.append(float(np.abs(mixed - luma).sum() / max(mask.sum(), 1.0)))
-        if changes[-1] >= change:
+def smooth_seed(luma: Array, landmarks: Array, *, seed: int) -> int:
+    """The first seed from ``seed`` on whose blend is smooth and large, or that of the smoothest of the attempts."""
+    best, chosen = np.inf, seed
+    for own in range(seed, seed + _ATTEMPTS):
+        mixed, mask = blend(luma, landmarks, rng=np.random.default_rng(own))
+        kept = detail_kept(luma, mixed, mask) if mask.mean() >= COVERS else np.inf
+        if kept < best:
+            best, chosen = kept, own
+        if best <= SMOOTH:
             break
-    return seed + int(np.argmax(changes))
+    return chosen
+
+
+def detail_kept(luma: Array, mixed: Array, mask: Array) -> float:
+    """Fine detail of a blend under its mask as a share of what was there: means of |picture - its blur|, weighted by the mask."""
+    found, before = ((np.abs(picture - _blurred(picture)) * mask).sum() for picture in (mixed, luma))
+    return float(found / max(before, 1e-6))
+
+
+def _blurred(picture: Array) -> Array:
+    return cv2.GaussianBlur(picture, (0, 0), _DETAIL * len(picture))
 
 
 def write_pictures(portrait: Portrait, out: Path, *, seed: int, each: int = 2) -> None:
@@ -118,7 +132,7 @@ def write_pictures(portrait: Portrait, out: Path, *, seed: int, each: int = 2) -
         gain, offset = rng.uniform(0.85, 1.15), rng.normal(0, 8)
         luma = portrait.luma * np.float32(gain) + np.float32(offset)
         luma = np.clip(luma + rng.normal(0, NOISE, luma.shape).astype(np.float32), 0, 255)
-        own = clear_seed(luma, portrait.landmarks, seed=int(rng.integers(2**31)), change=PLAIN)
+        own = smooth_seed(luma, portrait.landmarks, seed=int(rng.integers(2**31)))
         mixed, _ = blend(luma, portrait.landmarks, rng=np.random.default_rng(own))
         for label, picture in (("real", luma), ("fake", mixed)):
             (out / label).mkdir(parents=True, exist_ok=True)
@@ -151,7 +165,7 @@ def _frames(portrait: Portrait, *, seed: int, fake: bool) -> Iterator[Array]:
         shake = SHAKE * np.ptp(points[:, 0]) * rng.standard_normal((5, 2))
         if fake:
             if chosen is None:
-                chosen = clear_seed(frame, points.astype(np.float32), seed=seed, change=CLEAR)
+                chosen = smooth_seed(frame, points.astype(np.float32), seed=seed)
             frame, _ = blend(frame, (points + shake).astype(np.float32), rng=np.random.default_rng(chosen))
         yield _bytes(frame)
 

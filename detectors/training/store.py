@@ -21,6 +21,7 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from base_detector import FacePack, NotApplicable, WorkerFailure, square_crop
 from detectors.nets.trained import resized
@@ -38,16 +39,29 @@ SMALLEST = 32
 
 @dataclass(frozen=True)
 class Look:
-    """How faces are cut: ``side`` pixels showing ``margin`` box sides; pictures of a clip by ``sampling``, at most ``most`` of them."""
+    """How faces are cut: ``side`` pixels showing ``margin`` box sides; pictures of a clip by ``sampling``, at most ``most`` of them.
+
+    ``scaling``: ``own`` (``detectors.nets.trained.resized``) or ``pillow`` (Pillow's bilinear).
+    """
 
     side: int
     margin: float
     sampling: str
     most: int
+    scaling: str = "own"
 
     def folder(self, cache: Path) -> Path:
         """The folder of faces cut like this."""
-        return cache / f"{self.side}px-{self.margin:g}-{self.sampling.replace(':', '')}-{self.most}"
+        name = f"{self.side}px-{self.margin:g}-{self.sampling.replace(':', '')}-{self.most}"
+        return cache / (name if self.scaling == "own" else f"{name}-{self.scaling}")
+
+    def cut(self, image: Array, box: Array) -> Array:
+        """The face in ``image`` ((H, W, 3) uint8 RGB) as the detector sees it, (side, side, 3) uint8 RGB."""
+        crop = square_crop(image, box, margin=self.margin)
+        if self.scaling == "own":
+            return resized(crop, self.side)
+        picture = Image.fromarray(np.ascontiguousarray(crop))
+        return np.asarray(picture.resize((self.side, self.side), Image.Resampling.BILINEAR))
 
 
 @dataclass(frozen=True)
@@ -129,8 +143,7 @@ class _Finder:
         own = np.flatnonzero((rows["person"] == 0) & (sides >= SMALLEST))[: self.look.most]
         if not len(own):
             return nothing, [], [], "no_face"
-        crops = [square_crop(pack.image(i), pack.face(i).box, margin=self.look.margin) for i in map(int, own)]
-        pixels = np.stack([resized(crop, self.look.side) for crop in crops])
+        pixels = np.stack([self.look.cut(pack.image(i), pack.face(i).box) for i in map(int, own)])
         return pixels, [float(t) for t in rows["time_s"][own]], [int(s) for s in rows["shot"][own]], ""
 
     def _in_picture(self, path: Path) -> Array | None:
@@ -145,7 +158,7 @@ class _Finder:
         found = main_face(image, detect=self._mtcnn.detect)
         if found is None:
             return None
-        return resized(square_crop(image, found[0], margin=self.look.margin), self.look.side)
+        return self.look.cut(image, found[0])
 
 
 def main_face(image: Array, *, detect: Callable[[Array], Any]) -> tuple[Array, Array] | None:

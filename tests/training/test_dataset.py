@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from base_detector import FacePack, load_detector
+from base_detector import Face, FacePack, load_detector
 from detectors.training import store
 from detectors.training.dataset import PARTS, DataError, Item, counts, part_of, read_dataset
 from detectors.training.kinds import kind_of
@@ -189,6 +190,19 @@ def test_faces_of_a_clip_are_those_the_detector_sees(astronaut_clip: Path, tmp_p
         seen = detector.preproc(detector.crop_face(pack.image(index), pack.face(index)))
         np.testing.assert_array_equal(kind.prepare(pixels[None]), seen)
         assert found.times[index] == pack.faces[index]["time_s"]
+
+
+def test_a_picture_is_scaled_as_the_detector_scales_it():
+    image = np.random.default_rng(1).integers(0, 256, (90, 120, 3), np.uint8)
+    box = np.array([20, 10, 80, 70], np.float32)
+    detector = load_detector("detectors.mever")
+    look = kind_of("mever-m1").look
+    face = Face(box=box, landmarks=np.full((5, 2), np.nan, np.float32))
+    seen = detector.preproc(detector.crop_face(image, face))
+    np.testing.assert_allclose(kind_of("mever-m1").prepare(look.cut(image, box)[None]), seen, atol=1e-6)
+    own = replace(look, scaling="own")
+    assert not np.array_equal(own.cut(image, box), look.cut(image, box))
+    assert own.folder(Path("x")) != look.folder(Path("x"))
 
 
 def test_the_largest_sure_face_of_a_picture_is_taken_in_its_own_pixels():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tarfile
 from pathlib import Path
 
@@ -11,9 +12,21 @@ import pytest
 
 pytest.importorskip("torch")
 
+from detectors.training.__main__ import main
 from detectors.training.blends import blend
 from detectors.training.dataset import read_dataset
-from detectors.training.small import CLEAR, PLAIN, SIDE, Portrait, clear_seed, portraits, write_clips, write_pictures
+from detectors.training.small import (
+    COVERS,
+    NOISE,
+    SIDE,
+    SMOOTH,
+    Portrait,
+    detail_kept,
+    portraits,
+    smooth_seed,
+    write_clips,
+    write_pictures,
+)
 from tests.training.conftest import POINTS
 
 
@@ -49,7 +62,7 @@ def test_portraits_are_one_a_person_from_folders_and_archives(astronaut: np.ndar
     assert [one.identity for one in two] == [one.identity for one in found[:2]]
 
 
-def test_pictures_are_pairs_that_differ_in_a_clear_blend_alone(portrait: Portrait, tmp_path: Path):
+def test_pictures_are_pairs_that_differ_in_a_blend_alone(portrait: Portrait, tmp_path: Path):
     write_pictures(portrait, tmp_path, seed=3)
     items = read_dataset(tmp_path)
     assert [(item.name, item.identity) for item in items] == [
@@ -62,19 +75,29 @@ def test_pictures_are_pairs_that_differ_in_a_clear_blend_alone(portrait: Portrai
         )
         assert real.shape == (SIDE, SIDE)
         assert 0.02 < np.mean(real != fake) < 0.9
-        assert np.abs(real - fake).max() > PLAIN
+        assert np.abs(real - fake).max() > 6
     write_pictures(portrait, tmp_path / "again", seed=3)
     for item in items:
         assert item.path.read_bytes() == (tmp_path / "again" / item.name).read_bytes()
 
 
-def test_a_clear_seed_is_the_first_that_is_clear(portrait: Portrait):
-    seed = clear_seed(portrait.luma, portrait.landmarks, seed=50, change=CLEAR)
-    mixed, mask = blend(portrait.luma, portrait.landmarks, rng=np.random.default_rng(seed))
-    assert np.abs(mixed - portrait.luma).sum() / mask.sum() >= CLEAR
-    for before in range(50, seed):
-        mixed, mask = blend(portrait.luma, portrait.landmarks, rng=np.random.default_rng(before))
-        assert np.abs(mixed - portrait.luma).sum() / mask.sum() < CLEAR
+@pytest.mark.parametrize("detailed", [False, True])
+def test_a_smooth_seed_is_the_first_that_is_smooth_and_large_or_else_the_smoothest(portrait: Portrait, detailed: bool):
+    """The portrait has more detail of its own than most blends take away; on an even face with noise the first smooth one is found."""
+    base = portrait.luma if detailed else np.full_like(portrait.luma, 128)
+    luma = base + np.random.default_rng(1).normal(0, NOISE, base.shape).astype(np.float32)
+
+    def kept(seed: int) -> float:
+        mixed, mask = blend(luma, portrait.landmarks, rng=np.random.default_rng(seed))
+        return detail_kept(luma, mixed, mask) if mask.mean() >= COVERS else np.inf
+
+    seed, all_kept = smooth_seed(luma, portrait.landmarks, seed=50), []
+    while not all_kept or (all_kept[-1] > SMOOTH and len(all_kept) < 40):
+        all_kept.append(kept(50 + len(all_kept)))
+    assert seed == 50 + int(np.argmin(all_kept))
+    assert (min(all_kept) > SMOOTH) == detailed
+    assert detail_kept(luma, luma, np.ones_like(luma)) == pytest.approx(1)
+    assert detail_kept(luma, np.full_like(luma, 9), np.ones_like(luma)) == pytest.approx(0, abs=1e-5)
 
 
 def test_clips_move_alike_and_the_fake_one_is_blended_in_every_frame(portrait: Portrait, tmp_path: Path):
@@ -99,21 +122,24 @@ def test_clips_move_alike_and_the_fake_one_is_blended_in_every_frame(portrait: P
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
-    ("name", "people", "steps", "least"),
-    [("meso_cnn", 120, 300, 0.55), ("noise_3dcnn", 60, 120, 0.55), ("noise_gru", 60, 400, 0.5)],
+    ("name", "people", "options"),
+    [
+        ("meso_cnn", 100, "--steps 400 --check-every 50 --rate 0.003 --batch 16"),
+        ("noise_3dcnn", 70, "--steps 120 --check-every 20 --rate 0.01 --batch 8"),
+        ("noise_gru", 70, "--steps 150 --check-every 25 --rate 0.02 --batch 16"),
+    ],
 )
 def test_each_network_learns_from_blended_real_faces(
-    research: Path, tmp_path: Path, name: str, people: int, steps: int, least: float
+    research: Path, tmp_path: Path, name: str, people: int, options: str
 ):
-    import json
-
-    from detectors.training.__main__ import main
-
+    """The runs of the model cards. On people it never saw each is better than a net that says one half of everything (ln 2)."""
     clips = ["--clips"] if name != "meso_cnn" else []
     faces = ["--faces", str(research / "faces"), "--out", str(tmp_path / "data"), "--people", str(people)]
     assert main(["small", *faces, *clips]) == 0
-    arguments = ["--data", str(tmp_path / "data"), "--out", str(tmp_path / "out"), "--steps", str(steps)]
-    assert main(["train", name, *arguments, "--check-every", str(steps // 4)]) == 0
+    arguments = ["--data", str(tmp_path / "data"), "--out", str(tmp_path / "out"), *options.split()]
+    assert main(["train", name, *arguments]) == 0
     card = json.loads((tmp_path / "out" / "card.json").read_text())
-    assert card["validation"]["auc"] > least
-    assert card["run"]["steps"] == steps
+    assert card["validation"]["loss"] < 0.69
+    assert card["validation"]["auc"] > 0.5
+    assert card["data"]["used"]["test"]["identities"] >= 4
+    assert card["test"]["auc_low"] <= card["test"]["auc"] <= card["test"]["auc_high"]
