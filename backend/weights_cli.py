@@ -74,8 +74,8 @@ def fetch(ids: Sequence[str], small: bool) -> None:
     with Progress(*columns, console=console) as bars:
         for card in cards:
             for item in card.weights:
-                if item.optional and not ids and not small:
-                    continue  # of another variant; asking for the detector by name gets it
+                if item.optional and (item.manual or not (ids or small)):
+                    continue  # of another variant: asking for the detector by name gets it, where a program can
                 task = bars.add_task(f"{card.id} {item.file}", total=item.bytes or None)
 
                 def advance(have: int, total: int, task: object = task) -> None:

@@ -12,6 +12,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from io import BufferedRandom
 from pathlib import Path, PurePosixPath
 from typing import IO, Final, Protocol
@@ -166,7 +167,7 @@ def is_archive(address: str, file: str) -> bool:
 
 
 def unpack_member(archive: Path, member: str, target: IO[bytes], *, most: int = 0) -> None:
-    """Write ``member`` (a path in the archive, or the bare name of one file in it) to ``target``; UserError when it cannot be had."""
+    """Write ``member`` (a path in the archive, or name or pattern of one file in it) to ``target``; UserError when it cannot be had."""
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as opened:
@@ -188,7 +189,9 @@ def unpack_member(archive: Path, member: str, target: IO[bytes], *, most: int = 
 
 
 def _the_one(member: str, names: list[str], archive: Path) -> str:
-    found = [name for name in names if name == member] or [name for name in names if PurePosixPath(name).name == member]
+    found = [name for name in names if name == member] or [
+        name for name in names if fnmatchcase(PurePosixPath(name).name, member)
+    ]
     if len(found) != 1:
         held = ", ".join(sorted(names)[:20]) or "nothing"
         raise UserError(

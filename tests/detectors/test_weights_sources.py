@@ -69,6 +69,11 @@ def test_two_files_of_one_archive_need_one_download(publisher: Publisher, zipped
     assert leftovers(tmp_path) == ["first.pt", "two.pt"]
 
 
+def test_a_member_may_be_named_by_a_pattern(zipped: str, tmp_path: Path):
+    card = card_with(WeightsFile("net.pt", zipped, "MIT", member="sec*.pt"))
+    assert fetch(card, tmp_path).path.read_bytes() == SECOND
+
+
 def test_a_tar_whose_member_leads_elsewhere_gives_its_own_bytes_or_nothing(publisher: Publisher, tmp_path: Path):
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w:gz") as archive:
