@@ -143,7 +143,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as first:
         clip = practice_clip(Path(first))
         for name in names:
-            if not hasattr(importlib.import_module(f"tests.parity.test_{name}"), "write_weights"):
+            if not (ROOT / f"tests/parity/test_{name}.py").is_file() or "def write_weights" not in (
+                ROOT / f"tests/parity/test_{name}.py"
+            ).read_text(encoding="utf-8"):
                 continue
             with tempfile.TemporaryDirectory() as scratch:
                 peak = gemm_gflops()

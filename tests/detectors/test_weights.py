@@ -90,7 +90,7 @@ def card_of(url: str, *, content: bytes = CONTENT, file: str = "file.h5") -> Car
     return Card(
         id="toy", version="1", title="Toy", summary="", paper="", year=2026, licence="MIT", input="face", sampling="fps:1",
         margin=1.0, threshold=0.5, aggregation="mean", weights=(item,), parameters={}, memory_mb=1, seconds_per_face=1.0,
-        batch=1, sees=(), limits=(), folder=Path("."),
+        batch=1, sees=(), limits=(), state="enabled", folder=Path("."),
     )  # fmt: skip
 
 
