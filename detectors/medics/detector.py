@@ -51,8 +51,9 @@ LOWEST, HIGHEST = 0.001, 0.999
 #: A region of which the crops show less than three quarters is not judged: what stands in for the rest is not what upstream saw. Ours.
 MOST_UNSEEN = 0.25
 
-#: frames in the example that a network is traced and checked with; I3D has its own
-_EXAMPLE_FRAMES = 4
+#: Frames and side of the example that a 3-D network is traced and checked with: small, as torch runs it four times, and enough, as these
+#: networks take any size. I3D has its own length and side.
+_EXAMPLE_FRAMES, _EXAMPLE_SIDE = 4, 48
 
 
 @dataclass(frozen=True)
@@ -116,9 +117,10 @@ class Medics(BaseDetector):
             return compile_net(
                 net, example=np.zeros((1, 3, clips.SQUARE, clips.SQUARE), np.float32), device=self._device
             )
-        side = clips.CROP // 2 if kind.endswith("_112") else clips.CROP
+        side = clips.CROP if kind == "i3d" else _EXAMPLE_SIDE
+        shape = (1, 3, None, side, side) if kind == "i3d" else (1, 3, None, None, None)
         example = np.zeros((1, 3, frames, side, side), np.float32)
-        return compile_net(net, example=example, device=self._device, input_shapes=[(1, 3, None, side, side)])
+        return compile_net(net, example=example, device=self._device, input_shapes=[shape])
 
     def _filled(self, file: str, *, frames: int) -> torch.nn.Module:
         from detectors.nets.checkpoint import fill, read_published, read_torch
