@@ -623,7 +623,8 @@ def detector_verbs(detector: BaseDetector, weights: Path, device: str) -> dict[s
 
     def load(_: dict[str, Any], __: Progress) -> dict[str, Any]:
         if not state["loaded"]:
-            if not all(item.optional or (weights / item.file).is_file() for item in detector.card.weights):
+            missing = [item for item in detector.card.weights if not (weights / item.file).is_file()]
+            if any(not item.optional for item in missing) or (missing and len(missing) == len(detector.card.weights)):
                 raise WorkerFailure("weights_missing")
             detector.load(weights, device)
             state["loaded"] = True

@@ -7,6 +7,7 @@ from typing import Final
 
 from flask import Blueprint, Response, abort, jsonify, make_response, render_template, request
 from markdown_it import MarkdownIt
+from markdown_it.rules_core import StateCore
 
 from frontend import plotting
 from frontend.portal import portal
@@ -20,6 +21,26 @@ A_YEAR_S: Final = 31_536_000
 
 #: A stranger's card is a stranger's text: HTML in it is shown as text, and addresses of scripts are refused.
 _MARKDOWN: Final = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
+
+
+def _without_paths(state: StateCore) -> None:
+    """Links into the checkout lead nowhere in the portal: their words stay."""
+    for token in state.tokens:
+        depth: list[bool] = []
+        kept = []
+        for child in token.children or []:
+            if child.type == "link_open":
+                depth.append(str(child.attrs.get("href", "")).startswith(("https://", "http://")))
+                if not depth[-1]:
+                    continue
+            elif child.type == "link_close" and not depth.pop():
+                continue
+            kept.append(child)
+        if token.children is not None:
+            token.children = kept
+
+
+_MARKDOWN.core.ruler.push("without_paths", _without_paths)
 
 blueprint = Blueprint("pages", __name__)
 

@@ -166,3 +166,11 @@ def test_an_optional_file_may_be_missing_but_not_wrong(tmp_path: Path):
     assert weights.unavailable_code(card, tmp_path) is None
     (tmp_path / "toy" / "other.pt").write_bytes(b"abc")
     assert weights.unavailable_code(card, tmp_path) == "weights_mismatch"
+
+
+def test_of_files_that_are_all_optional_one_is_needed(tmp_path: Path):
+    card = card_with(*(WeightsFile(name, "https://nowhere.invalid", "MIT", optional=True) for name in ("a.pt", "b.pt")))
+    assert weights.unavailable_code(card, tmp_path) == "weights_missing"
+    (tmp_path / "toy").mkdir()
+    (tmp_path / "toy" / "b.pt").write_bytes(SECOND)
+    assert weights.unavailable_code(card, tmp_path) is None

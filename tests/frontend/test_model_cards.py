@@ -16,7 +16,7 @@ CARD = """# MesoNet
 | AUC | 0.9 |
 
 <script>alert(1)</script> <b onclick="x()">bold</b>
-[good](https://example.org) [bad](javascript:alert(1)) ![picture](https://tracker.example/x.png)
+[good](https://example.org) [`toml`](detector.toml) [bad](javascript:alert(1)) ![picture](https://tracker.example/x.png)
 """
 
 
@@ -39,6 +39,11 @@ def test_html_scripts_and_pictures_of_a_stranger_stay_text(page: str):
     for evil in ("<script>alert", "<b onclick", 'href="javascript', "<img"):
         assert evil not in card
     assert "&lt;script&gt;" in card
+
+
+def test_links_into_the_checkout_are_plain_words(page: str):
+    assert "<code>toml</code>" in page
+    assert "detector.toml" not in page
 
 
 def test_the_list_of_detectors_leads_to_each_card(app: Flask):
