@@ -264,7 +264,7 @@ class EfficientNet(nn.Module):
 
     def extract_features(self, x: torch.Tensor) -> torch.Tensor:
         """The last maps, activated: (N, 3, h, w) -> (N, ``features``, about h / 32, about w / 32)."""
-        _check_size(x, self._size)
+        check_size(x, self._size)
         x = functional.silu(self._bn0(self._conv_stem(x)))
         for block in self._blocks:
             x = block(x)
@@ -295,7 +295,7 @@ class TimmEfficientNet(nn.Module):
 
     def extract_features(self, x: torch.Tensor) -> torch.Tensor:
         """The last maps, activated: (N, 3, h, w) -> (N, ``features``, ceil(h / 32), ceil(w / 32))."""
-        _check_size(x, self._size)
+        check_size(x, self._size)
         x = self.blocks(functional.silu(self.bn1(self.conv_stem(x))))
         return functional.silu(self.bn2(self.conv_head(x)))
 
@@ -337,7 +337,8 @@ def _norm(count: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(count, eps=_EPSILON)
 
 
-def _check_size(x: torch.Tensor, size: Size | None) -> None:
+def check_size(x: torch.Tensor, size: Size | None) -> None:
+    """Refuse maps of another (height, width) than ``size``, for which the net was built; ValueError. None accepts all."""
     # not while tracing, where sizes are tensors; compile_net runs the net eagerly first
     tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     if size is not None and not tracing and tuple(x.shape[2:]) != size:
