@@ -5,6 +5,7 @@ Code and weights of the authors are private: there are no published numbers of t
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +29,7 @@ from tests.parity.recipe import golden_of  # noqa: E402
 INSTALLED = ("m1", "m3")
 
 
+@functools.cache
 def made(name: str) -> nn.Module:
     """A network whose numbers stay in range: random weights, and the statistics of their own activations in the batch norms."""
     with torch.random.fork_rng(devices=[]):
