@@ -43,6 +43,7 @@ def compile_net(
     input_shapes: Sequence[Shape] | None = None,
     half: bool = False,
     tolerance: float = _TOLERANCE,
+    probe: Array | None = None,
 ) -> Compiled:
     """Make ``net`` ready for inference on ``device`` (``cpu`` or ``cuda:N``); weights are those it holds now.
 
@@ -52,6 +53,7 @@ def compile_net(
     convolutional net. ``threads`` counts CPU threads, 0 = as many as torch would take (the cores this process may use;
     ``OMP_NUM_THREADS`` limits them). ``half`` computes in float16 on a GPU, for large networks; a CPU has no use for it.
     ``tolerance`` of the check against torch, for deep networks whose float32 answers move more with the order of additions.
+    ``probe``: the one input of that check in place of noise, for networks which noise drives where float32 decides nothing.
 
     The returned function takes one float32 array an input and gives one float32 array, or a tuple when the net
     returns a tuple. Raises ValueError for another device, RuntimeError when CUDA is asked for and not there, or when
@@ -61,7 +63,7 @@ def compile_net(
     if device != "cpu" and not device.startswith("cuda"):
         raise ValueError(f"device must be 'cpu' or 'cuda:N', not {device!r}")
     net = net.eval().requires_grad_(False)
-    probes = _noise(examples)
+    probes = _noise(examples) if probe is None else (probe,)
     expected = _eager(net, probes)
     if device == "cpu":
         shapes = _shapes(examples, input_shapes, dynamic_batch=dynamic_batch)
@@ -161,9 +163,12 @@ def _place_on_gpu(net: torch.nn.Module, device: str, *, half: bool) -> Compiled:
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     kind = torch.float16 if half else torch.float32
-    # channels-last is the layout convolutions are fastest in on a GPU
     # a copy: the caller may build another network from the same parts
-    placed = copy.deepcopy(net).to(device, kind).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    placed = copy.deepcopy(net).to(device, kind)
+    if all(
+        item.ndim < 5 for item in placed.parameters()
+    ):  # the layout 2-D convolutions are fastest in; 3-D ones refuse it
+        placed = placed.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def upload(item: Array) -> torch.Tensor:
         tensor = torch.from_numpy(np.ascontiguousarray(item, np.float32)).to(device=device, dtype=kind)
