@@ -50,6 +50,11 @@ def test_the_answers_are_torchs_for_any_batch_and_repeat_bit_by_bit(net: Small):
         np.testing.assert_allclose(compiled(batch[index : index + 1])[1][0], expected[1][index], atol=1e-6)
 
 
+def test_torch_keeps_nothing_of_a_network_that_was_compiled(net: Small):
+    runtime.compile_net(net, example=noise(1, 3, 16, 16), device="cpu")
+    assert not torch.jit._recursive.concrete_type_store.methods_compiled
+
+
 def test_results_stay_what_they_are_after_the_next_call(net: Small):
     compiled = runtime.compile_net(net, example=noise(1, 3, 16, 16), device="cpu")
     first = compiled(noise(2, 3, 16, 16))[1]
