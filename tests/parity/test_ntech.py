@@ -132,15 +132,16 @@ def test_frames_get_the_published_logits(golden: dict, pictures: dict, loaded):
         crops = [cut(pictures[entry["input"]], boxes[entry["input"]]) for entry in chosen]
         found = net(np.stack([ntech.prepare(crop, side=side) for crop in crops]))
         wanted = np.array([entry["logits"] for entry in chosen])
-        np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(
             1 / (1 + np.exp(-found[:, 0])), [entry["sigmoid"] for entry in chosen], atol=1e-4, rtol=0
         )
         swapped = net(np.stack([ntech.prepare(np.ascontiguousarray(crop[..., ::-1]), side=side) for crop in crops]))
-        assert (np.abs(swapped - wanted) > 5e-3).all()
+        # one of the pictures hardly cares about colour with these weights, the other one of each net does
+        assert np.abs(swapped - wanted).max() > 0.02
 
 
-def test_another_librarys_padding_gives_other_logits(
+def test_another_librarys_padding_gives_other_logits_and_the_check_at_load_notices(
     golden: dict, pictures: dict, frame_state: tuple[Path, dict], loaded
 ):
     with torch.device("meta"):
@@ -148,9 +149,12 @@ def test_another_librarys_padding_gives_other_logits(
     net.load_state_dict(frame_state[1], assign=True)
     entry = golden["forward"][0]
     crop = cut(pictures[entry["input"]], golden["crop"][0]["box"])
+    inputs = np.concatenate([ntech.prepare(crop, side=ntech.FIRST_SIDE)[None], ntech.soft_pictures(1)])
     with torch.inference_mode():
-        found = float(net.eval()(torch.from_numpy(ntech.prepare(crop, side=ntech.FIRST_SIDE)[None]))[0, 0])
-    assert abs(found - entry["logits"][0]) > 0.01
+        picture, soft = net.eval()(torch.from_numpy(inputs))[:, 0].tolist()
+    assert abs(picture - entry["logits"][0]) > 0.01
+    # compile_net refuses from 1e-4 on
+    assert abs(soft - float(loaded._first(inputs[1:])[0, 0])) > 1e-4
 
 
 def test_a_sequence_in_a_pack_gets_the_published_logits(golden: dict, pictures: dict, loaded, tmp_path: Path):
@@ -168,7 +172,7 @@ def test_a_sequence_in_a_pack_gets_the_published_logits(golden: dict, pictures: 
         loaded._sequence = seen
     compare(given["batch"], entry["tensor"], atol=2e-6)
     assert list(given["logits"].shape) == entry["output_shape"]
-    np.testing.assert_allclose(given["logits"][:, 0], entry["logits"], rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(given["logits"][:, 0], entry["logits"], rtol=1e-4, atol=1e-4)
     assert 1 - judgement.softlabels[3] == pytest.approx(np.mean(entry["sigmoid"]), abs=1e-4)
     # 7 of the sequence, and of the frames 0, 2 (first net), 4, 6 (second net)
     singles = 1 - judgement.softlabels[[0, 2, 4, 6]]
