@@ -217,8 +217,8 @@ class Pipeline:
             self.cache.keep(key, outcome.folder)
 
     def _deadline(self, card: Card, faces: int) -> float:
-        """Ten times what the card promises and at least two minutes, within the site's limit."""
-        return min(self.settings.detector_timeout_s, max(120.0, 10 * card.seconds_per_face * faces))
+        """Ten times what the card promises and at least five minutes, within the site's limit: some read their networks per job."""
+        return min(self.settings.detector_timeout_s, max(300.0, 10 * card.seconds_per_face * faces))
 
     def _provenance(self, card: Card) -> Provenance:
         return Provenance(

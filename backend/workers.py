@@ -35,8 +35,8 @@ MEDIA_MEMORY_MB: Final = 3072
 #: Scores of 120,000 frames fill 10 MB; masks are small.
 DETECTOR_OUTPUT_MB: Final = 256
 
-#: Imports, weights and the compiler of the network, on a machine that is busy with other things.
-START_S: Final = 120.0
+#: Imports, weights and the compiler of the networks (seven large ones at most), on a machine that is busy with other things.
+START_S: Final = 300.0
 #: A worker adopted from an earlier back-end either answers at once, or works on something nobody waits for.
 ADOPT_S: Final = 3.0
 #: Longest line of an answer.

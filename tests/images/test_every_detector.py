@@ -45,6 +45,8 @@ def every_weight(research: Path, weights_folder: Path, tmp_path_factory: pytest.
         elif (weights_folder / card.id).is_dir():
             folder.mkdir(exist_ok=True)
             (folder / card.id).symlink_to(weights_folder / card.id)
+    for path in folder.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)  # a container's user reads them, whoever wrote them
     return folder
 
 
