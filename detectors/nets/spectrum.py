@@ -28,19 +28,26 @@ _FEWEST: Final = 4
 
 
 def features(grey: Array, *, experiment: str) -> Array:
-    """The curve of a grey face, (BINS[experiment],), as the authors' ``experiment`` (CelebA, FF, FacesHQ) makes it. Skip when too small.
+    """The curve of a grey face, (BINS[experiment],), as the authors' ``experiment`` (CelebA, FF, FacesHQ) makes it.
 
     CelebA takes the whole picture and FF its centre third; both scale the curve to their length and divide it by its first
-    number. FacesHQ takes the curve as it is, of the 1024 x 1024 pixels in the middle.
+    number. FacesHQ takes the curve as it is, of the 1024 x 1024 pixels in the middle. Raises Skip: ``face_too_small``, or
+    ``not_judgeable`` where every pixel is the same and there is no spectrum.
     """
-    if experiment == "FacesHQ":
-        height, width = grey.shape
-        if min(height, width) < HQ_SIDE:
-            raise Skip("face_too_small")
-        top, left = (height - HQ_SIDE) // 2, (width - HQ_SIDE) // 2
-        return radial_profile(grey[top : top + HQ_SIDE, left : left + HQ_SIDE])
-    profile = radial_profile(centre_third(grey) if experiment == "FF" else grey)
-    return stretched(profile, count=BINS[experiment])
+    part = {"CelebA": lambda whole: whole, "FF": centre_third, "FacesHQ": middle}[experiment](grey)
+    if not np.ptp(part):
+        raise Skip("not_judgeable" if part.size > 1 else "face_too_small")
+    profile = radial_profile(part)
+    return profile if experiment == "FacesHQ" else stretched(profile, count=BINS[experiment])
+
+
+def middle(grey: Array) -> Array:
+    """The 1024 x 1024 pixels in the middle of the picture. Skip where it has fewer."""
+    height, width = grey.shape
+    if min(height, width) < HQ_SIDE:
+        raise Skip("face_too_small")
+    top, left = (height - HQ_SIDE) // 2, (width - HQ_SIDE) // 2
+    return grey[top : top + HQ_SIDE, left : left + HQ_SIDE]
 
 
 def centre_third(grey: Array) -> Array:
@@ -81,6 +88,4 @@ def stretched(profile: Array, *, count: int) -> Array:
         raise Skip("face_too_small")
     spline = make_interp_spline(np.linspace(0, count, len(profile)), profile, k=3)
     curve = spline(np.linspace(0, count, count))
-    if not curve[0]:
-        raise Skip("not_judgeable")
     return np.asarray(curve / curve[0])
