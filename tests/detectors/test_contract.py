@@ -35,6 +35,9 @@ from shared.errors import SENTENCES
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = sorted(path.parent for path in (ROOT / "detectors").glob("*/detector.toml"))
 
+#: Those whose published weights are at hand; the others are asked the same, with recipe-filled weights, in tests/parity.
+AT_HAND = [folder for folder in FOLDERS if folder.name in ("mesonet", "classnseg", "va", "selfblend")]
+
 #: detector -> (real, fake): labelled pictures of what the detector claims to see. ``fixtures/`` is ours.
 PAIRS = {
     "mesonet": ("crop_real00240.jpg", "crop_df00204.jpg"),
@@ -50,7 +53,7 @@ def test_the_three_bundled_detectors_are_here():
     assert {"mesonet", "classnseg", "va"} <= {folder.name for folder in FOLDERS}
 
 
-@pytest.fixture(scope="module", params=FOLDERS, ids=lambda folder: folder.name)
+@pytest.fixture(scope="module", params=AT_HAND, ids=lambda folder: folder.name)
 def detector(request: pytest.FixtureRequest, weights_folder: Path) -> BaseDetector:
     loaded = load_detector(f"detectors.{request.param.name}")
     folder = weights_folder / loaded.card.id
