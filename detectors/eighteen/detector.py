@@ -111,9 +111,9 @@ class Eighteen(BaseDetector):
         from detectors.runtime import compile_net
 
         if network.sees_clips:
-            # five pictures: two of the slow pathway
-            example, open_time = np.zeros((1, 3, 5, network.side, network.side), np.float32), [(1, 3, None, 256, 256)]
-            return compile_net(self._fill(network), example=example, device=self._device, input_shapes=open_time)
+            # small for the check when it is compiled; five pictures are two of the slow pathway
+            example, shapes = np.zeros((1, 3, 5, 64, 64), np.float32), [(1, 3, None, None, None)]
+            return compile_net(self._fill(network), example=example, device=self._device, input_shapes=shapes)
         example = np.zeros((1, 3, network.side, network.side), np.float32)
         return compile_net(self._fill(network), example=example, device=self._device)
 
