@@ -189,9 +189,11 @@ def unpack_member(archive: Path, member: str, target: IO[bytes], *, most: int = 
 
 
 def _the_one(member: str, names: list[str], archive: Path) -> str:
-    found = [name for name in names if name == member] or [
-        name for name in names if fnmatchcase(PurePosixPath(name).name, member)
-    ]
+    found = (
+        [name for name in names if name.removeprefix("./") == member]
+        or [name for name in names if name.endswith(f"/{member}")]
+        or [name for name in names if fnmatchcase(PurePosixPath(name).name, member)]
+    )
     if len(found) != 1:
         held = ", ".join(sorted(names)[:20]) or "nothing"
         raise UserError(

@@ -93,6 +93,11 @@ def test_a_tar_whose_member_leads_elsewhere_gives_its_own_bytes_or_nothing(publi
     assert not (tmp_path / "toy" / "link.pt").exists()
 
 
+def test_a_member_in_a_folder_is_found_wherever_the_archive_begins(zipped: str, tmp_path: Path):
+    card = card_with(WeightsFile("net.pt", zipped, "MIT", member="deep/first.pt"))
+    assert fetch(card, tmp_path).path.read_bytes() == CONTENT
+
+
 @pytest.mark.parametrize("member", ["missing.pt", "twice.pt"])
 def test_a_member_that_is_not_the_one_is_named_with_what_there_is(zipped: str, tmp_path: Path, member: str):
     card = card_with(WeightsFile("net.pt", zipped, "MIT", member=member))
