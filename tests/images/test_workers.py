@@ -138,8 +138,10 @@ def test_a_clip_goes_through_media_and_detector_containers(
     )
     assert answer["status"] == "ok", answer
     assert answer["faces"] > 0
-    for card, name in zip(cards, DETECTORS, strict=True):
-        weights = weights_folder / card.id
+    at_hand = [card for card in cards if all((weights_folder / card.id / item.file).is_file() for item in card.weights)]
+    assert {card.id for card in at_hand} >= {"mesonet", "classnseg", "va", "selfblend"}
+    for card in at_hand:  # the others are run by test_every_detector.py
+        name, weights = card.id, weights_folder / card.id
         for path in (weights_folder, weights, *weights.rglob("*")):
             path.chmod(0o755)
         worker = serving(name, weights=weights)
