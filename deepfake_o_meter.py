@@ -248,7 +248,7 @@ def serve(host: str | None, port: int | None) -> None:
         raise SystemExit(EXIT_USAGE) from None
     supervisor = _Supervisor([sys.executable, "-m", "deepfake_o_meter", "dispatch"])
     console.print(f"DeepFake-o-meter is at [bold]{settings.public_url}[/bold]  (Ctrl-C stops it)", highlight=False)
-    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    _stop_on_signal(_interrupt)
     try:
         server.run()
     except KeyboardInterrupt:
@@ -321,7 +321,12 @@ def dispatch() -> None:
             backend.pool.close()
 
 
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
 def _stop_on_signal(stop: Callable[[], None]) -> None:
+    # SIGINT too: a shell without job control starts background commands with it ignored, and Python then leaves it so
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop())
 

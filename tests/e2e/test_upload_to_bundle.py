@@ -272,6 +272,19 @@ def test_without_a_mail_server_the_link_is_printed_and_kept(tmp_path: Path, weig
         assert site.stop() == 0
 
 
+def test_ctrl_c_stops_a_site_that_a_script_started_in_the_background(tmp_path: Path):
+    # a shell without job control starts `serve &` with SIGINT ignored, and Python leaves it so unless asked
+    (tmp_path / "var").mkdir()
+    site = Site(tmp_path / "var", tmp_path, runner="process")
+    ignoring = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        site.start()
+    finally:
+        signal.signal(signal.SIGINT, ignoring)
+    assert site.stop() == 0
+    assert not left_over(site.data)
+
+
 def submit(address: str, clip: Path) -> None:
     """Send the form as a browser without scripts does."""
     import httpx
