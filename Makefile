@@ -65,6 +65,7 @@ bench: setup  ## measure speed against the targets and the published design
 	@$(BIN)/python -m tests.bench
 	@$(BIN)/python -m tests.bench.media_pass
 	@$(BIN)/python -m tests.bench.render
+	@$(BIN)/python -m tests.bench.networks
 
 lock: setup  ## write what is installed to requirements.lock
 	@$(BIN)/pip freeze --all | grep -E '^[A-Za-z0-9_.-]+==' | sed 's/+cpu$$//' > requirements.lock

@@ -109,7 +109,8 @@ class Admission:
     def _starts(self) -> tuple[str, dict[str, float]]:
         started = time.perf_counter()
         with self._lease() as worker:
-            return f"as a {worker.started_by}", {"seconds": round(time.perf_counter() - started, 2)}
+            where = "in a container" if worker.started_by == "docker" else "as a process"
+            return where, {"seconds": round(time.perf_counter() - started, 2)}
 
     def _describes(self) -> tuple[str, dict[str, float]]:
         with self._lease() as worker:
