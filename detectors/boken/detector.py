@@ -43,7 +43,8 @@ class Boken(BaseDetector):
             net = EfficientNet(variant, classes=2, padding="0.7.0")
             fill(net, read_torch(read_published(weights, self.card, file), prefix="module."))
             example = np.zeros((1, 3, SIDE, SIDE), np.float32)
-            self._nets.append(compile_net(net, example=example, device=device, tolerance=1e-3))
+            # the order of additions alone moves the deepest by 0.9e-4 of its output
+            self._nets.append(compile_net(net, example=example, device=device, tolerance=3e-4))
 
     def crop_face(self, image: Array, face: Face) -> Array:
         """A square of 1.2 longer sides about the box, moved and shrunk into the frame: (s, s, 3) uint8."""

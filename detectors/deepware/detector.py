@@ -45,7 +45,7 @@ class Deepware(BaseDetector):
             fill(net, read_torch(content, inside="state_dict", prefix="module."))
             del content
             example = np.zeros((1, 3, SIDE, SIDE), np.float32)
-            self._nets.append(compile_net(net, example=example, device=device, half=True, tolerance=1e-3))
+            self._nets.append(compile_net(net, example=example, device=device, half=True))
 
     def crop_face(self, image: Array, face: Face) -> Array:
         """A square of 1.65 longer sides about the box: (s, s, 3) uint8, black outside the frame, contrast stretched."""

@@ -60,7 +60,7 @@ class Selim(BaseDetector):
             fill(net, read_torch(content, inside="state_dict", prefix="module."))
             del content
             example = np.zeros((1, 3, SIDE, SIDE), np.float32)
-            self._nets.append(compile_net(net, example=example, device=device, half=True, tolerance=1e-3))
+            self._nets.append(compile_net(net, example=example, device=device, half=True))
 
     def crop_face(self, image: Array, face: Face) -> Array:
         """The box with a third of its height and width added on each side: (h, w, 3) uint8, clipped at the frame."""

@@ -46,10 +46,10 @@ class Wm(BaseDetector):
         for net, file in zip(nets, FILES, strict=True):
             content = read_published(weights, self.card, file)
             fill(net, read_torch(content, inside="state_dict", prefix="module."))
-        # b3 has the wider tolerance of the deep EfficientNets: a thousandth of a logit
+        # the order of additions alone moves the deepest by 0.7e-4 of its output
         example = np.zeros((1, 3, SIDE, SIDE), np.float32)
         self._trio = compile_net(
-            Trio(nets, mean=MEAN.tolist(), std=STD.tolist()), example=example, device=device, tolerance=1e-3
+            Trio(nets, mean=MEAN.tolist(), std=STD.tolist()), example=example, device=device, tolerance=3e-4
         )
 
     def crop_face(self, image: Array, face: Face) -> Array:
