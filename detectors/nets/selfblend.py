@@ -19,6 +19,8 @@ from torch.nn import functional
 
 #: Side of the input picture; the input is luma, 0..255, and the maps have an eighth of its side.
 SIDE = 80
+#: Side of the second, finer picture of large faces.
+FINE_SIDE = 160
 #: Channels of the four stages, each half as fine as the one before.
 WIDTHS = (16, 32, 64, 128)
 #: Residuals are divided by this many grey levels and cut off at _CUT: an edge of the face must not drown a trace.

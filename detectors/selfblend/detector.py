@@ -1,6 +1,7 @@
 """Self-blend traces on one face at a time; net in ``detectors.nets.selfblend``, card in ``detector.toml``, training: docs/training.md.
 
-The net answers a logit of *fake*; calibration on held-out identities makes it a probability, and one minus that is the soft label.
+Two nets of one kind share the work: the coarse one judges a face at 80 pixels, the fine one a large face at 160. Each answers a logit of
+*fake*; calibration on held-out identities makes it a probability, and one minus that is the soft label.
 """
 
 from __future__ import annotations
@@ -18,33 +19,41 @@ from base_detector import BaseDetector, ContractError, Face, Skip
 Array = npt.NDArray[Any]
 
 #: The weights lie in this package: they are there whether or not any publisher's server is.
-WEIGHTS = Path(__file__).parent / "weights" / "selfblend.safetensors"
+WEIGHTS = Path(__file__).parent / "weights"
 #: Longer side of the face box, in pixels, below which a face holds no trace to judge.
 SMALLEST = 32
+#: Luma that stands for "this face has no fine picture".
+NOTHING = -1.0
 
 
 class SelfBlend(BaseDetector):
-    """The shipped network; ``parameters`` of the card hold its sha256 and its calibration."""
+    """The shipped networks; ``parameters.coarse`` and ``parameters.fine`` of the card hold their sha256 and calibration."""
 
     def load(self, weights: Path, device: str) -> None:
+        self._side, self._fine_side = (int(self.card.parameters[view]["side"]) for view in ("coarse", "fine"))
+        if self._fine_side != 2 * self._side:
+            raise ContractError("selfblend: parameters.fine.side must be twice parameters.coarse.side")
+        self._coarse, self._fine = self._net("coarse", device), self._net("fine", device)
+
+    def _net(self, view: str, device: str) -> Any:
         from safetensors.torch import load
 
         from detectors.nets.checkpoint import fill
         from detectors.nets.selfblend import SelfBlendJudge, SelfBlendNet
         from detectors.runtime import compile_net
 
-        content = WEIGHTS.read_bytes()
-        found, wanted = hashlib.sha256(content).hexdigest(), self.card.parameters["weights_sha256"]
+        own = self.card.parameters[view]
+        path = WEIGHTS / own["file"]
+        content = path.read_bytes()
+        found, wanted = hashlib.sha256(content).hexdigest(), own["sha256"]
         if found != wanted:
             raise ContractError(
-                f"selfblend: parameters.weights_sha256 must be {found}, as {WEIGHTS.name} has it, not {wanted!r}: check out both anew"
+                f"selfblend: parameters.{view}.sha256 must be {found}, as {path.name} has it, not {wanted!r}: check out both anew"
             )
-        self._side = int(self.card.parameters["side"])
-        net = SelfBlendNet(side=self._side, widths=tuple(self.card.parameters["widths"]))
+        net = SelfBlendNet(side=own["side"], widths=tuple(self.card.parameters["widths"]))
         fill(net, load(content))
-        judge = SelfBlendJudge(net, slope=self.card.parameters["slope"], offset=self.card.parameters["offset"])
-        example = np.zeros((1, 1, self._side, self._side), np.float32)
-        self._judge = compile_net(judge, example=example, device=device)
+        judge = SelfBlendJudge(net, slope=own["slope"], offset=own["offset"])
+        return compile_net(judge, example=np.zeros((1, 1, own["side"], own["side"]), np.float32), device=device)
 
     def crop_face(self, image: Array, face: Face) -> Array:
         """The square of the card's margin about the face box; where it leaves the picture the border is repeated, as in training."""
@@ -61,19 +70,54 @@ class SelfBlend(BaseDetector):
         return np.asarray(image[rows[:, None], columns[None]])
 
     def preproc(self, face: Array) -> Array:
-        """(h, w, 3) uint8 RGB -> (1, S, S) float32 luma, 0..255: means of pixels on the way down, straight lines on the way up."""
+        """(h, w, 3) uint8 RGB -> (4, S, S) float32 luma, 0..255: the picture that ``planes`` makes for one of the nets.
+
+        Means of pixels on the way down, straight lines on the way up. A face is large where its box has ``parameters.fine.from`` pixels.
+        """
         luma = cv2.cvtColor(np.ascontiguousarray(face), cv2.COLOR_RGB2GRAY)
-        kind = cv2.INTER_AREA if min(luma.shape) >= self._side else cv2.INTER_LINEAR
-        return cv2.resize(luma, (self._side, self._side), interpolation=kind)[None].astype(np.float32)
+        large = min(luma.shape) >= round(self.card.parameters["fine"]["from"] * self.card.margin)
+        side = self._fine_side if large else self._side
+        kind = cv2.INTER_AREA if min(luma.shape) >= side else cv2.INTER_LINEAR
+        return planes(cv2.resize(luma, (side, side), interpolation=kind), side=self._side)
 
     def get_softlabel(self, batch: Array) -> Array:
-        """Probability of *real*: (N, 1, S, S) -> (N,)."""
-        fake, _ = self._judge(batch)
-        return 1 - np.asarray(fake, np.float64)
+        """Probability of *real*: (N, 4, S, S) -> (N,)."""
+        fake, _ = self._seen(batch)
+        return 1 - fake
 
     def evidence(self, batch: Array) -> Array:
         """Where each face looks pasted: (N, S, S) uint8, 255 = surely; a map of S/8 cells a side, drawn smoothly."""
-        _, maps = self._judge(batch)
-        shape = (self._side, self._side)
-        smooth = [cv2.resize(region, shape, interpolation=cv2.INTER_LINEAR) for region in np.asarray(maps)]
-        return np.round(np.clip(np.stack(smooth), 0, 1) * 255).astype(np.uint8)
+        _, maps = self._seen(batch)
+        return np.round(np.clip(maps, 0, 1) * 255).astype(np.uint8)
+
+    def _seen(self, batch: Array) -> tuple[Array, Array]:
+        """Probability of fake (N,) float64 and pasted region (N, S, S), each of the net that is for the face's size."""
+        fake, maps = np.empty(len(batch)), np.empty((len(batch), self._side, self._side), np.float32)
+        large = batch[:, -1, 0, 0] != NOTHING
+        for net, own in ((self._coarse, ~large), (self._fine, large)):
+            if own.any():
+                pictures = batch[own, :1] if net is self._coarse else _joined(batch[own])
+                found, where = net(np.ascontiguousarray(pictures))
+                fake[own] = found
+                maps[own] = [
+                    cv2.resize(region, maps.shape[1:], interpolation=cv2.INTER_LINEAR) for region in np.asarray(where)
+                ]
+        return fake, maps
+
+
+def planes(picture: Array, *, side: int) -> Array:
+    """Luma of one face as a batch holds it, (4, S, S) float32: an (S, S) picture and NOTHING, or the phases of one twice as large.
+
+    Phase 2 i + j holds rows i, i + 2 ... and columns j, j + 2 ...
+    """
+    if len(picture) == 2 * side:
+        return picture.reshape(side, 2, side, 2).transpose(1, 3, 0, 2).reshape(4, side, side).astype(np.float32)
+    found = np.full((4, side, side), NOTHING, np.float32)
+    found[0] = picture
+    return found
+
+
+def _joined(batch: Array) -> Array:
+    """The fine pictures (N, 1, 2 S, 2 S) of faces as ``planes`` made them."""
+    count, _, side, _ = batch.shape
+    return batch.reshape(count, 2, 2, side, side).transpose(0, 3, 1, 4, 2).reshape(count, 1, 2 * side, 2 * side)

@@ -23,10 +23,12 @@ import numpy as np
 import numpy.typing as npt
 
 from base_detector import BaseDetector, FacePack, load_detector
-from detectors.training.faces import MARGIN, PARTS, ROW, SIDE, Bank, read_bank, stored_face
-from detectors.training.measure import auc_interval, roc_auc
+from detectors.selfblend.detector import planes
+from detectors.training.faces import MARGIN, PARTS, ROW, SIDE, Bank, stored_face
+from detectors.training.measure import auc_interval, calibration_error, roc_auc
 from detectors.training.selfblend import TEST_SEED, bank_of, held_out
 from detectors.training.stream import Recipe, make_batch
+from detectors.training.views import COARSE, FINE
 
 Array = npt.NDArray[Any]
 
@@ -50,9 +52,12 @@ _FACES_A_CLIP = 64
 
 
 def fake_scores(detector: BaseDetector, faces: Array) -> Array:
-    """Calibrated fake scores (N,) of pictures already at the net's size, (N, S, S) uint8 luma."""
+    """Calibrated fake scores (N,) of pictures already at the size of one of the nets, (N, S, S) uint8 luma."""
+    side = COARSE.recipe.side
     batches = np.array_split(faces, max(1, len(faces) // 128))
-    return 1 - np.concatenate([detector.get_softlabel(batch[:, None].astype(np.float32)) for batch in batches])
+    return 1 - np.concatenate(
+        [detector.get_softlabel(np.stack([planes(face, side=side) for face in b])) for b in batches]
+    )
 
 
 def on_held_out(detector: BaseDetector, bank: Bank, *, recipe: Recipe, batches: int = 40) -> dict[str, float]:
@@ -91,6 +96,28 @@ def _flagged_untouched(detector: BaseDetector, bank: Bank) -> float:
         scores.append(1 - float(detector.get_softlabel(detector.preproc(np.ascontiguousarray(crop))[None])[0]))
     flagged = np.array(scores) >= detector.card.threshold
     return float(np.mean(_means_by(bank.rows["identity"][own], flagged.astype(float))))
+
+
+def on_large(detector: BaseDetector, bank: Bank, *, batches: int = 40) -> dict[str, float]:
+    """Figures on large faces of the test part, with the coarse net beside: all of them, and the sharp ones (colour pictures) alone."""
+    found = {}
+    for name, colour in (("large", FINE.recipe.colour), ("large_sharp", 1.0)):
+        recipe = replace(FINE.recipe, colour=colour)
+        hard = held_out(bank, part="test", recipe=recipe, seed=TEST_SEED, batches=batches)
+        side = COARSE.recipe.side
+        small = [cv2.resize(face, (side, side), interpolation=cv2.INTER_AREA) for face in hard.faces]
+        scores, coarse = fake_scores(detector, hard.faces), fake_scores(detector, np.stack(small))
+        reals = slice(0, len(hard.indices))
+        flagged = (scores[reals] >= detector.card.threshold).astype(float)
+        found |= {
+            f"{name}_hard_auc": roc_auc(hard.labels, scores),
+            f"{name}_hard_auc_coarse": roc_auc(hard.labels, coarse),
+            f"{name}_hard_pairs": _pairs(scores),
+            f"{name}_identities_flagged": float(np.mean(_means_by(bank.rows["identity"][hard.indices], flagged))),
+            f"{name}_blends_flagged": float(np.mean(scores[reals.stop :] >= detector.card.threshold)),
+            f"{name}_calibration_error": calibration_error(hard.labels, scores),
+        }
+    return found
 
 
 def _identity_interval(labels: Array, scores: Array, groups: Array, *, rng: np.random.Generator) -> tuple[float, float]:
@@ -263,6 +290,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--faces", type=Path, required=True, help="folder of the real faces")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--bank", type=Path, help="face bank (default: OUT/bank)")
+    parser.add_argument("--fine-bank", type=Path, help="bank of the large faces (default: OUT/fine_bank)")
     parser.add_argument("--media", type=Path, help="labelled clips with labels.csv")
     parser.add_argument("--weights", type=Path, help="folder with the published weights of the other detectors")
     args = parser.parse_args(argv)
@@ -271,10 +299,9 @@ def main(argv: list[str] | None = None) -> int:
     detectors += [load_detector(f"detectors.{name}") for name in ("mesonet", "classnseg") if args.weights]
     for detector in detectors:
         detector.load((args.weights or Path()) / detector.card.id, "cpu")
-    recipe = Recipe()
-    folder = args.bank or args.out / "bank"
-    bank_of(args.faces, folder)
-    found = on_held_out(detectors[0], read_bank(folder), recipe=recipe)
+    recipe = COARSE.recipe
+    found = on_held_out(detectors[0], bank_of(args.faces, args.bank or args.out / "bank"), recipe=recipe)
+    found |= on_large(detectors[0], bank_of(args.faces, args.fine_bank or args.out / "fine_bank", view=FINE))
     if args.media:
         with tempfile.TemporaryDirectory() as scratch:
             gates, clips = on_clips(detectors, args.media, recipe=recipe, scratch=Path(scratch))

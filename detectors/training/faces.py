@@ -24,8 +24,12 @@ Array = npt.NDArray[Any]
 
 #: Side of a stored face in pixels, and how many box sides it shows. The sharp content of the grey pictures is about that fine.
 SIDE, MARGIN = 160, 1.2
+#: The bank of large faces: their stored side, and the smallest box side (pixels) of a face in it, so that none is enlarged.
+FINE_SIDE, FINE_SMALLEST = 224, 192
 #: Share of the identities in each part that no step trains on.
 HELD_OUT = {"calibration": 0.12, "test": 0.16}
+#: Identity of every picture that names nobody: it trains, and is never held out.
+UNNAMED = "unnamed"
 #: ``left out``: held-out people who also stand in another part, under another name.
 PARTS = ("train", "calibration", "test", "left out")
 #: A face below this side (pixels of the box) has too little to show.
@@ -58,6 +62,11 @@ class Bank:
     rows: Array
     identities: tuple[str, ...]
 
+    @property
+    def side(self) -> int:
+        """Side of the stored faces in pixels."""
+        return int(self.pixels.shape[1])
+
     def of_part(self, part: str) -> Array:
         """Indices of the faces of ``part``."""
         return np.flatnonzero(self.rows["part"] == PARTS.index(part))
@@ -75,13 +84,13 @@ def identity_of(path: Path) -> str | None:
     if match := re.fullmatch(r"\d+_\d+_([a-z]+)_\d+", stem):
         return f"colour:{match[1]}"
     if stem.isdecimal():
-        return "unnamed"
+        return UNNAMED
     return "grey:" + re.sub(r"_?\d+$", "", stem)
 
 
 def part_of(identity: str) -> str:
     """Part of an identity, by a hash of its name: the same on every machine and whatever other pictures there are."""
-    if identity == "unnamed":
+    if identity == UNNAMED:
         return "train"
     place = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8], "big") / 2**64
     for part, share in HELD_OUT.items():
@@ -91,8 +100,15 @@ def part_of(identity: str) -> str:
     return "train"
 
 
-def build_bank(pictures: Iterable[Path], out: Path, *, detect: Callable[[Array], Any]) -> Bank:
-    """Find the main face of every picture and write the bank to folder ``out``.
+def build_bank(
+    pictures: Iterable[Path],
+    out: Path,
+    *,
+    detect: Callable[[Array], Any],
+    side: int = SIDE,
+    smallest: float = SMALLEST,
+) -> Bank:
+    """Find the main face of every picture and write the bank to folder ``out``: faces of ``smallest`` pixels or more, at ``side``.
 
     ``detect`` takes (H, W, 3) uint8 RGB and answers as ``detectors.nets.mtcnn.Mtcnn.detect``.
     """
@@ -102,11 +118,11 @@ def build_bank(pictures: Iterable[Path], out: Path, *, detect: Callable[[Array],
         image = cv2.imread(str(path), cv2.IMREAD_COLOR) if identity else None
         if identity is None or image is None:
             continue
-        main = _main_face(image, detect=detect)
+        main = _main_face(image, detect=detect, smallest=smallest)
         if main is None:
             continue
-        face, row = stored_face(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), *main)
-        if _uncovered(row) > UNCOVERED:
+        face, row = stored_face(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), *main, side=side)
+        if _uncovered(row, side) > UNCOVERED:
             continue
         if identity not in names:
             names.append(identity)
@@ -137,7 +153,7 @@ def read_bank(folder: Path) -> Bank:
     return Bank(pixels=pixels, rows=np.load(folder / "rows.npy", allow_pickle=False), identities=tuple(names))
 
 
-def _main_face(image: Array, *, detect: Callable[[Array], Any]) -> tuple[Array, Array] | None:
+def _main_face(image: Array, *, detect: Callable[[Array], Any], smallest: float) -> tuple[Array, Array] | None:
     """Box and landmarks, in pixels of ``image`` (BGR), of the surest large face near the middle; None without one."""
     height, width = image.shape[:2]
     border = round(BORDER * max(height, width))
@@ -152,15 +168,15 @@ def _main_face(image: Array, *, detect: Callable[[Array], Any]) -> tuple[Array, 
         side = max(box[2] - box[0], box[3] - box[1])
         off = np.hypot((box[0] + box[2] - width) / width, (box[1] + box[3] - height) / height)
         value = float(side * confidence * (1.5 - off))
-        if side >= SMALLEST and confidence > 0.95 and value > best:
+        if side >= smallest and confidence > 0.95 and value > best:
             best, chosen = value, (box, landmarks)
     return chosen
 
 
-def _uncovered(row: Array) -> float:
+def _uncovered(row: Array, side: int) -> float:
     """Share of the square of BARE box sides that shows repeated border."""
-    half = SIDE * BARE / MARGIN / 2
-    low, high = SIDE / 2 - half, SIDE / 2 + half
+    half = side * BARE / MARGIN / 2
+    low, high = side / 2 - half, side / 2 + half
     x1, y1, x2, y2 = (float(v) for v in np.clip(row["shown"], low, high))
     return 1 - max(0.0, x2 - x1) * max(0.0, y2 - y1) / (high - low) ** 2
 
@@ -172,22 +188,22 @@ def _nudged(centre: float, side: float, length: int) -> float:
     return centre + float(np.clip(over, -NUDGE * side, NUDGE * side))
 
 
-def stored_face(luma: Array, box: Array, landmarks: Array) -> tuple[Array, Array]:
-    """Cut the square of MARGIN box sides at SIDE pixels, with what is known of it."""
+def stored_face(luma: Array, box: Array, landmarks: Array, *, side: int = SIDE) -> tuple[Array, Array]:
+    """Cut the square of MARGIN box sides at ``side`` pixels, with what is known of it."""
     height, width = luma.shape
     bare = float(max(box[2] - box[0], box[3] - box[1]))
-    side = bare * MARGIN
+    shows = bare * MARGIN
     centre = [_nudged(float(box[axis] + box[axis + 2]) / 2, bare, length) for axis, length in ((0, width), (1, height))]
-    x1, y1, whole = round(centre[0] - side / 2), round(centre[1] - side / 2), round(side)
+    x1, y1, whole = round(centre[0] - shows / 2), round(centre[1] - shows / 2), round(shows)
     margins = (max(0, -y1), max(0, y1 + whole - height), max(0, -x1), max(0, x1 + whole - width))
     padded = cv2.copyMakeBorder(luma, *margins, cv2.BORDER_REPLICATE)
     square = padded[y1 + margins[0] :, x1 + margins[2] :][:whole, :whole]
-    scale = SIDE / whole
+    scale = side / whole
     row = np.zeros((), ROW)
     origin = np.array([x1, y1], np.float32)
     row["landmarks"] = (landmarks - origin) * scale
     row["box"] = (box - np.tile(origin, 2)) * scale
     shown = np.array([margins[2], margins[0], whole - margins[3], whole - margins[1]], np.float32)
     row["shown"] = shown * scale
-    kind = cv2.INTER_AREA if whole >= SIDE else cv2.INTER_CUBIC
-    return cv2.resize(square, (SIDE, SIDE), interpolation=kind), row
+    kind = cv2.INTER_AREA if whole >= side else cv2.INTER_CUBIC
+    return cv2.resize(square, (side, side), interpolation=kind), row

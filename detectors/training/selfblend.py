@@ -26,12 +26,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from detectors.nets.selfblend import SIDE, WIDTHS, SelfBlendNet, mirrored
-from detectors.training.doubles import descriptors_of, doubles
+from detectors.nets.selfblend import WIDTHS, mirrored
+from detectors.training.doubles import descriptors_of, doubles, tell_apart
 from detectors.training.faces import Bank, build_bank, leave_out, read_bank
 from detectors.training.loop import Plan, read_log, train
 from detectors.training.measure import calibration_error, fit_platt, roc_auc
 from detectors.training.stream import Batch, Recipe, batch_of_step, stream
+from detectors.training.views import COARSE, VIEWS, View, net_for
 
 Array = npt.NDArray[Any]
 
@@ -41,8 +42,6 @@ CHECK_SEED, CALIBRATION_SEED, TEST_SEED = 900_001, 900_002, 900_003
 RANK_WEIGHT, MAP_WEIGHT = 0.5, 1.0
 #: Share of real faces of the calibration part that may reach the threshold.
 FLAGGED = 0.03
-#: The run whose weights are shipped.
-SHIPPED = Plan(steps=16_000)
 
 
 def loss_of(net: nn.Module, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
@@ -103,7 +102,7 @@ def check_on(batch: Batch) -> Callable[[nn.Module], dict[str, float]]:
     return check
 
 
-def bank_of(faces: Path, folder: Path) -> Bank:
+def bank_of(faces: Path, folder: Path, *, view: View = COARSE) -> Bank:
     """The face bank in ``folder``, made from the pictures below ``faces`` when it is not there yet.
 
     ``faces`` holds the pictures or the tar files they come in.
@@ -120,8 +119,17 @@ def bank_of(faces: Path, folder: Path) -> Bank:
                 opened.extractall(scratch, filter="data")
         pictures = [*faces.rglob("*.jpg"), *Path(scratch).rglob("*.jpg")]
         made = Path(unfinished) / "bank"
-        bank = build_bank(pictures, made, detect=lambda image: mtcnn.detect(image, min_face=40.0))
-        leave_out(made, doubles(bank, descriptors_of(bank)))
+        bank = build_bank(
+            pictures,
+            made,
+            detect=lambda image: mtcnn.detect(image, min_face=40.0),
+            side=view.stored,
+            smallest=view.smallest,
+        )
+        descriptors = descriptors_of(bank)
+        if view.tells_apart:
+            bank = tell_apart(made, descriptors)
+        leave_out(made, doubles(bank, descriptors))
         shutil.copytree(made, folder)
     return read_bank(folder)
 
@@ -193,7 +201,7 @@ def draw_curves(log: Path, picture: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Train the shipped detector; writes selfblend.safetensors, card.json, log.csv and curves.png to OUT."""
+    """Train one view of the shipped detector; writes its weights, card.json, log.csv and curves.png to OUT."""
     parser = argparse.ArgumentParser(prog="detectors.training.selfblend", description=main.__doc__)
     parser.add_argument("verb", choices=("train",))
     parser.add_argument(
@@ -201,24 +209,29 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--bank", type=Path, help="face bank (default: OUT/bank)")
-    parser.add_argument("--steps", type=int, default=SHIPPED.steps)
-    parser.add_argument("--rate", type=float, default=SHIPPED.rate)
-    parser.add_argument("--seed", type=int, default=SHIPPED.seed)
-    parser.add_argument("--side", type=int, default=SIDE)
+    parser.add_argument("--view", choices=tuple(VIEWS), default=COARSE.name, help="any face, or large faces only")
+    parser.add_argument("--start", type=Path, help="weights file to begin with (fine: the trained coarse net's)")
+    parser.add_argument("--steps", type=int, help="default: the shipped run's, as for what follows")
+    parser.add_argument("--rate", type=float)
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--check-every", type=int)
+    parser.add_argument("--side", type=int)
     parser.add_argument("--widths", type=int, nargs=4, default=WIDTHS)
-    parser.add_argument("--check-every", type=int, default=SHIPPED.check_every)
     parser.add_argument("--replicas", type=int, default=2, help="CPU cores to train on; the weights depend on it")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)  # the replicas are the threads
+    view = VIEWS[args.view]
+    if args.side:
+        view = replace(view, recipe=replace(view.recipe, side=args.side, map_side=args.side // 8))
     folder = args.bank or args.out / "bank"
-    bank = bank_of(args.faces, folder)
-    torch.manual_seed(args.seed)
-    net = SelfBlendNet(side=args.side, widths=tuple(args.widths))
-    plan = replace(SHIPPED, steps=args.steps, seed=args.seed, rate=args.rate, check_every=args.check_every)
-    recipe = Recipe(side=args.side, map_side=args.side // 8)
-    net = run_training(folder, out=args.out, plan=plan, recipe=recipe, net=net, replicas=args.replicas)
-    card = {"side": args.side, "widths": list(args.widths)} | calibrate(net, bank, recipe=recipe)
-    card["weights_sha256"] = export(net, args.out / "selfblend.safetensors")
+    bank = bank_of(args.faces, folder, view=view)
+    asked = {name: getattr(args, name) for name in ("steps", "rate", "seed", "check_every")}
+    plan = replace(view.plan, **{name: value for name, value in asked.items() if value is not None})
+    torch.manual_seed(plan.seed)
+    begun = net_for(view, widths=tuple(args.widths), start=args.start)
+    net = run_training(folder, out=args.out, plan=plan, recipe=view.recipe, net=begun, replicas=args.replicas)
+    card = {"side": view.recipe.side, "widths": list(args.widths)} | calibrate(net, bank, recipe=view.recipe)
+    card["weights_sha256"] = export(net, args.out / view.file)
     (args.out / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     draw_curves(args.out / "log.csv", args.out / "curves.png")
     print(json.dumps(card, indent=2))

@@ -22,14 +22,12 @@ import numpy.typing as npt
 
 from detectors.training.blends import blend
 from detectors.training.degrade import encode, encode_hard, encode_lightly, process, through_h264, through_jpeg
-from detectors.training.faces import MARGIN, SIDE, Bank, read_bank
+from detectors.training.faces import MARGIN, Bank, read_bank
 
 Array = npt.NDArray[Any]
 
 #: Box sides shown while a face is blended and compressed; the final crop is smaller, so codec grids and borders vary.
 _WORKING_MARGIN = 1.13
-#: Sides, in pixels, at which faces are blended and compressed: what a face measures in a clip before it is scaled for the net.
-_WORKING_SIDES = (72, 96, 120, 144)
 #: The two codecs robustness is measured with.
 LAST: dict[str, Callable[[Array], Array]] = {
     "jpeg60": lambda tiles: through_jpeg(tiles, quality=60, offset=3),
@@ -41,6 +39,8 @@ LAST: dict[str, Callable[[Array], Array]] = {
 class Recipe:
     """How the pictures look to the net: their side, the side of the map, box sides shown.
 
+    ``working``: sides, in pixels, at which faces are blended and compressed: what a face measures in a clip before it is scaled for
+    the net. ``colour``: share of the draws that are colour pictures (None: as many as there are).
     ``hard``: every picture is compressed, and a face and its blend never share their processing: the held-out measure.
     ``codec``: ``drawn``, or ``none`` (no picture is compressed). ``last``: one more codec at the end, ``jpeg60`` or ``h264_32``.
     Recipes that differ in these two only make the same blends of the same faces.
@@ -50,6 +50,8 @@ class Recipe:
     map_side: int = 10
     margin: float = 1.04
     pairs: int = 64
+    working: tuple[int, ...] = (72, 96, 120, 144)
+    colour: float | None = None
     hard: bool = False
     codec: str = "drawn"
     last: str = ""
@@ -81,13 +83,13 @@ def make_batch(bank: Bank, indices: Array, *, recipe: Recipe, rng: np.random.Gen
     count = len(indices)
     faces = np.empty((2 * count, recipe.side, recipe.side), np.uint8)
     masks = np.zeros((2 * count, recipe.map_side, recipe.map_side), np.float32)
-    windows = [_Window.draw(bank.rows[index], rng=rng) for index in indices]
+    windows = [_Window.draw(bank.rows[index], bank.side, rng=rng) for index in indices]
     if recipe.hard or rng.random() < 0.5:
         groups = [(range(count), (False,)), (range(count), (True,))]
     else:  # a face and its blend side by side, processed alike: only the blend differs
         groups = [(range(start, count, 2), (False, True)) for start in (0, 1)]
     for members, kinds in groups:
-        working = int(rng.choice(_WORKING_SIDES))
+        working = int(rng.choice(recipe.working))
         tiles, found, crops = [], [], []
         cut = [windows[member].cut(bank.pixels[indices[member]], working) for member in members]
         clean = [face for face, _ in cut]
@@ -147,9 +149,9 @@ class _Window:
     landmarks: Array
 
     @classmethod
-    def draw(cls, row: Array, *, rng: np.random.Generator) -> _Window:
-        size = round(SIDE * _WORKING_MARGIN / MARGIN * rng.uniform(0.96, 1.0))
-        slack = SIDE - size
+    def draw(cls, row: Array, side: int, *, rng: np.random.Generator) -> _Window:
+        size = round(side * _WORKING_MARGIN / MARGIN * rng.uniform(0.96, 1.0))
+        slack = side - size
         x, y = (int(v) for v in rng.integers(0, slack + 1, 2))
         return cls(x=x, y=y, size=size, flip=bool(rng.random() < 0.5), landmarks=np.asarray(row["landmarks"]))
 
@@ -176,7 +178,12 @@ def batch_of_step(bank: Bank, *, part: str, recipe: Recipe, seed: int, step: int
     own = bank.of_part(part)
     identity = bank.rows["identity"][own]
     weight = 1 / np.sqrt(np.bincount(identity)[identity])
-    indices = rng.choice(own, recipe.pairs, replace=len(own) < recipe.pairs, p=weight / weight.sum())
+    if recipe.colour is not None:
+        coloured = np.array([not name.startswith("grey:") for name in bank.identities])[identity]
+        for chosen, share in ((coloured, recipe.colour), (~coloured, 1 - recipe.colour)):
+            weight[chosen] *= share / max(weight[chosen].sum(), 1e-9)
+    likely = int((weight > 0).sum())
+    indices = rng.choice(own, recipe.pairs, replace=likely < recipe.pairs, p=weight / weight.sum())
     return make_batch(bank, indices, recipe=recipe, rng=rng)
 
 

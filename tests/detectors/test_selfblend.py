@@ -6,6 +6,7 @@ import shutil
 import tarfile
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -14,13 +15,15 @@ pytest.importorskip("torch")
 import detectors.selfblend.detector as module
 from base_detector import BaseDetector, ContractError, Face, load_detector
 from detectors.nets.mtcnn import Mtcnn
-from detectors.nets.selfblend import SelfBlendNet
+from detectors.nets.selfblend import SelfBlendNet, mirrored
 from detectors.training.evaluate import fake_scores
 from detectors.training.faces import Bank, build_bank, identity_of, part_of
 from detectors.training.measure import roc_auc
 from detectors.training.selfblend import TEST_SEED, held_out
-from detectors.training.stream import Recipe
+from detectors.training.stream import scaled
+from detectors.training.views import COARSE
 
+VIEWS = ("coarse", "fine")
 NO_POINTS = np.full((5, 2), np.nan, np.float32)
 
 
@@ -32,34 +35,42 @@ def detector() -> BaseDetector:
 
 
 def test_the_weights_are_in_the_checkout_and_small():
-    assert module.WEIGHTS.stat().st_size < 12e6
+    assert sum(path.stat().st_size for path in module.WEIGHTS.iterdir()) < 12e6
     card = load_detector("detectors.selfblend").card
     assert card.weights == ()  # nothing to fetch
-    net = SelfBlendNet(side=card.parameters["side"], widths=tuple(card.parameters["widths"]))
-    assert sum(number.numel() for number in net.parameters()) < 3_000_000
+    nets = [SelfBlendNet(side=card.parameters[v]["side"], widths=tuple(card.parameters["widths"])) for v in VIEWS]
+    assert sum(number.numel() for net in nets for number in net.parameters()) < 3_000_000
 
 
-def test_other_weights_than_the_cards_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    changed = bytearray(module.WEIGHTS.read_bytes())
+@pytest.fixture(params=VIEWS)
+def copied(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, Path]:
+    """A view, and its weights file in a copy of the folder that the detector reads."""
+    folder = Path(shutil.copytree(module.WEIGHTS, tmp_path / "weights"))
+    monkeypatch.setattr(module, "WEIGHTS", folder)
+    return request.param, folder / load_detector("detectors.selfblend").card.parameters[request.param]["file"]
+
+
+def test_other_weights_than_the_cards_are_refused(copied: tuple[str, Path]):
+    view, path = copied
+    changed = bytearray(path.read_bytes())
     changed[-1] ^= 1
-    (tmp_path / "selfblend.safetensors").write_bytes(bytes(changed))
-    monkeypatch.setattr(module, "WEIGHTS", tmp_path / "selfblend.safetensors")
-    with pytest.raises(ContractError, match="check out both anew"):
+    path.write_bytes(bytes(changed))
+    with pytest.raises(ContractError, match=rf"parameters\.{view}\.sha256.*check out both anew"):
         load_detector("detectors.selfblend").load(Path("nowhere"), "cpu")
 
 
-def test_weights_that_do_not_fit_the_net_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_weights_that_do_not_fit_the_net_are_refused(copied: tuple[str, Path], monkeypatch: pytest.MonkeyPatch):
     import hashlib
 
     from safetensors.torch import load, save
 
-    state = load(module.WEIGHTS.read_bytes())
+    view, path = copied
+    state = load(path.read_bytes())
     state.pop(sorted(state)[0])
     content = save(state)
-    (tmp_path / "selfblend.safetensors").write_bytes(content)
-    monkeypatch.setattr(module, "WEIGHTS", tmp_path / "selfblend.safetensors")
+    path.write_bytes(content)
     loaded = load_detector("detectors.selfblend")
-    monkeypatch.setitem(loaded.card.parameters, "weights_sha256", hashlib.sha256(content).hexdigest())
+    monkeypatch.setitem(loaded.card.parameters[view], "sha256", hashlib.sha256(content).hexdigest())
     with pytest.raises(ContractError, match="missing"):
         loaded.load(Path("nowhere"), "cpu")
 
@@ -76,13 +87,48 @@ def test_a_face_at_the_border_keeps_its_shape(detector: BaseDetector):
 
 def test_the_detector_sees_what_the_training_saw(detector: BaseDetector):
     # the same luma and the same scaling on both sides
-    from detectors.training.stream import scaled
-
     rng = np.random.default_rng(2)
-    for size in (60, 96, 150, 301):
+    coarse, fine = (detector.card.parameters[view]["side"] for view in VIEWS)
+    for size in (60, 96, 150, 199, 200, 301):
         luma = rng.integers(0, 256, (size, size), np.uint8)
         seen = detector.preproc(np.repeat(luma[:, :, None], 3, axis=2))
-        np.testing.assert_array_equal(seen[0], scaled(luma, detector.card.parameters["side"]))
+        if size >= round(detector.card.parameters["fine"]["from"] * detector.card.margin):
+            whole = np.empty((fine, fine), np.float32)
+            for phase in range(4):
+                whole[phase // 2 :: 2, phase % 2 :: 2] = seen[phase]
+            np.testing.assert_array_equal(whole, scaled(luma, fine))
+        else:
+            np.testing.assert_array_equal(seen[0], scaled(luma, coarse))
+            assert (seen[1:] == module.NOTHING).all()
+
+
+def test_a_batch_of_small_and_large_faces_scores_each_as_alone(detector: BaseDetector, astronaut: np.ndarray):
+    places = ((0, 300, 100), (60, 210, 150), (20, 260, 120), (70, 200, 160))
+    crops = [astronaut[top:bottom, left : left + bottom - top] for top, bottom, left in places]
+    batch = np.stack([detector.preproc(crop) for crop in crops])
+    assert [(planes[1:] >= 0).all() for planes in batch] == [True, False, True, False]
+    together = detector.get_softlabel(batch)
+    alone = [float(detector.get_softlabel(planes[None])[0]) for planes in batch]
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    pictures = detector.evidence(batch)
+    for index, planes in enumerate(batch):
+        assert np.abs(pictures[index].astype(int) - detector.evidence(planes[None])[0]).max() <= 1
+
+
+@pytest.mark.parametrize(("view", "size"), [("coarse", 150), ("fine", 300)])
+def test_a_face_is_judged_by_the_net_for_its_size(detector: BaseDetector, astronaut: np.ndarray, view: str, size: int):
+    import torch
+    from safetensors.torch import load
+
+    own = detector.card.parameters[view]
+    net = SelfBlendNet(side=own["side"], widths=tuple(detector.card.parameters["widths"])).eval()
+    net.load_state_dict(load((module.WEIGHTS / own["file"]).read_bytes()))
+    crop = astronaut[30 : 30 + size, 110 : 110 + size]
+    luma = scaled(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), own["side"])
+    with torch.inference_mode():
+        logit = float(mirrored(net, torch.from_numpy(luma).float()[None, None])[0])
+    expected = 1 / (1 + np.exp(-(own["slope"] * logit + own["offset"])))
+    assert 1 - float(detector.get_softlabel(detector.preproc(crop)[None])[0]) == pytest.approx(expected, abs=1e-4)
 
 
 def test_colour_is_no_cue(detector: BaseDetector, astronaut: np.ndarray):
@@ -95,7 +141,7 @@ def test_colour_is_no_cue(detector: BaseDetector, astronaut: np.ndarray):
 def test_evidence_is_a_picture_for_each_face(detector: BaseDetector, astronaut: np.ndarray):
     batch = np.stack([detector.preproc(astronaut[60:210, 150:300]), detector.preproc(astronaut[:400, 100:500])])
     pictures = detector.evidence(batch)
-    assert pictures.shape == (2, detector.card.parameters["side"], detector.card.parameters["side"])
+    assert pictures.shape == (2, 80, 80)
     assert pictures.dtype == np.uint8
 
 
@@ -112,8 +158,7 @@ def strangers(research: Path, tmp_path_factory: pytest.TempPathFactory) -> Bank:
 
 def test_hard_blends_of_people_it_never_saw_are_told_from_the_real_ones(detector: BaseDetector, strangers: Bank):
     assert len(strangers.of_part("test")) == len(strangers.rows) > 60
-    recipe = Recipe(side=detector.card.parameters["side"], map_side=detector.card.parameters["side"] // 8)
-    held = held_out(strangers, part="test", recipe=recipe, seed=TEST_SEED + 7, batches=8)
+    held = held_out(strangers, part="test", recipe=COARSE.recipe, seed=TEST_SEED + 7, batches=8)
     scores = fake_scores(detector, held.faces)
     assert roc_auc(held.labels, scores) >= 0.80
     half = len(scores) // 2
