@@ -32,7 +32,7 @@ from detectors.training.faces import Bank, build_bank, leave_out, read_bank
 from detectors.training.loop import Plan, read_log, train
 from detectors.training.measure import calibration_error, fit_platt, roc_auc
 from detectors.training.stream import Batch, Recipe, batch_of_step, stream
-from detectors.training.views import COARSE, VIEWS, View, net_for
+from detectors.training.views import COARSE, FINE, VIEWS, View, net_for
 
 Array = npt.NDArray[Any]
 
@@ -173,7 +173,7 @@ def export(net: nn.Module, path: Path) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def draw_curves(log: Path, picture: Path) -> None:
+def draw_curves(log: Path, picture: Path, *, pairs: int) -> None:
     """The run's log as a small PNG: losses, and the held-out AUC."""
     import matplotlib
 
@@ -193,24 +193,46 @@ def draw_curves(log: Path, picture: Path) -> None:
         right.plot([line["step"] for line in own], [line[name] for line in own], ".-", label=label)
     for axes, title in ((left, "losses"), (right, "ROC-AUC, share of pairs")):
         axes.set_title(title)
-        axes.set_xlabel("step of 64 faces and their blends")
+        axes.set_xlabel(f"step of {pairs} faces and their blends")
         axes.grid(alpha=0.3)
         axes.legend()
     figure.savefig(picture, dpi=90)
     pyplot.close(figure)
 
 
+def train_view(view: View, args: argparse.Namespace, *, start: Path | None) -> Path:
+    """One view: bank, run, calibration, export; the weights file in OUT/<view>/."""
+    out = args.out / view.name
+    bank = bank_of(args.faces, args.banks / view.name, view=view)
+    if args.side:
+        view = replace(view, recipe=replace(view.recipe, side=args.side, map_side=args.side // 8))
+    asked = {name: getattr(args, name) for name in ("steps", "rate", "seed", "check_every")}
+    plan = replace(view.plan, **{name: value for name, value in asked.items() if value is not None})
+    torch.manual_seed(plan.seed)
+    begun = net_for(view, widths=tuple(args.widths), start=start)
+    folder = args.banks / view.name
+    net = run_training(folder, out=out, plan=plan, recipe=view.recipe, net=begun, replicas=args.replicas)
+    card = {"side": view.recipe.side, "widths": list(args.widths)} | calibrate(net, bank, recipe=view.recipe)
+    card["sha256"] = export(net, out / view.file)
+    (out / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    draw_curves(out / "log.csv", out / "curves.png", pairs=view.recipe.pairs)
+    print(json.dumps(card, indent=2))
+    return Path(out / view.file)
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Train one view of the shipped detector; writes its weights, card.json, log.csv and curves.png to OUT."""
+    """Train both nets of the shipped detector, or one; writes weights, card.json, log.csv and curves.png to OUT/<view>/."""
     parser = argparse.ArgumentParser(prog="detectors.training.selfblend", description=main.__doc__)
     parser.add_argument("verb", choices=("train",))
     parser.add_argument(
         "--faces", type=Path, required=True, help="folder of the real faces (pictures, or tar files of them)"
     )
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--bank", type=Path, help="face bank (default: OUT/bank)")
-    parser.add_argument("--view", choices=tuple(VIEWS), default=COARSE.name, help="any face, or large faces only")
-    parser.add_argument("--start", type=Path, help="weights file to begin with (fine: the trained coarse net's)")
+    parser.add_argument("--banks", type=Path, help="folder of the face banks, made when not there (default: OUT/banks)")
+    parser.add_argument("--view", choices=tuple(VIEWS), help="train this net only")
+    parser.add_argument(
+        "--start", type=Path, help="weights file the fine net begins with (default: the coarse net just trained)"
+    )
     parser.add_argument("--steps", type=int, help="default: the shipped run's, as for what follows")
     parser.add_argument("--rate", type=float)
     parser.add_argument("--seed", type=int)
@@ -219,22 +241,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--widths", type=int, nargs=4, default=WIDTHS)
     parser.add_argument("--replicas", type=int, default=2, help="CPU cores to train on; the weights depend on it")
     args = parser.parse_args(argv)
+    args.banks = args.banks or args.out / "banks"
     torch.set_num_threads(1)  # the replicas are the threads
-    view = VIEWS[args.view]
-    if args.side:
-        view = replace(view, recipe=replace(view.recipe, side=args.side, map_side=args.side // 8))
-    folder = args.bank or args.out / "bank"
-    bank = bank_of(args.faces, folder, view=view)
-    asked = {name: getattr(args, name) for name in ("steps", "rate", "seed", "check_every")}
-    plan = replace(view.plan, **{name: value for name, value in asked.items() if value is not None})
-    torch.manual_seed(plan.seed)
-    begun = net_for(view, widths=tuple(args.widths), start=args.start)
-    net = run_training(folder, out=args.out, plan=plan, recipe=view.recipe, net=begun, replicas=args.replicas)
-    card = {"side": view.recipe.side, "widths": list(args.widths)} | calibrate(net, bank, recipe=view.recipe)
-    card["weights_sha256"] = export(net, args.out / view.file)
-    (args.out / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-    draw_curves(args.out / "log.csv", args.out / "curves.png")
-    print(json.dumps(card, indent=2))
+    if args.view:
+        start = args.start or args.out / COARSE.name / COARSE.file
+        begins = start if args.view == FINE.name or args.start else None
+        train_view(VIEWS[args.view], args, start=begins)
+    else:
+        coarse = train_view(COARSE, args, start=None)
+        train_view(FINE, args, start=coarse)
     return 0
 
 

@@ -48,8 +48,10 @@ def test_held_out_figures_are_measured_on_the_test_part(detector: BaseDetector, 
     found = on_held_out(detector, bank, recipe=recipe, batches=2)
     assert 0 <= found["hard_auc_low"] <= found["hard_auc"] <= found["hard_auc_high"] <= 1
     for last in ("jpeg60", "h264_32"):
-        lost = found["uncompressed_plain_auc"] - found[f"uncompressed_{last}_auc"]
-        assert found[f"{last}_drop"] == pytest.approx(lost, abs=1e-12)
+        for name in ("hard", "uncompressed"):
+            lost = found[f"{name}_plain_auc"] - found[f"{name}_{last}_auc"]
+            assert found[f"{name}_{last}_drop"] == pytest.approx(lost, abs=1e-12)
+        assert found[f"{last}_drop"] == found[f"hard_{last}_drop"]
     assert 0 <= found["identities_flagged"] <= 1
 
 
