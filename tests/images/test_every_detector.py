@@ -23,8 +23,6 @@ from backend.catalog import read_cards
 
 ROOT = Path(__file__).resolve().parents[2]
 CARDS = read_cards(ROOT / "detectors")
-#: What may have no opinion on the portrait: VA wants an open mouth.
-MAY_ABSTAIN = {"va"}
 
 
 def parity_module(detector: str) -> Any:
@@ -96,14 +94,13 @@ def test_one_clip_is_judged_by_every_detector_in_its_own_container(
         "DFOM_RUNNER": "docker",
         "DFOM_WEIGHTS": str(every_weight.resolve()),
     }
-    clip = research / "media" / "ffpp_deepfakes_519_515.mp4"
+    clip = research / "media" / "fwa_demo_fake.mp4"
     command = [
         sys.executable,
         "-m",
         "deepfake_o_meter",
         "analyze",
         str(clip),
-        "--quick",
         "--json",
         "--out",
         str(tmp_path / "out"),
@@ -125,6 +122,5 @@ def test_one_clip_is_judged_by_every_detector_in_its_own_container(
     print(f"{time.monotonic() - started:.0f} s; peak of all containers together {memory.peak_mb:.0f} MB; {memory.each}")
     assert set(answers) == {card.id for card in CARDS}
     silent = {name: answer["code"] for name, answer in answers.items() if answer["status"] != "ok"}
-    assert all(name in MAY_ABSTAIN or code == "needs_a_clip" for name, code in silent.items()), silent
-    assert sum(answer["status"] == "ok" for answer in answers.values()) >= len(CARDS) - 6
+    assert not silent
     assert memory.peak_mb < 10_000
