@@ -36,6 +36,9 @@ CURVES: Final[tuple[RGB, ...]] = (
     (68, 68, 68),
 )
 
+#: grey level the list is mixed with, and how much of it, the first, second and third time through
+_TURNS: Final = ((0, 0.0), (0, 0.45), (255, 0.45))
+
 
 def score_colour(fake_score: float | None) -> RGB:
     """Colour of a fake score in [0, 1] on ``SCALE``; grey for None."""
@@ -50,8 +53,16 @@ def score_colour(fake_score: float | None) -> RGB:
 
 
 def curve_colour(index: int) -> RGB:
-    """Colour of curve ``index``; the list repeats after ten, labels tell those apart."""
-    return CURVES[index % len(CURVES)]
+    """Colour of curve ``index``: the list, then the list darker, then lighter; after thirty it repeats."""
+    turn, place = divmod(index, len(CURVES))
+    towards, share = _TURNS[turn % len(_TURNS)]
+    red, green, blue = (round(part + (towards - part) * share) for part in CURVES[place])
+    return red, green, blue
+
+
+def curve_style(index: int) -> str:
+    """Line of curve ``index`` for matplotlib: solid, dashed, dotted, changing with the turn of the list."""
+    return ("-", "--", ":")[index // len(CURVES) % 3]
 
 
 def hexadecimal(colour: RGB) -> str:

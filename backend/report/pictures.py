@@ -18,7 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from backend.aggregate import integrity_curve
-from backend.report.palette import curve_colour, hexadecimal
+from backend.report.palette import curve_colour, curve_style, hexadecimal
 from backend.report.series import Array, FaceTable, Series, highest_series, person_name, person_series, persons_scored
 from shared.results import DetectorResult, Result
 
@@ -124,12 +124,12 @@ def _words(axes: Axes, *, top: str, bottom: str) -> None:
 
 def _draw_series(axes: Axes, series: Sequence[Series], result: Result, *, colours: Sequence[int]) -> None:
     for index, one in zip(colours, series, strict=True):
-        colour = hexadecimal(curve_colour(index))
-        axes.plot([], [], color=colour, linewidth=1.8, label=drawable(one.label))
+        colour, style = hexadecimal(curve_colour(index)), curve_style(index)
+        axes.plot([], [], color=colour, linewidth=1.8, linestyle=style, label=drawable(one.label))
         for start, stop in one.runs:
             axes.plot(
-                one.times[start:stop], one.scores[start:stop], color=colour, linewidth=1.8, solid_joinstyle="round",
-                marker="o" if stop - start == 1 else "", markersize=4,
+                one.times[start:stop], one.scores[start:stop], color=colour, linewidth=1.8, linestyle=style,
+                solid_joinstyle="round", marker="o" if stop - start == 1 else "", markersize=4,
             )  # fmt: skip
     for shot in result.shots[1:]:
         axes.axvline(shot.start_s, ymax=0.03, color=_GREY, linewidth=1)

@@ -11,6 +11,7 @@ let data = null;
 
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const colour = (index) => (dark.matches ? DARK : LIGHT)[index % 10];
+const style = (index) => ["solid", "dash", "dot"][Math.floor(index / 10) % 3];
 
 function chosenLines() {
   const person = choice.value === "" ? null : Number(choice.value);
@@ -25,7 +26,7 @@ function traces(lines) {
     x: line.t,
     y: line.y,
     connectgaps: false,
-    line: { color: colour(line.colour), width: 2 },
+    line: { color: colour(line.colour), width: 2, dash: style(line.colour) },
     marker: { size: 5 },
     hovertemplate: "%{y:.3f}",
   }));

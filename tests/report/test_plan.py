@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from backend.media.panel import CurvePanel, Rect, _clock, _Curve, _ticks
-from backend.report.palette import CURVES, SCALE, curve_colour, score_colour
+from backend.report.palette import CURVES, SCALE, curve_colour, curve_style, score_colour
 from backend.report.pictures import draw_all_curves, draw_curves, draw_sorted, drawable
 from backend.report.plan import build_plan, face_means
 from backend.report.series import FaceTable, highest_series, person_series, score_array
@@ -253,3 +253,10 @@ def test_scores_run_from_blue_to_red_and_none_is_grey() -> None:
     red, green, blue = score_colour(None)
     assert red == green == blue
     assert len(set(CURVES)) == len(CURVES)
+
+
+def test_twenty_one_curves_have_twenty_one_colours_and_the_turns_of_the_list_their_own_line():
+    colours = [np.array(curve_colour(index), int) for index in range(21)]
+    apart = min(np.abs(a - b).sum() for i, a in enumerate(colours) for b in colours[:i])
+    assert apart >= 40
+    assert [curve_style(index) for index in (0, 9, 10, 19, 20)] == ["-", "-", "--", "--", ":"]
