@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -21,7 +22,7 @@ from detectors.training.faces import Bank, build_bank, identity_of, part_of
 from detectors.training.measure import roc_auc
 from detectors.training.selfblend import TEST_SEED, held_out
 from detectors.training.stream import scaled
-from detectors.training.views import COARSE
+from detectors.training.views import COARSE, FINE, View
 
 VIEWS = ("coarse", "fine")
 NO_POINTS = np.full((5, 2), np.nan, np.float32)
@@ -145,24 +146,39 @@ def test_evidence_is_a_picture_for_each_face(detector: BaseDetector, astronaut: 
     assert pictures.dtype == np.uint8
 
 
+@pytest.fixture(scope="module", params=[COARSE, FINE], ids=lambda view: view.name)
+def view(request: pytest.FixtureRequest) -> View:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def strangers(research: Path, tmp_path_factory: pytest.TempPathFactory) -> Bank:
+def strangers(research: Path, view: View, tmp_path_factory: pytest.TempPathFactory) -> Bank:
     """A bank of some held-out people of the research faces, none of whom any training step used."""
     folder = tmp_path_factory.mktemp("strangers")
     with tarfile.open(research / "faces" / "real_faces_gray.tar") as archive:
         names = [m for m in archive.getmembers() if part_of(identity_of(Path(m.name)) or "unnamed") == "test"]
         archive.extractall(folder, members=names[::5], filter="data")
     mtcnn = Mtcnn()
-    return build_bank(folder.rglob("*.jpg"), folder / "bank", detect=lambda image: mtcnn.detect(image, min_face=40.0))
+    return build_bank(
+        folder.rglob("*.jpg"),
+        folder / "bank",
+        detect=lambda image: mtcnn.detect(image, min_face=40.0),
+        side=view.stored,
+        smallest=view.smallest,
+    )
 
 
-def test_hard_blends_of_people_it_never_saw_are_told_from_the_real_ones(detector: BaseDetector, strangers: Bank):
+def test_hard_blends_of_people_it_never_saw_are_told_from_the_real_ones(
+    detector: BaseDetector, strangers: Bank, view: View
+):
     assert len(strangers.of_part("test")) == len(strangers.rows) > 60
-    held = held_out(strangers, part="test", recipe=COARSE.recipe, seed=TEST_SEED + 7, batches=8)
+    held = held_out(strangers, part="test", recipe=replace(view.recipe, colour=None), seed=TEST_SEED + 7, batches=8)
     scores = fake_scores(detector, held.faces)
-    assert roc_auc(held.labels, scores) >= 0.80
+    # the large grey faces are soft; on sharp ones the fine net is better (model card)
+    least = 0.80 if view is COARSE else 0.75
+    assert roc_auc(held.labels, scores) >= least
     half = len(scores) // 2
-    assert np.mean(scores[half:] > scores[:half]) >= 0.80
+    assert np.mean(scores[half:] > scores[:half]) >= least
     assert np.mean(scores[:half] >= detector.card.threshold) < 0.10
 
 
