@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -98,10 +98,18 @@ def _rendering() -> list[Any]:
     return [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
 
 
+def _drop_expected(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Leave out what a check brought about on purpose."""
+    if event.get("expected"):
+        raise structlog.DropEvent
+    return event
+
+
 def _log_to_stderr(level: int) -> None:
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            _drop_expected,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *_rendering(),

@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
+import structlog
 from PIL import Image
 
 from backend import harvest
@@ -201,7 +202,9 @@ class Admission:
 
     def _broken_pack(self) -> tuple[str, dict[str, float]]:
         try:
-            found = self._predict(self._packs.truncated(FEW))
+            # its traceback is what was asked for: the log need not show it
+            with structlog.contextvars.bound_contextvars(expected=True):
+                found = self._predict(self._packs.truncated(FEW))
         except WorkerError as error:
             code = error.code
         else:

@@ -22,7 +22,7 @@ SENTENCES: Final[dict[str, str]] = {
     "not_judgeable": "Faces were found, but none in the state this detector needs.",
     "mouth_or_eyes_closed": "This detector needs a frame with open mouth and both eyes open; none was found.",
     "landmarks_not_found": "The facial landmarks this detector measures could not be placed on any face.",
-    "needs_a_clip": "This detector compares frames that follow one another, and there are too few of them here. Use a clip; choose the thorough mode for a long one.",
+    "needs_a_clip": "This detector compares frames that follow one another; here are too few. Use a clip; for a long one, thorough mode.",
     "person_too_brief": "Nobody is in the picture long enough for this detector; use a longer clip.",
     "no_face_at_start": "This detector looks at the first 100 frames only, and no face stays there for 31. Cut the clip to the face.",
     "face_not_followed": "The face moves or hides too much to be cut out of every frame, which this detector needs.",

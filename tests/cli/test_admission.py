@@ -101,6 +101,7 @@ def test_it_passes_the_admission_check_and_its_card_tells_the_figures(newcomer: 
     readme = (newcomer / "README.md").read_text()
     assert re.search(r"\| time per face \| passed \| [\d.]+ ms a face", readme)
     assert "writes this part" not in readme
+    assert "Traceback" not in checked.stderr, "what the broken pack brings about is expected"
 
 
 def test_a_name_that_is_taken_or_none_is_refused(newcomer: Path, run: Run):
