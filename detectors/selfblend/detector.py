@@ -22,6 +22,8 @@ Array = npt.NDArray[Any]
 WEIGHTS = Path(__file__).parent / "weights"
 #: Longer side of the face box, in pixels, below which a face holds no trace to judge.
 SMALLEST = 32
+#: What the card tells of each net; ``fine`` has ``from`` besides.
+_KEYS = {"side", "slope", "offset", "file", "sha256"}
 #: Luma that stands for "this face has no fine picture".
 NOTHING = -1.0
 
@@ -30,10 +32,19 @@ class SelfBlend(BaseDetector):
     """The shipped networks; ``parameters.coarse`` and ``parameters.fine`` of the card hold their sha256 and calibration."""
 
     def load(self, weights: Path, device: str) -> None:
-        self._side, self._fine_side = (int(self.card.parameters[view]["side"]) for view in ("coarse", "fine"))
+        self._side, self._fine_side = (self._of_card(view)["side"] for view in ("coarse", "fine"))
         if self._fine_side != 2 * self._side:
             raise ContractError("selfblend: parameters.fine.side must be twice parameters.coarse.side")
         self._coarse, self._fine = self._net("coarse", device), self._net("fine", device)
+
+    def _of_card(self, view: str) -> dict[str, Any]:
+        """The card's table for one of the nets."""
+        own = self.card.parameters[view]
+        if not isinstance(own, dict) or not _KEYS.issubset(own):
+            raise ContractError(
+                f"selfblend: parameters.{view} must be a table of {', '.join(sorted(_KEYS))}, not {own!r}"
+            )
+        return own
 
     def _net(self, view: str, device: str) -> Any:
         from safetensors.torch import load
@@ -42,7 +53,7 @@ class SelfBlend(BaseDetector):
         from detectors.nets.selfblend import SelfBlendJudge, SelfBlendNet
         from detectors.runtime import compile_net
 
-        own = self.card.parameters[view]
+        own = self._of_card(view)
         path = WEIGHTS / own["file"]
         content = path.read_bytes()
         found, wanted = hashlib.sha256(content).hexdigest(), own["sha256"]

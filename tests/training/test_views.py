@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -17,7 +18,8 @@ import torch
 from detectors.nets.selfblend import WIDTHS, SelfBlendNet
 from detectors.training.doubles import ALIKE, tell_apart
 from detectors.training.faces import FINE_SIDE, PARTS, UNNAMED, Bank, part_of, read_bank, stored_face
-from detectors.training.selfblend import export
+from detectors.training.loop import read_log
+from detectors.training.selfblend import export, main
 from detectors.training.stream import batch_of_step
 from detectors.training.views import COARSE, FINE, net_for
 from tests.training.conftest import BOX, POINTS
@@ -84,3 +86,33 @@ def test_the_fine_net_begins_with_what_the_coarse_one_learnt(tmp_path: Path):
         else:
             torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
     assert FINE.file != COARSE.file
+
+
+@pytest.mark.timeout(240)
+def test_one_command_trains_both_nets_and_a_broken_off_run_goes_on(
+    bank_folder: Path, astronaut: np.ndarray, tmp_path: Path
+):
+    banks = tmp_path / "banks"
+    shutil.copytree(bank_folder, banks / COARSE.name)
+    shutil.copytree(bank_folder, banks / FINE.name)
+    luma = np.ascontiguousarray(np.repeat(np.repeat(astronaut[:, :, 1], 2, 0), 2, 1))
+    face, row = stored_face(luma, BOX * 2, POINTS * 2, side=FINE_SIDE)
+    rows = np.load(bank_folder / "rows.npy")
+    for name in ("landmarks", "box", "shown"):
+        rows[name] = row[name]
+    np.save(banks / FINE.name / "pixels.npy", np.repeat(face[None], len(rows), 0))
+    np.save(banks / FINE.name / "rows.npy", rows)
+    command = ["train", "--faces", str(tmp_path), "--out", str(tmp_path / "out"), "--banks", str(banks)]
+    threads = torch.get_num_threads()
+    try:
+        assert main([*command, "--steps", "2", "--check-every", "1", "--widths", "4", "8", "8", "16"]) == 0
+        assert main([*command, "--steps", "3", "--check-every", "1", "--widths", "4", "8", "8", "16"]) == 0
+    finally:
+        torch.set_num_threads(threads)
+    for view in (COARSE, FINE):
+        out = tmp_path / "out" / view.name
+        card = json.loads((out / "card.json").read_text())
+        assert card["side"] == view.recipe.side
+        assert hashlib.sha256((out / view.file).read_bytes()).hexdigest() == card["sha256"]
+        assert [line["step"] for line in read_log(out / "log.csv")] == [1, 2, 3]
+        assert (out / "curves.png").stat().st_size > 1000
