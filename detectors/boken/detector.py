@@ -69,11 +69,9 @@ class Boken(BaseDetector):
         rows = largest(pack, faces.rows_of(pack, faces.evenly(pack, PICTURES)))
         fake = np.full((len(self._nets), len(pack)), np.nan)
         skipped: dict[str, int] = {}
-        done = 0
-        for some, batch in faces.batches(pack, rows, self._prepare, size=self.card.batch, skipped=skipped):
+        size = self.card.batch
+        for some, batch in faces.batches(pack, rows, self._prepare, size=size, skipped=skipped, progress=progress):
             fake[:, some] = self.probabilities(batch)
-            done += len(some)
-            progress(done, len(rows))
         known = ~np.isnan(fake[0])
         video = 1 - video_probability(fake[:, known]) if known.any() else None
         return Judgement(1 - fake.mean(axis=0), video=video, skipped=skipped)

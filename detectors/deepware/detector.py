@@ -67,11 +67,9 @@ class Deepware(BaseDetector):
         kept = without_noise(rows, pack.faces["person"][rows], least=int(self.card.parameters["min_faces"]))
         skipped = {"person_too_brief": len(rows) - len(kept)} if len(kept) < len(rows) else {}
         labels = np.full(len(pack), np.nan)
-        done = 0
-        for some, batch in faces.batches(pack, kept, self._prepare, size=self.card.batch, skipped=skipped):
+        size = self.card.batch
+        for some, batch in faces.batches(pack, kept, self._prepare, size=size, skipped=skipped, progress=progress):
             labels[some] = self.get_softlabel(batch)
-            done += len(some)
-            progress(done, len(kept))
         return Judgement(labels, skipped=skipped)
 
     def _prepare(self, image: Array, face: Face) -> Array:

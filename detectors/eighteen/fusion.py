@@ -14,6 +14,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from detectors.nets.scores import sigmoid
+
 Array = npt.NDArray[Any]
 
 #: weight of each SlowFast network and of each image network among their like
@@ -38,8 +40,7 @@ def image_frames(count: int) -> Array:
 def fake_probability(logits: Array) -> Array:
     """Softmax, index 1: (..., 2) -> (...) float64."""
     wide = np.asarray(logits, np.float64)
-    probability: Array = 0.5 * (1 + np.tanh((wide[..., 1] - wide[..., 0]) / 2))
-    return probability
+    return sigmoid(wide[..., 1] - wide[..., 0])
 
 
 def group_scores(logits: Array) -> Array:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from base_detector import BaseDetector, FacePack, Judgement, Progress
 from detectors.medics import clips
 from detectors.medics.regions import EVERY, FIRST, SHORTEST, Region, find_regions, grid_of
+from detectors.nets.scores import sigmoid
 
 if TYPE_CHECKING:
     import torch
@@ -158,19 +159,14 @@ def score_3d(net: Any, clip: clips.Clip, *, kind: str) -> float:
     video = PREPARE[kind](clip.video)
     logits = [np.asarray(net(item[None]), np.float64)[0] for item in (video, video[..., ::-1])]
     # output 0 is fake; of two outputs the softmax is a sigmoid of the difference
-    return float(np.mean([_sigmoid(fake - real) for fake, real in logits]))
+    return float(np.mean([sigmoid(fake - real) for fake, real in logits]))
 
 
 def score_2d(net: Any, clip: clips.Clip, *, batch: int = 8) -> float:
     """Median of the frames' sigmoids: the lower of the two middle ones, as torch has it."""
     prepared = clips.prepare_2d(clip.faces)
     parts = [np.asarray(net(prepared[start : start + batch])) for start in range(0, len(prepared), batch)]
-    return lower_median(_sigmoid(np.concatenate(parts).astype(np.float64)))
-
-
-def _sigmoid(logits: Array) -> Array:
-    """1 / (1 + exp(-x)) that does not overflow."""
-    return 0.5 * (1 + np.tanh(0.5 * logits))
+    return lower_median(sigmoid(np.concatenate(parts).astype(np.float64)))
 
 
 def lower_median(values: Array) -> float:

@@ -47,7 +47,7 @@ class MesoCnnDetector(BaseDetector):
     def preproc(self, face: Array) -> Array:
         """(h, w, 3) uint8 RGB -> (3, 150, 150) float32 in [0, 1]."""
         from detectors.nets import meso_cnn
-        from detectors.nets.trained import resized
+        from detectors.nets.faces import resized
 
         return meso_cnn.as_input(resized(face, meso_cnn.SIDE))
 

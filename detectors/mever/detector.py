@@ -16,6 +16,7 @@ from PIL import Image
 
 from base_detector import BaseDetector, Face, FacePack, Judgement, Progress
 from detectors.nets import faces
+from detectors.nets.scores import sigmoid
 
 Array = npt.NDArray[Any]
 
@@ -67,19 +68,16 @@ class MeVer(BaseDetector):
     def probabilities(self, batch: Array) -> Array:
         """Probability of *fake* by each network: (N, 3, 300, 300) -> (networks, N) float64."""
         logits = np.stack([np.asarray(net(batch), np.float64)[:, 0] for net in self._nets])
-        # exp of a large negative logit overflows; tanh gives the same curve without
-        return np.asarray(0.5 * (1 + np.tanh(logits / 2)))
+        return sigmoid(logits)
 
     def judge(self, pack: FacePack, progress: Progress) -> Judgement:
         """64 pictures of each shot; a person's score is that of its highest shot. Pictures have no rule of shots."""
         rows, brief = kept_rows(pack)
         skipped = {"person_too_brief": brief} if brief else {}
         labels = np.full(len(pack), np.nan)
-        done = 0
-        for some, batch in faces.batches(pack, rows, self._prepare, size=self.card.batch, skipped=skipped):
+        size = self.card.batch
+        for some, batch in faces.batches(pack, rows, self._prepare, size=size, skipped=skipped, progress=progress):
             labels[some] = self.get_softlabel(batch)
-            done += len(some)
-            progress(done, len(rows))
         known = ~np.isnan(labels)
         persons = person_scores(1 - labels[known], shots=pack.faces["shot"][known], persons=pack.faces["person"][known])
         return Judgement(

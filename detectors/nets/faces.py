@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from base_detector import Face, FacePack, Skip
+from base_detector import Face, FacePack, Progress, Skip
 
 Array = npt.NDArray[Any]
 #: left, top, right, bottom in whole pixels of the frame; right and bottom exclusive
@@ -95,6 +95,12 @@ def cut(image: Array, face: Face, rectangle: Rectangle, *, black_outside: bool =
     return cv2.copyMakeBorder(inside, *edges, cv2.BORDER_CONSTANT, value=(0, 0, 0)) if any(edges) else inside
 
 
+def resized(face: Array, side: int) -> Array:
+    """A crop, (h, w) or (h, w, 3) uint8, as our nets see it: ``side`` pixels square, means on the way down, straight lines on the way up."""
+    kind = cv2.INTER_AREA if min(face.shape[:2]) >= side else cv2.INTER_LINEAR
+    return cv2.resize(np.ascontiguousarray(face), (side, side), interpolation=kind)
+
+
 def normalized(picture: Array) -> Array:
     """(h, w, 3) uint8 RGB -> (3, h, w) float32 with ImageNet's mean 0 and deviation 1."""
     scaled = picture.astype(np.float32) / np.float32(255)
@@ -108,8 +114,27 @@ def batches(
     *,
     size: int,
     skipped: dict[str, int],
+    progress: Progress,
 ) -> Iterator[tuple[list[int], Array]]:
-    """Yield (rows, their prepared faces stacked), ``size`` at a time; a Skip is counted in ``skipped`` by its reason."""
+    """Yield (rows, their prepared faces stacked), ``size`` at a time; a Skip is counted in ``skipped`` by its reason.
+
+    ``progress`` hears how many of all rows were yielded, when the caller comes back for more.
+    """
+    done = 0
+    for some, batch in _stacked(pack, rows, prepare, size=size, skipped=skipped):
+        yield some, batch
+        done += len(some)
+        progress(done, len(rows))
+
+
+def _stacked(
+    pack: FacePack,
+    rows: Sequence[int] | Array,
+    prepare: Callable[[Array, Face], Array],
+    *,
+    size: int,
+    skipped: dict[str, int],
+) -> Iterator[tuple[list[int], Array]]:
     waiting: list[int] = []
     prepared: list[Array] = []
     for row in rows:

@@ -20,7 +20,8 @@ from torch import nn
 from torch.nn import functional
 
 from base_detector import Card, FacePack, Judgement, Progress, square_crop
-from detectors.nets.trained import Calibrated, resized
+from detectors.nets.faces import resized
+from detectors.nets.trained import Calibrated
 
 Array = npt.NDArray[Any]
 

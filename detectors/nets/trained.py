@@ -14,8 +14,6 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
-import cv2
-import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
@@ -52,12 +50,6 @@ class Judge(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         slope, threshold = self.net.calibration[0], self.net.calibration[1]
         return torch.sigmoid(slope * (self.net(x) - threshold))
-
-
-def resized(face: Array, side: int) -> Array:
-    """A crop (h, w, 3) uint8 as the nets see it, (side, side, 3) uint8: means of pixels on the way down, straight lines on the way up."""
-    kind = cv2.INTER_AREA if min(face.shape[:2]) >= side else cv2.INTER_LINEAR
-    return cv2.resize(np.ascontiguousarray(face), (side, side), interpolation=kind)
 
 
 def pack_trained(net: nn.Module, *, detector: str, parameters: Mapping[str, Any]) -> bytes:

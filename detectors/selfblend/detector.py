@@ -7,6 +7,7 @@ Two nets of one kind share the work: the coarse one judges a face at 80 pixels, 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from base_detector import BaseDetector, ContractError, Face, Skip
+from detectors.nets.faces import resized
 
 Array = npt.NDArray[Any]
 
@@ -87,33 +89,30 @@ class SelfBlend(BaseDetector):
         """
         luma = cv2.cvtColor(np.ascontiguousarray(face), cv2.COLOR_RGB2GRAY)
         large = min(luma.shape) >= round(self.card.parameters["fine"]["from"] * self.card.margin)
-        side = self._fine_side if large else self._side
-        kind = cv2.INTER_AREA if min(luma.shape) >= side else cv2.INTER_LINEAR
-        return planes(cv2.resize(luma, (side, side), interpolation=kind), side=self._side)
+        return planes(resized(luma, self._fine_side if large else self._side), side=self._side)
 
     def get_softlabel(self, batch: Array) -> Array:
         """Probability of *real*: (N, 4, S, S) -> (N,)."""
-        fake, _ = self._seen(batch)
+        fake = np.empty(len(batch))
+        for own, found, _ in self._judged(batch):
+            fake[own] = found
         return 1 - fake
 
     def evidence(self, batch: Array) -> Array:
         """Where each face looks pasted: (N, S, S) uint8, 255 = surely; a map of S/8 cells a side, drawn smoothly."""
-        _, maps = self._seen(batch)
-        return np.round(np.clip(maps, 0, 1) * 255).astype(np.uint8)
+        shape = (self._side, self._side)
+        smooth = np.empty((len(batch), *shape), np.float32)
+        for own, _, maps in self._judged(batch):
+            smooth[own] = [cv2.resize(region, shape, interpolation=cv2.INTER_LINEAR) for region in maps]
+        return np.round(np.clip(smooth, 0, 1) * 255).astype(np.uint8)
 
-    def _seen(self, batch: Array) -> tuple[Array, Array]:
-        """Probability of fake (N,) float64 and pasted region (N, S, S), each of the net that is for the face's size."""
-        fake, maps = np.empty(len(batch)), np.empty((len(batch), self._side, self._side), np.float32)
+    def _judged(self, batch: Array) -> Iterator[tuple[Array, Array, Array]]:
+        """For each net with faces in the batch: which they are, (N,) bool, their probability of fake and their maps."""
         large = batch[:, -1, 0, 0] != NOTHING
-        for net, own in ((self._coarse, ~large), (self._fine, large)):
-            if own.any():
-                pictures = batch[own, :1] if net is self._coarse else _joined(batch[own])
-                found, where = net(np.ascontiguousarray(pictures))
-                fake[own] = found
-                maps[own] = [
-                    cv2.resize(region, maps.shape[1:], interpolation=cv2.INTER_LINEAR) for region in np.asarray(where)
-                ]
-        return fake, maps
+        if (~large).any():
+            yield ~large, *self._coarse(np.ascontiguousarray(batch[~large, :1]))
+        if large.any():
+            yield large, *self._fine(_joined(batch[large]))
 
 
 def planes(picture: Array, *, side: int) -> Array:

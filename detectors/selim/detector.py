@@ -84,11 +84,9 @@ class Selim(BaseDetector):
         rows = faces.rows_of(pack, faces.evenly(pack, PICTURES))[:MOST_FACES]
         fake = np.full((len(self._nets), len(pack)), np.nan)
         skipped: dict[str, int] = {}
-        done = 0
-        for some, batch in faces.batches(pack, rows, self._prepare, size=self.card.batch, skipped=skipped):
+        size = self.card.batch
+        for some, batch in faces.batches(pack, rows, self._prepare, size=size, skipped=skipped, progress=progress):
             fake[:, some] = self.probabilities(batch)
-            done += len(some)
-            progress(done, len(rows))
         known = ~np.isnan(fake[0])
         if not known.any():
             return Judgement(1 - fake.mean(axis=0), skipped=skipped)

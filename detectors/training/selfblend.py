@@ -202,22 +202,22 @@ def draw_curves(log: Path, picture: Path, *, pairs: int) -> None:
 
 def train_view(view: View, args: argparse.Namespace, *, start: Path | None) -> Path:
     """One view: bank, run, calibration, export; the weights file in OUT/<view>/."""
-    out = args.out / view.name
-    bank = bank_of(args.faces, args.banks / view.name, view=view)
+    out, folder = args.out / view.name, args.banks / view.name
+    bank = bank_of(args.faces, folder, view=view)
     if args.side:
-        view = replace(view, recipe=replace(view.recipe, side=args.side, map_side=args.side // 8))
+        view = replace(view, recipe=replace(view.recipe, side=args.side))
     asked = {name: getattr(args, name) for name in ("steps", "rate", "seed", "check_every")}
     plan = replace(view.plan, **{name: value for name, value in asked.items() if value is not None})
     torch.manual_seed(plan.seed)
     begun = net_for(view, widths=tuple(args.widths), start=start)
-    folder = args.banks / view.name
     net = run_training(folder, out=out, plan=plan, recipe=view.recipe, net=begun, replicas=args.replicas)
     card = {"side": view.recipe.side, "widths": list(args.widths)} | calibrate(net, bank, recipe=view.recipe)
-    card["sha256"] = export(net, out / view.file)
+    weights: Path = out / view.file
+    card["sha256"] = export(net, weights)
     (out / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     draw_curves(out / "log.csv", out / "curves.png", pairs=view.recipe.pairs)
     print(json.dumps(card, indent=2))
-    return Path(out / view.file)
+    return weights
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -243,12 +243,11 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     args.banks = args.banks or args.out / "banks"
     torch.set_num_threads(1)  # the replicas are the threads
+    coarse = args.out / COARSE.name / COARSE.file
     if args.view:
-        start = args.start or args.out / COARSE.name / COARSE.file
-        begins = start if args.view == FINE.name or args.start else None
-        train_view(VIEWS[args.view], args, start=begins)
+        train_view(VIEWS[args.view], args, start=args.start or (coarse if args.view == FINE.name else None))
     else:
-        coarse = train_view(COARSE, args, start=None)
+        train_view(COARSE, args, start=None)
         train_view(FINE, args, start=coarse)
     return 0
 

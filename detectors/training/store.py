@@ -24,7 +24,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from base_detector import FacePack, NotApplicable, WorkerFailure, square_crop
-from detectors.nets.trained import resized
+from detectors.nets.faces import resized
 from detectors.training.dataset import Item
 
 Array = npt.NDArray[Any]
@@ -41,7 +41,7 @@ SMALLEST = 32
 class Look:
     """How faces are cut: ``side`` pixels showing ``margin`` box sides; pictures of a clip by ``sampling``, at most ``most`` of them.
 
-    ``scaling``: ``own`` (``detectors.nets.trained.resized``) or ``pillow`` (Pillow's bilinear).
+    ``scaling``: ``own`` (``detectors.nets.faces.resized``) or ``pillow`` (Pillow's bilinear).
     """
 
     side: int

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from detectors.nets.faces import resized
 from detectors.training.blends import blend
 from detectors.training.degrade import encode, encode_hard, encode_lightly, process, through_h264, through_jpeg
 from detectors.training.faces import MARGIN, Bank, read_bank
@@ -37,7 +38,7 @@ LAST: dict[str, Callable[[Array], Array]] = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the pictures look to the net: their side, the side of the map, box sides shown.
+    """How the pictures look to the net: their side, box sides shown.
 
     ``working``: sides, in pixels, at which faces are blended and compressed: what a face measures in a clip before it is scaled for
     the net. ``colour``: share of the draws that are colour pictures (None: as many as there are).
@@ -47,7 +48,6 @@ class Recipe:
     """
 
     side: int = 80
-    map_side: int = 10
     margin: float = 1.04
     pairs: int = 64
     working: tuple[int, ...] = (72, 96, 120, 144)
@@ -55,6 +55,11 @@ class Recipe:
     hard: bool = False
     codec: str = "drawn"
     last: str = ""
+
+    @property
+    def map_side(self) -> int:
+        """Side of the maps: an eighth, as the net has them."""
+        return self.side // 8
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ def make_batch(bank: Bank, indices: Array, *, recipe: Recipe, rng: np.random.Gen
                 found.append((member + count * fake, mask))
         coded = _coded(np.stack(tiles), recipe, rng=rng.spawn(1)[0])
         for tile, (x, y, size), (place, mask) in zip(coded, crops, found, strict=True):
-            faces[place] = scaled(tile[y : y + size, x : x + size], recipe.side)
+            faces[place] = resized(tile[y : y + size, x : x + size], recipe.side)
             if mask is not None:
                 piece = mask[y : y + size, x : x + size]
                 masks[place] = cv2.resize(piece, masks.shape[1:], interpolation=cv2.INTER_AREA)
@@ -117,8 +122,8 @@ def _first_generation(faces: list[Array], recipe: Recipe, *, rng: np.random.Gene
     own = rng.spawn(1)[0]
     if recipe.hard:
         return faces
-    once = rng.random() < 0.5  # drawn for every codec, so that all make the same blends
-    if once or recipe.codec != "drawn":
+    spared = rng.random() < 0.5  # drawn for every codec, so that all make the same blends
+    if spared or recipe.codec != "drawn":
         return faces
     coded = encode_lightly(np.stack([np.clip(face + 0.5, 0, 255).astype(np.uint8) for face in faces]), rng=own)
     return list(coded.astype(np.float32))
@@ -130,12 +135,6 @@ def _coded(tiles: Array, recipe: Recipe, *, rng: np.random.Generator) -> Array:
     if recipe.last:
         tiles = LAST[recipe.last](tiles)
     return tiles
-
-
-def scaled(luma: Array, side: int) -> Array:
-    """A crop (h, w) as the net sees it, (side, side): means of pixels on the way down, straight lines on the way up."""
-    kind = cv2.INTER_AREA if min(luma.shape) >= side else cv2.INTER_LINEAR
-    return cv2.resize(luma, (side, side), interpolation=kind)
 
 
 @dataclass(frozen=True)

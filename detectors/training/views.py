@@ -12,10 +12,8 @@ from pathlib import Path
 
 from torch.nn import functional
 
+from detectors.nets import selfblend
 from detectors.nets.checkpoint import fill
-from detectors.nets.selfblend import FINE_SIDE as NET_SIDE
-from detectors.nets.selfblend import SIDE as COARSE_SIDE
-from detectors.nets.selfblend import SelfBlendNet
 from detectors.training.faces import FINE_SIDE, FINE_SMALLEST, SIDE, SMALLEST
 from detectors.training.loop import Plan
 from detectors.training.stream import Recipe
@@ -25,44 +23,42 @@ from detectors.training.stream import Recipe
 class View:
     """One view: the bank's faces (``stored`` pixels, none below ``smallest``), how they are shown, and the shipped run's plan.
 
-    ``tells_apart``: faces without a name are grouped by person, so that some of them are held out.
+    ``file``: name of the weights. ``tells_apart``: faces without a name are grouped by person, so that some of them are held out.
     """
 
     name: str
+    file: str
     stored: int
     smallest: int
     recipe: Recipe
     plan: Plan
     tells_apart: bool = False
 
-    @property
-    def file(self) -> str:
-        """Name of the weights file."""
-        return "selfblend.safetensors" if self.name == "coarse" else f"selfblend_{self.name}.safetensors"
-
 
 COARSE = View(
     "coarse",
+    file="selfblend.safetensors",
     stored=SIDE,
     smallest=SMALLEST,
-    recipe=Recipe(side=COARSE_SIDE, map_side=COARSE_SIDE // 8),
+    recipe=Recipe(side=selfblend.SIDE),
     plan=Plan(steps=16_000),
 )
 # few large sharp faces are at hand (colour pictures), so half of every batch is theirs, and the run starts from the coarse net
 FINE = View(
     "fine",
+    file="selfblend_fine.safetensors",
     stored=FINE_SIDE,
     smallest=FINE_SMALLEST,
-    recipe=Recipe(side=NET_SIDE, map_side=NET_SIDE // 8, pairs=32, working=(176, 188, 200), colour=0.5),
+    recipe=Recipe(side=selfblend.FINE_SIDE, pairs=32, working=(176, 188, 200), colour=0.5),
     plan=Plan(steps=3_000, rate=1e-3, warm_up=100, average=0.995, check_every=500),
     tells_apart=True,
 )
 VIEWS = {view.name: view for view in (COARSE, FINE)}
 
 
-def net_for(view: View, *, widths: tuple[int, int, int, int], start: Path | None) -> SelfBlendNet:
+def net_for(view: View, *, widths: tuple[int, int, int, int], start: Path | None) -> selfblend.SelfBlendNet:
     """A net of the view's side; with ``start`` it begins with that file's numbers, whose terms of place are spread over the finer grid."""
-    net = SelfBlendNet(side=view.recipe.side, widths=widths)
+    net = selfblend.SelfBlendNet(side=view.recipe.side, widths=widths)
     if start is not None:
         from safetensors.torch import load
 

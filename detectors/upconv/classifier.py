@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.nets.checkpoint import CheckpointError, check_names
+from detectors.nets.scores import sigmoid
 from detectors.nets.spectrum import BINS
 
 Array = npt.NDArray[Any]
@@ -91,8 +92,7 @@ class Classifier:
         none, it only carries the distance from the boundary into [0, 1] and is not calibrated.
         """
         towards_fake = self.decision(features) * (1 if self.fake_label else -1)
-        # exp of a large negative value overflows; tanh gives the same curve without
-        return np.asarray(0.5 * (1 + np.tanh(towards_fake / 2)))
+        return sigmoid(towards_fake)
 
 
 def as_bytes(classifier: Classifier) -> bytes:

@@ -14,6 +14,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from detectors.nets.scores import sigmoid
+
 Array = npt.NDArray[Any]
 
 _LAYERS: Final = ((18, 64), (64, 64), (64, 64), (64, 1))
@@ -38,8 +40,7 @@ class Classifier:
         hidden = np.asarray(features, np.float64)
         for index, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             hidden = (np.maximum(hidden, 0) if index else hidden) @ weight + bias
-        # exp of a large negative logit overflows; tanh gives the same curve without
-        return np.asarray(0.5 * (1 + np.tanh(hidden[:, 0] / 2)))
+        return sigmoid(hidden[:, 0])
 
 
 def read_classifier(file: str, content: bytes) -> Classifier:

@@ -84,6 +84,11 @@ def test_batches_leave_out_and_count_what_cannot_be_judged():
             raise Skip("no")
         return np.full(2, image)
 
-    found = [(rows, batch.tolist()) for rows, batch in faces.batches(many, range(8), prepare, size=2, skipped=skipped)]
+    heard: list[tuple[int, int]] = []
+    given = faces.batches(
+        many, range(8), prepare, size=2, skipped=skipped, progress=lambda done, total: heard.append((done, total))
+    )
+    found = [(rows, batch.tolist()) for rows, batch in given]
     assert found == [([1, 2], [[1, 1], [2, 2]]), ([4, 5], [[4, 4], [5, 5]]), ([7], [[7, 7]])]
     assert skipped == {"old": 1, "no": 3}
+    assert heard == [(2, 8), (4, 8), (5, 8)]

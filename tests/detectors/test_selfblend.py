@@ -15,13 +15,13 @@ pytest.importorskip("torch")
 
 import detectors.selfblend.detector as module
 from base_detector import BaseDetector, ContractError, Face, load_detector
+from detectors.nets.faces import resized
 from detectors.nets.mtcnn import Mtcnn
 from detectors.nets.selfblend import SelfBlendNet, mirrored
 from detectors.training.evaluate import fake_scores
 from detectors.training.faces import Bank, build_bank, identity_of, part_of
 from detectors.training.measure import roc_auc
 from detectors.training.selfblend import TEST_SEED, held_out
-from detectors.training.stream import scaled
 from detectors.training.views import COARSE, FINE, View
 
 VIEWS = ("coarse", "fine")
@@ -97,9 +97,9 @@ def test_the_detector_sees_what_the_training_saw(detector: BaseDetector):
             whole = np.empty((fine, fine), np.float32)
             for phase in range(4):
                 whole[phase // 2 :: 2, phase % 2 :: 2] = seen[phase]
-            np.testing.assert_array_equal(whole, scaled(luma, fine))
+            np.testing.assert_array_equal(whole, resized(luma, fine))
         else:
-            np.testing.assert_array_equal(seen[0], scaled(luma, coarse))
+            np.testing.assert_array_equal(seen[0], resized(luma, coarse))
             assert (seen[1:] == module.NOTHING).all()
 
 
@@ -125,7 +125,7 @@ def test_a_face_is_judged_by_the_net_for_its_size(detector: BaseDetector, astron
     net = SelfBlendNet(side=own["side"], widths=tuple(detector.card.parameters["widths"])).eval()
     net.load_state_dict(load((module.WEIGHTS / own["file"]).read_bytes()))
     crop = astronaut[30 : 30 + size, 110 : 110 + size]
-    luma = scaled(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), own["side"])
+    luma = resized(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), own["side"])
     with torch.inference_mode():
         logit = float(mirrored(net, torch.from_numpy(luma).float()[None, None])[0])
     expected = 1 / (1 + np.exp(-(own["slope"] * logit + own["offset"])))

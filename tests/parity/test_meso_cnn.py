@@ -12,8 +12,9 @@ torch = pytest.importorskip("torch")
 
 from base_detector import BaseDetector, ContractError, Face, Skip, load_detector  # noqa: E402
 from detectors.nets.checkpoint import CheckpointError  # noqa: E402
+from detectors.nets.faces import resized  # noqa: E402
 from detectors.nets.meso_cnn import MesoCnn, as_input  # noqa: E402
-from detectors.nets.trained import pack_trained, read_trained, resized  # noqa: E402
+from detectors.nets.trained import pack_trained, read_trained  # noqa: E402
 from tests.parity.recipe import fill  # noqa: E402
 
 

@@ -158,7 +158,7 @@ def test_a_windows_score_is_the_nets_and_stands_at_its_middle_face(
 
 
 def detector_picture(crop: np.ndarray) -> np.ndarray:
-    from detectors.nets.trained import resized
+    from detectors.nets.faces import resized
 
     return resized(crop, 100)
 

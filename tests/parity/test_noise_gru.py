@@ -11,8 +11,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from base_detector import BaseDetector, ContractError, load_detector  # noqa: E402
+from detectors.nets.faces import resized  # noqa: E402
 from detectors.nets.noise import STEP_S, NoiseGru, features  # noqa: E402
-from detectors.nets.trained import pack_trained, resized  # noqa: E402
+from detectors.nets.trained import pack_trained  # noqa: E402
 from tests.parity.clips import write_clip_pack  # noqa: E402
 from tests.parity.recipe import fill  # noqa: E402
 

@@ -16,7 +16,7 @@ from detectors.training.loop import Plan, read_log, train
 from detectors.training.selfblend import check_on, loss_of
 from detectors.training.stream import Batch, Recipe, batch_of_step
 
-RECIPE = Recipe(side=64, map_side=8, pairs=8, codec="none")
+RECIPE = Recipe(side=64, pairs=8, codec="none")
 
 
 def small_net(seed: int = 1) -> SelfBlendNet:

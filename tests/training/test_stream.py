@@ -13,7 +13,7 @@ from detectors.training.degrade import encode_hard, encode_lightly, through_h264
 from detectors.training.faces import Bank
 from detectors.training.stream import Recipe, batch_of_step, stream
 
-SMALL = Recipe(side=64, map_side=8, pairs=8)
+SMALL = Recipe(side=64, pairs=8)
 
 
 def test_a_batch_depends_on_seed_and_step_only(bank: Bank):
