@@ -111,12 +111,9 @@ class _Names:
 _LUKEMELAS: Final = _Names(
     "_expand_conv", "_bn0", "_depthwise_conv", "_bn1", "_se_reduce", "_se_expand", "_project_conv", "_bn2"
 )
-_TIMM: Final = _Names("conv_pw", "bn1", "conv_dw", "bn2", "se.conv_reduce", "se.conv_expand", "conv_pwl", "bn3")
+TIMM_NAMES: Final = _Names("conv_pw", "bn1", "conv_dw", "bn2", "se.conv_reduce", "se.conv_expand", "conv_pwl", "bn3")
 #: timm's block of the first stage, which does not expand
 _TIMM_FIRST: Final = _Names("", "", "conv_dw", "bn1", "se.conv_reduce", "se.conv_expand", "conv_pw", "bn2")
-
-#: for relatives whose blocks carry timm's names too
-TIMM_NAMES: Final = _TIMM
 
 
 def plan(variant: str, *, padding: Padding, size: Size | None = None) -> Plan:
@@ -203,14 +200,14 @@ class MBConv(nn.Module):
         squeezed = max(1, int(numbers.before * _SQUEEZE))
         if numbers.expand != 1:
             self._put(names.expand, expansion(numbers.before, inner))
-            self._put(names.expand_norm, _norm(inner))
+            self._put(names.expand_norm, norm(inner))
         depthwise = PaddedConv2d(inner, inner, numbers.kernel, pad=numbers.pad, stride=numbers.stride, groups=inner)
         self._put(names.depthwise, depthwise)
-        self._put(names.depthwise_norm, _norm(inner))
+        self._put(names.depthwise_norm, norm(inner))
         self._put(names.reduce, nn.Conv2d(inner, squeezed, 1))
         self._put(names.excite, nn.Conv2d(squeezed, inner, 1))
         self._put(names.project, nn.Conv2d(inner, numbers.after, 1, bias=False))
-        self._put(names.project_norm, _norm(numbers.after))
+        self._put(names.project_norm, norm(numbers.after))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         names, inner = self.names, x
@@ -255,16 +252,16 @@ class EfficientNet(nn.Module):
         self.features = numbers.head
         self._size = size if padding == "same" else None
         self._conv_stem = PaddedConv2d(3, numbers.stem, 3, pad=numbers.stem_pad, stride=2)
-        self._bn0 = _norm(numbers.stem)
-        blocks = [MBConv(block, names=_LUKEMELAS, expansion=expansion or _pointwise) for block in numbers.blocks]
+        self._bn0 = norm(numbers.stem)
+        blocks = [MBConv(block, names=_LUKEMELAS, expansion=expansion or pointwise) for block in numbers.blocks]
         self._blocks = nn.ModuleList(blocks)
-        self._conv_head = _pointwise(numbers.blocks[-1].after, numbers.head)
-        self._bn1 = _norm(numbers.head)
+        self._conv_head = pointwise(numbers.blocks[-1].after, numbers.head)
+        self._bn1 = norm(numbers.head)
         self._fc = nn.Linear(numbers.head, classes)
 
     def extract_features(self, x: torch.Tensor) -> torch.Tensor:
         """The last maps, activated: (N, 3, h, w) -> (N, ``features``, about h / 32, about w / 32)."""
-        check_size(x, self._size)
+        _check_size(x, self._size)
         x = functional.silu(self._bn0(self._conv_stem(x)))
         for block in self._blocks:
             x = block(x)
@@ -274,7 +271,30 @@ class EfficientNet(nn.Module):
         return cast(torch.Tensor, self._fc(self.extract_features(x).mean((2, 3))))
 
 
-class TimmEfficientNet(nn.Module):
+class TimmNet(nn.Module):
+    """What timm's EfficientNets of both families do with the parts they are made of, under timm's names for these."""
+
+    conv_stem: nn.Module
+    bn1: nn.Module
+    blocks: nn.Module
+    conv_head: nn.Module
+    bn2: nn.Module
+    classifier: nn.Module | None
+    _size: Size
+
+    def extract_features(self, x: torch.Tensor) -> torch.Tensor:
+        """The last maps, activated: (N, 3, h, w) -> (N, ``features``, ceil(h / 32), ceil(w / 32))."""
+        _check_size(x, self._size)
+        x = self.blocks(functional.silu(self.bn1(self.conv_stem(x))))
+        return functional.silu(self.bn2(self.conv_head(x)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits, or the mean features (N, ``features``) where the classifier was left out."""
+        pooled = self.extract_features(x).mean((2, 3))
+        return pooled if self.classifier is None else cast(torch.Tensor, self.classifier(pooled))
+
+
+class TimmEfficientNet(TimmNet):
     """timm's ``tf_efficientnet_*``: (N, 3, h, w) -> logits (N, classes); names ``conv_stem``, ``blocks.I.J``, ``classifier``.
 
     ``size`` is the (height, width) of the input. ``classes=0`` leaves out the classifier; published files that use the features
@@ -287,22 +307,11 @@ class TimmEfficientNet(nn.Module):
         self.features = numbers.head
         self._size = size
         self.conv_stem = PaddedConv2d(3, numbers.stem, 3, pad=numbers.stem_pad, stride=2)
-        self.bn1 = _norm(numbers.stem)
+        self.bn1 = norm(numbers.stem)
         self.blocks = nn.Sequential(*(nn.Sequential(*stage) for stage in _timm_stages(numbers)))
-        self.conv_head = _pointwise(numbers.blocks[-1].after, numbers.head)
-        self.bn2 = _norm(numbers.head)
+        self.conv_head = pointwise(numbers.blocks[-1].after, numbers.head)
+        self.bn2 = norm(numbers.head)
         self.classifier = nn.Linear(numbers.head, classes) if classes else None
-
-    def extract_features(self, x: torch.Tensor) -> torch.Tensor:
-        """The last maps, activated: (N, 3, h, w) -> (N, ``features``, ceil(h / 32), ceil(w / 32))."""
-        check_size(x, self._size)
-        x = self.blocks(functional.silu(self.bn1(self.conv_stem(x))))
-        return functional.silu(self.bn2(self.conv_head(x)))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits, or the mean features (N, ``features``) where the classifier was left out."""
-        pooled = self.extract_features(x).mean((2, 3))
-        return pooled if self.classifier is None else cast(torch.Tensor, self.classifier(pooled))
 
 
 class EncoderClassifier(nn.Module):
@@ -323,21 +332,23 @@ class EncoderClassifier(nn.Module):
 def _timm_stages(numbers: Plan) -> Iterator[list[MBConv]]:
     for stage in range(len(_STAGES)):
         yield [
-            MBConv(block, names=_TIMM_FIRST if block.expand == 1 else _TIMM, expansion=_pointwise)
+            MBConv(block, names=_TIMM_FIRST if block.expand == 1 else TIMM_NAMES, expansion=pointwise)
             for block in numbers.blocks
             if block.stage == stage
         ]
 
 
-def _pointwise(before: int, after: int) -> nn.Module:
+def pointwise(before: int, after: int) -> nn.Module:
+    """A 1 x 1 convolution without bias: (N, before, h, w) -> (N, after, h, w)."""
     return nn.Conv2d(before, after, 1, bias=False)
 
 
-def _norm(count: int) -> nn.BatchNorm2d:
+def norm(count: int) -> nn.BatchNorm2d:
+    """Batch normalisation with TensorFlow's epsilon."""
     return nn.BatchNorm2d(count, eps=_EPSILON)
 
 
-def check_size(x: torch.Tensor, size: Size | None) -> None:
+def _check_size(x: torch.Tensor, size: Size | None) -> None:
     """Refuse maps of another (height, width) than ``size``, for which the net was built; ValueError. None accepts all."""
     # not while tracing, where sizes are tensors; compile_net runs the net eagerly first
     tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]

@@ -14,7 +14,17 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from detectors.nets.efficientnet import TIMM_NAMES, BlockPlan, MBConv, PaddedConv2d, Size, check_size, same_padding
+from detectors.nets.efficientnet import (
+    TIMM_NAMES,
+    BlockPlan,
+    MBConv,
+    PaddedConv2d,
+    Size,
+    TimmNet,
+    norm,
+    pointwise,
+    same_padding,
+)
 
 #: the authors' code (google/automl, effnetv2_configs.py, v2_m_block): kind, layers, stride, expansion, output channels; kernels are 3 x 3
 _STAGES: Final = (
@@ -27,8 +37,6 @@ _STAGES: Final = (
     ("mbconv", 5, 1, 6, 512),
 )
 _STEM, _HEAD, _KERNEL = 24, 1280, 3
-#: TensorFlow's epsilon
-_EPSILON = 1e-3
 
 
 class Plain(nn.Module):
@@ -37,7 +45,7 @@ class Plain(nn.Module):
     def __init__(self, numbers: BlockPlan) -> None:
         super().__init__()
         self.conv = PaddedConv2d(numbers.before, numbers.after, _KERNEL, pad=numbers.pad, stride=numbers.stride)
-        self.bn1 = _norm(numbers.after)
+        self.bn1 = norm(numbers.after)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + functional.silu(self.bn1(self.conv(x)))
@@ -53,9 +61,9 @@ class Fused(nn.Module):
         super().__init__()
         inner = numbers.before * numbers.expand
         self.conv_exp = PaddedConv2d(numbers.before, inner, _KERNEL, pad=numbers.pad, stride=numbers.stride)
-        self.bn1 = _norm(inner)
-        self.conv_pwl = nn.Conv2d(inner, numbers.after, 1, bias=False)
-        self.bn2 = _norm(numbers.after)
+        self.bn1 = norm(inner)
+        self.conv_pwl = pointwise(inner, numbers.after)
+        self.bn2 = norm(numbers.after)
         self.shortcut = numbers.stride == 1 and numbers.before == numbers.after
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -63,7 +71,7 @@ class Fused(nn.Module):
         return out + x if self.shortcut else cast(torch.Tensor, out)
 
 
-class EfficientNetV2M(nn.Module):
+class EfficientNetV2M(TimmNet):
     """timm's ``tf_efficientnetv2_m``: (N, 3, h, w) -> logits (N, classes); names ``conv_stem``, ``blocks.I.J``, ``classifier``.
 
     ``size`` is the (height, width) of the input, for which TensorFlow's SAME is worked out here; another size is refused.
@@ -76,7 +84,7 @@ class EfficientNetV2M(nn.Module):
         self._size = size
         pad, inner = same_padding(size, kernel=_KERNEL, stride=2)
         self.conv_stem = PaddedConv2d(3, _STEM, _KERNEL, pad=pad, stride=2)
-        self.bn1 = _norm(_STEM)
+        self.bn1 = norm(_STEM)
         stages: list[nn.Module] = []
         before = _STEM
         for number, (kind, layers, stride, expand, after) in enumerate(_STAGES):
@@ -88,19 +96,9 @@ class EfficientNetV2M(nn.Module):
                 before = after
             stages.append(nn.Sequential(*blocks))
         self.blocks = nn.Sequential(*stages)
-        self.conv_head = nn.Conv2d(before, _HEAD, 1, bias=False)
-        self.bn2 = _norm(_HEAD)
+        self.conv_head = pointwise(before, _HEAD)
+        self.bn2 = norm(_HEAD)
         self.classifier = nn.Linear(_HEAD, classes) if classes else None
-
-    def extract_features(self, x: torch.Tensor) -> torch.Tensor:
-        """The last maps, activated: (N, 3, h, w) -> (N, 1280, ceil(h / 32), ceil(w / 32)). ValueError for another size."""
-        check_size(x, self._size)
-        x = self.blocks(functional.silu(self.bn1(self.conv_stem(x))))
-        return functional.silu(self.bn2(self.conv_head(x)))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        pooled = self.extract_features(x).mean((2, 3))
-        return pooled if self.classifier is None else cast(torch.Tensor, self.classifier(pooled))
 
 
 def _block(kind: str, numbers: BlockPlan) -> nn.Module:
@@ -108,8 +106,4 @@ def _block(kind: str, numbers: BlockPlan) -> nn.Module:
         return Plain(numbers)
     if kind == "fused":
         return Fused(numbers)
-    return MBConv(numbers, names=TIMM_NAMES, expansion=lambda before, after: nn.Conv2d(before, after, 1, bias=False))
-
-
-def _norm(count: int) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(count, eps=_EPSILON)
+    return MBConv(numbers, names=TIMM_NAMES, expansion=pointwise)
