@@ -36,7 +36,7 @@ import sys
 import time
 import tomllib
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -139,6 +139,10 @@ class Card:
         except tomllib.TOMLDecodeError as error:
             raise ContractError(f"{path} is not valid TOML ({error}): correct that line") from None
         return cls._parse(raw, folder=folder)
+
+    def lacks(self, missing: Collection[WeightsFile]) -> bool:
+        """True when the detector cannot work without ``missing``, some of its files: a needed one, or all that it has."""
+        return any(not item.optional for item in missing) or 0 < len(missing) == len(self.weights)
 
     @classmethod
     def from_json(cls, told: dict[str, Any], *, folder: Path) -> Card:
@@ -623,8 +627,7 @@ def detector_verbs(detector: BaseDetector, weights: Path, device: str) -> dict[s
 
     def load(_: dict[str, Any], __: Progress) -> dict[str, Any]:
         if not state["loaded"]:
-            missing = [item for item in detector.card.weights if not (weights / item.file).is_file()]
-            if any(not item.optional for item in missing) or (missing and len(missing) == len(detector.card.weights)):
+            if detector.card.lacks([item for item in detector.card.weights if not (weights / item.file).is_file()]):
                 raise WorkerFailure("weights_missing")
             detector.load(weights, device)
             state["loaded"] = True

@@ -53,9 +53,7 @@ def list_weights(cards: Iterable[Card], folder: Path) -> list[Installed]:
 def unavailable_code(card: Card, folder: Path) -> str | None:
     """Why the weights of ``card`` cannot be used (``weights_missing``, ``weights_mismatch``), None when all it needs are right."""
     entries = list_weights([card], folder)
-    missing = [entry for entry in entries if entry.state == "missing"]
-    # where each file is optional, one of them is needed all the same
-    if any(not entry.item.optional for entry in missing) or (entries and len(missing) == len(entries)):
+    if card.lacks([entry.item for entry in entries if entry.state == "missing"]):
         return "weights_missing"
     return "weights_mismatch" if any(entry.state == "differs" for entry in entries) else None
 
