@@ -261,9 +261,8 @@ class Dispatcher:
         else:
             status = Status(id=job, state="failed", step="failed", updated=now, finished=now, progress=1.0, code=code)
             self._store.write_status(status)
-        shutil.rmtree(
-            self._scratch(job), ignore_errors=True
-        )  # before the move: a job that has moved is nobody's any more
+        # before the move: a job that has moved is nobody's any more
+        shutil.rmtree(self._scratch(job), ignore_errors=True)
         if self._store.job("active", job).is_dir():
             self._store.move(job, "active", "failed")
         log.warning("job_given_up", job=job, code=code)

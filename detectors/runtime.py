@@ -153,6 +153,15 @@ def _compile_openvino(
     return infer
 
 
+def channels_last(net: torch.nn.Module) -> torch.nn.Module:
+    """``net`` itself, in the layout 2-D convolutions are fastest in; a net of 3-D ones refuses it and stays as it is."""
+    import torch
+
+    if all(item.ndim < 5 for item in net.parameters()):
+        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return net
+
+
 def _forget_traces() -> None:
     """Free the classes torch keeps of every traced network until the process ends.
 
@@ -177,11 +186,7 @@ def _place_on_gpu(net: torch.nn.Module, device: str, *, half: bool) -> Compiled:
     torch.backends.cudnn.benchmark = False
     kind = torch.float16 if half else torch.float32
     # a copy: the caller may build another network from the same parts
-    placed = copy.deepcopy(net).to(device, kind)
-    if all(
-        item.ndim < 5 for item in placed.parameters()
-    ):  # the layout 2-D convolutions are fastest in; 3-D ones refuse it
-        placed = placed.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    placed = channels_last(copy.deepcopy(net).to(device, kind))
 
     def upload(item: Array) -> torch.Tensor:
         tensor = torch.from_numpy(np.ascontiguousarray(item, np.float32)).to(device=device, dtype=kind)

@@ -36,8 +36,8 @@ CURVES: Final[tuple[RGB, ...]] = (
     (68, 68, 68),
 )
 
-#: grey level the list is mixed with, and how much of it, the first, second and third time through
-_TURNS: Final = ((0, 0.0), (0, 0.45), (255, 0.45))
+#: the first, second and third time through the list: grey level it is mixed with, how much of that, matplotlib's line
+_TURNS: Final = ((0, 0.0, "-"), (0, 0.45, "--"), (255, 0.45, ":"))
 
 
 def score_colour(fake_score: float | None) -> RGB:
@@ -54,15 +54,18 @@ def score_colour(fake_score: float | None) -> RGB:
 
 def curve_colour(index: int) -> RGB:
     """Colour of curve ``index``: the list, then the list darker, then lighter; after thirty it repeats."""
-    turn, place = divmod(index, len(CURVES))
-    towards, share = _TURNS[turn % len(_TURNS)]
-    red, green, blue = (round(part + (towards - part) * share) for part in CURVES[place])
+    towards, share, _ = _turn(index)
+    red, green, blue = (round(part + (towards - part) * share) for part in CURVES[index % len(CURVES)])
     return red, green, blue
 
 
 def curve_style(index: int) -> str:
     """Line of curve ``index`` for matplotlib: solid, dashed, dotted, changing with the turn of the list."""
-    return ("-", "--", ":")[index // len(CURVES) % 3]
+    return _turn(index)[2]
+
+
+def _turn(index: int) -> tuple[int, float, str]:
+    return _TURNS[index // len(CURVES) % len(_TURNS)]
 
 
 def hexadecimal(colour: RGB) -> str:

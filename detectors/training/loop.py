@@ -23,6 +23,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from detectors.runtime import channels_last
+
 #: Takes the net and one batch of the stream, gives the loss and figures worth a column of the log.
 Loss = Callable[[nn.Module, Any], tuple[torch.Tensor, dict[str, float]]]
 #: Takes the averaged net, gives figures measured on data no step trains on.
@@ -85,9 +87,7 @@ def train(
 
 class _State:
     def __init__(self, net: nn.Module, plan: Plan, replicas: int) -> None:
-        # that layout is one of pictures; a net of clips (five dimensions) has none of it
-        flat = all(parameter.ndim < 5 for parameter in net.parameters())
-        self.net, self.plan = net.to(memory_format=torch.channels_last) if flat else net, plan
+        self.net, self.plan = channels_last(net), plan
         self.nets = [net, *(_sharing(net) for _ in range(replicas - 1))]
         self.pool = ThreadPoolExecutor(replicas)
         self.averaged = copy.deepcopy(net).eval().requires_grad_(False)
