@@ -96,7 +96,7 @@ def cut(image: Array, face: Face, rectangle: Rectangle, *, black_outside: bool =
 
 
 def resized(face: Array, side: int) -> Array:
-    """A crop, (h, w) or (h, w, 3) uint8, as our nets see it: ``side`` pixels square, means on the way down, straight lines on the way up."""
+    """A crop, (h, w) or (h, w, 3) uint8, at ``side`` x ``side`` as our nets see it: means on the way down, straight lines on the way up."""
     kind = cv2.INTER_AREA if min(face.shape[:2]) >= side else cv2.INTER_LINEAR
     return cv2.resize(np.ascontiguousarray(face), (side, side), interpolation=kind)
 
