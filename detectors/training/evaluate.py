@@ -25,7 +25,7 @@ import numpy.typing as npt
 from base_detector import BaseDetector, FacePack, load_detector
 from detectors.selfblend.detector import planes
 from detectors.training.faces import MARGIN, PARTS, ROW, SIDE, Bank, stored_face
-from detectors.training.measure import auc_interval, calibration_error, roc_auc
+from detectors.training.measure import auc_interval, calibration_error, identity_interval, roc_auc
 from detectors.training.selfblend import TEST_SEED, bank_of, held_out
 from detectors.training.stream import Recipe, make_batch
 from detectors.training.views import COARSE, FINE
@@ -70,7 +70,7 @@ def on_held_out(detector: BaseDetector, bank: Bank, *, recipe: Recipe, batches: 
     found = {"hard_auc": roc_auc(hard.labels, scores), "hard_pairs": _pairs(scores)}
     groups = bank.rows["identity"][np.tile(hard.indices, 2)]
     rng = np.random.default_rng(TEST_SEED)
-    found["hard_auc_low"], found["hard_auc_high"] = _identity_interval(hard.labels, scores, groups, rng=rng)
+    found["hard_auc_low"], found["hard_auc_high"] = identity_interval(hard.labels, scores, groups=groups, rng=rng)
     for name, base in (("hard", recipe), ("uncompressed", replace(recipe, codec="none"))):
         for last in ("", "jpeg60", "h264_32"):
             made = held_out(bank, part="test", recipe=replace(base, last=last), seed=TEST_SEED, batches=batches // 2)
@@ -121,16 +121,6 @@ def on_large(detector: BaseDetector, bank: Bank, *, batches: int = 40) -> dict[s
             f"{name}_calibration_error": calibration_error(hard.labels, scores),
         }
     return found
-
-
-def _identity_interval(labels: Array, scores: Array, groups: Array, *, rng: np.random.Generator) -> tuple[float, float]:
-    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
-    values = []
-    for _ in range(300):
-        drawn = np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))])
-        values.append(roc_auc(labels[drawn], scores[drawn]))
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
 
 
 def _means_by(groups: Array, values: Array) -> Array:

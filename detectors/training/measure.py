@@ -46,6 +46,25 @@ def auc_interval(
     return (float(low), float(high))
 
 
+def identity_interval(
+    labels: Array, scores: Array, *, groups: Array, rng: np.random.Generator, draws: int = 1000
+) -> tuple[float, float]:
+    """95 % bootstrap interval of the ROC-AUC: identities are drawn with all their items, real and fake.
+
+    Draws without one of the kinds count nowhere; NaN when there are only such.
+    """
+    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+    values = []
+    for _ in range(draws):
+        drawn = np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))])
+        values.append(roc_auc(labels[drawn], scores[drawn]))
+    known = np.array(values)[~np.isnan(values)]
+    if not len(known):
+        return (float("nan"), float("nan"))
+    low, high = np.percentile(known, [2.5, 97.5])
+    return (float(low), float(high))
+
+
 def fit_platt(labels: Array, logits: Array) -> tuple[float, float]:
     """(slope, offset) for which sigmoid(slope * logit + offset) is the likeliest probability of fake (Platt, 1999)."""
     from scipy.optimize import minimize

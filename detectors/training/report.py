@@ -21,14 +21,11 @@ from detectors.nets.trained import Calibrated
 from detectors.training.dataset import Item, counts
 from detectors.training.kinds import Kind
 from detectors.training.loop import Plan, read_log
-from detectors.training.measure import roc_auc
+from detectors.training.measure import identity_interval, roc_auc
 from detectors.training.run import balanced_accuracy, logits_of
 from detectors.training.sampling import HeldOut
 
 Array = npt.NDArray[Any]
-
-#: Draws of the bootstrap.
-_DRAWS = 1000
 
 
 @dataclass(frozen=True)
@@ -98,23 +95,6 @@ def on_test(kind: Kind, net: Calibrated, *, test: HeldOut, threshold: float, see
         "real_flagged": _short(float(flagged[~fake].mean())),
         "fake_flagged": _short(float(flagged[fake].mean())),
     }
-
-
-def identity_interval(labels: Array, logits: Array, *, groups: Array, rng: np.random.Generator) -> tuple[float, float]:
-    """95 % bootstrap interval of the ROC-AUC: identities are drawn with all their items, real and fake.
-
-    Draws without one of the kinds count nowhere; NaN when there are only such.
-    """
-    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
-    values = []
-    for _ in range(_DRAWS):
-        drawn = np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))])
-        values.append(roc_auc(labels[drawn], logits[drawn]))
-    known = np.array(values)[~np.isnan(values)]
-    if not len(known):
-        return (float("nan"), float("nan"))
-    low, high = np.percentile(known, [2.5, 97.5])
-    return (float(low), float(high))
 
 
 def _short(value: float) -> float | None:

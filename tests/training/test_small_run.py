@@ -20,7 +20,7 @@ from detectors.training import run as running
 from detectors.training.dataset import Item, part_of
 from detectors.training.kinds import MEVER, NAMES, Kind, Uncalibrated, kind_of
 from detectors.training.loop import Plan, read_log
-from detectors.training.report import identity_interval
+from detectors.training.measure import identity_interval
 from detectors.training.run import best_threshold, calibrate, fit, logits_of
 from detectors.training.sampling import Draws, HeldOut, Source, sources_of
 from detectors.training.store import Stored
