@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from detectors.training.warps import draw_flow, moved_along
+
 Array = npt.NDArray[Any]
 
 #: Mean position of MTCNN's five points in the frame of dlib's mean face (inner 51 points, unit square: Kazemi and Sullivan's shape).
@@ -149,13 +151,7 @@ def _moved(face: Array, landmarks: Array, *, rng: np.random.Generator) -> Array:
     kind = cv2.INTER_CUBIC if rng.random() < 0.5 else cv2.INTER_LINEAR
     if rng.random() < 0.7:
         return cv2.warpAffine(face, matrix, (side, side), flags=kind, borderMode=cv2.BORDER_REPLICATE)
-    coarse = rng.normal(0, 0.008 * side, (2, 5, 5)).astype(np.float32)
-    flow = [cv2.resize(part, (side, side), interpolation=cv2.INTER_CUBIC) for part in coarse]
-    columns, rows = np.meshgrid(np.arange(side, dtype=np.float32), np.arange(side, dtype=np.float32))
-    back = cv2.invertAffineTransform(matrix).astype(np.float32)
-    map_x = back[0, 0] * columns + back[0, 1] * rows + back[0, 2] + flow[0]
-    map_y = back[1, 0] * columns + back[1, 1] * rows + back[1, 2] + flow[1]
-    return cv2.remap(face, map_x, map_y, kind, borderMode=cv2.BORDER_REPLICATE)
+    return moved_along(face, matrix, draw_flow(side, 0.008, rng=rng), kind=kind)
 
 
 def _toned(face: Array, *, rng: np.random.Generator) -> Array:

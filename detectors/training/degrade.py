@@ -8,6 +8,7 @@ May be imported by detectors.training and its tests.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -59,17 +60,38 @@ def encode(tiles: Array, *, rng: np.random.Generator, always: bool = False) -> A
     return through_h264(tiles, crf=crf, moving=moving, offset=int(rng.integers(0, 16)))
 
 
-def encode_hard(tiles: Array, *, rng: np.random.Generator) -> Array:
-    """The mixture trained on: stronger compression than ``encode``, and MPEG-4 Part 2 as older clips have it; a tenth stay."""
+@dataclass(frozen=True)
+class Mixture:
+    """How often each codec is drawn, and how strong it is: shares of ``kept`` and ``jpeg`` pictures, the last tenth or so MPEG-4, the rest
+    H.264; JPEG quality and MPEG-4 scale from .. below, CRF by a triangle (lowest, likeliest, highest); share of predicted H.264 frames.
+    """
+
+    kept: float
+    jpeg: float
+    mpeg4: float
+    quality: tuple[int, int]
+    crf: tuple[int, int, int]
+    scale: tuple[int, int]
+    moving: float
+
+
+#: What a net is trained on at first: stronger compression than ``encode``, and MPEG-4 Part 2 as older clips have it.
+WIDE = Mixture(kept=0.1, jpeg=0.3, mpeg4=0.1, quality=(35, 96), crf=(18, 32, 37), scale=(2, 13), moving=0.6)
+#: The mixture of the robust run: what large sites and messengers leave of a clip.
+STRONG = Mixture(kept=0.05, jpeg=0.2, mpeg4=0.05, quality=(40, 86), crf=(24, 33, 37), scale=(4, 13), moving=0.65)
+
+
+def encode_mixed(tiles: Array, mixture: Mixture, *, rng: np.random.Generator) -> Array:
+    """Send tiles ((N, P, P) uint8) through one codec of the mixture."""
     kind, offset = rng.random(), int(rng.integers(0, 16))
-    if kind < 0.1:
+    if kind < mixture.kept:
         return tiles
-    if kind < 0.4:
-        return through_jpeg(tiles, quality=int(rng.integers(35, 96)), offset=offset)
-    if kind < 0.9:
-        crf = round(rng.triangular(18, 32, 37))
-        return through_h264(tiles, crf=crf, moving=bool(rng.random() < 0.6), offset=offset)
-    return through_mpeg4(tiles, scale=int(rng.integers(2, 13)), moving=bool(rng.random() < 0.6), offset=offset)
+    if kind < mixture.kept + mixture.jpeg:
+        return through_jpeg(tiles, quality=int(rng.integers(*mixture.quality)), offset=offset)
+    if kind < 1 - mixture.mpeg4:
+        crf = round(rng.triangular(*mixture.crf))
+        return through_h264(tiles, crf=crf, moving=bool(rng.random() < mixture.moving), offset=offset)
+    return through_mpeg4(tiles, scale=int(rng.integers(*mixture.scale)), moving=bool(rng.random() < 0.6), offset=offset)
 
 
 def encode_lightly(tiles: Array, *, rng: np.random.Generator) -> Array:

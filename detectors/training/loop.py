@@ -33,7 +33,10 @@ Check = Callable[[nn.Module], dict[str, float]]
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A run: how many steps, how fast, from which seed. ``average`` is the decay of the averaged weights."""
+    """A run: how many steps, how fast, from which seed. ``average`` is the decay of the averaged weights.
+
+    ``short``: the net computes in bfloat16 where torch's autocast deems that safe; the loss must widen what it is answered.
+    """
 
     steps: int
     rate: float = 2e-3
@@ -43,6 +46,7 @@ class Plan:
     seed: int = 1
     report_every: int = 100
     check_every: int = 1000
+    short: bool = False
 
     def rate_at(self, step: int) -> float:
         """Learning rate: linear warm-up, then half a cosine to a hundredth."""
@@ -101,7 +105,7 @@ class _State:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         pieces = [batch] if len(self.nets) == 1 else batch.split(len(self.nets))
-        done = list(self.pool.map(lambda net, piece: _backward(net, loss, piece), self.nets, pieces))
+        done = list(self.pool.map(lambda net, piece: _backward(net, loss, piece, self.plan.short), self.nets, pieces))
         for own, *others in zip(*(net.parameters() for net in self.nets), strict=True):
             if others:
                 own.grad = torch.stack([own.grad, *(other.grad for other in others)]).mean(0)
@@ -154,10 +158,11 @@ def _sharing(net: nn.Module) -> nn.Module:
     return copied
 
 
-def _backward(net: nn.Module, loss: Loss, piece: Any) -> dict[str, float]:
+def _backward(net: nn.Module, loss: Loss, piece: Any, short: bool) -> dict[str, float]:
     net.train()
     net.zero_grad(set_to_none=True)
-    value, figures = loss(net, piece)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=short):
+        value, figures = loss(net, piece)
     value.backward()
     return figures | {"loss": float(value.detach())}
 

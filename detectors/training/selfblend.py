@@ -15,7 +15,7 @@ import shutil
 import sys
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from detectors.nets.selfblend import WIDTHS, mirrored
+from detectors.nets.selfblend import WIDTHS, judged
 from detectors.training.doubles import descriptors_of, doubles, tell_apart
 from detectors.training.faces import Bank, build_bank, leave_out, read_bank
 from detectors.training.loop import Plan, read_log, train
 from detectors.training.measure import calibration_error, fit_platt, roc_auc
 from detectors.training.stream import Batch, Recipe, batch_of_step, stream
-from detectors.training.views import COARSE, FINE, VIEWS, View, net_for
+from detectors.training.views import COARSE, VIEWS, View, net_for
 
 Array = npt.NDArray[Any]
 
@@ -49,7 +49,7 @@ def loss_of(net: nn.Module, batch: Batch) -> tuple[torch.Tensor, dict[str, float
 
     The maps (after Face X-ray) say where: the pasted region, and its boundary ``4 m (1 - m)`` for a soft mask m.
     """
-    scores, maps = net(as_input(batch.faces))
+    scores, maps = (answer.float() for answer in net(as_input(batch.faces)))
     labels = torch.from_numpy(batch.labels)
     half = len(labels) // 2
     entropy = functional.binary_cross_entropy_with_logits(scores, labels)
@@ -72,10 +72,10 @@ def as_input(faces: Array) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def logits_of(net: nn.Module, faces: Array) -> Array:
-    """Logits of fake, (N,), of (N, S, S) uint8 luma, as the detector takes them: with their mirror images."""
+def logits_of(net: nn.Module, faces: Array, *, also: Sequence[Sequence[int]] = ()) -> Array:
+    """Logits of fake, (N,), of (N, S, S) uint8 luma, as the detector takes them: with their mirror images, at the sizes ``also`` too."""
     parts = np.array_split(faces, -(-len(faces) // 128))
-    return np.concatenate([mirrored(net, as_input(part))[0].numpy() for part in parts])
+    return np.concatenate([judged(net, as_input(part), also=also)[0].numpy() for part in parts])
 
 
 def held_out(bank: Bank, *, part: str, recipe: Recipe, seed: int, batches: int) -> Batch:
@@ -144,13 +144,13 @@ def run_training(bank: Path, *, out: Path, plan: Plan, recipe: Recipe, net: nn.M
     return train(net, batches=batches, loss=loss_of, plan=plan, out=out, check=check_on(held), replicas=replicas)
 
 
-def calibrate(net: nn.Module, bank: Bank, *, recipe: Recipe) -> dict[str, float]:
+def calibrate(net: nn.Module, bank: Bank, *, recipe: Recipe, also: Sequence[Sequence[int]] = ()) -> dict[str, float]:
     """Slope and offset of the logit, and the threshold, from the calibration part.
 
     The threshold is the lowest two-digit score at which at most FLAGGED of the real faces reach it, at least 0.5.
     """
     held = held_out(bank, part="calibration", recipe=recipe, seed=CALIBRATION_SEED, batches=30)
-    logits = logits_of(net, held.faces)
+    logits = logits_of(net, held.faces, also=also)
     slope, offset = fit_platt(held.labels, logits)
     scores = 1 / (1 + np.exp(-(slope * logits + offset)))
     threshold = float(np.quantile(scores[held.labels < 0.5], 1 - FLAGGED))
@@ -200,9 +200,16 @@ def draw_curves(log: Path, picture: Path, *, pairs: int) -> None:
     pyplot.close(figure)
 
 
-def train_view(view: View, args: argparse.Namespace, *, start: Path | None) -> Path:
+def train_view(view: View, args: argparse.Namespace) -> None:
     """One view: bank, run, calibration, export; the weights file in OUT/<view>/."""
-    out, folder = args.out / view.name, args.banks / view.name
+    out, folder = args.out / view.name, args.banks / view.bank
+    start = args.start
+    if start is None and view.start:
+        start = args.out / view.start / VIEWS[view.start].file
+    if start is not None and not start.is_file():
+        raise SystemExit(
+            f"{start} is not there: train it first (--view {view.start or COARSE.name}), or name another with --start"
+        )
     bank = bank_of(args.faces, folder, view=view)
     if args.side:
         view = replace(view, recipe=replace(view.recipe, side=args.side))
@@ -211,17 +218,16 @@ def train_view(view: View, args: argparse.Namespace, *, start: Path | None) -> P
     torch.manual_seed(plan.seed)
     begun = net_for(view, widths=tuple(args.widths), start=start)
     net = run_training(folder, out=out, plan=plan, recipe=view.recipe, net=begun, replicas=args.replicas)
-    card = {"side": view.recipe.side, "widths": list(args.widths)} | calibrate(net, bank, recipe=view.recipe)
-    weights: Path = out / view.file
-    card["sha256"] = export(net, weights)
+    card = {"side": view.recipe.side, "widths": list(args.widths), "also": [list(size) for size in view.also]}
+    card |= calibrate(net, bank, recipe=view.recipe, also=view.also)
+    card["sha256"] = export(net, out / view.file)
     (out / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     draw_curves(out / "log.csv", out / "curves.png", pairs=view.recipe.pairs)
     print(json.dumps(card, indent=2))
-    return weights
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Train both nets of the shipped detector, or one; writes weights, card.json, log.csv and curves.png to OUT/<view>/."""
+    """Train the nets of the shipped detector, or one; writes weights, card.json, log.csv and curves.png to OUT/<view>/."""
     parser = argparse.ArgumentParser(prog="detectors.training.selfblend", description=main.__doc__)
     parser.add_argument("verb", choices=("train",))
     parser.add_argument(
@@ -231,7 +237,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--banks", type=Path, help="folder of the face banks, made when not there (default: OUT/banks)")
     parser.add_argument("--view", choices=tuple(VIEWS), help="train this net only")
     parser.add_argument(
-        "--start", type=Path, help="weights file the fine net begins with (default: the coarse net just trained)"
+        "--start", type=Path, help="weights file a net begins with (default: OUT's, of the view it follows, if any)"
     )
     parser.add_argument("--steps", type=int, help="default: the shipped run's, as for what follows")
     parser.add_argument("--rate", type=float)
@@ -241,14 +247,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--widths", type=int, nargs=4, default=WIDTHS)
     parser.add_argument("--replicas", type=int, default=2, help="CPU cores to train on; the weights depend on it")
     args = parser.parse_args(argv)
+    if args.start and not args.view:
+        parser.error("--start belongs to one net: name it with --view")
     args.banks = args.banks or args.out / "banks"
     torch.set_num_threads(1)  # the replicas are the threads
-    coarse = args.out / COARSE.name / COARSE.file
-    if args.view:
-        train_view(VIEWS[args.view], args, start=args.start or (coarse if args.view == FINE.name else None))
-    else:
-        train_view(COARSE, args, start=None)
-        train_view(FINE, args, start=coarse)
+    for view in [VIEWS[args.view]] if args.view else VIEWS.values():
+        train_view(view, args)
     return 0
 
 

@@ -21,8 +21,18 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.nets.faces import resized
+from detectors.training import warps
 from detectors.training.blends import blend
-from detectors.training.degrade import encode, encode_hard, encode_lightly, process, through_h264, through_jpeg
+from detectors.training.degrade import (
+    STRONG,
+    WIDE,
+    encode,
+    encode_lightly,
+    encode_mixed,
+    process,
+    through_h264,
+    through_jpeg,
+)
 from detectors.training.faces import MARGIN, Bank, read_bank
 
 Array = npt.NDArray[Any]
@@ -36,6 +46,10 @@ LAST: dict[str, Callable[[Array], Array]] = {
 }
 
 
+#: What ``Recipe.codec`` trains on.
+MIXTURES = {"drawn": WIDE, "strong": STRONG}
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How the pictures look to the net: their side, box sides shown.
@@ -43,8 +57,9 @@ class Recipe:
     ``working``: sides, in pixels, at which faces are blended and compressed: what a face measures in a clip before it is scaled for
     the net. ``colour``: share of the draws that are colour pictures (None: as many as there are).
     ``hard``: every picture is compressed, and a face and its blend never share their processing: the held-out measure.
-    ``codec``: ``drawn``, or ``none`` (no picture is compressed). ``last``: one more codec at the end, ``jpeg60`` or ``h264_32``.
-    Recipes that differ in these two only make the same blends of the same faces.
+    ``codec``: ``drawn``, ``strong`` (a heavier mixture to train with; the held-out measure keeps its own), or ``none`` (no picture is
+    compressed). ``last``: one more codec at the end, ``jpeg60`` or ``h264_32``. Recipes that differ in these two only make the same
+    blends of the same faces. ``reshaped``: share of the training faces that are given another shape first.
     """
 
     side: int = 80
@@ -55,6 +70,7 @@ class Recipe:
     hard: bool = False
     codec: str = "drawn"
     last: str = ""
+    reshaped: float = 0.0
 
     @property
     def map_side(self) -> int:
@@ -95,8 +111,11 @@ def make_batch(bank: Bank, indices: Array, *, recipe: Recipe, rng: np.random.Gen
         groups = [(range(start, count, 2), (False, True)) for start in (0, 1)]
     for members, kinds in groups:
         working = int(rng.choice(recipe.working))
+        reshaped = 0.0 if recipe.hard else recipe.reshaped
         tiles, found, crops = [], [], []
-        cut = [windows[member].cut(bank.pixels[indices[member]], working) for member in members]
+        cut = [
+            windows[member].cut(bank.pixels[indices[member]], working, reshaped=reshaped, rng=rng) for member in members
+        ]
         clean = [face for face, _ in cut]
         before = _first_generation(clean, recipe, rng=rng)
         for member, untouched, face, (_, landmarks) in zip(members, clean, before, cut, strict=True):
@@ -123,15 +142,17 @@ def _first_generation(faces: list[Array], recipe: Recipe, *, rng: np.random.Gene
     if recipe.hard:
         return faces
     spared = rng.random() < 0.5  # drawn for every codec, so that all make the same blends
-    if spared or recipe.codec != "drawn":
+    if spared or recipe.codec == "none":
         return faces
     coded = encode_lightly(np.stack([np.clip(face + 0.5, 0, 255).astype(np.uint8) for face in faces]), rng=own)
     return list(coded.astype(np.float32))
 
 
 def _coded(tiles: Array, recipe: Recipe, *, rng: np.random.Generator) -> Array:
-    if recipe.codec == "drawn":
-        tiles = encode(tiles, rng=rng, always=True) if recipe.hard else encode_hard(tiles, rng=rng)
+    if recipe.codec != "none":
+        tiles = (
+            encode(tiles, rng=rng, always=True) if recipe.hard else encode_mixed(tiles, MIXTURES[recipe.codec], rng=rng)
+        )
     if recipe.last:
         tiles = LAST[recipe.last](tiles)
     return tiles
@@ -154,11 +175,14 @@ class _Window:
         x, y = (int(v) for v in rng.integers(0, slack + 1, 2))
         return cls(x=x, y=y, size=size, flip=bool(rng.random() < 0.5), landmarks=np.asarray(row["landmarks"]))
 
-    def cut(self, stored: Array, side: int) -> tuple[Array, Array]:
-        """(side, side) float32 luma and the five landmarks in its pixels."""
+    def cut(self, stored: Array, side: int, *, reshaped: float, rng: np.random.Generator) -> tuple[Array, Array]:
+        """(side, side) float32 luma and the five landmarks in its pixels; with probability ``reshaped`` in another shape."""
+        landmarks = self.landmarks
+        if reshaped and rng.random() < reshaped:
+            stored, landmarks = warps.reshaped(np.asarray(stored), landmarks, rng=rng)
         piece = stored[self.y : self.y + self.size, self.x : self.x + self.size]
         face = cv2.resize(piece, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32)
-        landmarks = (self.landmarks - np.array([self.x, self.y], np.float32)) * (side / self.size)
+        landmarks = (landmarks - np.array([self.x, self.y], np.float32)) * (side / self.size)
         if self.flip:
             face = np.ascontiguousarray(face[:, ::-1])
             landmarks = np.stack([side - landmarks[:, 0], landmarks[:, 1]], 1)[[1, 0, 2, 4, 3]]

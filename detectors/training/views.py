@@ -21,43 +21,62 @@ from detectors.training.stream import Recipe
 
 @dataclass(frozen=True)
 class View:
-    """One view: the bank's faces (``stored`` pixels, none below ``smallest``), how they are shown, and the shipped run's plan.
+    """One run: the bank's faces (``stored`` pixels, none below ``smallest``), how they are shown, and the shipped run's plan.
 
-    ``file``: name of the weights. ``tells_apart``: faces without a name are grouped by person, so that some of them are held out.
+    ``file``: name of the weights. ``bank``: name of the bank's folder. ``start``: the view whose weights it begins with, if any.
+    ``also``: sizes (height, width) at which the detector looks at a face besides.
+    ``tells_apart``: faces without a name are grouped by person, so that some of them are held out.
     """
 
     name: str
     file: str
+    bank: str
     stored: int
     smallest: int
     recipe: Recipe
     plan: Plan
+    start: str = ""
+    also: tuple[tuple[int, int], ...] = ()
     tells_apart: bool = False
 
 
 COARSE = View(
     "coarse",
-    file="selfblend.safetensors",
+    file="coarse.safetensors",
+    bank="coarse",
     stored=SIDE,
     smallest=SMALLEST,
     recipe=Recipe(side=selfblend.SIDE),
     plan=Plan(steps=16_000),
 )
+# the coarse net once more, on what strong compression leaves; a long run learns its few thousand faces by heart, hence other shapes
+ROBUST = View(
+    "robust",
+    file="selfblend.safetensors",
+    bank="coarse",
+    start="coarse",
+    stored=SIDE,
+    smallest=SMALLEST,
+    recipe=Recipe(side=selfblend.SIDE, codec="strong", reshaped=0.7),
+    plan=Plan(steps=20_000, rate=1.5e-3, average=0.9985, seed=2, short=True),
+)
 # few large sharp faces are at hand (colour pictures), so half of every batch is theirs, and the run starts from the coarse net
 FINE = View(
     "fine",
     file="selfblend_fine.safetensors",
+    bank="fine",
+    start="coarse",
     stored=FINE_SIDE,
     smallest=FINE_SMALLEST,
     recipe=Recipe(side=selfblend.FINE_SIDE, pairs=32, working=(176, 188, 200), colour=0.5),
     plan=Plan(steps=3_000, rate=1e-3, warm_up=100, average=0.995, check_every=500),
     tells_apart=True,
 )
-VIEWS = {view.name: view for view in (COARSE, FINE)}
+VIEWS = {view.name: view for view in (COARSE, ROBUST, FINE)}
 
 
 def net_for(view: View, *, widths: tuple[int, int, int, int], start: Path | None) -> selfblend.SelfBlendNet:
-    """A net of the view's side; with ``start`` it begins with that file's numbers, whose terms of place are spread over the finer grid."""
+    """A net of the view's side; with ``start`` it begins with that file's numbers, whose terms of place are spread over its grid."""
     net = selfblend.SelfBlendNet(side=view.recipe.side, widths=widths)
     if start is not None:
         from safetensors.torch import load

@@ -65,6 +65,27 @@ def test_a_run_that_was_broken_off_ends_with_the_same_weights(batches: list[Batc
     assert [line["step"] for line in read_log(tmp_path / "broken" / "log.csv")] == [2, 4, 6]
 
 
+def test_a_short_run_learns_in_bfloat16_and_its_weights_stay_float32(batches: list[Batch], tmp_path: Path):
+    seen = set()
+
+    def watching(net: SelfBlendNet, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
+        handle = net.map.register_forward_hook(lambda _, __, answer: seen.add(answer.dtype))
+        value = loss_of(net, batch)
+        handle.remove()
+        assert value[0].dtype == torch.float32
+        return value
+
+    def again(first: int, last: int) -> Iterator[Batch]:
+        return (batches[step % len(batches)] for step in range(first, last))
+
+    plan = Plan(steps=40, warm_up=5, average=0.9, report_every=20, check_every=40, short=True)
+    net = train(small_net(), batches=again, loss=watching, plan=plan, out=tmp_path)
+    assert seen == {torch.bfloat16}
+    assert all(part.dtype == torch.float32 for part in net.parameters())
+    first, last = read_log(tmp_path / "log.csv")
+    assert last["loss"] < 0.8 * first["loss"]
+
+
 def test_replicas_share_one_set_of_weights_and_repeat(batches: list[Batch], tmp_path: Path):
     def going(first: int, last: int) -> Iterator[Batch]:
         return (batches[step % len(batches)] for step in range(first, last))

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from detectors.training import stream as module
-from detectors.training.degrade import encode_hard, encode_lightly, through_h264, through_jpeg, through_mpeg4
+from detectors.training.degrade import (
+    STRONG,
+    WIDE,
+    encode_lightly,
+    encode_mixed,
+    through_h264,
+    through_jpeg,
+    through_mpeg4,
+)
 from detectors.training.faces import Bank
 from detectors.training.stream import Recipe, batch_of_step, stream
 
@@ -50,16 +59,36 @@ def test_without_the_blend_nothing_tells_the_two_apart(bank: Bank, monkeypatch: 
     # every global step of the fakes is a step of the real ones: with blends that change nothing, sharpness, contrast and
     # brightness of the two halves come from one distribution
     monkeypatch.setattr(module, "blend", lambda face, landmarks, rng, pasted: (face, np.ones_like(face)))
-    for hard in (False, True):
+    for kind in ({}, {"hard": True}, {"codec": "strong", "reshaped": 0.7}):
         figures: list[list[float]] = [[], []]
         for step in range(24):
-            batch = batch_of_step(bank, part="train", recipe=replace(SMALL, pairs=16, hard=hard), seed=4, step=step)
+            batch = batch_of_step(bank, part="train", recipe=replace(SMALL, pairs=16, **kind), seed=4, step=step)
             for picture, label in zip(batch.faces.astype(np.float64), batch.labels, strict=True):
                 figures[int(label)].append(np.log(np.abs(np.diff(picture, 2)).mean() + 0.1))
         real, fake = (np.array(values) for values in figures)
         # whole batches share a codec: 24 of them are the independent draws
         error = np.sqrt((real.reshape(24, -1).mean(1).var() + fake.reshape(24, -1).mean(1).var()) / 24)
         assert abs(real.mean() - fake.mean()) < 3.5 * error
+
+
+def test_faces_of_other_shapes_train_and_are_never_measured_with(bank: Bank):
+    for hard in (False, True):
+        plain, changed = (
+            batch_of_step(bank, part="train", recipe=replace(SMALL, hard=hard, reshaped=share), seed=6, step=1)
+            for share in (0.0, 1.0)
+        )
+        np.testing.assert_array_equal(plain.indices, changed.indices)
+        assert np.array_equal(plain.faces, changed.faces) == hard
+
+
+def test_strong_compression_is_for_training_only(bank: Bank):
+    for hard in (False, True):
+        drawn, strong = (
+            batch_of_step(bank, part="train", recipe=replace(SMALL, hard=hard, codec=codec), seed=8, step=0)
+            for codec in ("drawn", "strong")
+        )
+        assert np.array_equal(drawn.faces, strong.faces) == hard
+        np.testing.assert_array_equal(drawn.masks, strong.masks)
 
 
 def test_recipes_that_differ_in_the_codec_make_the_same_blends(bank: Bank):
@@ -97,15 +126,21 @@ def test_stronger_compression_changes_more(bank: Bank):
 
 def test_the_codecs_of_training_keep_brightness_and_the_second_generation_is_the_stronger(bank: Bank):
     tiles = np.asarray(bank.pixels[:16, :96, :96])
-    changes: dict[str, list[float]] = {"lightly": [], "hard": []}
+    kinds = {
+        "lightly": encode_lightly,
+        "wide": partial(encode_mixed, mixture=WIDE),
+        "strong": partial(encode_mixed, mixture=STRONG),
+    }
+    changes: dict[str, list[float]] = {name: [] for name in kinds}
     for seed in range(40):
-        for name, encode in (("lightly", encode_lightly), ("hard", encode_hard)):
+        for name, encode in kinds.items():
             coded = encode(tiles, rng=np.random.default_rng(seed)).astype(float)
             assert abs(coded.mean() - tiles.mean()) < 1.0
             changes[name].append(np.abs(coded - tiles).mean())
-    assert min(changes["hard"]) == 0  # some clips reach us as they were
+    assert min(changes["wide"]) == 0  # some clips reach us as they were
     assert min(changes["lightly"]) > 0.3
-    assert max(changes["hard"]) > max(changes["lightly"])
+    assert max(changes["wide"]) > max(changes["lightly"])
+    assert np.median(changes["strong"]) > np.median(changes["wide"]) > np.median(changes["lightly"])
 
 
 def test_half_of_the_training_batches_show_clips_that_were_compressed_before(

@@ -21,7 +21,7 @@ from detectors.training.faces import FINE_SIDE, PARTS, UNNAMED, Bank, part_of, r
 from detectors.training.loop import read_log
 from detectors.training.selfblend import export, main
 from detectors.training.stream import batch_of_step
-from detectors.training.views import COARSE, FINE, net_for
+from detectors.training.views import COARSE, FINE, ROBUST, net_for
 from tests.training.conftest import BOX, POINTS
 
 
@@ -89,19 +89,19 @@ def test_the_fine_net_begins_with_what_the_coarse_one_learnt(tmp_path: Path):
 
 
 @pytest.mark.timeout(240)
-def test_one_command_trains_both_nets_and_a_broken_off_run_goes_on(
+def test_one_command_trains_all_nets_and_a_broken_off_run_goes_on(
     bank_folder: Path, astronaut: np.ndarray, tmp_path: Path
 ):
     banks = tmp_path / "banks"
-    shutil.copytree(bank_folder, banks / COARSE.name)
-    shutil.copytree(bank_folder, banks / FINE.name)
+    shutil.copytree(bank_folder, banks / COARSE.bank)
+    shutil.copytree(bank_folder, banks / FINE.bank)
     luma = np.ascontiguousarray(np.repeat(np.repeat(astronaut[:, :, 1], 2, 0), 2, 1))
     face, row = stored_face(luma, BOX * 2, POINTS * 2, side=FINE_SIDE)
     rows = np.load(bank_folder / "rows.npy")
     for name in ("landmarks", "box", "shown"):
         rows[name] = row[name]
-    np.save(banks / FINE.name / "pixels.npy", np.repeat(face[None], len(rows), 0))
-    np.save(banks / FINE.name / "rows.npy", rows)
+    np.save(banks / FINE.bank / "pixels.npy", np.repeat(face[None], len(rows), 0))
+    np.save(banks / FINE.bank / "rows.npy", rows)
     command = ["train", "--faces", str(tmp_path), "--out", str(tmp_path / "out"), "--banks", str(banks)]
     threads = torch.get_num_threads()
     try:
@@ -109,10 +109,18 @@ def test_one_command_trains_both_nets_and_a_broken_off_run_goes_on(
         assert main([*command, "--steps", "3", "--check-every", "1", "--widths", "4", "8", "8", "16"]) == 0
     finally:
         torch.set_num_threads(threads)
-    for view in (COARSE, FINE):
+    for view in (COARSE, ROBUST, FINE):
         out = tmp_path / "out" / view.name
         card = json.loads((out / "card.json").read_text())
         assert card["side"] == view.recipe.side
+        assert card["also"] == [list(size) for size in view.also]
         assert hashlib.sha256((out / view.file).read_bytes()).hexdigest() == card["sha256"]
         assert [line["step"] for line in read_log(out / "log.csv")] == [1, 2, 3]
         assert (out / "curves.png").stat().st_size > 1000
+    assert {path.name for path in banks.iterdir()} == {"coarse", "fine"}  # the robust run uses the coarse net's bank
+
+
+def test_a_run_that_follows_another_says_so_when_that_has_not_been_made(bank_folder: Path, tmp_path: Path):
+    command = ["train", "--faces", str(tmp_path), "--out", str(tmp_path / "out"), "--banks", str(bank_folder.parent)]
+    with pytest.raises(SystemExit, match=r"coarse\.safetensors is not there.*--view coarse"):
+        main([*command, "--view", "robust"])
