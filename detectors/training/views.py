@@ -57,8 +57,8 @@ ROBUST = View(
     start="coarse",
     stored=SIDE,
     smallest=SMALLEST,
-    recipe=Recipe(side=selfblend.SIDE, codec="strong", reshaped=0.7),
-    plan=Plan(steps=20_000, rate=1.5e-3, average=0.9985, seed=2, short=True),
+    recipe=Recipe(side=selfblend.SIDE, codec="strong", reshaped=0.5, mingled=True),
+    plan=Plan(steps=14_000, rate=1.2e-3, average=0.9985, seed=2, short=True),
 )
 # few large sharp faces are at hand (colour pictures), so half of every batch is theirs, and the run starts from the coarse net
 FINE = View(

@@ -59,7 +59,7 @@ def test_without_the_blend_nothing_tells_the_two_apart(bank: Bank, monkeypatch: 
     # every global step of the fakes is a step of the real ones: with blends that change nothing, sharpness, contrast and
     # brightness of the two halves come from one distribution
     monkeypatch.setattr(module, "blend", lambda face, landmarks, rng, pasted: (face, np.ones_like(face)))
-    for kind in ({}, {"hard": True}, {"codec": "strong", "reshaped": 0.7}):
+    for kind in ({}, {"hard": True}, {"codec": "strong", "reshaped": 0.7, "mingled": True}):
         figures: list[list[float]] = [[], []]
         for step in range(24):
             batch = batch_of_step(bank, part="train", recipe=replace(SMALL, pairs=16, **kind), seed=4, step=step)
@@ -79,6 +79,29 @@ def test_faces_of_other_shapes_train_and_are_never_measured_with(bank: Bank):
         )
         np.testing.assert_array_equal(plain.indices, changed.indices)
         assert np.array_equal(plain.faces, changed.faces) == hard
+
+
+def test_mingled_batches_give_each_codec_real_faces_and_blends(bank: Bank, monkeypatch: pytest.MonkeyPatch):
+    painted = iter(range(10_000))
+
+    def paint(tiles: np.ndarray, recipe: Recipe, *, rng: np.random.Generator) -> np.ndarray:
+        return np.full_like(tiles, next(painted) % 2)
+
+    monkeypatch.setattr(module, "_coded", paint)
+
+    def groups(*, hard: bool, mingled: bool) -> list[tuple[np.ndarray, np.ndarray]]:
+        recipe = replace(SMALL, pairs=32, hard=hard, mingled=mingled)
+        made = [batch_of_step(bank, part="train", recipe=recipe, seed=9, step=step) for step in range(12)]
+        found = [batch.faces[:, 0, 0] for batch in made]
+        return [(own[:32], own[32:]) for own in found if (own[:32] != own[32:]).all()]  # those that are processed apart
+
+    apart = groups(hard=False, mingled=True)
+    assert 2 < len(apart) < 10
+    assert 0.3 < np.mean([real for real, _ in apart]) < 0.7
+    for hard, mingled in ((False, False), (True, True)):
+        apart = groups(hard=hard, mingled=mingled)
+        assert len(apart) == 12 if hard else len(apart) < 10
+        assert all(len(set(real)) == len(set(fake)) == 1 for real, fake in apart)
 
 
 def test_strong_compression_is_for_training_only(bank: Bank):
