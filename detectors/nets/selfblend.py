@@ -13,8 +13,6 @@ through as well.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import nn
 from torch.nn import functional
@@ -121,43 +119,18 @@ class SelfBlendNet(nn.Module):
 
 
 class SelfBlendJudge(nn.Module):
-    """The net as the detector runs it, on each face and its mirror image, and at the sizes ``also`` besides.
+    """The net as the detector runs it, on each face and its mirror image: two views of the same evidence.
 
     (N, 1, S, S) -> calibrated probability of *fake* (N,), pasted region (N, S/8, S/8) in 0..1.
     """
 
-    def __init__(self, net: SelfBlendNet, *, slope: float, offset: float, also: Sequence[Sequence[int]] = ()) -> None:
+    def __init__(self, net: SelfBlendNet, *, slope: float, offset: float) -> None:
         super().__init__()
-        self.net, self.slope, self.offset, self.also = net, slope, offset, also
+        self.net, self.slope, self.offset = net, slope, offset
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        logits, maps = judged(self.net, x, also=self.also)
+        logits, maps = mirrored(self.net, x)
         return torch.sigmoid(self.slope * logits + self.offset), torch.sigmoid(maps[:, 0])
-
-
-def judged(net: nn.Module, x: torch.Tensor, *, also: Sequence[Sequence[int]] = ()) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean logit (N,) over ``x`` and ``x`` drawn at the (height, width) of ``also``, each with its mirror image; maps of ``x`` as it is.
-
-    A codec's noise falls otherwise on each of them, a blend's traces do not.
-    """
-    logits, maps = mirrored(net, x)
-    for size in also:
-        logits = logits + mirrored(net, drawn_at(x, size))[0]
-    return logits / (1 + len(also)), maps
-
-
-def drawn_at(x: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-    """(N, 1, S, S) with its content drawn at ``size`` (height, width) about the same centre: cut, or its border repeated, to S x S."""
-    side = x.shape[2]
-    x = functional.interpolate(x, size=tuple(size), mode="bicubic", align_corners=False)
-    for axis, own in zip((2, 3), size, strict=True):
-        first = abs(own - side) // 2
-        if own > side:
-            x = x.narrow(axis, first, side)
-        elif own < side:
-            margin = (first, side - own - first)
-            x = functional.pad(x, (0, 0, *margin) if axis == 2 else (*margin, 0, 0), mode="replicate")
-    return x
 
 
 def mirrored(net: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -25,7 +25,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 #: Longer side of the face box, in pixels, below which a face holds no trace to judge.
 SMALLEST = 32
 #: What the card tells of each net; ``fine`` has ``from`` besides.
-_KEYS = {"side", "also", "slope", "offset", "file", "sha256"}
+_KEYS = {"side", "slope", "offset", "file", "sha256"}
 #: Luma that stands for "this face has no fine picture".
 NOTHING = -1.0
 
@@ -65,7 +65,7 @@ class SelfBlend(BaseDetector):
             )
         net = SelfBlendNet(side=own["side"], widths=tuple(self.card.parameters["widths"]))
         fill(net, load(content))
-        judge = SelfBlendJudge(net, slope=own["slope"], offset=own["offset"], also=own["also"])
+        judge = SelfBlendJudge(net, slope=own["slope"], offset=own["offset"])
         return compile_net(judge, example=np.zeros((1, 1, own["side"], own["side"]), np.float32), device=device)
 
     def crop_face(self, image: Array, face: Face) -> Array:

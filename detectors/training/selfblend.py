@@ -15,7 +15,7 @@ import shutil
 import sys
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from detectors.nets.selfblend import WIDTHS, judged
+from detectors.nets.selfblend import WIDTHS, mirrored
 from detectors.training.doubles import descriptors_of, doubles, tell_apart
 from detectors.training.faces import Bank, build_bank, leave_out, read_bank
 from detectors.training.loop import Plan, read_log, train
@@ -72,10 +72,10 @@ def as_input(faces: Array) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def logits_of(net: nn.Module, faces: Array, *, also: Sequence[Sequence[int]] = ()) -> Array:
-    """Logits of fake, (N,), of (N, S, S) uint8 luma, as the detector takes them: with their mirror images, at the sizes ``also`` too."""
+def logits_of(net: nn.Module, faces: Array) -> Array:
+    """Logits of fake, (N,), of (N, S, S) uint8 luma, as the detector takes them: with their mirror images."""
     parts = np.array_split(faces, -(-len(faces) // 128))
-    return np.concatenate([judged(net, as_input(part), also=also)[0].numpy() for part in parts])
+    return np.concatenate([mirrored(net, as_input(part))[0].numpy() for part in parts])
 
 
 def held_out(bank: Bank, *, part: str, recipe: Recipe, seed: int, batches: int) -> Batch:
@@ -144,13 +144,13 @@ def run_training(bank: Path, *, out: Path, plan: Plan, recipe: Recipe, net: nn.M
     return train(net, batches=batches, loss=loss_of, plan=plan, out=out, check=check_on(held), replicas=replicas)
 
 
-def calibrate(net: nn.Module, bank: Bank, *, recipe: Recipe, also: Sequence[Sequence[int]] = ()) -> dict[str, float]:
+def calibrate(net: nn.Module, bank: Bank, *, recipe: Recipe) -> dict[str, float]:
     """Slope and offset of the logit, and the threshold, from the calibration part.
 
     The threshold is the lowest two-digit score at which at most FLAGGED of the real faces reach it, at least 0.5.
     """
     held = held_out(bank, part="calibration", recipe=recipe, seed=CALIBRATION_SEED, batches=30)
-    logits = logits_of(net, held.faces, also=also)
+    logits = logits_of(net, held.faces)
     slope, offset = fit_platt(held.labels, logits)
     scores = 1 / (1 + np.exp(-(slope * logits + offset)))
     threshold = float(np.quantile(scores[held.labels < 0.5], 1 - FLAGGED))
@@ -218,8 +218,7 @@ def train_view(view: View, args: argparse.Namespace) -> None:
     torch.manual_seed(plan.seed)
     begun = net_for(view, widths=tuple(args.widths), start=start)
     net = run_training(folder, out=out, plan=plan, recipe=view.recipe, net=begun, replicas=args.replicas)
-    card = {"side": view.recipe.side, "widths": list(args.widths), "also": [list(size) for size in view.also]}
-    card |= calibrate(net, bank, recipe=view.recipe, also=view.also)
+    card = {"side": view.recipe.side, "widths": list(args.widths)} | calibrate(net, bank, recipe=view.recipe)
     card["sha256"] = export(net, out / view.file)
     (out / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     draw_curves(out / "log.csv", out / "curves.png", pairs=view.recipe.pairs)

@@ -24,7 +24,6 @@ class View:
     """One run: the bank's faces (``stored`` pixels, none below ``smallest``), how they are shown, and the shipped run's plan.
 
     ``file``: name of the weights. ``bank``: name of the bank's folder. ``start``: the view whose weights it begins with, if any.
-    ``also``: sizes (height, width) at which the detector looks at a face besides.
     ``tells_apart``: faces without a name are grouped by person, so that some of them are held out.
     """
 
@@ -36,7 +35,6 @@ class View:
     recipe: Recipe
     plan: Plan
     start: str = ""
-    also: tuple[tuple[int, int], ...] = ()
     tells_apart: bool = False
 
 

@@ -17,7 +17,7 @@ import detectors.selfblend.detector as module
 from base_detector import BaseDetector, ContractError, Face, load_detector
 from detectors.nets.faces import resized
 from detectors.nets.mtcnn import Mtcnn
-from detectors.nets.selfblend import SelfBlendNet, drawn_at, judged
+from detectors.nets.selfblend import SelfBlendNet, mirrored
 from detectors.training.evaluate import fake_scores
 from detectors.training.faces import Bank, build_bank, identity_of, part_of
 from detectors.training.measure import roc_auc
@@ -127,27 +127,9 @@ def test_a_face_is_judged_by_the_net_for_its_size(detector: BaseDetector, astron
     crop = astronaut[30 : 30 + size, 110 : 110 + size]
     luma = resized(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), own["side"])
     with torch.inference_mode():
-        logit = float(judged(net, torch.from_numpy(luma).float()[None, None], also=own["also"])[0])
+        logit = float(mirrored(net, torch.from_numpy(luma).float()[None, None])[0])
     expected = 1 / (1 + np.exp(-(own["slope"] * logit + own["offset"])))
     assert 1 - float(detector.get_softlabel(detector.preproc(crop)[None])[0]) == pytest.approx(expected, abs=1e-4)
-
-
-def test_a_face_is_drawn_at_another_size_about_the_same_centre():
-    import torch
-
-    side = 80
-    rows, columns = np.mgrid[:side, :side].astype(np.float32)
-    face = 128 + 60 * np.sin(columns / 9) * np.cos(rows / 7)
-    for size in ((80, 74), (80, 86), (76, 76), (84, 84), (86, 74)):
-        drawn = drawn_at(torch.from_numpy(face)[None, None], size)[0, 0].numpy()
-        assert drawn.shape == face.shape
-        scale = np.diag([size[1] / side, size[0] / side])
-        centre = np.full(2, (side - 1) / 2)
-        matrix = np.hstack([scale, (centre - scale @ centre)[:, None]])
-        wanted = cv2.warpAffine(face, matrix, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-        inner = slice(6, side - 6)
-        assert np.abs(drawn[inner, inner] - wanted[inner, inner]).max() < 1.0, size
-    np.testing.assert_array_equal(drawn_at(torch.from_numpy(face)[None, None], (side, side))[0, 0].numpy(), face)
 
 
 def test_colour_is_no_cue(detector: BaseDetector, astronaut: np.ndarray):
