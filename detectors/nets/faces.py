@@ -9,6 +9,7 @@ May be imported by detectors, in workers only.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import cv2
@@ -120,31 +121,16 @@ def batches(
 
     ``progress`` hears how many of all rows were yielded, when the caller comes back for more.
     """
-    done = 0
-    for some, batch in _stacked(pack, rows, prepare, size=size, skipped=skipped):
-        yield some, batch
+
+    def each() -> Iterator[tuple[int, Array]]:
+        for row in map(int, rows):
+            try:
+                yield row, prepare(pack.image(row), pack.face(row))
+            except Skip as reason:
+                skipped[str(reason)] = skipped.get(str(reason), 0) + 1
+
+    prepared, done = each(), 0
+    while some := list(islice(prepared, size)):
+        yield [row for row, _ in some], np.stack([face for _, face in some])
         done += len(some)
         progress(done, len(rows))
-
-
-def _stacked(
-    pack: FacePack,
-    rows: Sequence[int] | Array,
-    prepare: Callable[[Array, Face], Array],
-    *,
-    size: int,
-    skipped: dict[str, int],
-) -> Iterator[tuple[list[int], Array]]:
-    waiting: list[int] = []
-    prepared: list[Array] = []
-    for row in rows:
-        try:
-            prepared.append(prepare(pack.image(int(row)), pack.face(int(row))))
-            waiting.append(int(row))
-        except Skip as reason:
-            skipped[str(reason)] = skipped.get(str(reason), 0) + 1
-        if len(waiting) == size:
-            yield waiting, np.stack(prepared)
-            waiting, prepared = [], []
-    if waiting:
-        yield waiting, np.stack(prepared)

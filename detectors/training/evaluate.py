@@ -293,8 +293,8 @@ def main(argv: list[str] | None = None) -> int:
         detector.load((args.weights or Path()) / detector.card.id, "cpu")
     recipe = COARSE.recipe
     banks = args.banks or args.out / "banks"
-    found = on_held_out(detectors[0], bank_of(args.faces, banks / COARSE.name), recipe=recipe)
-    found |= on_large(detectors[0], bank_of(args.faces, banks / FINE.name, view=FINE))
+    found = on_held_out(detectors[0], bank_of(args.faces, banks / COARSE.bank), recipe=recipe)
+    found |= on_large(detectors[0], bank_of(args.faces, banks / FINE.bank, view=FINE))
     if args.media:
         with tempfile.TemporaryDirectory() as scratch:
             gates, clips = on_clips(detectors, args.media, recipe=recipe, scratch=Path(scratch))

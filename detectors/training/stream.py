@@ -109,10 +109,10 @@ def make_batch(bank: Bank, indices: Array, *, recipe: Recipe, rng: np.random.Gen
     faces = np.empty((2 * count, recipe.side, recipe.side), np.uint8)
     masks = np.zeros((2 * count, recipe.map_side, recipe.map_side), np.float32)
     windows = [_Window.draw(bank.rows[index], bank.side, rng=rng) for index in indices]
+    reshaped = 0.0 if recipe.hard else recipe.reshaped
     for group in _groups(count, recipe, rng=rng):
         members = [member for member, _ in group]
         working = int(rng.choice(recipe.working))
-        reshaped = 0.0 if recipe.hard else recipe.reshaped
         tiles, found, crops = [], [], []
         cut = [
             windows[member].cut(bank.pixels[indices[member]], working, reshaped=reshaped, rng=rng) for member in members
@@ -139,9 +139,8 @@ def make_batch(bank: Bank, indices: Array, *, recipe: Recipe, rng: np.random.Gen
 
 def _groups(count: int, recipe: Recipe, *, rng: np.random.Generator) -> list[list[tuple[int, tuple[bool, ...]]]]:
     """Pictures that share size and codec: (face, which of its pictures: real, blend, both)."""
-    if (
-        not recipe.hard and rng.random() >= 0.5
-    ):  # a face and its blend side by side, processed alike: only the blend differs
+    # a face and its blend side by side, processed alike: only the blend differs
+    if not recipe.hard and rng.random() >= 0.5:
         return [[(member, (False, True)) for member in range(start, count, 2)] for start in (0, 1)]
     # which picture of a face lies in which of the two groups
     first = rng.random(count) < 0.5 if recipe.mingled and not recipe.hard else np.zeros(count, bool)

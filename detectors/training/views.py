@@ -7,7 +7,7 @@ May be imported by detectors.training and its tests. Torch is imported with this
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch.nn import functional
@@ -48,14 +48,12 @@ COARSE = View(
     plan=Plan(steps=16_000),
 )
 # the coarse net once more, on what strong compression leaves; a long run learns its few thousand faces by heart, hence other shapes
-ROBUST = View(
-    "robust",
+ROBUST = replace(
+    COARSE,
+    name="robust",
     file="selfblend.safetensors",
-    bank="coarse",
     start="coarse",
-    stored=SIDE,
-    smallest=SMALLEST,
-    recipe=Recipe(side=selfblend.SIDE, codec="strong", reshaped=0.5, mingled=True),
+    recipe=replace(COARSE.recipe, codec="strong", reshaped=0.5, mingled=True),
     plan=Plan(steps=14_000, rate=1.2e-3, average=0.9985, seed=2, short=True),
 )
 # few large sharp faces are at hand (colour pictures), so half of every batch is theirs, and the run starts from the coarse net
