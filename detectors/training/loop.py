@@ -35,6 +35,7 @@ Check = Callable[[nn.Module], dict[str, float]]
 class Plan:
     """A run: how many steps, how fast, from which seed. ``average`` is the decay of the averaged weights.
 
+    ``lowest``: share of the rate at the end. Weights that still move there are worth averaging over more steps.
     ``short``: the net computes in bfloat16 where torch's autocast deems that safe; the loss must widen what it is answered.
     """
 
@@ -42,6 +43,7 @@ class Plan:
     rate: float = 2e-3
     warm_up: int = 200
     weight_decay: float = 0.02
+    lowest: float = 0.01
     average: float = 0.998
     seed: int = 1
     report_every: int = 100
@@ -49,11 +51,11 @@ class Plan:
     short: bool = False
 
     def rate_at(self, step: int) -> float:
-        """Learning rate: linear warm-up, then half a cosine to a hundredth."""
+        """Learning rate: linear warm-up, then half a cosine to ``lowest`` of it."""
         if step < self.warm_up:
             return self.rate * (step + 1) / self.warm_up
         done = (step - self.warm_up) / max(1, self.steps - self.warm_up)
-        return self.rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+        return self.rate * (self.lowest + (1 - self.lowest) * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
 
 
 def train(

@@ -1,6 +1,6 @@
 """Trains and exports the detector that ships with the project: ``python -m detectors.training.selfblend train --faces DIR --out DIR``.
 
-Owns: the loss, the held-out check, the schedule of the shipped weights, calibration and export. ``evaluate`` is in
+Owns: the held-out check, the schedule of the shipped weights, calibration and export. ``evaluate`` is in
 ``detectors.training.evaluate``. Guide: docs/training.md.
 May be imported by detectors.training and its tests. Torch is imported with this module.
 """
@@ -8,6 +8,7 @@ May be imported by detectors.training and its tests. Torch is imported with this
 from __future__ import annotations
 
 import argparse
+import copy
 import hashlib
 import json
 import math
@@ -24,12 +25,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
-from torch.nn import functional
 
 from detectors.nets.selfblend import WIDTHS, mirrored
 from detectors.training.doubles import descriptors_of, doubles, tell_apart
 from detectors.training.faces import Bank, build_bank, leave_out, read_bank
-from detectors.training.loop import Plan, read_log, train
+from detectors.training.loop import Loss, Plan, read_log, train
+from detectors.training.losses import Taught, as_input, loss_of
 from detectors.training.measure import calibration_error, fit_platt, roc_auc
 from detectors.training.stream import Batch, Recipe, batch_of_step, stream
 from detectors.training.views import COARSE, VIEWS, View, net_for
@@ -38,37 +39,8 @@ Array = npt.NDArray[Any]
 
 #: Seeds of held-out data, far from any training seed: checks during training, calibration, test.
 CHECK_SEED, CALIBRATION_SEED, TEST_SEED = 900_001, 900_002, 900_003
-#: Weights of the losses beside the cross-entropy of the score: a blend above its own original, and the two maps.
-RANK_WEIGHT, MAP_WEIGHT = 0.5, 1.0
-#: Share of real faces of the calibration part that may reach the threshold.
-FLAGGED = 0.03
-
-
-def loss_of(net: nn.Module, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
-    """Cross-entropy of the score, ranking of each blend against its own original, cross-entropy of the two maps.
-
-    The maps (after Face X-ray) say where: the pasted region, and its boundary ``4 m (1 - m)`` for a soft mask m.
-    """
-    scores, maps = (answer.float() for answer in net(as_input(batch.faces)))
-    labels = torch.from_numpy(batch.labels)
-    half = len(labels) // 2
-    entropy = functional.binary_cross_entropy_with_logits(scores, labels)
-    rank = functional.softplus(scores[:half] - scores[half:]).mean()
-    region = torch.from_numpy(batch.masks)
-    targets = torch.stack([region, 4 * region * (1 - region)], dim=1)
-    traced = functional.binary_cross_entropy_with_logits(maps, targets)
-    figures = {
-        "entropy": float(entropy.detach()),
-        "rank": float(rank.detach()),
-        "map": float(traced.detach()),
-        "auc": roc_auc(batch.labels, scores.detach().numpy()),
-    }
-    return entropy + RANK_WEIGHT * rank + MAP_WEIGHT * traced, figures
-
-
-def as_input(faces: Array) -> torch.Tensor:
-    """(N, S, S) uint8 luma -> (N, 1, S, S) float32, 0..255."""
-    return torch.from_numpy(faces).float().unsqueeze(1)
+#: Share of real faces of the calibration part that may reach the threshold; people of real video score higher than those faces.
+FLAGGED = 0.015
 
 
 @torch.inference_mode()
@@ -134,14 +106,16 @@ def bank_of(faces: Path, folder: Path, *, view: View = COARSE) -> Bank:
     return read_bank(folder)
 
 
-def run_training(bank: Path, *, out: Path, plan: Plan, recipe: Recipe, net: nn.Module, replicas: int) -> nn.Module:
+def run_training(
+    bank: Path, *, out: Path, plan: Plan, recipe: Recipe, net: nn.Module, loss: Loss, replicas: int
+) -> nn.Module:
     """One run on the train part, checked on hard blends of the calibration part; the averaged net."""
     held = held_out(read_bank(bank), part="calibration", recipe=recipe, seed=CHECK_SEED, batches=12)
 
     def batches(first: int, last: int) -> Iterator[Batch]:
         return stream(bank, part="train", recipe=recipe, seed=plan.seed, first=first, last=last)
 
-    return train(net, batches=batches, loss=loss_of, plan=plan, out=out, check=check_on(held), replicas=replicas)
+    return train(net, batches=batches, loss=loss, plan=plan, out=out, check=check_on(held), replicas=replicas)
 
 
 def calibrate(net: nn.Module, bank: Bank, *, recipe: Recipe) -> dict[str, float]:
@@ -203,21 +177,21 @@ def draw_curves(log: Path, picture: Path, *, pairs: int) -> None:
 def train_view(view: View, args: argparse.Namespace) -> None:
     """One view: bank, run, calibration, export; the weights file in OUT/<view>/."""
     out, folder = args.out / view.name, args.banks / view.bank
-    start = args.start
-    if start is None and view.start:
-        start = args.out / view.start / VIEWS[view.start].file
-    if start is not None and not start.is_file():
-        raise SystemExit(
-            f"{start} is not there: train it first (--view {view.start or COARSE.name}), or name another with --start"
-        )
+    begins = {name: args.out / name / VIEWS[name].file for name in view.start}
+    if args.start:
+        begins = {COARSE.name: args.start}
+    for name, file in begins.items():
+        if not file.is_file():
+            raise SystemExit(f"{file} is not there: train it first (--view {name}), or name another with --start")
     bank = bank_of(args.faces, folder, view=view)
     if args.side:
         view = replace(view, recipe=replace(view.recipe, side=args.side))
     asked = {name: getattr(args, name) for name in ("steps", "rate", "seed", "check_every")}
     plan = replace(view.plan, **{name: value for name, value in asked.items() if value is not None})
     torch.manual_seed(plan.seed)
-    begun = net_for(view, widths=tuple(args.widths), start=start)
-    net = run_training(folder, out=out, plan=plan, recipe=view.recipe, net=begun, replicas=args.replicas)
+    begun = net_for(view, widths=tuple(args.widths), starts=list(begins.values()))
+    loss = Taught(copy.deepcopy(begun).eval(), view.taught) if view.taught else loss_of
+    net = run_training(folder, out=out, plan=plan, recipe=view.recipe, net=begun, loss=loss, replicas=args.replicas)
     card = {"side": view.recipe.side, "widths": list(args.widths)} | calibrate(net, bank, recipe=view.recipe)
     card["sha256"] = export(net, out / view.file)
     (out / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
@@ -236,7 +210,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--banks", type=Path, help="folder of the face banks, made when not there (default: OUT/banks)")
     parser.add_argument("--view", choices=tuple(VIEWS), help="train this net only")
     parser.add_argument(
-        "--start", type=Path, help="weights file a net begins with (default: OUT's, of the view it follows, if any)"
+        "--start", type=Path, help="weights file a net begins with (default: OUT's, of the runs it follows, if any)"
     )
     parser.add_argument("--steps", type=int, help="default: the shipped run's, as for what follows")
     parser.add_argument("--rate", type=float)

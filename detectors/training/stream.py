@@ -24,8 +24,9 @@ from detectors.nets.faces import resized
 from detectors.training import warps
 from detectors.training.blends import blend
 from detectors.training.degrade import (
+    ALL_RATES,
+    LOW_RATES,
     STRONG,
-    WIDE,
     encode,
     encode_lightly,
     encode_mixed,
@@ -47,7 +48,7 @@ LAST: dict[str, Callable[[Array], Array]] = {
 
 
 #: What ``Recipe.codec`` trains on.
-MIXTURES = {"drawn": WIDE, "strong": STRONG}
+MIXTURES = {"drawn": ALL_RATES, "strong": STRONG, "low": LOW_RATES}
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,13 @@ class Recipe:
     ``working``: sides, in pixels, at which faces are blended and compressed: what a face measures in a clip before it is scaled for
     the net. ``colour``: share of the draws that are colour pictures (None: as many as there are).
     ``hard``: every picture is compressed, and a face and its blend never share their processing: the held-out measure.
-    ``codec``: ``drawn``, ``strong`` (a heavier mixture to train with; the held-out measure keeps its own), or ``none`` (no picture is
-    compressed). ``last``: one more codec at the end, ``jpeg60`` or ``h264_32``. Recipes that differ in these two only make the same
-    blends of the same faces. ``reshaped``: share of the training faces that are given another shape first.
+    ``codec``: ``drawn``, ``strong`` or ``low`` (heavier mixtures to train with; the held-out measure keeps its own), or ``none`` (no
+    picture is compressed). ``last``: one more codec at the end, ``jpeg60`` or ``h264_32``. Recipes that differ in these two only make
+    the same blends of the same faces. ``reshaped``: share of the training faces that are given another shape first.
     ``mingled``: where a face and its blend are processed apart, both codecs of the batch get real faces and blends in equal numbers.
     Without that all real faces of such a batch share one codec, and a long run learns to read that off the batch's own mean and variance,
     which a net in use does not have: its ROC-AUC rises on training batches and falls on everything else.
+    ``both``: the batch holds each picture as it was before its last codec, too.
     """
 
     side: int = 80
@@ -75,6 +77,7 @@ class Recipe:
     last: str = ""
     reshaped: float = 0.0
     mingled: bool = False
+    both: bool = False
 
     @property
     def map_side(self) -> int:
@@ -84,11 +87,15 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Batch:
-    """Real faces, then their blends in the same order: ``faces`` (2n, S, S) uint8 luma; ``masks`` (2n, m, m) float32, 0 = untouched."""
+    """Real faces, then their blends in the same order: ``faces`` (2n, S, S) uint8 luma; ``masks`` (2n, m, m) float32, 0 = untouched.
+
+    ``before``: as ``faces``, without the last codec.
+    """
 
     faces: Array
     masks: Array
     indices: Array
+    before: Array | None = None
 
     @property
     def labels(self) -> Array:
@@ -100,13 +107,22 @@ class Batch:
         """``count`` smaller batches; a face stays with its blend."""
         half = len(self.indices)
         pieces = [np.concatenate([part, part + half]) for part in np.array_split(np.arange(half), count)]
-        return [Batch(self.faces[p], self.masks[p], self.indices[p[: len(p) // 2]]) for p in pieces]
+        return [
+            Batch(
+                self.faces[p],
+                self.masks[p],
+                self.indices[p[: len(p) // 2]],
+                None if self.before is None else self.before[p],
+            )
+            for p in pieces
+        ]
 
 
 def make_batch(bank: Bank, indices: Array, *, recipe: Recipe, rng: np.random.Generator) -> Batch:
     """Make one batch of ``len(indices)`` real faces of the bank and as many blends."""
     count = len(indices)
     faces = np.empty((2 * count, recipe.side, recipe.side), np.uint8)
+    uncoded = np.empty_like(faces) if recipe.both else None
     masks = np.zeros((2 * count, recipe.map_side, recipe.map_side), np.float32)
     windows = [_Window.draw(bank.rows[index], bank.side, rng=rng) for index in indices]
     reshaped = 0.0 if recipe.hard else recipe.reshaped
@@ -129,12 +145,14 @@ def make_batch(bank: Bank, indices: Array, *, recipe: Recipe, rng: np.random.Gen
                 crops.append(_final_crop(working, recipe.margin, rng=own))
                 found.append((member + count * fake, mask))
         coded = _coded(np.stack(tiles), recipe, rng=rng.spawn(1)[0])
-        for tile, (x, y, size), (place, mask) in zip(coded, crops, found, strict=True):
+        for tile, raw, (x, y, size), (place, mask) in zip(coded, tiles, crops, found, strict=True):
             faces[place] = resized(tile[y : y + size, x : x + size], recipe.side)
+            if uncoded is not None:
+                uncoded[place] = resized(raw[y : y + size, x : x + size], recipe.side)
             if mask is not None:
                 piece = mask[y : y + size, x : x + size]
                 masks[place] = cv2.resize(piece, masks.shape[1:], interpolation=cv2.INTER_AREA)
-    return Batch(faces=faces, masks=masks, indices=indices)
+    return Batch(faces=faces, masks=masks, indices=indices, before=uncoded)
 
 
 def _groups(count: int, recipe: Recipe, *, rng: np.random.Generator) -> list[list[tuple[int, tuple[bool, ...]]]]:

@@ -13,7 +13,8 @@ import torch
 from detectors.nets.selfblend import SelfBlendNet
 from detectors.training.faces import Bank
 from detectors.training.loop import Plan, read_log, train
-from detectors.training.selfblend import check_on, loss_of
+from detectors.training.losses import Taught, loss_of
+from detectors.training.selfblend import check_on
 from detectors.training.stream import Batch, Recipe, batch_of_step
 
 RECIPE = Recipe(side=64, pairs=8, codec="none")
@@ -123,3 +124,36 @@ def test_the_rate_warms_up_and_falls():
     assert rates[-1] < 0.011
     assert all(a >= b for a, b in pairwise(rates[100:]))
     assert replace(plan, steps=2000).rate_at(999) > rates[999]
+    assert replace(plan, lowest=0.2).rate_at(999) == pytest.approx(0.2, abs=0.001)
+
+
+def test_a_teacher_needs_the_pictures_before_their_codec(batches: list[Batch]):
+    with pytest.raises(ValueError, match="'both' in the recipe"):
+        Taught(small_net(), 0.5)(small_net(), batches[0])
+
+
+@pytest.mark.parametrize(("share", "asks_for_more"), [(1.0, False), (0.5, True)])
+def test_a_pupil_that_agrees_with_its_teacher_has_nothing_to_learn_from_it(
+    batches: list[Batch], share: float, asks_for_more: bool
+):
+    net = small_net().eval()
+    seen = replace(batches[0], before=batches[0].faces)
+    value, figures = Taught(small_net().eval(), share)(net, seen)
+    value.backward()
+    assert (float(net.score.weight.grad.abs().max()) > 1e-4) == asks_for_more
+    assert figures["auc"] == figures["teacher_auc"]
+
+
+def test_a_pupil_comes_nearer_to_its_teacher(batches: list[Batch], tmp_path: Path):
+    teacher = small_net(seed=5).eval()
+    torch.nn.init.constant_(teacher.score.bias, 4.0)  # calls everything fake, whatever the labels say
+    seen = [replace(batch, before=batch.faces) for batch in batches]
+
+    def again(first: int, last: int) -> Iterator[Batch]:
+        return (seen[step % len(seen)] for step in range(first, last))
+
+    plan = Plan(steps=40, rate=0.01, warm_up=20, average=0.9, report_every=5)
+    train(small_net(), batches=again, loss=Taught(teacher, 1.0), plan=plan, out=tmp_path, replicas=2)
+    first, *_, last = read_log(tmp_path / "log.csv")
+    assert last["taught"] < 0.7 * first["taught"]
+    assert last["entropy"] > first["entropy"]  # the labels have no say

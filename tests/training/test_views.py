@@ -21,7 +21,7 @@ from detectors.training.faces import FINE_SIDE, PARTS, UNNAMED, Bank, part_of, r
 from detectors.training.loop import read_log
 from detectors.training.selfblend import export, main
 from detectors.training.stream import batch_of_step
-from detectors.training.views import COARSE, FINE, ROBUST, net_for
+from detectors.training.views import COARSE, FINE, ROBUST, TAUGHT, VIEWS, net_for
 from tests.training.conftest import BOX, POINTS
 
 
@@ -78,14 +78,36 @@ def test_the_fine_net_begins_with_what_the_coarse_one_learnt(tmp_path: Path):
     coarse = SelfBlendNet()
     torch.nn.init.normal_(coarse.place)
     export(coarse, tmp_path / COARSE.file)
-    fine = net_for(FINE, widths=WIDTHS, start=tmp_path / COARSE.file)
+    fine = net_for(FINE, widths=WIDTHS, starts=[tmp_path / COARSE.file])
     for (name, ours), theirs in zip(fine.state_dict().items(), coarse.state_dict().values(), strict=True):
         if name == "place":
             assert ours.shape == (1, 64, 20, 20)
             torch.testing.assert_close(ours.mean(), theirs.mean(), atol=0.02, rtol=0)
         else:
             torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
-    assert FINE.file != COARSE.file
+
+
+def test_a_net_begins_with_the_mean_of_two_runs(tmp_path: Path):
+    files, nets = [tmp_path / f"{number}.safetensors" for number in range(2)], [SelfBlendNet() for _ in range(2)]
+    for net, file in zip(nets, files, strict=True):
+        torch.nn.init.normal_(net.place)
+        net(torch.rand(4, 1, 80, 80) * 255)  # moves the batch norms' statistics
+        export(net, file)
+    mean = net_for(TAUGHT, widths=WIDTHS, starts=files).state_dict()
+    for name, first in nets[0].state_dict().items():
+        second = nets[1].state_dict()[name]
+        if first.is_floating_point():
+            torch.testing.assert_close(mean[name], (first + second) / 2)
+        else:
+            assert mean[name] == first == 1
+
+
+def test_a_run_comes_after_those_it_begins_with():
+    names = list(VIEWS)
+    for view in VIEWS.values():
+        assert all(names.index(start) < names.index(view.name) for start in view.start)
+        assert view.recipe.both == bool(view.taught)
+    assert len({view.file for view in VIEWS.values()}) == len(VIEWS)
 
 
 @pytest.mark.timeout(240)
@@ -109,17 +131,22 @@ def test_one_command_trains_all_nets_and_a_broken_off_run_goes_on(
         assert main([*command, "--steps", "3", "--check-every", "1", "--widths", "4", "8", "8", "16"]) == 0
     finally:
         torch.set_num_threads(threads)
-    for view in (COARSE, ROBUST, FINE):
+    for view in (COARSE, ROBUST, TAUGHT, FINE):
         out = tmp_path / "out" / view.name
         card = json.loads((out / "card.json").read_text())
         assert card["side"] == view.recipe.side
         assert hashlib.sha256((out / view.file).read_bytes()).hexdigest() == card["sha256"]
         assert [line["step"] for line in read_log(out / "log.csv")] == [1, 2, 3]
         assert (out / "curves.png").stat().st_size > 1000
-    assert {path.name for path in banks.iterdir()} == {"coarse", "fine"}  # the robust run uses the coarse net's bank
+    assert {path.name for path in banks.iterdir()} == {"coarse", "fine"}  # the coarse net's runs share its bank
+    assert "teacher_auc" in read_log(tmp_path / "out" / TAUGHT.name / "log.csv")[0]
 
 
 def test_a_run_that_follows_another_says_so_when_that_has_not_been_made(bank_folder: Path, tmp_path: Path):
     command = ["train", "--faces", str(tmp_path), "--out", str(tmp_path / "out"), "--banks", str(bank_folder.parent)]
     with pytest.raises(SystemExit, match=r"coarse\.safetensors is not there.*--view coarse"):
         main([*command, "--view", "robust"])
+    (tmp_path / "out" / "coarse").mkdir(parents=True)
+    (tmp_path / "out" / "coarse" / COARSE.file).touch()
+    with pytest.raises(SystemExit, match=r"robust\.safetensors is not there.*--view robust"):
+        main([*command, "--view", "taught"])
