@@ -79,7 +79,7 @@ class Mixture:
 ALL_RATES = Mixture(kept=0.1, jpeg=0.3, mpeg4=0.1, quality=(35, 96), crf=(18, 32, 37), scale=(2, 13), moving=0.6)
 #: The mixture of the robust run: what large sites and messengers leave of a clip.
 STRONG = Mixture(kept=0.05, jpeg=0.2, mpeg4=0.05, quality=(40, 86), crf=(24, 33, 37), scale=(4, 13), moving=0.65)
-#: The mixture of the wide run, on low rates nearly throughout.
+#: The mixture of the taught run: low rates nearly throughout.
 LOW_RATES = Mixture(kept=0.02, jpeg=0.12, mpeg4=0.03, quality=(40, 71), crf=(29, 33, 37), scale=(5, 13), moving=0.8)
 
 
