@@ -52,7 +52,7 @@ def logits_of(net: nn.Module, faces: Array) -> Array:
 
 def held_out(bank: Bank, *, part: str, recipe: Recipe, seed: int, batches: int) -> Batch:
     """Hard self-blends of ``part``, always the same for the same bank."""
-    hard = Recipe(**{**vars(recipe), "hard": True})
+    hard = replace(recipe, hard=True, both=False)
     made = [batch_of_step(bank, part=part, recipe=hard, seed=seed, step=step) for step in range(batches)]
     reals = np.concatenate([b.faces[: len(b.indices)] for b in made])
     blends = np.concatenate([b.faces[len(b.indices) :] for b in made])
