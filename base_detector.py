@@ -667,7 +667,9 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     if not args.media.is_file():
         parser.error(f"{args.media} is not a file")
-    standalone = importlib.import_module("backend.standalone")  # lazily: the decoder is no part of the contract
+    standalone = importlib.import_module(
+        "backend.commands.standalone"
+    )  # lazily: the decoder is no part of the contract
     return int(standalone.judge(detector, args.media, weights=weights, device=args.device))
 
 

@@ -50,14 +50,14 @@ class Backend:
 
 def build_backend(settings: Settings, *, cached: bool = True) -> Backend:
     """Wire pool, catalog and pipeline; starts no worker yet."""
-    from backend import weights
-    from backend.cache import ScoreCache
-    from backend.catalog import DetectorCatalog
-    from backend.durations import Durations
+    from backend.catalog.detectors import DetectorCatalog
+    from backend.catalog.durations import Durations
+    from backend.catalog.states import DetectorStates
     from backend.pipeline import Pipeline
-    from backend.pool import WorkerPool
-    from backend.states import DetectorStates
-    from backend.workers import detector_spec
+    from backend.scores.cache import ScoreCache
+    from backend.weights import folder as weights
+    from backend.workers.pool import WorkerPool
+    from backend.workers.worker import detector_spec
 
     states = DetectorStates(settings.backend_state)
     pool = WorkerPool(settings)
@@ -145,7 +145,7 @@ def analyze(
 
     Exit status: 0 something was analysed, 2 bad usage, 3 nothing could be analysed.
     """
-    from backend import analyze as work
+    from backend.commands import analyze as work
 
     with _told():
         found = work.find_media(media)
@@ -166,7 +166,7 @@ def analyze(
     if as_json:
         click.echo(json.dumps(summaries, indent=1, allow_nan=False))
     else:
-        from backend.console import print_summaries
+        from backend.commands.console import print_summaries
 
         print_summaries(summaries)
     if not any(
@@ -200,7 +200,7 @@ def _analyze_all(
     *,
     video_per_detector: bool,
 ) -> Iterator[dict[str, Any]]:
-    from backend.console import ConsoleBoard
+    from backend.commands.console import ConsoleBoard
 
     for medium in found:
         with ConsoleBoard(console, medium.path.name) as board:
@@ -309,7 +309,7 @@ class _Supervisor:
 @main.command(hidden=True)
 def dispatch() -> None:
     """Run the back-end alone on the shared folders."""
-    from backend.dispatcher import Dispatcher
+    from backend.dispatch.dispatcher import Dispatcher
 
     with _told():
         settings = read_settings()
@@ -346,9 +346,9 @@ def _stop_on_signal(stop: Callable[[], None]) -> None:
 @click.option("--results-days", type=float, help="keep results this long (default: DFOM_KEEP_RESULTS_DAYS)")
 def expire(results_days: float | None) -> None:
     """Delete media, addresses and results that outlived their retention time."""
-    from backend.cache import ScoreCache
-    from backend.retention import expire as sweep
-    from backend.retention import now_utc
+    from backend.dispatch.retention import expire as sweep
+    from backend.dispatch.retention import now_utc
+    from backend.scores.cache import ScoreCache
 
     with _told():
         settings = read_settings(**({"keep_results_days": results_days} if results_days is not None else {}))
@@ -366,8 +366,8 @@ def version_command() -> None:
     click.echo(f"deepfake-o-meter {version('deepfake-o-meter')}")
 
 
-from backend.detectors_cli import detectors  # noqa: E402  each group is defined beside what it does
-from backend.weights_cli import weights  # noqa: E402
+from backend.commands.detectors import detectors  # noqa: E402  each group is defined beside what it does
+from backend.commands.weights import weights  # noqa: E402
 
 main.add_command(detectors)
 main.add_command(weights)

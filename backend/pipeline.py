@@ -18,18 +18,18 @@ from typing import Any
 
 import structlog
 
-from backend import harvest
-from backend.assemble import DetectorOutcome, assemble, shadow_entry
 from backend.board import Board, SilentBoard
-from backend.cache import ScoreCache
-from backend.catalog import DetectorCatalog
-from backend.durations import Durations
+from backend.catalog.detectors import DetectorCatalog
+from backend.catalog.durations import Durations
+from backend.catalog.states import DetectorStates
+from backend.harvest import scores as harvest
 from backend.job import Cancelled, Job
-from backend.pool import WorkerPool
 from backend.report.build import build_report
-from backend.states import DetectorStates
-from backend.weights import installed_sha256
-from backend.workers import Worker, WorkerError, detector_spec, media_spec
+from backend.scores.assemble import DetectorOutcome, assemble, shadow_entry
+from backend.scores.cache import ScoreCache
+from backend.weights.folder import installed_sha256
+from backend.workers.pool import WorkerPool
+from backend.workers.worker import Worker, WorkerError, detector_spec, media_spec
 from base_detector import CONTRACT_VERSION, Card, FacePack, NotApplicable, square_crop
 from shared import durable
 from shared.errors import PermanentError, UserError

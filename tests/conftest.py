@@ -56,8 +56,8 @@ def research() -> Path:
 def engine() -> Iterator[Any]:
     """A client of the container engine."""
     docker = pytest.importorskip("docker", reason="the extra [docker] is not installed")
-    from backend.runner import engine_client
-    from backend.workers import WorkerError
+    from backend.workers.docker_runner import engine_client
+    from backend.workers.worker import WorkerError
 
     try:
         client = engine_client(timeout_s=120)

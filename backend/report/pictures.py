@@ -17,9 +17,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from backend.aggregate import integrity_curve
 from backend.report.palette import curve_colour, curve_style, hexadecimal
 from backend.report.series import Array, FaceTable, Series, highest_series, person_name, person_series, persons_scored
+from backend.scores.aggregate import integrity_curve
 from shared.results import DetectorResult, Result
 
 _INK, _GREY, _FAINT = "#212529", "#5f666e", "#dee2e6"

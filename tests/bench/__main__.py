@@ -86,7 +86,7 @@ def published_s(clip: Path, detectors: Sequence[str], weights: Path, folder: Pat
 
 def ours_s(clip: Path, detectors: Sequence[str], weights: Path, folder: Path, *, runner: str):
     """(cold seconds, [warm seconds] of three jobs, parts of the last one) of the real pipeline, scores never cached."""
-    from backend import analyze
+    from backend.commands import analyze
     from deepfake_o_meter import build_backend
     from shared.settings import read_settings
 

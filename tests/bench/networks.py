@@ -23,9 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from backend.catalog import read_cards
-from backend.newcomer import SAMPLES
-from backend.practice import PracticePacks
+from backend.admission.practice import PracticePacks
+from backend.admission.template import SAMPLES
+from backend.catalog.detectors import read_cards
 from base_detector import FacePack, load_detector
 
 ROOT = Path(__file__).resolve().parents[2]

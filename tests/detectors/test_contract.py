@@ -16,7 +16,7 @@ pytest.importorskip("torch")
 from PIL import Image
 
 import base_detector
-from backend.aggregate import OWN, STRATEGIES
+from backend.scores.aggregate import OWN, STRATEGIES
 from base_detector import (
     FACE_DTYPE,
     BaseDetector,

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backend.aggregate import OWN, video_score
+from backend.scores.aggregate import OWN, video_score
 from base_detector import FACE_DTYPE, PACK_SCHEMA, BaseDetector, Card, ContractError, FacePack, Judgement
 from shared.errors import PermanentError
 

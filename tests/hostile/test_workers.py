@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from backend.harvest import harvest_file, harvest_masks, harvest_pack, harvest_scores
-from backend.workers import Worker, WorkerError
+from backend.harvest.scores import harvest_file, harvest_masks, harvest_pack, harvest_scores
+from backend.workers.worker import Worker, WorkerError
 from shared.errors import PermanentError
 
 pytestmark = pytest.mark.docker

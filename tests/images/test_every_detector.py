@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from backend.catalog import read_cards
+from backend.catalog.detectors import read_cards
 
 ROOT = Path(__file__).resolve().parents[2]
 CARDS = read_cards(ROOT / "detectors")

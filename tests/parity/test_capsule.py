@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 
 from PIL import Image  # noqa: E402
 
-from backend.aggregate import video_score  # noqa: E402
+from backend.scores.aggregate import video_score  # noqa: E402
 from base_detector import FACE_DTYPE, BaseDetector, ContractError, Face, Skip, load_detector  # noqa: E402
 from detectors.nets import capsule, vgg  # noqa: E402
 from detectors.nets.checkpoint import CheckpointError  # noqa: E402

@@ -12,7 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import base_detector  # noqa: E402
-from backend.aggregate import deepware_person, deepware_video, video_score  # noqa: E402
+from backend.scores.aggregate import deepware_person, deepware_video, video_score  # noqa: E402
 from base_detector import FACE_DTYPE, BaseDetector, Face, FacePack, load_detector  # noqa: E402
 from detectors.deepware import detector as deepware  # noqa: E402
 from detectors.nets import faces  # noqa: E402

@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 
-from backend.aggregate import video_score  # noqa: E402
+from backend.scores.aggregate import video_score  # noqa: E402
 from base_detector import FACE_DTYPE, PACK_SCHEMA, BaseDetector, FacePack, WorkerFailure, load_detector  # noqa: E402
 from detectors.nets import mever  # noqa: E402
 from detectors.nets.checkpoint import CheckpointError  # noqa: E402

@@ -44,4 +44,6 @@ def test_nothing_but_the_settings_reads_the_environment():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv"):
                 found.append(str(path.relative_to(ROOT)))
-    assert set(found) <= {"shared/settings.py", "backend/runner.py"}, "backend/runner.py hands PATH to process workers"
+    assert set(found) <= {"shared/settings.py", "backend/workers/docker_runner.py"}, (
+        "backend/workers/docker_runner.py hands PATH to process workers"
+    )

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backend.exchange import Exchange
-from backend.processes import ProcessRunner
-from backend.workers import Worker, WorkerSpec
+from backend.workers.exchange import Exchange
+from backend.workers.process_runner import ProcessRunner
+from backend.workers.worker import Worker, WorkerSpec
 from base_detector import FACE_DTYPE
 from shared.settings import Settings
 from tests.workers.docker_fixtures import acting_image, container_spec, start_container
@@ -30,7 +30,7 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def spec(monkeypatch: pytest.MonkeyPatch) -> WorkerSpec:
     """The worker of tests/workers/acting.py, a program that speaks the protocol and misbehaves on request."""
-    monkeypatch.setattr("backend.processes.ROOT", HERE)  # where its module is found
+    monkeypatch.setattr("backend.workers.process_runner.ROOT", HERE)  # where its module is found
     return WorkerSpec(
         name="acting", module="acting", weights=None, image="none", memory_mb=200, bundled=True, output_mb=5
     )

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from backend.containers import LABEL_FOLDER
-from backend.runner import DockerRunner
-from backend.workers import Worker, WorkerSpec
+from backend.workers.container_flags import LABEL_FOLDER
+from backend.workers.docker_runner import DockerRunner
+from backend.workers.worker import Worker, WorkerSpec
 
 docker = pytest.importorskip("docker", reason="the extra [docker] is not installed")
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from backend import endings
-from backend.workers import Worker, WorkerError
+from backend.workers import endings
+from backend.workers.worker import Worker, WorkerError
 
 Start = Callable[..., Worker]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from backend.exchange import Exchange, remove_tree
-from backend.workers import Worker, WorkerError
+from backend.workers.exchange import Exchange, remove_tree
+from backend.workers.worker import Worker, WorkerError
 from tests.workers.other_user import run_as_nobody
 
 Start = Callable[..., Worker]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from backend.pool import WorkerPool
-from backend.workers import Worker, WorkerError, WorkerSpec
+from backend.workers.pool import WorkerPool
+from backend.workers.worker import Worker, WorkerError, WorkerSpec
 from base_detector import NotApplicable
 from shared.errors import DfomError, PermanentError
 from shared.settings import Settings

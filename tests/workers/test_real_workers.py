@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend.harvest import harvest_scores
-from backend.pool import WorkerPool
-from backend.workers import WorkerError, detector_spec, media_spec
+from backend.harvest.scores import harvest_scores
+from backend.workers.pool import WorkerPool
+from backend.workers.worker import WorkerError, detector_spec, media_spec
 from base_detector import Card, NotApplicable
 from shared.settings import Settings
 from tests.workers.conftest import write_pack

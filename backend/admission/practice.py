@@ -1,0 +1,130 @@
+"""Face packs for practice: one public-domain portrait, moved and lit a little from frame to frame.
+
+Owns the packs of the admission check; they are written as the media pass writes its own. Promises: the same packs every time. May be
+imported by ``backend.admission.check`` and the command line of detectors.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from base_detector import FACE_DTYPE, PACK_SCHEMA
+
+Array = npt.NDArray[Any]
+
+#: Frames a second of a practice clip, so that detectors of clips find frames that follow one another.
+FPS = 25.0
+
+
+class PracticePacks:
+    """Writes packs below ``folder`` on demand. ``portrait`` is a pack of one picture with one face, from the media pass."""
+
+    def __init__(self, folder: Path, *, portrait: Path) -> None:
+        self._folder = folder
+        self._row = np.load(portrait / "faces.npy", allow_pickle=False)[:1].copy()
+        height, width = int(self._row["crop_height"][0]), int(self._row["crop_width"][0])
+        start = int(self._row["crop_offset"][0])
+        pixels = np.fromfile(portrait / "crops.bin", np.uint8)
+        self._crop = pixels[start : start + height * width * 3].reshape(height, width, 3)
+        self._frame = json.loads((portrait / "pack.json").read_text(encoding="utf-8"))["media"]
+
+    def clip(self, faces: int) -> Path:
+        """A clip of one person, one face a frame."""
+
+        def write(folder: Path) -> None:
+            rows = np.repeat(self._row, faces)
+            rows["frame"] = np.arange(faces)
+            rows["time_s"] = rows["frame"] / FPS
+            rows["crop_offset"] = np.arange(faces) * self._crop.size
+            with (folder / "crops.bin").open("wb") as file:
+                for frame in range(faces):
+                    file.write(self._varied(frame).tobytes())
+            self._finish(folder, rows, kind="video")
+
+        return self._made(f"clip-{faces}", write)
+
+    def row_of_clip(self, faces: int, index: int) -> Path:
+        """The one face ``index`` of ``clip(faces)``, in a pack of its own."""
+
+        def write(folder: Path) -> None:
+            rows = np.load(self.clip(faces) / "faces.npy", allow_pickle=False)[index : index + 1].copy()
+            rows["crop_offset"] = 0
+            (folder / "crops.bin").write_bytes(self._varied(index).tobytes())
+            self._finish(folder, rows, kind="video")
+
+        return self._made(f"row-{faces}-{index}", write)
+
+    def picture(self, image: Array) -> Path:
+        """A pack of one picture, (H, W, 3) uint8 RGB, the whole of it taken as the face; no landmarks."""
+
+        def write(folder: Path) -> None:
+            rows = self._row.copy()
+            height, width = image.shape[:2]
+            rows["box"], rows["landmarks"] = (0, 0, width, height), np.nan
+            rows["crop_offset"], rows["crop_origin"] = 0, 0
+            rows["crop_height"], rows["crop_width"] = height, width
+            (folder / "crops.bin").write_bytes(np.ascontiguousarray(image).tobytes())
+            self._finish(folder, rows, kind="image", width=width, height=height)
+
+        return self._made(f"picture-{len(list(self._folder.glob('picture-*')))}", write)
+
+    def empty(self) -> Path:
+        """A clip in which no face was found."""
+
+        def write(folder: Path) -> None:
+            (folder / "crops.bin").touch()
+            self._finish(folder, np.zeros(0, FACE_DTYPE), kind="video")
+
+        return self._made("empty", write)
+
+    def truncated(self, faces: int) -> Path:
+        """A clip whose pixels end in the middle."""
+
+        def write(folder: Path) -> None:
+            whole = self.clip(faces)
+            content = (whole / "crops.bin").read_bytes()
+            (folder / "crops.bin").write_bytes(content[: len(content) // 2])
+            for name in ("faces.npy", "pack.json"):
+                (folder / name).write_bytes((whole / name).read_bytes())
+
+        return self._made(f"truncated-{faces}", write)
+
+    # -- inside
+
+    def _made(self, name: str, write: Callable[[Path], None]) -> Path:
+        folder = self._folder / name
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            write(folder)
+        return folder
+
+    def _varied(self, frame: int) -> Array:
+        """The portrait a little brighter or darker, and a pixel or two aside."""
+        moved = np.roll(self._crop, (frame % 3, frame % 5 - 2), (0, 1)).astype(np.int16)
+        varied: Array = np.clip(moved + (frame * 7) % 23 - 11, 0, 255).astype(np.uint8)
+        return varied
+
+    def _finish(self, folder: Path, rows: Array, *, kind: str, **media: Any) -> None:
+        np.save(folder / "faces.npy", rows, allow_pickle=False)
+        frames = [{"frame": int(row["frame"]), "time_s": float(row["time_s"])} for row in rows]
+        last = len(rows) - 1
+        info = {
+            "schema": PACK_SCHEMA,
+            "media": self._frame
+            | {"kind": kind, "fps": FPS, "frames": len(rows), "duration_s": len(rows) / FPS}
+            | media,
+            "sampling": {"mode": "thorough", "samplings": ["every_frame"], "context": 2.0, "detect_every": 1},
+            "frames": frames,
+            "shots": [{"shot": 0, "start": 0, "end": max(0, last), "start_s": 0.0, "end_s": max(0, last) / FPS}],
+            "persons": [{"person": 0, "faces": len(rows), "first_s": 0.0, "last_s": max(0, last) / FPS, "keyface": 0}]
+            if len(rows)
+            else [],
+            "seconds": {},
+        }
+        (folder / "pack.json").write_text(json.dumps(info), encoding="utf-8")

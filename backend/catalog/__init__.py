@@ -1,0 +1,1 @@
+"""Which detectors there are, in which state each is, and how long each takes."""

@@ -1,0 +1,1 @@
+"""What the command line does: analyze, detectors, weights, and how it looks on a terminal. Imported by the composition root only."""

@@ -1,0 +1,261 @@
+"""``deepfake-o-meter detectors``: list, new, check, state.
+
+Owns the words only. Exit status: 0 all fine, 1 not admitted, 2 it could not be done (the sentence says what to do). Imported by the
+composition root.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from backend.admission.check import Admission, Check, measured_part, report_of
+from backend.admission.practice import PracticePacks
+from backend.admission.template import SAMPLES, write_detector
+from backend.catalog.detectors import read_cards
+from backend.catalog.states import MEANINGS, DetectorStates
+from backend.harvest import scores as harvest
+from backend.weights import folder as weights
+from backend.workers.docker_runner import DockerRunner
+from backend.workers.pool import WorkerPool
+from backend.workers.worker import WorkerError, WorkerSpec, detector_spec, media_spec
+from base_detector import STATES, Card, ContractError
+from shared.errors import DfomError, UserError, sentence_for
+from shared.settings import Settings, read_settings
+
+EXIT_FAILED, EXIT_USAGE = 1, 2
+#: under which docker/images.py puts the card on an image
+CARD_LABEL = "org.deepfake-o-meter.card"
+_MARKS = {
+    "passed": "[green]passed   [/green]",
+    "failed": "[red]FAILED   [/red]",
+    "not_tried": "[yellow]not tried[/yellow]",
+}
+_MEASURED = re.compile(r"(<!-- measured: begin -->\n).*?(<!-- measured: end -->)", re.DOTALL)
+
+
+@click.group(invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="print the cards as JSON")
+@click.pass_context
+def detectors(context: click.Context, as_json: bool) -> None:
+    """List the detectors and whether each can run here; make new ones and check them."""
+    if context.invoked_subcommand is None:
+        _list(as_json=as_json)
+
+
+def _list(*, as_json: bool) -> None:
+    with _told():
+        settings = read_settings()
+        cards, states = _cards(settings), DetectorStates(settings.backend_state)
+        with closing(WorkerPool(settings)) as pool:
+            rows = [
+                (
+                    card,
+                    states.of(card),
+                    weights.unavailable_code(card, settings.weights_folder)
+                    or pool.available(detector_spec(card, settings)),
+                )
+                for card in cards
+            ]
+    if as_json:
+        click.echo(
+            json.dumps([card.as_json() | {"state": state, "unavailable": code} for card, state, code in rows], indent=1)
+        )
+        return
+    from backend.commands.console import print_cards
+
+    print_cards(rows)
+
+
+@detectors.command()
+@click.argument("name")
+def show(name: str) -> None:
+    """Print the model card of detector NAME."""
+    with _told():
+        card = _card(read_settings(), name)
+        readme = card.folder / "README.md"
+        if not readme.is_file():
+            raise UserError("no_such_file", f"{name} has no README.md.")
+    click.echo(readme.read_text(encoding="utf-8"))
+
+
+@detectors.command()
+@click.argument("name")
+def new(name: str) -> None:
+    """Write a working folder for a new detector NAME: class, card, test, model card."""
+    with _told():
+        folder = write_detector(name, read_settings().detectors)
+    click.echo(
+        f"{folder} is there and works. Next:\n"
+        f"  1. write your detector in {folder / 'detector.py'} and its card in detector.toml\n"
+        f"  2. put a real face and a fake of what you claim to see in {folder / 'check'}\n"
+        f"  3. pytest {folder}\n"
+        f"  4. make images            (its container; without Docker the check runs it as a process)\n"
+        f"  5. deepfake-o-meter detectors check {folder}\n"
+        f"  6. deepfake-o-meter detectors state {name} quarantine"
+    )
+
+
+@detectors.command()
+@click.argument("what", metavar="PATH|IMAGE")
+@click.option(
+    "--media",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="a portrait of your own to practise on",
+)
+def check(what: str, media: Path | None) -> None:
+    """Run the admission list on the detector in folder PATH (or of that id), or on a container image named PREFIX/ID."""
+    with _told():
+        settings = read_settings()
+        card, spec, settings = _asked_for(what, settings)
+        console = Console(highlight=False)
+        console.print(f"{card.title} ({card.id} {card.version})")
+        checks = _checked(card, spec, settings, media or SAMPLES / "portrait.jpg", console)
+        report = report_of(card, checks)
+        kept = DetectorStates(settings.backend_state).keep_report(card, report)
+        if _write_measured(card, report):
+            console.print(f"The measured part of {card.folder / 'README.md'} is written.")
+    console.print(f"Report: {kept}")
+    if not report["passed"]:
+        console.print("[red]Not admitted.[/red] Mend what failed and run the check again.")
+        raise SystemExit(EXIT_FAILED)
+    console.print(f"[green]Admitted.[/green] Next: deepfake-o-meter detectors state {card.id} quarantine")
+
+
+@detectors.command()
+@click.argument("name")
+@click.argument("to", metavar="STATE", type=click.Choice(STATES))
+def state(name: str, to: str) -> None:
+    """Put detector NAME into STATE: draft, quarantine, shadow, enabled or disabled."""
+    with _told():
+        settings = read_settings()
+        before = DetectorStates(settings.backend_state).move(_card(settings, name), to)
+    click.echo(f"{name}: {before} -> {to} ({MEANINGS[to]}). A running portal follows within seconds.")
+
+
+# --------------------------------------------------------------------------- inside
+
+
+def _checked(card: Card, spec: WorkerSpec, settings: Settings, media: Path, console: Console) -> list[Check]:
+    def told(line: Check) -> None:
+        console.print(f"  {_MARKS[line.outcome]}  {line.name:<22} {line.words}", soft_wrap=True)
+
+    with tempfile.TemporaryDirectory(prefix="deepfake-o-meter-check-") as scratch:
+        own = settings.model_copy(update={"scratch": Path(scratch), "hot": [], "cold": []})
+        with closing(WorkerPool(own)) as pool:
+            code = weights.unavailable_code(card, own.weights_folder) or pool.available(spec)
+            if code:
+                raise UserError(code, f"{card.id} cannot be checked: {sentence_for(code)}")
+            packs = PracticePacks(Path(scratch) / "packs", portrait=_portrait(pool, own, media, Path(scratch)))
+            pictures = card.folder / "check"
+            admission = Admission(
+                card,
+                spec,
+                lease=lambda: pool.lease(spec),
+                packs=packs,
+                pictures=pictures if pictures.is_dir() else None,
+                told=told,
+            )
+            return admission.run()
+
+
+def _portrait(pool: WorkerPool, settings: Settings, media: Path, scratch: Path) -> Path:
+    """Find the face of ``media`` as for any upload."""
+    target = scratch / "portrait"
+    with pool.lease(media_spec(settings)) as worker, worker.room("portrait") as room:
+        room.link(media, "media")
+        worker.call(
+            "extract",
+            timeout_s=settings.media_timeout_s,
+            media=room.path("media"),
+            pack=room.path("out/pack"),
+            samplings=["every_frame"],
+            mode="quick",
+            context=3.0,
+        )
+        harvest.harvest_pack(room.out / "pack", target)
+    return target
+
+
+def _asked_for(what: str, settings: Settings) -> tuple[Card, WorkerSpec, Settings]:
+    """The card of a folder, an id or an image, what to start for it, and the settings for that."""
+    folder = Path(what)
+    if (folder / "detector.toml").is_file():
+        with _card_errors():
+            card = Card.read(folder.resolve())
+        if card.folder.parent != settings.detectors.resolve():
+            raise UserError(
+                "bad_name",
+                f"Put the folder below {settings.detectors} (or set DFOM_DETECTORS), or check its image: PREFIX/{card.id}.",
+            )
+        return card, detector_spec(card, settings), settings
+    if "/" not in what:
+        card = _card(settings, what)
+        return card, detector_spec(card, settings), settings
+    card = _card_of_image(what)
+    spec = replace(detector_spec(card, settings), image=what, bundled=False)
+    return card, spec, settings.model_copy(update={"runner": "docker"})
+
+
+def _card_of_image(image: str) -> Card:
+    """The card an image carries as its label."""
+    with closing(DockerRunner(threads=1)) as runner:
+        label = runner.image_label(image, CARD_LABEL)
+    if label is None:
+        raise UserError("bad_card", f"{image} carries no card (label {CARD_LABEL}): docker/build.py writes it.")
+    with _card_errors():
+        return Card.from_json(json.loads(label), folder=Path.cwd() / image.rpartition("/")[2])
+
+
+def _write_measured(card: Card, report: dict[str, object]) -> bool:
+    readme = card.folder / "README.md"
+    if not readme.is_file() or not _MEASURED.search(text := readme.read_text(encoding="utf-8")):
+        return False
+    machine = f"{os.cpu_count()} CPU cores ({platform.machine()})"
+    words = measured_part(report, day=datetime.now(UTC).date().isoformat(), machine=machine)
+    readme.write_text(_MEASURED.sub(lambda found: found[1] + words + found[2], text), encoding="utf-8")
+    return True
+
+
+def _card(settings: Settings, name: str) -> Card:
+    cards = {card.id: card for card in _cards(settings)}
+    if name not in cards:
+        raise UserError("unknown_detector", f"There is no detector {name!r}. Known: {', '.join(cards)}.")
+    return cards[name]
+
+
+def _cards(settings: Settings) -> list[Card]:
+    with _card_errors():
+        return read_cards(settings.detectors)
+
+
+@contextmanager
+def _card_errors() -> Iterator[None]:
+    try:
+        yield
+    except ContractError as error:
+        raise UserError("bad_card", str(error)) from None
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn our errors into one sentence and exit status 2."""
+    try:
+        yield
+    except WorkerError as error:
+        click.echo(f"{error.code}: {error.sentence}", err=True)
+        raise SystemExit(EXIT_USAGE) from None
+    except DfomError as error:
+        click.echo(error.sentence, err=True)
+        raise SystemExit(EXIT_USAGE) from None

@@ -1,0 +1,190 @@
+"""``deepfake-o-meter weights``: list, fetch, add and verify the published weights of the detectors.
+
+Owns the words and the progress bars only; ``backend.weights.folder`` does the work. Exit status: 0 all fine, 1 something failed
+(the sentence says what to do). Imported by the composition root.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.table import Table
+
+from backend.catalog.detectors import read_cards
+from backend.weights import folder as work
+from backend.workers.pool import WorkerPool
+from backend.workers.worker import WorkerError, detector_spec
+from base_detector import Card, ContractError
+from shared.errors import DfomError, UserError
+from shared.settings import Settings, read_settings
+
+EXIT_FAILED = 1
+#: What the portal fetches by itself on its first start; a DFDC winner's ensemble takes gigabytes and is the operator's decision.
+SMALL_MB = 50
+
+#: why a detector does not start although its files may be right
+_NOT_THE_FILES = ("container_required", "image_missing", "image_outdated", "engine_unavailable", "needs_tensorflow")
+
+_WORDS = {"installed": "installed", "missing": "not installed", "differs": "differs from the published file (sha256)"}
+
+
+@click.group()
+def weights() -> None:
+    """Install the published weights of the detectors, each checked by its sha256."""
+
+
+@weights.command(name="list")
+@click.option("--json", "as_json", is_flag=True, help="print JSON")
+def list_command(as_json: bool) -> None:
+    """Show every weights file, its licence and whether it is installed."""
+    with _told():
+        settings, cards = _opened(())
+        entries = work.list_weights(cards, settings.weights_folder)
+    if as_json:
+        click.echo(json.dumps([_as_json(entry) for entry in entries], indent=1))
+    else:
+        _print(entries)
+
+
+@weights.command()
+@click.argument("ids", nargs=-1)
+@click.option("--small", is_flag=True, help=f"only detectors whose files are known and together below {SMALL_MB} MB")
+def fetch(ids: Sequence[str], small: bool) -> None:
+    """Download the weights of the detectors IDS (default: of all). A broken-off download goes on where it stopped."""
+    failed = False
+    with _told():
+        settings, cards = _opened(ids)
+        if small:
+            cards = [card for card in cards if _is_small(card)]
+    # on stderr, so that a failure's sentence and the bars do not mix with piped output
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bars:
+        for card in cards:
+            for item in card.weights:
+                if item.optional and (item.manual or not (ids or small)):
+                    continue  # of another variant: asking for the detector by name gets it, where a program can
+                task = bars.add_task(f"{card.id} {item.file}", total=item.bytes or None)
+
+                def advance(have: int, total: int, task: object = task) -> None:
+                    bars.update(task, completed=have, total=total or None)  # type: ignore[arg-type]
+
+                try:
+                    size = work.fetch(card, item, settings.weights_folder, progress=advance).path.stat().st_size
+                    bars.update(task, completed=size, total=size)
+                except DfomError as error:
+                    failed = True
+                    bars.console.print(f"[red]{card.id}:[/red] {error.sentence}", highlight=False, soft_wrap=True)
+    if failed:
+        raise SystemExit(EXIT_FAILED)
+    which = "The small ones" if small else "All weights asked for"
+    click.echo(f"{which} are installed in {settings.weights_folder}.")
+
+
+@weights.command()
+@click.argument("detector")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--as", "name", help="which of the detector's files it is, where no sha256 says so and its name differs")
+def add(detector: str, file: Path, name: str | None) -> None:
+    """Install FILE, your own copy of one of DETECTOR's files; its sha256 says which, or its name where none is known."""
+    with _told():
+        settings, (card,) = _opened((detector,))
+        entry = work.add(card, file, settings.weights_folder, name=name)
+        if not entry.item.sha256 and work.unavailable_code(card, settings.weights_folder) is None:
+            _load_once(card, entry, settings)
+    click.echo(f"{entry.item.file} of {card.id} is installed ({entry.item.licence}).")
+
+
+def _load_once(card: Card, entry: work.Installed, settings: Settings) -> None:
+    """Load a file that no sha256 vouches for, in a worker: names and shapes must fit, or it is taken away again."""
+    with closing(WorkerPool(settings)) as pool:
+        spec = detector_spec(card, settings)
+        try:
+            if pool.available(spec) is None:
+                with pool.lease(spec):
+                    return
+            raise WorkerError(str(pool.available(spec)))
+        except WorkerError as error:
+            if error.code in _NOT_THE_FILES:
+                click.echo(f"Not tried yet: {error.sentence}", err=True)
+                return
+            work.remove(card, entry.item.file, settings.weights_folder)
+            raise UserError(
+                "weights_mismatch",
+                f"{card.id} cannot load {entry.item.file}: {error.sentence} It was taken away again; the worker's log names the "
+                "tensors that differ.",
+            ) from None
+
+
+@weights.command()
+@click.argument("ids", nargs=-1)
+def verify(ids: Sequence[str]) -> None:
+    """Read every installed file again and compare it with its card; exit status 1 when one is missing or differs."""
+    with _told():
+        settings, cards = _opened(ids)
+        entries = work.verify(cards, settings.weights_folder)
+    _print(entries)
+    wrong = sorted({entry.detector for entry in entries if _is_wrong(entry)})
+    if wrong:
+        click.echo(f"Run 'deepfake-o-meter weights fetch {' '.join(wrong)}'.", err=True)
+        raise SystemExit(EXIT_FAILED)
+
+
+# --------------------------------------------------------------------------- inside
+
+
+def _opened(ids: Sequence[str]) -> tuple[Settings, list[Card]]:
+    """Settings and the cards of ``ids`` (of all detectors when empty); click.UsageError names an unknown one."""
+    settings = read_settings()
+    try:
+        cards = {card.id: card for card in read_cards(settings.detectors)}
+    except ContractError as error:
+        raise UserError("bad_card", str(error)) from None
+    unknown = [name for name in ids if name not in cards]
+    if unknown:
+        raise click.UsageError(f"There is no detector {unknown[0]!r}. Known: {', '.join(cards)}.")
+    return settings, [cards[name] for name in dict.fromkeys(ids)] or list(cards.values())
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn our errors into one sentence and exit status 1."""
+    try:
+        yield
+    except DfomError as error:
+        click.echo(error.sentence, err=True)
+        raise SystemExit(EXIT_FAILED) from None
+
+
+def _is_small(card: Card) -> bool:
+    known = all(item.bytes and not item.manual for item in card.weights)
+    return known and sum(item.bytes for item in card.weights) < SMALL_MB * 1_000_000
+
+
+def _is_wrong(entry: work.Installed) -> bool:
+    return entry.state == "differs" or (entry.state == "missing" and not entry.item.optional)
+
+
+def _print(entries: Sequence[work.Installed]) -> None:
+    table = Table("detector", "file", "bytes", "licence", "state", box=None, pad_edge=False)
+    for entry in entries:
+        size = f"{entry.item.bytes:,}" if entry.item.bytes else ""
+        optional = " (optional)" if entry.item.optional and entry.state == "missing" else ""
+        table.add_row(entry.detector, entry.item.file, size, entry.item.licence, _WORDS[entry.state] + optional)
+    Console().print(table)
+
+
+def _as_json(entry: work.Installed) -> dict[str, object]:
+    return {"detector": entry.detector, "path": str(entry.path), "state": entry.state, **vars(entry.item)}

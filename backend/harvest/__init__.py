@@ -1,0 +1,1 @@
+"""What workers wrote, taken as untrusted: scores, media packs, files."""

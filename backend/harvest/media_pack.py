@@ -1,0 +1,189 @@
+"""Checks a face pack against docs/face_pack.md: shapes, ranges, and that its parts speak of the same frames, shots and persons.
+
+After these checks no reader of the pack can leave its files: every crop lies inside ``crops.bin`` and inside its frame.
+Imported by ``backend.harvest.scores``.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from backend.harvest.untrusted import Refused
+from base_detector import FACE_DTYPE, Array
+from shared.records import Mode
+
+#: Longest side of a picture; with three bytes a pixel the size of a crop stays far below 2^63.
+MAX_SIDE = 1 << 16
+#: Boxes may reach outside the frame, but not to another planet.
+MAX_COORDINATE = 1e7
+
+Count = Annotated[int, Field(ge=0, lt=2**31)]
+Time = Annotated[float, Field(ge=-1e7, le=1e7)]
+Seconds = Annotated[float, Field(ge=0, le=1e7)]
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
+#: Names of codecs and containers as FFmpeg writes them, and sampling rules; they are shown in reports.
+Plain = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.,:+ -]{0,80}$")]
+
+
+class _Part(BaseModel):
+    """Members the schema does not know are dropped, not passed on."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
+
+
+class MediaInfo(_Part):
+    """The medium as decoded."""
+
+    kind: Literal["video", "image"]
+    width: Side
+    height: Side
+    fps: Annotated[float, Field(gt=0, le=1e6)] | None
+    duration_s: Seconds
+    frames: Annotated[int, Field(ge=1, lt=2**31)]
+    codec: Plain
+    container: Plain
+    rotation: Literal[0, 90, 180, 270]
+    has_audio: bool
+
+
+class SamplingInfo(_Part):
+    """How frames were chosen."""
+
+    mode: Mode
+    samplings: Annotated[list[Plain], Field(max_length=64)]
+    context: Annotated[float, Field(ge=1, le=100)]
+    detect_every: Annotated[int, Field(ge=1, le=10_000)]
+
+
+class FrameInfo(_Part):
+    """A sampled frame."""
+
+    frame: Count
+    time_s: Time
+
+
+class ShotInfo(_Part):
+    """A shot, ``start`` and ``end`` included."""
+
+    shot: Count
+    start: Count
+    end: Count
+    start_s: Time
+    end_s: Time
+
+
+class PersonInfo(_Part):
+    """A person; ``keyface`` is a row of ``faces.npy``."""
+
+    person: Count
+    faces: Annotated[int, Field(ge=1)]
+    first_s: Time
+    last_s: Time
+    keyface: Count
+
+
+class PackInfo(_Part):
+    """``pack.json``."""
+
+    schema_version: Literal[1] = Field(alias="schema")
+    media: MediaInfo
+    sampling: SamplingInfo
+    frames: Annotated[list[FrameInfo], Field(min_length=1)]
+    shots: list[ShotInfo]
+    persons: list[PersonInfo]
+    seconds: dict[Plain, Seconds]
+
+    def as_json(self) -> str:
+        """The file anew."""
+        return self.model_dump_json(by_alias=True)
+
+
+def read_faces(untrusted: bytes) -> Array:
+    """``faces.npy`` as an array of FACE_DTYPE, (N,); Refused when it is anything else. Nothing is unpickled."""
+    stream = io.BytesIO(untrusted)
+    try:
+        version = np.lib.format.read_magic(stream)
+        if version != (1, 0):
+            raise Refused(f"faces.npy has format {version}")
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    except Refused:
+        raise
+    except Exception as error:  # numpy's parser lets through whatever ast and tokenize raise
+        raise Refused(f"faces.npy: {type(error).__name__}") from None
+    rest = len(untrusted) - stream.tell()
+    if dtype != FACE_DTYPE or fortran or len(shape) != 1 or rest != shape[0] * FACE_DTYPE.itemsize:
+        raise Refused("faces.npy has another layout than the contract")
+    return np.frombuffer(untrusted, FACE_DTYPE, offset=stream.tell())
+
+
+def crops_size(faces: Array) -> int:
+    """Bytes that ``crops.bin`` must have so that the last crop ends with it."""
+    if not len(faces):
+        return 0
+    sizes = faces["crop_height"].astype(np.int64) * faces["crop_width"].astype(np.int64) * 3
+    return int((faces["crop_offset"] + sizes).max())
+
+
+def check_faces(faces: Array, info: PackInfo) -> None:
+    """Check every row; Refused names the first rule that is broken."""
+    for rule, kept in _rules(faces, info):
+        if not bool(np.all(kept)):
+            raise Refused(f"face pack: {rule}")
+
+
+def _rules(faces: Array, info: PackInfo) -> Any:
+    """(rule, whether each row keeps it), in an order in which later ones may rely on earlier ones."""
+    media = info.media
+    frames = [item.frame for item in info.frames]
+    yield "sampled frames ascend", np.diff(frames) > 0
+    yield "no frame lies behind the last", frames[-1] < max(media.frames, 1)
+    yield "shots are numbered once", len({item.shot for item in info.shots}) == len(info.shots)
+    for name in ("time_s", "box", "confidence"):
+        yield f"{name} is finite", np.isfinite(faces[name])
+    yield "landmarks are no infinity", ~np.isinf(faces["landmarks"])
+    yield "coordinates are sane", np.abs(faces["box"]) <= MAX_COORDINATE
+    yield "landmarks are sane", ~(np.abs(faces["landmarks"]) > MAX_COORDINATE)
+    yield "boxes have an area", (faces["box"][:, 2:] > faces["box"][:, :2])
+    yield "confidence lies in [0, 1]", (faces["confidence"] >= 0) & (faces["confidence"] <= 1)
+    yield "tracked is a truth value", _byte(faces, "tracked") <= 1
+    yield "faces are of sampled frames", np.isin(faces["frame"], frames)
+    yield "faces are of known shots", np.isin(faces["shot"], [item.shot for item in info.shots])
+    yield "faces are sorted by frame, then person", _sorted(faces)
+    yield from _crop_rules(faces, media)
+    yield from _person_rules(faces, info.persons)
+
+
+def _crop_rules(faces: Array, media: MediaInfo) -> Any:
+    origin, height, width = faces["crop_origin"].astype(np.int64), faces["crop_height"], faces["crop_width"]
+    yield "crops have pixels", (height >= 1) & (width >= 1)
+    yield "crops are no larger than the frame", (height <= media.height) & (width <= media.width)
+    yield "crops lie in the frame", origin >= 0
+    yield "crops end in the frame", (origin[:, 0] + width <= media.width) & (origin[:, 1] + height <= media.height)
+    yield "crops begin in the file", (faces["crop_offset"] >= 0) & (faces["crop_offset"] < 2**62)
+
+
+def _person_rules(faces: Array, persons: list[PersonInfo]) -> Any:
+    known, counts = np.unique(faces["person"], return_counts=True)
+    listed = {item.person: item for item in persons}
+    yield "persons are numbered once", len(listed) == len(persons)
+    yield "persons are those of the faces", sorted(listed) == known.tolist()
+    yield "persons' faces are counted", [listed[person].faces for person in known.tolist()] == counts.tolist()
+    for item in persons:
+        yield "a keyface shows its person", item.keyface < len(faces) and faces["person"][item.keyface] == item.person
+
+
+def _sorted(faces: Array) -> Any:
+    frame, person = np.diff(faces["frame"].astype(np.int64)), np.diff(faces["person"].astype(np.int64))
+    return (frame > 0) | ((frame == 0) & (person >= 0))
+
+
+def _byte(faces: Array, name: str) -> Array:
+    """A one-byte member as numbers: a bool made of another byte than 0 and 1 is neither true nor false."""
+    dtype, offset = FACE_DTYPE.fields[name][:2]  # type: ignore[index]
+    assert dtype.itemsize == 1
+    raw: Array = np.frombuffer(faces.tobytes(), np.uint8).reshape(len(faces), FACE_DTYPE.itemsize)[:, offset]
+    return raw

@@ -1,0 +1,216 @@
+"""Takes what a worker wrote, checks it, and writes it anew on our side. The only code that reads a worker's output.
+
+Promises: nothing is followed (links, FIFOs, devices, swapped folders), nothing is read beyond its cap, every number is finite and in
+its range, every picture is decoded and encoded again. What breaks the contract raises PermanentError with ``detector_bad_output`` or
+``media_bad_output``; nothing is repaired and nothing is filled in. Imported by the pipeline and by ``backend.scores.assemble``.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import struct
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import numpy as np
+import structlog
+from PIL import Image
+from pydantic import AliasChoices, Field, StringConstraints, ValidationError, model_validator
+
+from backend.harvest.media_pack import PackInfo, check_faces, crops_size, read_faces
+from backend.harvest.untrusted import Refused, copy_file, open_folder, read_file
+from shared import durable
+from shared.errors import PermanentError
+from shared.records import Record
+from shared.results import HardLabel, Score
+
+MAX_SCORES_BYTES: Final = 64_000_000
+MAX_PACK_JSON_BYTES: Final = 64_000_000
+MAX_FACES_BYTES: Final = 512_000_000
+MAX_MASK_BYTES: Final = 4_000_000
+MAX_MASK_SIDE: Final = 1024
+MAX_MASKS: Final = 512
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_.]{0,40}$")]
+Count = Annotated[int, Field(ge=0, lt=2**31)]
+Seconds = Annotated[float, Field(ge=0.0, le=1e7)]
+
+
+log = structlog.get_logger()
+
+
+class HarvestedPerson(Record):
+    """One detector's score of one person."""
+
+    person: Count
+    faces: Annotated[int, Field(ge=1)]
+    fake_score: Score
+    hard_label: HardLabel
+
+
+class HarvestedMask(Record):
+    """A picture for face row ``index``; its file's name follows from it."""
+
+    index: Count
+    file: str
+
+    @model_validator(mode="after")
+    def _named_after_its_face(self) -> HarvestedMask:
+        if self.file != mask_name(self.index):
+            raise ValueError(f"the mask of face {self.index} must be {mask_name(self.index)}")
+        return self
+
+
+class HarvestedScores(Record):
+    """``scores.json``, checked. ``fake_score`` is parallel to ``face_index`` (rows of the pack, ascending), 1 = fake."""
+
+    schema_version: Literal[1] = Field(validation_alias=AliasChoices("schema", "schema_version"))
+    contract: Annotated[str, StringConstraints(max_length=20)]
+    detector: Annotated[str, StringConstraints(max_length=60)]
+    version: Annotated[str, StringConstraints(max_length=60)]
+    face_index: Annotated[tuple[Count, ...], Field(min_length=1)]
+    fake_score: tuple[Score, ...]
+    video_fake_score: Score | None = None
+    persons: tuple[HarvestedPerson, ...]
+    skipped: Annotated[dict[Name, Count], Field(max_length=32)] = Field(default_factory=dict)
+    masks: Annotated[tuple[HarvestedMask, ...], Field(max_length=MAX_MASKS)] = ()
+    seconds: Annotated[dict[Name, Seconds], Field(max_length=32)] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> HarvestedScores:
+        if len(self.fake_score) != len(self.face_index):
+            raise ValueError("fake_score and face_index must have the same length")
+        if any(later <= earlier for earlier, later in zip(self.face_index, self.face_index[1:], strict=False)):
+            raise ValueError("face_index must ascend")
+        if len({item.person for item in self.persons}) != len(self.persons):
+            raise ValueError("a person must appear once")
+        if sum(item.faces for item in self.persons) != len(self.face_index):
+            raise ValueError("every scored face belongs to one person")
+        masked = [item.index for item in self.masks]
+        if len(set(masked)) != len(masked) or not set(masked) <= set(self.face_index):
+            raise ValueError("a mask belongs to one scored face")
+        return self
+
+
+def mask_name(index: int) -> str:
+    """File of the mask of face row ``index``, below the output folder."""
+    return f"masks/{index:06d}.png"
+
+
+def harvest_scores(untrusted_out: Path, *, card_id: str, face_count: int) -> HarvestedScores:
+    """The scores of ``card_id`` for a pack of ``face_count`` faces; PermanentError(detector_bad_output)."""
+    try:
+        with open_folder(untrusted_out) as folder:
+            untrusted = read_file(folder, "scores.json", max_bytes=MAX_SCORES_BYTES)
+        # strict: no text taken for a number; pydantic's parser bounds the depth and refuses NaN for these types
+        scores = HarvestedScores.model_validate_json(untrusted, strict=True)
+    except (Refused, ValidationError) as error:
+        raise _bad("detector_bad_output", error) from None
+    if scores.detector != card_id or scores.face_index[-1] >= face_count:
+        raise PermanentError("detector_bad_output")
+    return scores
+
+
+def harvest_masks(untrusted_out: Path, scores: HarvestedScores, target: Path) -> dict[int, Path]:
+    """Write the masks of ``scores`` anew as ``target/<row>.png`` (8-bit grey); face row -> file."""
+    written: dict[int, Path] = {}
+    for mask in scores.masks:
+        try:
+            with open_folder(untrusted_out / "masks") as folder:
+                untrusted = read_file(folder, Path(mask_name(mask.index)).name, max_bytes=MAX_MASK_BYTES)
+            content = _reencoded(untrusted)
+        except Refused as error:
+            raise _bad("detector_bad_output", error) from None
+        path = target / Path(mask_name(mask.index)).name
+        path.write_bytes(content)
+        written[mask.index] = path
+    return written
+
+
+def harvest_file(untrusted_out: Path, name: str, target: Path, *, max_bytes: int) -> None:
+    """Copy the regular file ``name`` to ``target``; PermanentError: ``output_too_large`` or ``media_bad_output``."""
+    if Path(name).name != name:
+        raise ValueError(f"{name!r} is no plain file name")
+    try:
+        with open_folder(untrusted_out) as folder:
+            copy_file(folder, name, target, max_bytes=max_bytes)
+    except Refused as error:
+        target.unlink(missing_ok=True)
+        raise _bad("media_bad_output", error) from None
+
+
+def harvest_pack(untrusted_dir: Path, target: Path) -> None:
+    """Copy a face pack to ``target``, which appears whole; PermanentError(media_bad_output) when it breaks its schema.
+
+    The small files are parsed and written anew. The crops are copied: a worker that goes on running could still cut a file short
+    that was merely moved, and a memory map of such a file kills its reader.
+    """
+    staging = target.with_name(f".{target.name}.part")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    try:
+        with open_folder(untrusted_dir) as folder:
+            info = PackInfo.model_validate_json(read_file(folder, "pack.json", max_bytes=MAX_PACK_JSON_BYTES))
+            faces = read_faces(read_file(folder, "faces.npy", max_bytes=MAX_FACES_BYTES))
+            check_faces(faces, info)
+            crops = crops_size(faces)
+            if copy_file(folder, "crops.bin", staging / "crops.bin", max_bytes=crops) != crops:
+                raise Refused("crops.bin is shorter than the crops in it")
+    except (Refused, ValidationError) as error:
+        shutil.rmtree(staging)
+        raise _bad("media_bad_output", error) from None
+    np.save(staging / "faces.npy", faces, allow_pickle=False)
+    (staging / "pack.json").write_text(info.as_json(), encoding="utf-8")
+    for path in staging.iterdir():
+        os.chmod(path, 0o444)
+    os.chmod(staging, 0o755)  # noqa: S103  containers read it as another user
+    durable.move_directory(staging, target)
+
+
+def _reencoded(untrusted_png: bytes) -> bytes:
+    """A grey 8-bit PNG of at most MAX_SIDE a side, decoded and written anew: nothing of the worker's own bytes is kept."""
+    # signature, then the first chunk: IHDR with width, height, bits, colour type, compression, filter, interlace
+    if untrusted_png[:8] != b"\x89PNG\r\n\x1a\n" or untrusted_png[12:16] != b"IHDR" or len(untrusted_png) < 33:
+        raise Refused("a mask is no PNG")
+    width, height, *kind = struct.unpack(">IIBBBBB", untrusted_png[16:29])
+    if not (0 < width <= MAX_MASK_SIDE and 0 < height <= MAX_MASK_SIDE) or kind != [8, 0, 0, 0, 0]:
+        raise Refused(f"a mask must be 8-bit grey, at most {MAX_MASK_SIDE} pixels a side, not interlaced")
+    try:
+        with Image.open(io.BytesIO(untrusted_png), formats=["PNG"]) as picture:
+            pixels = Image.fromarray(np.asarray(picture.convert("L")))
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
+        raise Refused(f"a mask cannot be decoded: {type(error).__name__}") from None
+    if pixels.size != (width, height):
+        raise Refused("a mask has another size than it says")
+    stream = io.BytesIO()
+    pixels.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _bad(code: str, error: Exception) -> PermanentError:
+    log.warning("output_refused", code=code, reason=_first_reason(error))
+    if isinstance(error, Refused) and error.too_large:
+        code = "output_too_large"
+    return PermanentError(code)
+
+
+def _first_reason(error: Exception) -> str:
+    """Which rule was broken, without the worker's own words."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        return f"{'.'.join(str(part)[:40] for part in first['loc'][:4])}: {first['type']}"
+    return str(error)
+
+
+__all__ = [
+    "HarvestedMask",
+    "HarvestedPerson",
+    "HarvestedScores",
+    "harvest_file",
+    "harvest_masks",
+    "harvest_pack",
+    "harvest_scores",
+    "mask_name",
+]

@@ -1,0 +1,109 @@
+"""Opens what a worker wrote without believing a name: no link is followed, no FIFO waited for, nothing read beyond its cap.
+
+Imported by ``backend.harvest.scores``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+#: An untrusted folder is ``<exchange>/<job>/out/<name>`` at most: the worker may have swapped the last three names.
+_SUSPECTS: Final = 3
+_NO_KERNEL_COPY: Final = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+class Refused(Exception):
+    """The file is not what it should be. ``too_large``: it exceeds its cap."""
+
+    def __init__(self, reason: str, *, too_large: bool = False) -> None:
+        super().__init__(reason)
+        self.too_large = too_large
+
+
+@contextlib.contextmanager
+def open_folder(untrusted: Path) -> Iterator[int]:
+    """A descriptor of the folder; its last three names must be folders themselves, not links to some."""
+    parts = untrusted.absolute().parts
+    trusted, suspects = parts[:-_SUSPECTS], parts[-_SUSPECTS:]
+    handle = os.open(Path(*trusted) if trusted else "/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for name in suspects:
+            try:
+                inner = os.open(name, _FOLDER, dir_fd=handle)
+            except OSError as error:
+                raise Refused(f"{name}: {error.strerror}") from None
+            os.close(handle)
+            handle = inner
+        yield handle
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def open_file(folder: int, name: str, *, max_bytes: int) -> Iterator[int]:
+    """A descriptor of the regular file ``name`` in the open folder; Refused when it is none, or larger than ``max_bytes``."""
+    try:
+        handle = os.open(name, _FILE, dir_fd=folder)
+    except OSError as error:
+        raise Refused(f"{name}: {error.strerror}") from None
+    try:
+        info = os.fstat(handle)
+        if not stat.S_ISREG(info.st_mode):
+            raise Refused(f"{name} is no regular file")
+        if info.st_size > max_bytes:
+            raise Refused(f"{name} has {info.st_size} bytes, allowed are {max_bytes}", too_large=True)
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def read_file(folder: int, name: str, *, max_bytes: int) -> bytes:
+    """The content of a file; what grows while we read is refused too."""
+    with open_file(folder, name, max_bytes=max_bytes) as handle, os.fdopen(os.dup(handle), "rb") as stream:
+        content = stream.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise Refused(f"{name} grows", too_large=True)
+    return content
+
+
+def copy_file(folder: int, name: str, target: Path, *, max_bytes: int) -> int:
+    """Copy a file to ``target`` (new, or replaced), inside the kernel where it can; the number of bytes."""
+    with open_file(folder, name, max_bytes=max_bytes) as source, target.open("wb") as stream:
+        written, chunk = 0, _kernel_copy
+        while True:
+            wanted = min(1 << 30, max_bytes + 1 - written)
+            try:
+                count = chunk(source, stream.fileno(), wanted)
+            except OSError as error:
+                if chunk is _plain_copy or error.errno not in _NO_KERNEL_COPY:
+                    raise
+                chunk = _plain_copy
+                continue
+            if not count:
+                return written
+            written += count
+            if written > max_bytes:
+                raise Refused(f"{name} grows", too_large=True)
+
+
+def _kernel_copy(source: int, target: int, count: int) -> int:
+    return (
+        os.copy_file_range(source, target, count)
+        if hasattr(os, "copy_file_range")
+        else _plain_copy(source, target, count)
+    )
+
+
+def _plain_copy(source: int, target: int, count: int) -> int:
+    left = block = os.read(source, min(count, 1 << 20))
+    while left:
+        left = left[os.write(target, left) :]
+    return len(block)

@@ -1,0 +1,1 @@
+"""From harvested scores to a result: aggregation, assembling, the cache of scores."""

@@ -1,0 +1,147 @@
+"""Assembles ``Result`` from the face pack and what the detectors gave; the only place where scores become a result.
+
+Nothing is filled in: a detector without an opinion has null scores, its state and the sentence that says why.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backend.harvest.scores import HarvestedScores
+from backend.job import Job
+from backend.scores.aggregate import consensus, report_auc, video_score
+from base_detector import Card, FacePack
+from shared.errors import sentence_for
+from shared.records import DetectorState
+from shared.results import (
+    DetectorResult,
+    FaceRow,
+    MediaFacts,
+    Person,
+    PersonScore,
+    Provenance,
+    Result,
+    Shot,
+)
+
+
+@dataclass
+class DetectorOutcome:
+    """What became of one detector: its harvested scores, or why there are none."""
+
+    card: Card
+    provenance: Provenance
+    folder: Path
+    status: DetectorState = "ok"
+    code: str | None = None
+    scores: HarvestedScores | None = None
+    cached: bool = False
+    wall_s: float = 0.0
+
+
+def assemble(job: Job, pack: FacePack, outcomes: list[DetectorOutcome], *, seconds: dict[str, float]) -> Result:
+    """The result of ``job``, without the report's files."""
+    info = pack.info
+    detectors = tuple(_detector_result(outcome, pack) for outcome in outcomes)
+    parts = {f"media.{name}": value for name, value in info["seconds"].items()}
+    return Result(
+        id=job.id,
+        created=datetime.now(UTC),
+        platform_version=version("deepfake-o-meter"),
+        media=MediaFacts(name=job.name, sha256=job.sha256, bytes=job.bytes, **_media(info["media"])),
+        mode=job.mode,
+        sampled_frames=len(info["frames"]),
+        shots=tuple(Shot(**shot) for shot in info["shots"]),
+        persons=tuple(
+            Person(person=item["person"], faces=item["faces"], first_s=item["first_s"], last_s=item["last_s"])
+            for item in info["persons"]
+        ),
+        faces=tuple(map(_face_row, pack.faces)),
+        detectors=detectors,
+        consensus=consensus(detectors),
+        seconds={name: round(value, 4) for name, value in (seconds | parts).items()},
+    )
+
+
+def _media(info: dict[str, Any]) -> dict[str, Any]:
+    return {name: info[name] for name in MediaFacts.model_fields if name in info}
+
+
+def _face_row(row: Any) -> FaceRow:
+    x1, y1, x2, y2 = (round(float(value), 2) for value in row["box"])
+    return FaceRow(
+        frame=int(row["frame"]),
+        time_s=round(float(row["time_s"]), 6),
+        shot=int(row["shot"]),
+        person=int(row["person"]),
+        box=(x1, y1, x2, y2),
+        confidence=round(float(row["confidence"]), 5),
+        tracked=bool(row["tracked"]),
+    )
+
+
+def _detector_result(outcome: DetectorOutcome, pack: FacePack) -> DetectorResult:
+    card, scores = outcome.card, outcome.scores
+    common: dict[str, Any] = {
+        "id": card.id,
+        "title": card.title,
+        "threshold": card.threshold,
+        "strategy": card.aggregation,
+        "provenance": outcome.provenance,
+        "paper": card.paper,
+        "limits": card.limits,
+        "cached": outcome.cached,
+        "seconds": {"wall": round(outcome.wall_s, 4)},
+    }
+    if scores is None:
+        code = outcome.code or "detector_failed"
+        return DetectorResult(status=_final(outcome), code=code, message=sentence_for(code), **common)
+    each = np.full(len(pack), np.nan)
+    each[list(scores.face_index)] = scores.fake_score
+    persons = tuple(
+        PersonScore(person=item.person, faces=item.faces, fake_score=item.fake_score, hard_label=item.hard_label)
+        for item in scores.persons
+    )
+    score = video_score(
+        card.aggregation,
+        scores=each,
+        faces=np.asarray(pack.faces),
+        persons_scores={item.person: item.fake_score for item in persons},
+        own=scores.video_fake_score,
+    )
+    common["seconds"] |= {name: round(value, 4) for name, value in scores.seconds.items()}
+    return DetectorResult(
+        status="ok",
+        fake_score=score,
+        hard_label="fake" if score >= card.threshold else "real",
+        auc=report_auc(np.asarray(scores.fake_score)),
+        persons=persons,
+        scores=tuple(None if np.isnan(value) else float(value) for value in each),
+        faces_scored=len(scores.face_index),
+        skipped=dict(scores.skipped),
+        **common,
+    )
+
+
+def shadow_entry(outcome: DetectorOutcome, pack: FacePack) -> dict[str, Any]:
+    """What is recorded of a detector that is on trial: nothing that leads back to the submission."""
+    found = _detector_result(outcome, pack)
+    return {
+        "day": datetime.now(UTC).date().isoformat(),
+        "version": outcome.card.version,
+        "status": found.status,
+        "code": found.code,
+        "fake_score": found.fake_score,
+        "faces_scored": found.faces_scored,
+        "seconds": round(outcome.wall_s, 3),
+    }
+
+
+def _final(outcome: DetectorOutcome) -> Any:
+    return outcome.status if outcome.status in ("not_applicable", "failed", "timed_out") else "failed"

@@ -1,0 +1,1 @@
+"""Installed weights: what lies in the folder, and how it gets there."""

@@ -1,0 +1,72 @@
+"""Claims a folder of the local scratch for one back-end, so that two on one machine never use each other's workers.
+
+Owns ``<scratch>/workers/main`` and its likes. The first back-end gets ``main`` and, after a crash, finds it again; while that one
+lives, others (``analyze`` beside a running portal) get folders with random names. A lock of the kernel says who lives: it ends with
+the process, however that ends. (Local disk only: the shared folders have no locks.) Imported by the pool and the runners.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from pathlib import Path
+from typing import Final
+
+from backend.workers.exchange import remove_tree
+
+_LOCK: Final = "lock"
+
+
+class Claim:
+    """A claimed folder, ours until ``close``. ``lasting``: the next back-end on this scratch finds it again."""
+
+    def __init__(self, folder: Path, handle: int, *, lasting: bool) -> None:
+        self.folder, self.lasting, self._handle = folder, lasting, handle
+
+    def close(self) -> None:
+        """Give it up; a folder that does not last is removed."""
+        if not self.lasting:
+            remove_tree(self.folder)
+        os.close(self._handle)
+
+
+def claim(workers: Path) -> Claim:
+    """Claim ``workers/main``, or a folder of its own beside it when that one is in use."""
+    workers.mkdir(parents=True, exist_ok=True)
+    os.chmod(workers, 0o700)  # the folders below are open to containers' users: nobody else gets this far
+    for name, lasting in (("main", True), (f"extra-{secrets.token_hex(4)}", False)):
+        folder = workers / name
+        folder.mkdir(exist_ok=True)
+        handle = _locked(folder)
+        if handle is not None:
+            return Claim(folder.resolve(), handle, lasting=lasting)
+    raise AssertionError("a new folder cannot be locked by another")
+
+
+def abandoned(folder: Path) -> bool:
+    """Whether the back-end that claimed ``folder`` is dead. A folder we cannot see belongs to somebody else's machine."""
+    if not (folder / _LOCK).is_file():
+        return False
+    handle = _locked(folder)
+    if handle is None:
+        return False
+    os.close(handle)
+    return True
+
+
+def remove_abandoned(workers: Path) -> None:
+    """Remove folders of dead back-ends, ``main`` apart."""
+    for folder in workers.glob("extra-*"):
+        if abandoned(folder):
+            remove_tree(folder)
+
+
+def _locked(folder: Path) -> int | None:
+    handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    return handle

@@ -1,0 +1,242 @@
+"""The dispatcher on real folders. The pipeline is scripted here; tests/crash runs the real one in its own process."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from backend.catalog.detectors import DetectorCatalog
+from backend.catalog.durations import Durations
+from backend.dispatch.dispatcher import Dispatcher
+from backend.dispatch.heartbeat import Heartbeat
+from backend.job import Cancelled, Job
+from backend.scores.cache import ScoreCache
+from shared.errors import PermanentError, RetryableError
+from shared.records import JobId, Status
+from shared.settings import Settings
+from shared.store import Store
+
+
+class ScriptedPipeline:
+    """Runs ``script(job)`` as the work and leaves a report."""
+
+    def __init__(self, script: Callable[[Job], None]) -> None:
+        self.pool = SimpleNamespace(runner_kind=lambda: "process")
+        self.script, self.ran = script, []
+
+    def run(self, job: Job, board) -> None:
+        self.ran.append(job.id)
+        job.stage_in()
+        board.step("media")
+        self.script(job)
+        job.report.mkdir()
+        (job.report / "result.json").write_text("{}")
+
+
+@pytest.fixture
+def dispatcher_for(settings: Settings, store: Store, tmp_path: Path):
+    started: list[tuple[Dispatcher, threading.Thread]] = []
+
+    def make(script: Callable[[Job], None] = lambda job: None, **changes) -> tuple[Dispatcher, ScriptedPipeline]:
+        pipeline = ScriptedPipeline(script)
+        dispatcher = Dispatcher(
+            settings.model_copy(update=changes),
+            store=store,
+            catalog=DetectorCatalog(settings.detectors, availability=lambda card: None),
+            pipeline=pipeline,
+            durations=Durations(tmp_path / "durations.json"),
+            cache=ScoreCache(tmp_path / "cache"),
+        )
+        thread = threading.Thread(target=dispatcher.run)
+        thread.start()
+        started.append((dispatcher, thread))
+        return dispatcher, pipeline
+
+    yield make
+    for dispatcher, thread in started:
+        dispatcher.stop()
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def eventually(condition: Callable[[], object], *, within_s: float = 10) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.02)
+
+
+def state(store: Store, job: JobId) -> str | None:
+    status = store.read_status(job)
+    return status.state if status else None
+
+
+def test_a_submission_becomes_a_published_result(store, submit, dispatcher_for, settings):
+    dispatcher_for()
+    job = submit()
+    eventually(lambda: state(store, job) == "done" and store.stage_of(job) == "done")
+    assert (store.report(job) / "result.json").is_file()
+    eventually(lambda: not (settings.scratch_folder / "jobs" / job).exists())
+
+
+def test_work_begins_within_half_a_second_of_the_upload(store, submit, dispatcher_for):
+    begun = threading.Event()
+    dispatcher_for(lambda job: begun.set(), scan_s=60)
+    eventually(lambda: list(store.results.glob(".dispatcher-*")))
+    submit()
+    assert begun.wait(0.5)
+
+
+def test_the_scan_finds_what_no_event_announced(store, submit, dispatcher_for):
+    job = submit()
+    dispatcher_for()
+    eventually(lambda: state(store, job) == "done")
+
+
+def test_a_second_dispatcher_on_the_folder_refuses_to_start(store, submit, dispatcher_for, settings, tmp_path):
+    dispatcher_for()
+    eventually(lambda: list(store.results.glob(".dispatcher-*")))
+    rival = Dispatcher(
+        settings,
+        store=store,
+        catalog=DetectorCatalog(settings.detectors, availability=lambda card: None),
+        pipeline=ScriptedPipeline(lambda job: None),
+        durations=Durations(tmp_path / "other.json"),
+        cache=ScoreCache(tmp_path / "other"),
+    )
+    with pytest.raises(PermanentError, match="second_dispatcher"):
+        rival.run()
+
+
+@pytest.mark.parametrize("error", [RetryableError("engine_unavailable"), ValueError("a mistake of ours")])
+def test_work_that_breaks_off_is_begun_three_times_and_then_given_up(store, submit, dispatcher_for, error):
+    def breaks(job: Job) -> None:
+        raise error
+
+    _, pipeline = dispatcher_for(breaks)
+    job = submit()
+    eventually(lambda: state(store, job) == "failed" and store.stage_of(job) == "failed")
+    assert pipeline.ran == [job] * 3
+    assert store.read_status(job).code == "too_many_attempts"
+
+
+def test_a_permanent_failure_is_not_tried_again(store, submit, dispatcher_for):
+    def fails(job: Job) -> None:
+        raise PermanentError("media_unreadable")
+
+    _, pipeline = dispatcher_for(fails)
+    job = submit()
+    eventually(lambda: store.stage_of(job) == "failed")
+    assert pipeline.ran == [job]
+    assert store.read_status(job).code == "media_unreadable"
+
+
+def test_an_attempt_is_counted_before_the_work(store, submit, dispatcher_for):
+    seen = []
+    dispatcher_for(lambda job: seen.append(store.attempts(JobId(job.id))))
+    submit()
+    eventually(lambda: seen == [1])
+
+
+def test_a_job_left_active_by_a_dead_dispatcher_is_taken_up(store, submit, dispatcher_for):
+    job = submit()
+    store.move(job, "new", "active")
+    store.count_attempt(job)
+    dispatcher_for()
+    eventually(lambda: store.stage_of(job) == "done")
+    assert store.read_status(job).attempt == 2
+
+
+def test_a_fourth_attempt_never_begins(store, submit, dispatcher_for):
+    job = submit()
+    store.move(job, "new", "active")
+    for _ in range(3):
+        store.count_attempt(job)
+    _, pipeline = dispatcher_for()
+    eventually(lambda: store.stage_of(job) == "failed")
+    assert pipeline.ran == []
+
+
+def test_a_broken_record_is_set_aside_and_holds_up_nobody(store, submit, dispatcher_for):
+    broken, good = submit(), submit()
+    (store.job("new", broken) / "submission.json").write_text("{")
+    dispatcher_for()
+    eventually(lambda: store.stage_of(good) == "done" and store.stage_of(broken) == "failed")
+    assert store.read_status(broken).code == "record_invalid"
+
+
+def test_a_media_file_that_changed_since_the_upload_is_not_judged(store, submit, dispatcher_for):
+    job = submit()
+    (store.job("new", job) / "media").write_bytes(b"other")
+    dispatcher_for()
+    eventually(lambda: state(store, job) == "failed")
+    assert store.read_status(job).code == "media_changed"
+
+
+def test_stopping_puts_the_running_job_back_without_counting_it(store, submit, dispatcher_for):
+    working = threading.Event()
+
+    def works(job: Job) -> None:
+        working.set()
+        while not job.cancelled():
+            time.sleep(0.01)
+        raise Cancelled
+
+    dispatcher, _ = dispatcher_for(works)
+    job = submit()
+    assert working.wait(5)
+    dispatcher.stop()
+    eventually(lambda: store.attempts(job) == 0)
+    assert store.stage_of(job) == "active"
+
+
+def test_waiting_jobs_see_their_place_and_an_honest_wait(store, submit, dispatcher_for):
+    go = threading.Event()
+    dispatcher_for(lambda job: go.wait(10))
+    try:
+        first = submit()
+        eventually(lambda: state(store, first) == "working")
+        second, third = submit(), submit()
+
+        def place(job: JobId) -> Status | None:
+            return store.read_status(job)
+
+        eventually(lambda: place(second) and place(third) and place(third).queue_position == 2)
+        assert place(second).queue_position == 1
+        assert place(second).estimated_wait_s is None, "nothing was measured yet"
+    finally:
+        go.set()
+    eventually(lambda: state(store, third) == "done")
+    assert place(third).queue_position is None
+
+
+def test_a_zombie_publishes_nothing_and_stops(store, submit, dispatcher_for):
+    working, go = threading.Event(), threading.Event()
+
+    def works(job: Job) -> None:
+        working.set()
+        go.wait(10)
+
+    dispatcher_for(works)
+    job = submit()
+    assert working.wait(5)
+    claim = next(store.results.glob(".dispatcher-*"))
+    claim.write_text("{}")  # as seen from elsewhere: a claim that went stale
+    usurper = Heartbeat(store.results, stale_s=-1)
+    usurper.claim()
+    go.set()
+    eventually(lambda: not any(t.name.startswith("job-") for t in threading.enumerate()))
+    assert not store.report(job).exists()
+    assert store.stage_of(job) == "active", "the job belongs to the other dispatcher now"
+    usurper.release()
+
+
+def test_the_catalog_says_what_is_offered_and_that_the_back_end_lives(store, dispatcher_for):
+    dispatcher_for()
+    eventually(lambda: store.read_catalog() is not None)
+    assert store.read_catalog().runner == "process"

@@ -1,0 +1,329 @@
+"""What a worker wrote is taken over only when it keeps the contract; nothing is followed, repaired or filled in."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from backend.harvest.media_pack import read_faces
+from backend.harvest.scores import HarvestedScores, harvest_file, harvest_masks, harvest_pack, harvest_scores
+from backend.harvest.untrusted import Refused
+from base_detector import FACE_DTYPE, FacePack
+from shared.errors import PermanentError
+from tests.workers.conftest import write_pack
+
+GOOD: dict[str, Any] = {
+    "schema": 1, "contract": "1", "detector": "acting", "version": "1", "face_index": [0, 2], "fake_score": [0.25, 1],
+    "persons": [{"person": 0, "faces": 2, "fake_score": 0.5, "hard_label": "fake"}], "skipped": {"face_too_small": 1},
+    "masks": [], "seconds": {"net": 0.1},
+}  # fmt: skip
+
+
+def taken(out: Path) -> HarvestedScores:
+    return harvest_scores(out, card_id="acting", face_count=4)
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    folder = tmp_path / "exchange" / "job" / "out"
+    (folder / "masks").mkdir(parents=True)
+    return folder
+
+
+def test_good_scores_are_taken_and_can_be_taken_again(out: Path) -> None:
+    (out / "scores.json").write_text(json.dumps(GOOD))
+    scores = taken(out)
+    assert (scores.face_index, scores.fake_score, scores.skipped) == ((0, 2), (0.25, 1.0), {"face_too_small": 1})
+    (out / "scores.json").write_text(json.dumps(scores.model_dump(mode="json")))
+    assert taken(out) == scores, "the pipeline stores them in this form"
+
+
+LIES = {
+    "nan": '"fake_score": [NaN, 1]', "infinity": '"fake_score": [Infinity, 1]', "huge": '"fake_score": [1e999, 1]',
+    "negative": '"fake_score": [-0.0001, 1]', "above one": '"fake_score": [1.0001, 1]', "text": '"fake_score": ["0.5", 1]',
+    "truth": '"fake_score": [true, 1]', "null": '"fake_score": [null, 1]', "too few": '"fake_score": [1]',
+    "other detector": '"detector": "mesonet"', "later schema": '"schema": 2', "row twice": '"face_index": [2, 2]',
+    "rows descend": '"face_index": [2, 0]', "row too high": '"face_index": [0, 4]', "row negative": '"face_index": [-1, 0]',
+    "row is no integer": '"face_index": [0.5, 2]', "nothing scored": '"face_index": [], "fake_score": [], "persons": []',
+    "unknown member": '"note": "<script>"', "skip is no code": '"skipped": {"Click here!": 1}', "deep": '"seconds": ' + "[" * 100_000,
+    "persons miscounted": '"persons": [{"person": 0, "faces": 1, "fake_score": 0.5, "hard_label": "fake"}]',
+    "person nan": '"persons": [{"person": 0, "faces": 2, "fake_score": NaN, "hard_label": "fake"}]',
+    "label of its own": '"persons": [{"person": 0, "faces": 2, "fake_score": 0.5, "hard_label": "guilty"}]',
+    "mask elsewhere": '"masks": [{"index": 0, "file": "../../pack/crops.bin"}]',
+    "mask of no face": '"masks": [{"index": 1, "file": "masks/000001.png"}]', "seconds negative": '"seconds": {"net": -1}',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_scores_that_lie_are_refused(out: Path, lie: str) -> None:
+    text = json.dumps(GOOD)
+    for member in GOOD:  # the lie's members take the place of the honest ones, and the last of doubled names wins
+        assert f'"{member}"' in text
+    (out / "scores.json").write_text(text[:-1] + ", " + LIES[lie] + "}")
+    with pytest.raises(PermanentError, match="detector_bad_output"):
+        taken(out)
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "link", "pipe", "folder", "device", "binary", "sparse", "large"])
+def test_scores_that_are_no_plain_file_are_refused_without_waiting(out: Path, tmp_path: Path, kind: str) -> None:
+    path = out / "scores.json"
+    if kind == "link":
+        (tmp_path / "elsewhere").write_text(json.dumps(GOOD))
+        path.symlink_to(tmp_path / "elsewhere")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "binary":
+        path.write_bytes(bytes(range(256)))
+    elif kind == "sparse":
+        with path.open("wb") as file:
+            file.truncate(2**40)
+    elif kind == "large":
+        path.write_text(json.dumps(GOOD) + " " * 64_000_001)
+    elif kind == "empty":
+        path.touch()
+    with pytest.raises(PermanentError) as caught:
+        taken(out)
+    assert caught.value.code == ("output_too_large" if kind in ("sparse", "large") else "detector_bad_output")
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_a_folder_swapped_for_a_link_is_not_entered(out: Path, tmp_path: Path, level: int) -> None:
+    real = tmp_path / "elsewhere" / "out"
+    real.mkdir(parents=True)
+    (real / "scores.json").write_text(json.dumps(GOOD))
+    victim = [out, out.parent][level]
+    victim.rename(tmp_path / "away")
+    victim.symlink_to([real, real.parent][level])
+    with pytest.raises(PermanentError, match="detector_bad_output"):
+        taken(out)
+
+
+@given(st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
+                    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(list(GOOD)), inner, max_size=4)),
+       st.sampled_from(list(GOOD)))  # fmt: skip
+@settings(max_examples=200, deadline=None)
+def test_any_other_value_is_refused_or_harmless(
+    tmp_path_factory: pytest.TempPathFactory, value: Any, member: str
+) -> None:
+    out = tmp_path_factory.mktemp("out")
+    (out / "scores.json").write_text(json.dumps(GOOD | {member: value}))
+    try:
+        scores = taken(out)
+    except PermanentError:
+        return
+    assert all(0 <= score <= 1 for score in scores.fake_score)
+    assert len(scores.fake_score) == len(scores.face_index) > 0
+
+
+# --------------------------------------------------------------------------- masks
+
+
+def png(pixels: np.ndarray, **options: Any) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG", **options)
+    return stream.getvalue()
+
+
+def masked(out: Path, content: bytes) -> HarvestedScores:
+    masks = [{"index": 2, "file": "masks/000002.png"}]
+    (out / "scores.json").write_text(json.dumps(GOOD | {"masks": masks}))
+    (out / "masks/000002.png").write_bytes(content)
+    return taken(out)
+
+
+def test_a_mask_is_encoded_anew_with_the_same_pixels(out: Path, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (40, 30), np.uint8)
+    polyglot = png(pixels) + b"<script>alert(1)</script>"
+    scores = masked(out, polyglot)
+    (tmp_path / "masks").mkdir()
+    written = harvest_masks(out, scores, tmp_path / "masks")
+    assert list(written) == [2]
+    assert np.array_equal(np.asarray(Image.open(written[2])), pixels)
+    assert b"script" not in written[2].read_bytes()
+
+
+BAD_MASKS: dict[str, Callable[[], bytes]] = {
+    "svg": lambda: b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>",
+    "jpeg": lambda: (stream := io.BytesIO(), Image.new("L", (8, 8)).save(stream, "JPEG"), stream.getvalue())[2],
+    "colour": lambda: png(np.zeros((8, 8, 3), np.uint8)),
+    "too wide": lambda: png(np.zeros((8, 1025), np.uint8)),
+    "says it is huge": lambda: png(np.zeros((8, 8), np.uint8)).replace(
+        b"\0\0\0\x08\0\0\0\x08", b"\0\0\xc3\x50\0\0\xc3\x50"
+    ),
+    "cut short": lambda: png(np.random.default_rng(2).integers(0, 256, (64, 64), np.uint8))[:-1000],
+    "empty": lambda: b"",
+    "header only": lambda: png(np.zeros((8, 8), np.uint8))[:33],
+}
+
+
+@pytest.mark.parametrize("kind", BAD_MASKS)
+def test_a_mask_that_is_no_small_grey_picture_is_refused(out: Path, tmp_path: Path, kind: str) -> None:
+    scores = masked(out, BAD_MASKS[kind]())
+    with pytest.raises(PermanentError, match="detector_bad_output"):
+        harvest_masks(out, scores, tmp_path)
+
+
+def test_a_mask_that_is_a_link_is_refused(out: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret.png").write_bytes(png(np.zeros((8, 8), np.uint8)))
+    scores = masked(out, b"")
+    (out / "masks/000002.png").unlink()
+    (out / "masks/000002.png").symlink_to(tmp_path / "secret.png")
+    with pytest.raises(PermanentError, match="detector_bad_output"):
+        harvest_masks(out, scores, tmp_path)
+
+
+# --------------------------------------------------------------------------- files
+
+
+def test_a_file_is_copied_and_a_later_change_does_not_reach_it(out: Path, tmp_path: Path) -> None:
+    (out / "result.mp4").write_bytes(b"film")
+    with (out / "result.mp4").open("r+b") as still_open:
+        harvest_file(out, "result.mp4", tmp_path / "result.mp4", max_bytes=100)
+        still_open.write(b"evil")
+    assert (tmp_path / "result.mp4").read_bytes() == b"film"
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "missing", "large"])
+def test_a_file_that_is_none_is_refused_and_nothing_is_left(out: Path, tmp_path: Path, kind: str) -> None:
+    source = out / "result.mp4"
+    {
+        "link": lambda: source.symlink_to("/etc/passwd"),
+        "pipe": lambda: os.mkfifo(source),
+        "missing": lambda: None,
+        "large": lambda: source.write_bytes(b"x" * 101),
+    }[kind]()
+    with pytest.raises(PermanentError) as caught:
+        harvest_file(out, "result.mp4", tmp_path / "result.mp4", max_bytes=100)
+    assert caught.value.code == ("output_too_large" if kind == "large" else "media_bad_output")
+    assert not (tmp_path / "result.mp4").exists()
+
+
+# --------------------------------------------------------------------------- packs
+
+
+def test_a_good_pack_is_taken_whole(pack: Path, tmp_path: Path) -> None:
+    harvest_pack(pack, tmp_path / "job" / "pack")
+    before, after = FacePack(pack), FacePack(tmp_path / "job" / "pack")
+    assert before.info == after.info
+    assert before.faces.tobytes() == after.faces.tobytes()
+    assert all(np.array_equal(before.image(i), after.image(i)) for i in range(len(before)))
+    assert [path.name for path in (tmp_path / "job").iterdir()] == ["pack"]
+
+
+def test_a_pack_without_a_face_is_a_pack(tmp_path: Path) -> None:
+    harvest_pack(write_pack(tmp_path / "empty", faces=0), tmp_path / "job" / "pack")
+    assert len(FacePack(tmp_path / "job" / "pack")) == 0
+
+
+def edit_json(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
+    def edit(pack: Path) -> None:
+        info = json.loads((pack / "pack.json").read_text())
+        change(info)
+        (pack / "pack.json").write_text(json.dumps(info))
+
+    return edit
+
+
+def edit_row(**values: Any) -> Callable[[Path], None]:
+    def edit(pack: Path) -> None:
+        faces = np.load(pack / "faces.npy")
+        for name, value in values.items():
+            faces[name][1] = value
+        np.save(pack / "faces.npy", faces)
+
+    return edit
+
+
+def odd_truth(pack: Path) -> None:
+    raw = bytearray((pack / "faces.npy").read_bytes())
+    raw[-1] = 7
+    (pack / "faces.npy").write_bytes(raw)
+
+
+def pickled(pack: Path) -> None:
+    np.save(pack / "faces.npy", np.array([print], object), allow_pickle=True)
+
+
+def crops_a_link(pack: Path) -> None:
+    (pack / "crops.bin").unlink()
+    (pack / "crops.bin").symlink_to("/dev/zero")
+
+
+def crops_a_pipe(pack: Path) -> None:
+    (pack / "crops.bin").unlink()
+    os.mkfifo(pack / "crops.bin")
+
+
+BAD_PACKS: dict[str, Callable[[Path], object]] = {
+    "no pack.json": lambda pack: (pack / "pack.json").unlink(),
+    "deep json": lambda pack: (pack / "pack.json").write_text("[" * 200_000),
+    "later schema": edit_json(lambda info: info.update(schema=2)),
+    "no frames": edit_json(lambda info: info.update(frames=[])),
+    "nan in the media": edit_json(lambda info: info["media"].update(duration_s=float("nan"))),
+    "markup in the codec": edit_json(lambda info: info["media"].update(codec="<b>h264</b>")),
+    "frames descend": edit_json(lambda info: info["frames"].reverse()),
+    "person not among faces": edit_json(lambda info: info["persons"].append(dict(info["persons"][0], person=1))),
+    "person not listed": edit_json(lambda info: info.update(persons=[])),
+    "persons miscounted": edit_json(lambda info: info["persons"][0].update(faces=3)),
+    "keyface out of range": edit_json(lambda info: info["persons"][0].update(keyface=4)),
+    "unknown shot": edit_json(lambda info: info.update(shots=[])),
+    "crop behind the file": edit_row(crop_offset=10**12),
+    "crop before the file": edit_row(crop_offset=-1),
+    "crop without pixels": edit_row(crop_height=0),
+    "crop that overflows": edit_row(crop_height=2**31 - 1, crop_width=2**31 - 1, crop_offset=2**62),
+    "crop beyond its frame": edit_row(crop_origin=(40, 0)),
+    "crop left of its frame": edit_row(crop_origin=(-1, 0)),
+    "box of nan": edit_row(box=(np.nan, 8, 24, 24)),
+    "box without area": edit_row(box=(24, 8, 8, 24)),
+    "box on another planet": edit_row(box=(8, 8, 1e30, 24)),
+    "confidence above one": edit_row(confidence=1.5),
+    "time of infinity": edit_row(time_s=np.inf),
+    "landmarks of infinity": edit_row(landmarks=np.inf),
+    "frame not sampled": edit_row(frame=9),
+    "rows not sorted": edit_row(frame=3),
+    "truth value of seven": odd_truth,
+    "pickle": pickled,
+    "other layout": lambda pack: np.save(pack / "faces.npy", np.zeros(4)),
+    "two dimensions": lambda pack: np.save(pack / "faces.npy", np.zeros((2, 2), FACE_DTYPE)),
+    "rows cut off": lambda pack: os.truncate(pack / "faces.npy", (pack / "faces.npy").stat().st_size - 1),
+    "no array": lambda pack: (pack / "faces.npy").write_bytes(b"faces"),
+    "crops cut off": lambda pack: os.truncate(pack / "crops.bin", 1000),
+    "crops too long": lambda pack: os.truncate(pack / "crops.bin", 10**9),
+    "crops a link": crops_a_link,
+    "crops a pipe": crops_a_pipe,
+}
+
+
+@pytest.mark.parametrize("kind", BAD_PACKS)
+def test_a_pack_that_breaks_its_schema_is_refused(pack: Path, tmp_path: Path, kind: str) -> None:
+    BAD_PACKS[kind](pack)
+    with pytest.raises(PermanentError) as caught:
+        harvest_pack(pack, tmp_path / "job" / "pack")
+    assert caught.value.code == ("output_too_large" if kind == "crops too long" else "media_bad_output")
+    assert list((tmp_path / "job").iterdir()) == []
+
+
+@given(st.binary(max_size=300))
+@settings(max_examples=200, deadline=None)
+def test_any_bytes_are_an_array_of_faces_or_refused(junk: bytes) -> None:
+    stream = io.BytesIO()
+    np.save(stream, np.zeros(2, FACE_DTYPE))
+    good = stream.getvalue()
+    for untrusted in (junk, b"\x93NUMPY\x01\x00" + junk, good[:10] + junk + good[10 + len(junk) :]):
+        with contextlib.suppress(Refused):
+            assert read_faces(untrusted).dtype == FACE_DTYPE
