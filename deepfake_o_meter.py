@@ -25,6 +25,7 @@ import click
 import structlog
 from rich.console import Console
 
+from shared.clock import utc_now
 from shared.errors import DfomError, UserError
 from shared.records import Mode
 from shared.settings import Settings, read_settings
@@ -57,7 +58,7 @@ def build_backend(settings: Settings, *, cached: bool = True) -> Backend:
     from backend.scores.cache import ScoreCache
     from backend.weights import folder as weights
     from backend.workers.pool import WorkerPool
-    from backend.workers.worker import detector_spec
+    from backend.workers.spec import detector_spec
 
     states = DetectorStates(settings.backend_state)
     pool = WorkerPool(settings)
@@ -347,13 +348,12 @@ def _stop_on_signal(stop: Callable[[], None]) -> None:
 def expire(results_days: float | None) -> None:
     """Delete media, addresses and results that outlived their retention time."""
     from backend.dispatch.retention import expire as sweep
-    from backend.dispatch.retention import now_utc
     from backend.scores.cache import ScoreCache
 
     with _told():
         settings = read_settings(**({"keep_results_days": results_days} if results_days is not None else {}))
     store = Store(settings.submissions, settings.results)
-    gone = sweep(store, settings, cache=ScoreCache(settings.backend_state / "scores"), now=now_utc())
+    gone = sweep(store, settings, cache=ScoreCache(settings.backend_state / "scores"), now=utc_now())
     click.echo(
         f"removed: {gone.media} media, {gone.addresses} addresses, {gone.results} results, "
         f"{gone.uploads} broken-off uploads, {gone.cached} cached scores"

@@ -9,9 +9,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Protocol
 
+from shared.clock import utc_now
 from shared.records import DetectorProgress, DetectorState, JobId, JobState, Status
 from shared.store import Store
 
@@ -72,7 +73,7 @@ class StatusBoard:
             id=job,
             state="working",
             step="starting",
-            updated=datetime.now(UTC),
+            updated=utc_now(),
             received=received,
             attempt=attempt,
             detectors=progress,
@@ -117,7 +118,7 @@ class StatusBoard:
     def finish(self, state: JobState, *, code: str | None = None) -> None:
         """Write the last status of the job."""
         with self._lock:
-            self._change(state=state, step=state, code=code, finished=datetime.now(UTC))
+            self._change(state=state, step=state, code=code, finished=utc_now())
             self._write(at_once=True)
 
     @property
@@ -126,7 +127,7 @@ class StatusBoard:
         return self._status.progress
 
     def _change(self, **members: Any) -> None:
-        changed = self._status.model_copy(update=members | {"updated": datetime.now(UTC)})
+        changed = self._status.model_copy(update=members | {"updated": utc_now()})
         self._status = changed.model_copy(update={"progress": max(self._status.progress, self._done(changed))})
 
     def _done(self, status: Status) -> float:

@@ -22,14 +22,17 @@ from backend.board import Board, SilentBoard
 from backend.catalog.detectors import DetectorCatalog
 from backend.catalog.durations import Durations
 from backend.catalog.states import DetectorStates
-from backend.harvest import scores as harvest
+from backend.harvest.media_pack import harvest_pack
+from backend.harvest.scores import harvest_masks, harvest_scores
+from backend.harvest.untrusted import harvest_file
 from backend.job import Cancelled, Job
 from backend.report.build import build_report
 from backend.scores.assemble import DetectorOutcome, assemble, shadow_entry
 from backend.scores.cache import ScoreCache
 from backend.weights.folder import installed_sha256
 from backend.workers.pool import WorkerPool
-from backend.workers.worker import Worker, WorkerError, detector_spec, media_spec
+from backend.workers.spec import WorkerError, detector_spec, media_spec
+from backend.workers.worker import Worker
 from base_detector import CONTRACT_VERSION, Card, FacePack, NotApplicable, square_crop
 from shared import durable
 from shared.errors import PermanentError, UserError
@@ -111,7 +114,7 @@ class Pipeline:
                     pack=room.path("out/pack"),
                     **request,
                 )
-                harvest.harvest_pack(room.out / "pack", job.pack)
+                harvest_pack(room.out / "pack", job.pack)
 
         try:
             self._with_worker(media_spec(self.settings), work, job)
@@ -163,7 +166,7 @@ class Pipeline:
         started = time.perf_counter()
         try:
             self._score(job, card, pack, board, outcome)
-            outcome.scores = harvest.harvest_scores(outcome.folder, card_id=card.id, face_count=len(pack))
+            outcome.scores = harvest_scores(outcome.folder, card_id=card.id, face_count=len(pack))
         except NotApplicable as reason:
             outcome.status, outcome.code = "not_applicable", str(reason)
         except (WorkerError, PermanentError) as error:
@@ -272,7 +275,7 @@ class Pipeline:
                     out=room.path(f"out/{out.name}"),
                     limits=self._limits(),
                 )
-                harvest.harvest_file(room.out, out.name, out, max_bytes=self.settings.max_pack_mb * 1_000_000)
+                harvest_file(room.out, out.name, out, max_bytes=self.settings.max_pack_mb * 1_000_000)
 
         try:
             self._with_worker(media_spec(self.settings), work, job)
@@ -314,7 +317,7 @@ def harvest_evidence(outcomes: list[DetectorOutcome], target: Path) -> dict[str,
         if outcome.scores and outcome.scores.masks:
             folder = target / outcome.card.id
             folder.mkdir(parents=True, exist_ok=True)
-            found[outcome.card.id] = harvest.harvest_masks(outcome.folder, outcome.scores, folder)
+            found[outcome.card.id] = harvest_masks(outcome.folder, outcome.scores, folder)
     return found
 
 
@@ -331,12 +334,12 @@ class _Timed:
 
 def _take_scores(untrusted_out: Path, target: Path, *, card: Card, faces: int) -> None:
     """Check a worker's scores, then write them anew on our side: nothing of the worker's own files is kept."""
-    scores = harvest.harvest_scores(untrusted_out, card_id=card.id, face_count=faces)
+    scores = harvest_scores(untrusted_out, card_id=card.id, face_count=faces)
     staging = target.with_name(f".{target.name}.part")
     if staging.exists():
         durable.remove_directory(staging)
     (staging / "masks").mkdir(parents=True)
-    harvest.harvest_masks(untrusted_out, scores, staging / "masks")
+    harvest_masks(untrusted_out, scores, staging / "masks")
     (staging / "scores.json").write_text(json.dumps(scores.model_dump(mode="json"), allow_nan=False), encoding="utf-8")
     durable.move_directory(staging, target)
 

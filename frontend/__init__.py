@@ -12,8 +12,9 @@ from frontend.download import Fetcher
 from frontend.notify import Postman
 from frontend.outbox import Outbox
 from frontend.pins import Pins, read_secret
-from frontend.portal import EXTENSION, Clock, Portal, utc_now
+from frontend.portal import EXTENSION, Portal
 from frontend.receipts import Receipts
+from shared.clock import Clock, utc_now
 from shared.settings import Settings
 from shared.store import Store
 

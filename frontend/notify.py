@@ -22,10 +22,10 @@ from pydantic import ValidationError
 
 from frontend.access import Access
 from frontend.outbox import Kind, Mail, Outbox
-from frontend.portal import Clock
 from frontend.receipts import REMEMBERED, Receipt, Receipts
 from frontend.withdrawal import withdraw
 from shared import durable
+from shared.clock import Clock
 from shared.errors import PermanentError, sentence_for
 from shared.records import JobId
 from shared.settings import Settings

@@ -5,13 +5,12 @@ Owns no state itself. May be imported by every module of the front-end.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from flask import Flask, current_app
 
+from shared.clock import Clock
 from shared.settings import Settings
 from shared.store import Store
 
@@ -23,15 +22,7 @@ if TYPE_CHECKING:
     from frontend.pins import Pins
     from frontend.receipts import Receipts
 
-#: Returns the present moment, aware, UTC. Tests pass their own.
-Clock = Callable[[], datetime]
-
 EXTENSION = "deepfake_o_meter"
-
-
-def utc_now() -> datetime:
-    """The present moment, aware, UTC."""
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True)

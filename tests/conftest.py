@@ -57,7 +57,7 @@ def engine() -> Iterator[Any]:
     """A client of the container engine."""
     docker = pytest.importorskip("docker", reason="the extra [docker] is not installed")
     from backend.workers.docker_runner import engine_client
-    from backend.workers.worker import WorkerError
+    from backend.workers.spec import WorkerError
 
     try:
         client = engine_client(timeout_s=120)

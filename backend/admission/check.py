@@ -21,8 +21,9 @@ import structlog
 from PIL import Image
 
 from backend.admission.practice import PracticePacks
-from backend.harvest import scores as harvest
-from backend.workers.worker import Worker, WorkerError, WorkerSpec
+from backend.harvest.scores import HarvestedScores, harvest_scores
+from backend.workers.spec import WorkerError, WorkerSpec
+from backend.workers.worker import Worker
 from base_detector import CONTRACT_VERSION, Card, NotApplicable
 from shared.errors import PermanentError, sentence_for
 
@@ -259,7 +260,7 @@ class Admission:
 
     # -- asking
 
-    def _predict(self, pack: Path) -> harvest.HarvestedScores | None:
+    def _predict(self, pack: Path) -> HarvestedScores | None:
         """Scores of a pack; None when the detector has no opinion."""
         with self._lease() as worker, worker.room("check") as room:
             room.link(pack, "pack")
@@ -269,7 +270,7 @@ class Admission:
                 self._last_reason = str(reason)
                 return None
             faces = len(np.load(pack / "faces.npy", allow_pickle=False))
-            return harvest.harvest_scores(room.out, card_id=self.card.id, face_count=faces)
+            return harvest_scores(room.out, card_id=self.card.id, face_count=faces)
 
     def _reason(self, pack: Path) -> str:
         self._predict(pack)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 import shutil
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from shared.clock import utc_now
 from shared.errors import UserError
 
 SAMPLES: Final = Path(__file__).parent / "samples"
@@ -149,7 +149,7 @@ def write_detector(name: str, folder: Path) -> Path:
         "name": name,
         "title": name.replace("_", " ").capitalize(),
         "class_name": "".join(part.capitalize() for part in name.split("_")),
-        "year": str(datetime.now(UTC).year),
+        "year": str(utc_now().year),
     }
     files = {
         "__init__.py": '"""{title}: the detector of this folder; see README.md."""\n',

@@ -7,11 +7,11 @@ only. May be imported by the composition root, the dispatcher and the pipeline.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 from backend.catalog.durations import Durations
 from base_detector import Card
+from shared.clock import utc_now
 from shared.errors import UserError
 from shared.records import Catalog, CatalogEntry
 
@@ -74,9 +74,7 @@ class DetectorCatalog:
                     measured_jobs=typical.jobs if typical else 0,
                 )
             )
-        return Catalog(
-            updated=datetime.now(UTC), runner=runner, queued=queued, working=working, detectors=tuple(entries)
-        )
+        return Catalog(updated=utc_now(), runner=runner, queued=queued, working=working, detectors=tuple(entries))
 
 
 def model_card(card: Card) -> str | None:

@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -25,12 +24,13 @@ from backend.admission.practice import PracticePacks
 from backend.admission.template import SAMPLES, write_detector
 from backend.catalog.detectors import read_cards
 from backend.catalog.states import MEANINGS, DetectorStates
-from backend.harvest import scores as harvest
+from backend.harvest.media_pack import harvest_pack
 from backend.weights import folder as weights
-from backend.workers.docker_runner import DockerRunner
 from backend.workers.pool import WorkerPool
-from backend.workers.worker import WorkerError, WorkerSpec, detector_spec, media_spec
+from backend.workers.runner import docker_runner
+from backend.workers.spec import WorkerError, WorkerSpec, detector_spec, media_spec
 from base_detector import STATES, Card, ContractError
+from shared.clock import utc_now
 from shared.errors import DfomError, UserError, sentence_for
 from shared.settings import Settings, read_settings
 
@@ -184,7 +184,7 @@ def _portrait(pool: WorkerPool, settings: Settings, media: Path, scratch: Path) 
             mode="quick",
             context=3.0,
         )
-        harvest.harvest_pack(room.out / "pack", target)
+        harvest_pack(room.out / "pack", target)
     return target
 
 
@@ -210,7 +210,7 @@ def _asked_for(what: str, settings: Settings) -> tuple[Card, WorkerSpec, Setting
 
 def _card_of_image(image: str) -> Card:
     """The card an image carries as its label."""
-    with closing(DockerRunner(threads=1)) as runner:
+    with closing(docker_runner(threads=1)) as runner:
         label = runner.image_label(image, CARD_LABEL)
     if label is None:
         raise UserError("bad_card", f"{image} carries no card (label {CARD_LABEL}): docker/build.py writes it.")
@@ -223,7 +223,7 @@ def _write_measured(card: Card, report: dict[str, object]) -> bool:
     if not readme.is_file() or not _MEASURED.search(text := readme.read_text(encoding="utf-8")):
         return False
     machine = f"{os.cpu_count()} CPU cores ({platform.machine()})"
-    words = measured_part(report, day=datetime.now(UTC).date().isoformat(), machine=machine)
+    words = measured_part(report, day=utc_now().date().isoformat(), machine=machine)
     readme.write_text(_MEASURED.sub(lambda found: found[1] + words + found[2], text), encoding="utf-8")
     return True
 

@@ -19,7 +19,7 @@ from rich.table import Table
 from backend.catalog.detectors import read_cards
 from backend.weights import folder as work
 from backend.workers.pool import WorkerPool
-from backend.workers.worker import WorkerError, detector_spec
+from backend.workers.spec import WorkerError, detector_spec
 from base_detector import Card, ContractError
 from shared.errors import DfomError, UserError
 from shared.settings import Settings, read_settings

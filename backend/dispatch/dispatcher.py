@@ -13,7 +13,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,11 +24,12 @@ from backend.catalog.durations import Durations
 from backend.dispatch.engine import Engine, LocalEngine
 from backend.dispatch.heartbeat import Heartbeat
 from backend.dispatch.order import in_order, waits
-from backend.dispatch.retention import expire, now_utc
+from backend.dispatch.retention import expire
 from backend.dispatch.watcher import Watcher
 from backend.job import Cancelled, Job
 from backend.scores.cache import ScoreCache
 from base_detector import ContractError
+from shared.clock import utc_now
 from shared.errors import DfomError, PermanentError, RetryableError
 from shared.records import DetectorProgress, JobId, Status, Submission
 from shared.settings import Settings
@@ -115,7 +115,7 @@ class Dispatcher:
             self._show_queue()
             if self._clock() - self._expire_at >= EXPIRE_S:
                 self._expire_at = self._clock()
-                expire(self._store, self._settings, cache=self._cache, now=now_utc())
+                expire(self._store, self._settings, cache=self._cache, now=utc_now())
         except OSError as error:  # the shared folder is away for a moment: the next scan tries again
             log.warning("scan_failed", reason=str(error))
 
@@ -255,7 +255,7 @@ class Dispatcher:
             log.exception("shadow_failed", job=job.id)
 
     def _give_up(self, job: JobId, *, code: str, board: StatusBoard | None = None) -> None:
-        now = datetime.now(UTC)
+        now = utc_now()
         if board:
             board.finish("failed", code=code)
         else:
@@ -290,7 +290,7 @@ class Dispatcher:
                 Status(
                     id=job,
                     state="queued",
-                    updated=datetime.now(UTC),
+                    updated=utc_now(),
                     received=item.received,
                     queue_position=place,
                     estimated_wait_s=None if wait is None else round(wait, 1),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from backend.scores.cache import ScoreCache
 from shared import durable
@@ -91,8 +91,3 @@ def _sweep_removed(store: Store) -> None:
         if folder.is_dir():
             for leftover in folder.glob(".removed-*"):
                 shutil.rmtree(leftover, ignore_errors=True)
-
-
-def now_utc() -> datetime:
-    """The present, aware."""
-    return datetime.now(UTC)

@@ -1,21 +1,27 @@
 """Checks a face pack against docs/face_pack.md: shapes, ranges, and that its parts speak of the same frames, shots and persons.
 
 After these checks no reader of the pack can leave its files: every crop lies inside ``crops.bin`` and inside its frame.
-Imported by ``backend.harvest.scores``.
+Imported by the pipeline and the command line of detectors.
 """
 
 from __future__ import annotations
 
 import io
-from typing import Annotated, Any, Literal
+import os
+import shutil
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from backend.harvest.untrusted import Refused
+from backend.harvest.untrusted import Refused, copy_file, open_folder, read_file, refusal
 from base_detector import FACE_DTYPE, Array
+from shared import durable
 from shared.records import Mode
 
+MAX_PACK_JSON_BYTES: Final = 64_000_000
+MAX_FACES_BYTES: Final = 512_000_000
 #: Longest side of a picture; with three bytes a pixel the size of a crop stays far below 2^63.
 MAX_SIDE = 1 << 16
 #: Boxes may reach outside the frame, but not to another planet.
@@ -100,6 +106,34 @@ class PackInfo(_Part):
     def as_json(self) -> str:
         """The file anew."""
         return self.model_dump_json(by_alias=True)
+
+
+def harvest_pack(untrusted_dir: Path, target: Path) -> None:
+    """Copy a face pack to ``target``, which appears whole; PermanentError(media_bad_output) when it breaks its schema.
+
+    The small files are parsed and written anew. The crops are copied: a worker that goes on running could still cut a file short
+    that was merely moved, and a memory map of such a file kills its reader.
+    """
+    staging = target.with_name(f".{target.name}.part")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    try:
+        with open_folder(untrusted_dir) as folder:
+            info = PackInfo.model_validate_json(read_file(folder, "pack.json", max_bytes=MAX_PACK_JSON_BYTES))
+            faces = read_faces(read_file(folder, "faces.npy", max_bytes=MAX_FACES_BYTES))
+            check_faces(faces, info)
+            crops = crops_size(faces)
+            if copy_file(folder, "crops.bin", staging / "crops.bin", max_bytes=crops) != crops:
+                raise Refused("crops.bin is shorter than the crops in it")
+    except (Refused, ValidationError) as error:
+        shutil.rmtree(staging)
+        raise refusal("media_bad_output", error) from None
+    np.save(staging / "faces.npy", faces, allow_pickle=False)
+    (staging / "pack.json").write_text(info.as_json(), encoding="utf-8")
+    for path in staging.iterdir():
+        os.chmod(path, 0o444)
+    os.chmod(staging, 0o755)  # noqa: S103  containers read it as another user
+    durable.move_directory(staging, target)
 
 
 def read_faces(untrusted: bytes) -> Array:

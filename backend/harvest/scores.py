@@ -8,27 +8,20 @@ its range, every picture is decoded and encoded again. What breaks the contract 
 from __future__ import annotations
 
 import io
-import os
-import shutil
 import struct
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import numpy as np
-import structlog
 from PIL import Image
 from pydantic import AliasChoices, Field, StringConstraints, ValidationError, model_validator
 
-from backend.harvest.media_pack import PackInfo, check_faces, crops_size, read_faces
-from backend.harvest.untrusted import Refused, copy_file, open_folder, read_file
-from shared import durable
+from backend.harvest.untrusted import Refused, open_folder, read_file, refusal
 from shared.errors import PermanentError
 from shared.records import Record
 from shared.results import HardLabel, Score
 
 MAX_SCORES_BYTES: Final = 64_000_000
-MAX_PACK_JSON_BYTES: Final = 64_000_000
-MAX_FACES_BYTES: Final = 512_000_000
 MAX_MASK_BYTES: Final = 4_000_000
 MAX_MASK_SIDE: Final = 1024
 MAX_MASKS: Final = 512
@@ -36,9 +29,6 @@ MAX_MASKS: Final = 512
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_.]{0,40}$")]
 Count = Annotated[int, Field(ge=0, lt=2**31)]
 Seconds = Annotated[float, Field(ge=0.0, le=1e7)]
-
-
-log = structlog.get_logger()
 
 
 class HarvestedPerson(Record):
@@ -107,7 +97,7 @@ def harvest_scores(untrusted_out: Path, *, card_id: str, face_count: int) -> Har
         # strict: no text taken for a number; pydantic's parser bounds the depth and refuses NaN for these types
         scores = HarvestedScores.model_validate_json(untrusted, strict=True)
     except (Refused, ValidationError) as error:
-        raise _bad("detector_bad_output", error) from None
+        raise refusal("detector_bad_output", error) from None
     if scores.detector != card_id or scores.face_index[-1] >= face_count:
         raise PermanentError("detector_bad_output")
     return scores
@@ -122,51 +112,11 @@ def harvest_masks(untrusted_out: Path, scores: HarvestedScores, target: Path) ->
                 untrusted = read_file(folder, Path(mask_name(mask.index)).name, max_bytes=MAX_MASK_BYTES)
             content = _reencoded(untrusted)
         except Refused as error:
-            raise _bad("detector_bad_output", error) from None
+            raise refusal("detector_bad_output", error) from None
         path = target / Path(mask_name(mask.index)).name
         path.write_bytes(content)
         written[mask.index] = path
     return written
-
-
-def harvest_file(untrusted_out: Path, name: str, target: Path, *, max_bytes: int) -> None:
-    """Copy the regular file ``name`` to ``target``; PermanentError: ``output_too_large`` or ``media_bad_output``."""
-    if Path(name).name != name:
-        raise ValueError(f"{name!r} is no plain file name")
-    try:
-        with open_folder(untrusted_out) as folder:
-            copy_file(folder, name, target, max_bytes=max_bytes)
-    except Refused as error:
-        target.unlink(missing_ok=True)
-        raise _bad("media_bad_output", error) from None
-
-
-def harvest_pack(untrusted_dir: Path, target: Path) -> None:
-    """Copy a face pack to ``target``, which appears whole; PermanentError(media_bad_output) when it breaks its schema.
-
-    The small files are parsed and written anew. The crops are copied: a worker that goes on running could still cut a file short
-    that was merely moved, and a memory map of such a file kills its reader.
-    """
-    staging = target.with_name(f".{target.name}.part")
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
-    try:
-        with open_folder(untrusted_dir) as folder:
-            info = PackInfo.model_validate_json(read_file(folder, "pack.json", max_bytes=MAX_PACK_JSON_BYTES))
-            faces = read_faces(read_file(folder, "faces.npy", max_bytes=MAX_FACES_BYTES))
-            check_faces(faces, info)
-            crops = crops_size(faces)
-            if copy_file(folder, "crops.bin", staging / "crops.bin", max_bytes=crops) != crops:
-                raise Refused("crops.bin is shorter than the crops in it")
-    except (Refused, ValidationError) as error:
-        shutil.rmtree(staging)
-        raise _bad("media_bad_output", error) from None
-    np.save(staging / "faces.npy", faces, allow_pickle=False)
-    (staging / "pack.json").write_text(info.as_json(), encoding="utf-8")
-    for path in staging.iterdir():
-        os.chmod(path, 0o444)
-    os.chmod(staging, 0o755)  # noqa: S103  containers read it as another user
-    durable.move_directory(staging, target)
 
 
 def _reencoded(untrusted_png: bytes) -> bytes:
@@ -187,30 +137,3 @@ def _reencoded(untrusted_png: bytes) -> bytes:
     stream = io.BytesIO()
     pixels.save(stream, "PNG")
     return stream.getvalue()
-
-
-def _bad(code: str, error: Exception) -> PermanentError:
-    log.warning("output_refused", code=code, reason=_first_reason(error))
-    if isinstance(error, Refused) and error.too_large:
-        code = "output_too_large"
-    return PermanentError(code)
-
-
-def _first_reason(error: Exception) -> str:
-    """Which rule was broken, without the worker's own words."""
-    if isinstance(error, ValidationError):
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        return f"{'.'.join(str(part)[:40] for part in first['loc'][:4])}: {first['type']}"
-    return str(error)
-
-
-__all__ = [
-    "HarvestedMask",
-    "HarvestedPerson",
-    "HarvestedScores",
-    "harvest_file",
-    "harvest_masks",
-    "harvest_pack",
-    "harvest_scores",
-    "mask_name",
-]

@@ -1,6 +1,6 @@
 """Opens what a worker wrote without believing a name: no link is followed, no FIFO waited for, nothing read beyond its cap.
 
-Imported by ``backend.harvest.scores``.
+Imported by this folder and, for single files, by the pipeline.
 """
 
 from __future__ import annotations
@@ -12,6 +12,13 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+
+import structlog
+from pydantic import ValidationError
+
+from shared.errors import PermanentError
+
+log = structlog.get_logger()
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -107,3 +114,31 @@ def _plain_copy(source: int, target: int, count: int) -> int:
     while left:
         left = left[os.write(target, left) :]
     return len(block)
+
+
+def harvest_file(untrusted_out: Path, name: str, target: Path, *, max_bytes: int) -> None:
+    """Copy the regular file ``name`` to ``target``; PermanentError: ``output_too_large`` or ``media_bad_output``."""
+    if Path(name).name != name:
+        raise ValueError(f"{name!r} is no plain file name")
+    try:
+        with open_folder(untrusted_out) as folder:
+            copy_file(folder, name, target, max_bytes=max_bytes)
+    except Refused as error:
+        target.unlink(missing_ok=True)
+        raise refusal("media_bad_output", error) from None
+
+
+def refusal(code: str, error: Exception) -> PermanentError:
+    """The error for output that was refused: ``code``, or ``output_too_large``; the broken rule goes to the log."""
+    log.warning("output_refused", code=code, reason=_first_reason(error))
+    if isinstance(error, Refused) and error.too_large:
+        code = "output_too_large"
+    return PermanentError(code)
+
+
+def _first_reason(error: Exception) -> str:
+    """Which rule was broken, without the worker's own words."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        return f"{'.'.join(str(part)[:40] for part in first['loc'][:4])}: {first['type']}"
+    return str(error)

@@ -19,7 +19,8 @@ import numpy as np
 
 from backend.media.ahead import Ahead, depth_for
 from backend.media.limits import Deadline, MediaLimits
-from backend.media.medium import Medium, Picture, open_medium
+from backend.media.medium import Medium, Picture
+from backend.media.opening import open_medium
 from backend.media.pack import PackWriter
 from backend.media.persons import Gallery, consider_portrait, keyface_rows
 from backend.media.recheck import FaceDetector

@@ -1,32 +1,21 @@
 """A medium as the media pass sees it: facts, presentation times, and its pictures one after the other, upright.
 
-Owns the common face of videos (``backend.media.video``) and images (``backend.media.still``), the choice between them by
-first bytes, and ``Orientation``. May be imported by all of ``backend.media``; everything else stays outside.
+Owns the common face of videos (``backend.media.video``) and images (``backend.media.still``), and ``Orientation``.
+May be imported by all of ``backend.media``; everything else stays outside.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from backend.media.limits import MediaLimits
-from base_detector import WorkerFailure
-
 Array = npt.NDArray[Any]
-
-#: First bytes of what Pillow reads here; everything else is the demuxers' business (with a list of its own).
-_IMAGE_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")
-
-#: Brands of still images inside the box structure of MP4 (HEIF, AVIF): their tiles would pass for small videos.
-_ISO_IMAGE_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis"})
 
 
 @dataclass(frozen=True)
@@ -130,23 +119,3 @@ class Medium(Protocol):
     def facts(self) -> Facts:
         """Facts; sizes and counts are final after the last picture."""
         ...
-
-
-def open_medium(path: Path, *, limits: MediaLimits) -> AbstractContextManager[Medium]:
-    """Open a submitted file by its first bytes, never by its name.
-
-    Raises WorkerFailure: ``unsupported_media``, ``media_unreadable``, ``media_too_large``, ``media_too_long``; and
-    NotApplicable(``no_video``) when it holds sound only.
-    """
-    with path.open("rb") as stream:
-        untrusted_head = stream.read(32)
-    if untrusted_head[4:8] == b"ftyp" and untrusted_head[8:12] in _ISO_IMAGE_BRANDS:
-        raise WorkerFailure("unsupported_media")
-    webp = untrusted_head.startswith(b"RIFF") and untrusted_head[8:12] == b"WEBP"
-    if webp or untrusted_head.startswith(_IMAGE_SIGNATURES):
-        from backend.media.still import StillMedium
-
-        return StillMedium(path, limits=limits)
-    from backend.media.video import VideoMedium
-
-    return VideoMedium(path, limits=limits)

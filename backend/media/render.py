@@ -27,7 +27,8 @@ from backend.media.ahead import Ahead, depth_for
 from backend.media.canvas import Array, Canvas, Matrix, even
 from backend.media.limits import Deadline, MediaLimits
 from backend.media.marks import Marks
-from backend.media.medium import Medium, Orientation, Picture, open_medium
+from backend.media.medium import Medium, Orientation, Picture
+from backend.media.opening import open_medium
 from backend.media.panel import BarPanel, CurvePanel, Rect
 from backend.media.sound import Sound
 from backend.media.video import VideoMedium, VideoPicture

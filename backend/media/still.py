@@ -1,7 +1,7 @@
 """Images read with Pillow: JPEG, PNG, WebP and GIF; animated ones are short videos.
 
 Owns the limits before decoding, the turn that EXIF asks for, and what becomes of transparency (shown on white) and depth
-(8 bits). May be imported by ``backend.media.medium`` (``open_medium``).
+(8 bits). May be imported by ``backend.media.opening``.
 """
 
 from __future__ import annotations

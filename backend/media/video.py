@@ -1,7 +1,7 @@
 """Videos, decoded once with PyAV in software: which pictures there are, and each of them upright.
 
 Owns what FFmpeg is allowed to open. Promises: one file, no other; no playlists; times from presentation stamps; what is
-damaged is skipped or marked, never guessed. May be imported by ``backend.media.medium`` (``open_medium``).
+damaged is skipped or marked, never guessed. May be imported by ``backend.media.opening``.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ Nothing is filled in: a detector without an opinion has null scores, its state a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from backend.harvest.scores import HarvestedScores
 from backend.job import Job
 from backend.scores.aggregate import consensus, report_auc, video_score
 from base_detector import Card, FacePack
+from shared.clock import utc_now
 from shared.errors import sentence_for
 from shared.records import DetectorState
 from shared.results import (
@@ -52,7 +52,7 @@ def assemble(job: Job, pack: FacePack, outcomes: list[DetectorOutcome], *, secon
     parts = {f"media.{name}": value for name, value in info["seconds"].items()}
     return Result(
         id=job.id,
-        created=datetime.now(UTC),
+        created=utc_now(),
         platform_version=version("deepfake-o-meter"),
         media=MediaFacts(name=job.name, sha256=job.sha256, bytes=job.bytes, **_media(info["media"])),
         mode=job.mode,
@@ -133,7 +133,7 @@ def shadow_entry(outcome: DetectorOutcome, pack: FacePack) -> dict[str, Any]:
     """What is recorded of a detector that is on trial: nothing that leads back to the submission."""
     found = _detector_result(outcome, pack)
     return {
-        "day": datetime.now(UTC).date().isoformat(),
+        "day": utc_now().date().isoformat(),
         "version": outcome.card.version,
         "status": found.status,
         "code": found.code,

@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
-from backend.workers.worker import WorkerSpec
+from backend.workers.spec import WorkerSpec
 
 #: Docker's profile allows some 350 system calls; this one those a worker needs, and sockets of the family AF_UNIX only.
 SECCOMP: Final = Path(__file__).resolve().parents[2] / "docker" / "seccomp.json"

@@ -1,30 +1,29 @@
-"""Starts workers: in containers where an engine answers, as processes elsewhere. The only module that talks to Docker.
+"""Starts workers in containers. The only module that talks to Docker; imported lazily, for the extra [docker] may be missing.
 
 Promises: a container gets exactly the flags of ``container_flags``; the same worker in the same folder is never started twice,
-it is adopted when it runs already; what a dead back-end left is removed. Imported by the pool.
+it is adopted when it runs already; what a dead back-end left is removed. Imported by ``runner``.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
+import docker
+import docker.utils
+import requests
 import structlog
 
-from backend.catalog.detectors import read_cards
 from backend.workers import container_flags as containers
-from backend.workers.endings import RunnerKind, Running
+from backend.workers.endings import RunnerKind
 from backend.workers.exchange import Exchange
 from backend.workers.logbook import Logbook
-from backend.workers.process_runner import ProcessRunner
 from backend.workers.scratch import abandoned
-from backend.workers.worker import BUNDLED, WorkerError, WorkerSpec, detector_spec, media_spec
-from shared.settings import Settings
+from backend.workers.spec import WorkerError, WorkerSpec
 
 log = structlog.get_logger()
 
@@ -32,67 +31,6 @@ log = structlog.get_logger()
 IMAGE_S: Final = 10.0
 #: Seconds the engine has for one answer.
 ENGINE_S: Final = 30
-#: More threads than this gain nothing on one face, and count against the limit of processes.
-MOST_THREADS: Final = 32
-
-
-class Runner(Protocol):
-    """One way of starting workers."""
-
-    @property
-    def kind(self) -> RunnerKind:
-        """``process`` or ``docker``."""
-
-    def available(self, spec: WorkerSpec) -> str | None:
-        """None, or the code that says why this worker cannot run here."""
-
-    def image_digest(self, spec: WorkerSpec) -> str | None:
-        """The image the worker would run from."""
-
-    def exchange(self, folder: Path, spec: WorkerSpec) -> Exchange:
-        """The exchange folder of a worker, made for the user it runs as."""
-
-    def start(self, spec: WorkerSpec, exchange: Exchange, *, gpu: str | None = None) -> Running:
-        """Start a worker or adopt the one that runs on this folder; WorkerError when that fails."""
-
-    def sweep(self, folder: Path) -> dict[str, int]:
-        """Remove what dead back-ends left running; workers left in ``folder``, which is ours: exchange folder -> memory in MB."""
-
-    def remove(self, exchange: Path) -> None:
-        """End a worker ``sweep`` told of."""
-
-    def close(self) -> None:
-        """Let go of the engine. Workers are ended one by one before."""
-
-
-def choose_runner(settings: Settings) -> Runner:
-    """The runner ``settings.runner`` asks for; ``auto``: containers when an engine and the images are there."""
-    threads = settings.threads or min(MOST_THREADS, len(os.sched_getaffinity(0)))
-    if settings.runner == "process":
-        return ProcessRunner(threads=threads)
-    docker = DockerRunner(threads=min(threads, os.cpu_count() or 1))
-    if settings.runner == "docker":
-        return docker
-    missing = {spec: code for spec in _bundled(settings) if (code := docker.available(spec))}
-    if not missing:
-        log.info("runner_chosen", runner="docker")
-        return docker
-    docker.close()
-    unavailable = "engine_unavailable" in missing.values()
-    why = (
-        "no container engine answers" if unavailable else "images missing: " + ", ".join(spec.image for spec in missing)
-    )
-    log.info("runner_chosen", runner="process", why=why)
-    return ProcessRunner(threads=threads)
-
-
-def _bundled(settings: Settings) -> list[WorkerSpec]:
-    specs = [
-        detector_spec(card, settings)
-        for card in read_cards(settings.detectors)
-        if card.folder.resolve().parent == BUNDLED
-    ]
-    return [media_spec(settings), *specs]
 
 
 class DockerRunner:
@@ -159,8 +97,6 @@ class DockerRunner:
             gpu=gpu,
         )
         logbook = Logbook(exchange.folder.with_suffix(".log"))
-        import docker
-
         with _EngineErrors():
             try:
                 return self._created(options, exchange, logbook)
@@ -206,8 +142,6 @@ class DockerRunner:
 
     def remove(self, exchange: Path) -> None:
         """Remove a leftover worker."""
-        import docker
-
         with _EngineErrors():
             try:
                 self._remove(self._client().containers.get(containers.container_name(exchange)))
@@ -221,8 +155,6 @@ class DockerRunner:
             self._connected = None
 
     def _remove(self, container: Any) -> None:
-        import docker
-
         with contextlib.suppress(docker.errors.NotFound):
             container.remove(force=True, v=True)
 
@@ -294,8 +226,6 @@ class RunningContainer:
 
     def _state(self) -> dict[str, Any] | None:
         """Its state; None without an answer of the engine, and not running when it does not exist."""
-        import docker
-
         if self._removed:
             return {"Running": False}
         try:
@@ -313,9 +243,6 @@ def engine_client(*, timeout_s: int) -> Any:
 
     Looked at first, because docker-py leaves the socket of a failed connection open.
     """
-    import docker
-    import docker.utils
-
     url = docker.utils.kwargs_from_env().get("base_url", "unix:///var/run/docker.sock")
     scheme, _, path = url.partition("://")
     if scheme in ("unix", "http+unix"):
@@ -328,9 +255,6 @@ def engine_client(*, timeout_s: int) -> Any:
 
 
 def _engine_errors() -> tuple[type[Exception], ...]:
-    import docker
-    import requests
-
     return (docker.errors.DockerException, requests.exceptions.RequestException)
 
 
@@ -341,12 +265,8 @@ class _EngineErrors:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, ModuleNotFoundError):  # the extra [docker] is not installed
-            raise WorkerError("engine_unavailable", retryable=True) from None
         if error is None or not isinstance(error, _engine_errors()):
             return
-        import docker
-
         log.warning("engine_error", reason=str(error)[:500])
         if isinstance(error, docker.errors.ImageNotFound):
             raise WorkerError("image_missing") from None

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 
 import structlog
 
-from backend.workers.docker_runner import Runner, choose_runner
 from backend.workers.endings import RunnerKind
 from backend.workers.exchange import remove_tree
+from backend.workers.runner import Runner, choose_runner
 from backend.workers.scratch import Claim, claim, remove_abandoned
-from backend.workers.worker import Worker, WorkerError, WorkerSpec
+from backend.workers.spec import WorkerError, WorkerSpec
+from backend.workers.worker import Worker
 from base_detector import NotApplicable
 from shared.settings import Settings
 

@@ -20,7 +20,7 @@ from backend.workers.container_flags import worker_environment
 from backend.workers.endings import RunnerKind
 from backend.workers.exchange import Exchange
 from backend.workers.logbook import Logbook
-from backend.workers.worker import WorkerSpec
+from backend.workers.spec import WorkerSpec
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 #: Private memory a worker may map beyond twice its promise: stacks of threads and allocators' reserves count, though unused.

@@ -1,4 +1,4 @@
-"""Workers as their callers see them: what to start (``WorkerSpec``), and the conversation with one (``Worker``).
+"""The conversation with one worker.
 
 Promises: every call ends by its deadline, when the worker dies, when it is cancelled, or when the worker writes more than it may;
 whatever a worker says is checked, and only codes that ``shared.errors`` knows leave this module. A worker that broke its word is
@@ -13,27 +13,17 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import structlog
 
 from backend.workers.endings import Ending, RunnerKind, Running, end
 from backend.workers.exchange import Exchange, Room
-from base_detector import CONTRACT_VERSION, PROTOCOL_VERSION, Card, NotApplicable
-from shared.errors import SENTENCES, DfomError
-from shared.settings import Settings
+from backend.workers.spec import WorkerError, WorkerSpec
+from base_detector import CONTRACT_VERSION, PROTOCOL_VERSION, NotApplicable
+from shared.errors import SENTENCES
 
 log = structlog.get_logger()
-
-#: Detectors below this folder are part of the platform; others are third parties' and run in containers only.
-BUNDLED: Final = Path(__file__).resolve().parents[2] / "detectors"
-MEDIA_MODULE: Final = "backend.media.worker"
-#: Decoder and face detection on the largest picture the settings allow; the pack itself is written through the page cache.
-MEDIA_MEMORY_MB: Final = 3072
-#: Scores of 120,000 frames fill 10 MB; masks are small.
-DETECTOR_OUTPUT_MB: Final = 256
 
 #: Imports, weights and the compiler of the networks (seven large ones at most), on a machine that is busy with other things.
 START_S: Final = 300.0
@@ -47,69 +37,6 @@ _PROGRESS_S: Final = 0.05
 _DEATH_S: Final = 3.0
 
 Told = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class WorkerSpec:
-    """What a worker is. ``bundled``: it is part of the platform. ``version``: of the card it must have, None = not asked."""
-
-    name: str
-    module: str
-    weights: Path | None
-    image: str
-    memory_mb: int
-    bundled: bool
-    device: str = "cpu"
-    output_mb: int = DETECTOR_OUTPUT_MB
-    version: str | None = None
-
-    @property
-    def is_detector(self) -> bool:
-        """False for the media worker."""
-        return self.module != MEDIA_MODULE
-
-    def arguments(self, exchange: str, *, weights: str) -> list[str]:
-        """What follows ``python -m``."""
-        if not self.is_detector:
-            return [self.module, "--serve", exchange]
-        placed = ["--weights", weights] if self.weights else []
-        return ["base_detector", self.module, "--serve", exchange, *placed, "--device", self.device]
-
-
-def media_spec(settings: Settings) -> WorkerSpec:
-    """The worker of the media pass and of rendering."""
-    return WorkerSpec(
-        name="media",
-        module=MEDIA_MODULE,
-        weights=None,
-        image=f"{settings.image_prefix}/media",
-        memory_mb=MEDIA_MEMORY_MB,
-        bundled=True,
-        output_mb=settings.max_pack_mb,
-    )
-
-
-def detector_spec(card: Card, settings: Settings) -> WorkerSpec:
-    """The worker of a detector."""
-    folder = card.folder.resolve()
-    return WorkerSpec(
-        name=card.id,
-        module=f"detectors.{folder.name}",
-        weights=(settings.weights_folder / card.id).resolve() if card.weights else None,
-        image=f"{settings.image_prefix}/{card.id}",
-        memory_mb=card.memory_mb,
-        bundled=folder.parent == BUNDLED,
-        device="cuda:0" if settings.gpus else "cpu",
-        version=card.version,
-    )
-
-
-class WorkerError(DfomError):
-    """A worker failed; ``retryable`` says whether a fresh one may do better."""
-
-    def __init__(self, code: str, *, retryable: bool = False) -> None:
-        super().__init__(code)
-        self.retryable = retryable
 
 
 class Worker:

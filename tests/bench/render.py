@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from backend.media.limits import MediaLimits  # noqa: E402
-from backend.media.medium import open_medium  # noqa: E402
+from backend.media.opening import open_medium  # noqa: E402
 from backend.media.render import render  # noqa: E402
 from backend.report.plan import build_plan  # noqa: E402
 

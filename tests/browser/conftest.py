@@ -13,7 +13,8 @@ from flask import Flask
 from waitress.server import create_server
 
 from frontend import create_app
-from frontend.portal import portal, utc_now
+from frontend.portal import portal
+from shared.clock import utc_now
 from shared.settings import Settings
 from tests.frontend.stories import catalog
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from frontend.portal import portal, utc_now
+from frontend.portal import portal
+from shared.clock import utc_now
 from tests.frontend.stories import JPEG, PIN, Uploader, finish, working
 
 pytestmark = pytest.mark.browser

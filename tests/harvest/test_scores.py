@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from backend.harvest.media_pack import read_faces
-from backend.harvest.scores import HarvestedScores, harvest_file, harvest_masks, harvest_pack, harvest_scores
-from backend.harvest.untrusted import Refused
+from backend.harvest.media_pack import harvest_pack, read_faces
+from backend.harvest.scores import HarvestedScores, harvest_masks, harvest_scores
+from backend.harvest.untrusted import Refused, harvest_file
 from base_detector import FACE_DTYPE, FacePack
 from shared.errors import PermanentError
 from tests.workers.conftest import write_pack

@@ -17,8 +17,11 @@ from typing import Any
 
 import pytest
 
-from backend.harvest.scores import harvest_file, harvest_masks, harvest_pack, harvest_scores
-from backend.workers.worker import Worker, WorkerError
+from backend.harvest.media_pack import harvest_pack
+from backend.harvest.scores import harvest_masks, harvest_scores
+from backend.harvest.untrusted import harvest_file
+from backend.workers.spec import WorkerError
+from backend.workers.worker import Worker
 from shared.errors import PermanentError
 
 pytestmark = pytest.mark.docker

@@ -24,7 +24,7 @@ if str(ROOT / "docker") not in sys.path:
 def platform_flags(name: str, *, exchange: Path, weights: Path | None = None, memory_mb: int = 4000) -> dict[str, Any]:
     """The flags the back-end starts the worker ``name`` with, under a name of the test's own."""
     from backend.workers.container_flags import container_options
-    from backend.workers.worker import MEDIA_MODULE, WorkerSpec
+    from backend.workers.spec import MEDIA_MODULE, WorkerSpec
 
     module = MEDIA_MODULE if name == "media" else f"detectors.{name}"
     spec = WorkerSpec(name, module, weights, f"{PREFIX}/{name}", memory_mb, bundled=True, output_mb=2000)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from backend.harvest.scores import harvest_pack
+from backend.harvest.media_pack import harvest_pack
 from base_detector import FacePack, NotApplicable, WorkerFailure
 from tests.media.clips import add_tone, encode, moving, scene
 

@@ -11,11 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.weights.test_folder import CONTENT, Publisher, card_of, fetch, leftovers, publisher
 
 from backend.weights import folder as weights
 from base_detector import Card, WeightsFile
 from shared.errors import UserError
+from tests.weights.test_folder import CONTENT, Publisher, card_of, fetch, leftovers, publisher
 
 __all__ = ["publisher"]  # a fixture of that module
 

@@ -11,7 +11,8 @@ import pytest
 
 from backend.workers.exchange import Exchange
 from backend.workers.process_runner import ProcessRunner
-from backend.workers.worker import Worker, WorkerSpec
+from backend.workers.spec import WorkerSpec
+from backend.workers.worker import Worker
 from base_detector import FACE_DTYPE
 from shared.settings import Settings
 from tests.workers.docker_fixtures import acting_image, container_spec, start_container

@@ -14,7 +14,8 @@ import pytest
 
 from backend.workers.container_flags import LABEL_FOLDER
 from backend.workers.docker_runner import DockerRunner
-from backend.workers.worker import Worker, WorkerSpec
+from backend.workers.spec import WorkerSpec
+from backend.workers.worker import Worker
 
 docker = pytest.importorskip("docker", reason="the extra [docker] is not installed")
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from backend.workers import endings
-from backend.workers.worker import Worker, WorkerError
+from backend.workers.spec import WorkerError
+from backend.workers.worker import Worker
 
 Start = Callable[..., Worker]
 

@@ -15,10 +15,12 @@ import pytest
 
 from backend.workers import container_flags as containers
 from backend.workers import docker_runner as runner
-from backend.workers.docker_runner import DockerRunner, choose_runner
+from backend.workers.docker_runner import DockerRunner
 from backend.workers.pool import WorkerPool
 from backend.workers.process_runner import ProcessRunner
-from backend.workers.worker import MEDIA_MODULE, Worker, WorkerError, WorkerSpec
+from backend.workers.runner import choose_runner
+from backend.workers.spec import MEDIA_MODULE, WorkerError, WorkerSpec
+from backend.workers.worker import Worker
 from shared.settings import Settings
 from tests.workers.docker_fixtures import build, containers_of
 from tests.workers.endings import SixEndings
@@ -209,7 +211,7 @@ CRASH = """
 import os, signal, sys
 from pathlib import Path
 from backend.workers.pool import WorkerPool
-from backend.workers.worker import WorkerSpec
+from backend.workers.spec import WorkerSpec
 from shared.settings import Settings
 pool = WorkerPool(Settings(data=Path(sys.argv[1]), runner="docker", hot=[], threads=1))
 with pool.lease(WorkerSpec("acting", "detectors.acting", None, "dfom-test/acting", 256, False, output_mb=20)) as worker:

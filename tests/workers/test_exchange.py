@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from backend.workers.exchange import Exchange, remove_tree
-from backend.workers.worker import Worker, WorkerError
+from backend.workers.spec import WorkerError
+from backend.workers.worker import Worker
 from tests.workers.other_user import run_as_nobody
 
 Start = Callable[..., Worker]

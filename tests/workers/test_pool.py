@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from backend.workers.pool import WorkerPool
-from backend.workers.worker import Worker, WorkerError, WorkerSpec
+from backend.workers.spec import WorkerError, WorkerSpec
+from backend.workers.worker import Worker
 from base_detector import NotApplicable
 from shared.errors import DfomError, PermanentError
 from shared.settings import Settings

@@ -14,7 +14,8 @@ import pytest
 
 from backend.workers.exchange import Exchange
 from backend.workers.process_runner import ProcessRunner, _group_runs
-from backend.workers.worker import Worker, WorkerSpec
+from backend.workers.spec import WorkerSpec
+from backend.workers.worker import Worker
 from tests.workers.endings import SixEndings
 
 Start = Callable[..., Worker]
@@ -71,7 +72,8 @@ import os, signal, sys
 from pathlib import Path
 from backend.workers import process_runner as processes
 from backend.workers.exchange import Exchange
-from backend.workers.worker import Worker, WorkerSpec
+from backend.workers.spec import WorkerSpec
+from backend.workers.worker import Worker
 processes.ROOT = {str(Path(__file__).parent)!r}
 WorkerSpec.arguments = lambda self, exchange, *, weights: [self.module, exchange]
 spec = WorkerSpec("acting", "acting", None, "none", 200, True)

@@ -10,7 +10,7 @@ import pytest
 
 from backend.harvest.scores import harvest_scores
 from backend.workers.pool import WorkerPool
-from backend.workers.worker import WorkerError, detector_spec, media_spec
+from backend.workers.spec import WorkerError, detector_spec, media_spec
 from base_detector import Card, NotApplicable
 from shared.settings import Settings
 from tests.workers.conftest import write_pack

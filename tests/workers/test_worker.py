@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from backend.workers.worker import Worker, WorkerError
+from backend.workers.spec import WorkerError
+from backend.workers.worker import Worker
 from base_detector import NotApplicable
 
 Start = Callable[..., Worker]

@@ -1,0 +1,85 @@
+"""What a worker is: what to start, with how much memory, from which image; and the error a worker ends with.
+
+Imported by everything that names a worker; imports nothing of this folder.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from base_detector import Card
+from shared.errors import DfomError
+from shared.settings import Settings
+
+#: Detectors below this folder are part of the platform; others are third parties' and run in containers only.
+BUNDLED: Final = Path(__file__).resolve().parents[2] / "detectors"
+MEDIA_MODULE: Final = "backend.media.worker"
+#: Decoder and face detection on the largest picture the settings allow; the pack itself is written through the page cache.
+MEDIA_MEMORY_MB: Final = 3072
+#: Scores of 120,000 frames fill 10 MB; masks are small.
+DETECTOR_OUTPUT_MB: Final = 256
+
+
+@dataclass(frozen=True)
+class WorkerSpec:
+    """What a worker is. ``bundled``: it is part of the platform. ``version``: of the card it must have, None = not asked."""
+
+    name: str
+    module: str
+    weights: Path | None
+    image: str
+    memory_mb: int
+    bundled: bool
+    device: str = "cpu"
+    output_mb: int = DETECTOR_OUTPUT_MB
+    version: str | None = None
+
+    @property
+    def is_detector(self) -> bool:
+        """False for the media worker."""
+        return self.module != MEDIA_MODULE
+
+    def arguments(self, exchange: str, *, weights: str) -> list[str]:
+        """What follows ``python -m``."""
+        if not self.is_detector:
+            return [self.module, "--serve", exchange]
+        placed = ["--weights", weights] if self.weights else []
+        return ["base_detector", self.module, "--serve", exchange, *placed, "--device", self.device]
+
+
+def media_spec(settings: Settings) -> WorkerSpec:
+    """The worker of the media pass and of rendering."""
+    return WorkerSpec(
+        name="media",
+        module=MEDIA_MODULE,
+        weights=None,
+        image=f"{settings.image_prefix}/media",
+        memory_mb=MEDIA_MEMORY_MB,
+        bundled=True,
+        output_mb=settings.max_pack_mb,
+    )
+
+
+def detector_spec(card: Card, settings: Settings) -> WorkerSpec:
+    """The worker of a detector."""
+    folder = card.folder.resolve()
+    return WorkerSpec(
+        name=card.id,
+        module=f"detectors.{folder.name}",
+        weights=(settings.weights_folder / card.id).resolve() if card.weights else None,
+        image=f"{settings.image_prefix}/{card.id}",
+        memory_mb=card.memory_mb,
+        bundled=folder.parent == BUNDLED,
+        device="cuda:0" if settings.gpus else "cpu",
+        version=card.version,
+    )
+
+
+class WorkerError(DfomError):
+    """A worker failed; ``retryable`` says whether a fresh one may do better."""
+
+    def __init__(self, code: str, *, retryable: bool = False) -> None:
+        super().__init__(code)
+        self.retryable = retryable
