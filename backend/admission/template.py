@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
+from shared import durable
 from shared.clock import utc_now
 from shared.errors import UserError
 
@@ -168,5 +169,5 @@ def write_detector(name: str, folder: Path) -> Path:
         (staging / file).write_text(text, encoding="utf-8")
     for kind in ("real", "fake"):
         shutil.copy(SAMPLES / f"{kind}.png", staging / "check" / f"{kind}.png")
-    staging.rename(target)
+    durable.move_directory(staging, target)
     return target

@@ -2,15 +2,13 @@
 
 Owns: the gates of the model card and the table beside other detectors; writes ``gates.json``, ``clips.json``.
 Promises: every figure comes from data no training step used; research clips are read here and nowhere else in training.
-May be imported by detectors.training and its tests. The media pass is loaded lazily, as ``base_detector`` does it:
-detectors do not know it.
+May be imported by detectors.training and its tests.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import importlib
 import json
 import sys
 import tempfile
@@ -22,6 +20,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from backend.media.extract import extract_pack
 from base_detector import BaseDetector, FacePack, load_detector
 from detectors.selfblend.detector import planes
 from detectors.training.faces import MARGIN, PARTS, ROW, SIDE, Bank, stored_face
@@ -146,12 +145,11 @@ class Clip:
 
 def read_clips(media: Path, scratch: Path) -> list[Clip]:
     """Every clip and picture of ``media/labels.csv`` that shows a face, through the platform's own media pass."""
-    extract = importlib.import_module("backend.media.extract")
     clips = []
     with (media / "labels.csv").open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             folder = scratch / row["file"]
-            extract.extract_pack(media / row["file"], folder, samplings=["fps:5"], context=2.0)
+            extract_pack(media / row["file"], folder, samplings=["fps:5"], context=2.0)
             pack = FacePack(folder)
             if len(pack):
                 clips.append(Clip(name=row["file"], fake=row["label"] == "fake", pack=pack))

@@ -3,13 +3,12 @@
 Owns: how faces are found in clips (the platform's media pass) and pictures (MTCNN), and the files they are kept in: one array an item,
 ``(n, S, S, 3)`` uint8 RGB, cut and scaled exactly as the detector does it, and a JSON file beside it that appears last.
 Promises: an interrupted search goes on where it stopped; a file that changed is searched again; of each clip the person with most faces.
-May be imported by detectors.training and its tests. The media pass is loaded lazily: detectors do not know it.
+May be imported by detectors.training and its tests.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import os
 import tempfile
@@ -23,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from backend.media.extract import extract_pack
 from base_detector import FacePack, NotApplicable, WorkerFailure, square_crop
 from detectors.nets.faces import resized
 from detectors.training.dataset import Item
@@ -129,9 +129,8 @@ class _Finder:
         with tempfile.TemporaryDirectory() as scratch:
             pack_folder = Path(scratch) / "pack"
             try:
-                extract = importlib.import_module("backend.media.extract")
                 context = max(2.0, self.look.margin)
-                extract.extract_pack(item.path, pack_folder, samplings=[self.look.sampling], context=context)
+                extract_pack(item.path, pack_folder, samplings=[self.look.sampling], context=context)
             except (WorkerFailure, NotApplicable) as reason:
                 return nothing, [], [], getattr(reason, "code", str(reason))
             return self._in_pack(FacePack(pack_folder), nothing)
