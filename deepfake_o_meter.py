@@ -56,17 +56,14 @@ def build_backend(settings: Settings, *, cached: bool = True) -> Backend:
     from backend.catalog.states import DetectorStates
     from backend.pipeline import Pipeline
     from backend.scores.cache import ScoreCache
-    from backend.weights import folder as weights
+    from backend.workers.availability import unavailable
     from backend.workers.pool import WorkerPool
-    from backend.workers.spec import detector_spec
 
     states = DetectorStates(settings.backend_state)
     pool = WorkerPool(settings)
     catalog = DetectorCatalog(
         settings.detectors,
-        availability=lambda card: (
-            weights.unavailable_code(card, settings.weights_folder) or pool.available(detector_spec(card, settings))
-        ),
+        availability=lambda card: unavailable(card, settings=settings, pool=pool),
         state=states.of,
     )
     durations = Durations(settings.backend_state / "durations.json")

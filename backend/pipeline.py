@@ -29,7 +29,7 @@ from backend.job import Cancelled, Job
 from backend.report.build import build_report
 from backend.scores.assemble import DetectorOutcome, assemble, shadow_entry
 from backend.scores.cache import ScoreCache
-from backend.weights.folder import installed_sha256
+from backend.weights.folder import WeightsFolder
 from backend.workers.pool import WorkerPool
 from backend.workers.spec import WorkerError, detector_spec, media_spec
 from backend.workers.worker import Worker
@@ -227,7 +227,7 @@ class Pipeline:
         return Provenance(
             version=card.version,
             contract=CONTRACT_VERSION,
-            weights=installed_sha256(card, self.settings.weights_folder),
+            weights=WeightsFolder(self.settings.weights_folder).sha256(card),
             parameters=card.parameters,
             runner=self.pool.runner_kind(),
             image=self.pool.image_digest(detector_spec(card, self.settings)),

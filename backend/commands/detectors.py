@@ -25,7 +25,7 @@ from backend.admission.template import SAMPLES, write_detector
 from backend.catalog.detectors import read_cards
 from backend.catalog.states import MEANINGS, DetectorStates
 from backend.harvest.media_pack import harvest_pack
-from backend.weights import folder as weights
+from backend.workers.availability import unavailable
 from backend.workers.pool import WorkerPool
 from backend.workers.runner import docker_runner
 from backend.workers.spec import WorkerError, WorkerSpec, detector_spec, media_spec
@@ -59,15 +59,7 @@ def _list(*, as_json: bool) -> None:
         settings = read_settings()
         cards, states = _cards(settings), DetectorStates(settings.backend_state)
         with closing(WorkerPool(settings)) as pool:
-            rows = [
-                (
-                    card,
-                    states.of(card),
-                    weights.unavailable_code(card, settings.weights_folder)
-                    or pool.available(detector_spec(card, settings)),
-                )
-                for card in cards
-            ]
+            rows = [(card, states.of(card), unavailable(card, settings=settings, pool=pool)) for card in cards]
     if as_json:
         click.echo(
             json.dumps([card.as_json() | {"state": state, "unavailable": code} for card, state, code in rows], indent=1)
@@ -154,7 +146,7 @@ def _checked(card: Card, spec: WorkerSpec, settings: Settings, media: Path, cons
     with tempfile.TemporaryDirectory(prefix="deepfake-o-meter-check-") as scratch:
         own = settings.model_copy(update={"scratch": Path(scratch), "hot": [], "cold": []})
         with closing(WorkerPool(own)) as pool:
-            code = weights.unavailable_code(card, own.weights_folder) or pool.available(spec)
+            code = unavailable(card, settings=own, pool=pool, spec=spec)
             if code:
                 raise UserError(code, f"{card.id} cannot be checked: {sentence_for(code)}")
             packs = PracticePacks(Path(scratch) / "packs", portrait=_portrait(pool, own, media, Path(scratch)))

@@ -13,19 +13,27 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Table
 
 from backend.catalog.detectors import read_cards
-from backend.weights import folder as work
+from backend.weights.folder import Installed, WeightsFolder
 from backend.workers.pool import WorkerPool
 from backend.workers.spec import WorkerError, detector_spec
-from base_detector import Card, ContractError
+from base_detector import Card, ContractError, WeightsFile
 from shared.errors import DfomError, UserError
 from shared.settings import Settings, read_settings
 
 EXIT_FAILED = 1
-#: What the portal fetches by itself on its first start; a DFDC winner's ensemble takes gigabytes and is the operator's decision.
+#: What `make run` fetches; an ensemble that won the DFDC takes gigabytes and is the operator's decision.
 SMALL_MB = 50
 
 #: why a detector does not start although its files may be right
@@ -45,7 +53,7 @@ def list_command(as_json: bool) -> None:
     """Show every weights file, its licence and whether it is installed."""
     with _told():
         settings, cards = _opened(())
-        entries = work.list_weights(cards, settings.weights_folder)
+        entries = WeightsFolder(settings.weights_folder).entries(cards)
     if as_json:
         click.echo(json.dumps([_as_json(entry) for entry in entries], indent=1))
     else:
@@ -57,58 +65,66 @@ def list_command(as_json: bool) -> None:
 @click.option("--small", is_flag=True, help=f"only detectors whose files are known and together below {SMALL_MB} MB")
 def fetch(ids: Sequence[str], small: bool) -> None:
     """Download the weights of the detectors IDS (default: of all). A broken-off download goes on where it stopped."""
-    failed = False
     with _told():
         settings, cards = _opened(ids)
-        if small:
-            cards = [card for card in cards if _is_small(card)]
+    folder = WeightsFolder(settings.weights_folder)
+    if small:
+        cards = [card for card in cards if _is_small(card)]
+    wanted = [
+        (card, item)
+        for card in cards
+        for item in card.weights
+        # of another variant: asking for the detector by name fetches it, where it can be downloaded automatically
+        if not item.optional or (not item.manual and (ids or small))
+    ]
     # on stderr, so that a failure's sentence and the bars do not mix with piped output
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as bars:
-        for card in cards:
-            for item in card.weights:
-                if item.optional and (item.manual or not (ids or small)):
-                    continue  # of another variant: asking for the detector by name gets it, where a program can
-                task = bars.add_task(f"{card.id} {item.file}", total=item.bytes or None)
-
-                def advance(have: int, total: int, task: object = task) -> None:
-                    bars.update(task, completed=have, total=total or None)  # type: ignore[arg-type]
-
-                try:
-                    size = work.fetch(card, item, settings.weights_folder, progress=advance).path.stat().st_size
-                    bars.update(task, completed=size, total=size)
-                except DfomError as error:
-                    failed = True
-                    bars.console.print(f"[red]{card.id}:[/red] {error.sentence}", highlight=False, soft_wrap=True)
+    with Progress(*_columns(), console=Console(stderr=True)) as bars:
+        failed = [card.id for card, item in wanted if not _fetched(card, item, folder, bars)]
     if failed:
         raise SystemExit(EXIT_FAILED)
     which = "The small ones" if small else "All weights asked for"
-    click.echo(f"{which} are installed in {settings.weights_folder}.")
+    click.echo(f"{which} are installed in {folder.folder}.")
+
+
+def _columns() -> tuple[ProgressColumn, ...]:
+    text = TextColumn("{task.description}")
+    return text, BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
+
+
+def _fetched(card: Card, item: WeightsFile, folder: WeightsFolder, bars: Progress) -> bool:
+    """Whether ``item`` could be fetched; a bar shows how far it is, a sentence why it failed."""
+    task = bars.add_task(f"{card.id} {item.file}", total=item.bytes or None)
+    try:
+        entry = folder.fetch(
+            card, item, progress=lambda have, total: bars.update(task, completed=have, total=total or None)
+        )
+    except DfomError as error:
+        bars.console.print(f"[red]{card.id}:[/red] {error.sentence}", highlight=False, soft_wrap=True)
+        return False
+    size = entry.path.stat().st_size
+    bars.update(task, completed=size, total=size)
+    return True
 
 
 @weights.command()
 @click.argument("detector")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--as", "name", help="which of the detector's files it is, where no sha256 says so and its name differs")
+@click.option(
+    "--as", "name", help="which of the detector's files it is, where its sha256 is not known and its name differs"
+)
 def add(detector: str, file: Path, name: str | None) -> None:
     """Install FILE, your own copy of one of DETECTOR's files; its sha256 says which, or its name where none is known."""
     with _told():
         settings, (card,) = _opened((detector,))
-        entry = work.add(card, file, settings.weights_folder, name=name)
-        if not entry.item.sha256 and work.unavailable_code(card, settings.weights_folder) is None:
-            _load_once(card, entry, settings)
+        folder = WeightsFolder(settings.weights_folder)
+        entry = folder.add(card, file, name=name)
+        if not entry.item.sha256 and folder.unavailable(card) is None:
+            _load_once(card, entry, settings=settings)
     click.echo(f"{entry.item.file} of {card.id} is installed ({entry.item.licence}).")
 
 
-def _load_once(card: Card, entry: work.Installed, settings: Settings) -> None:
-    """Load a file that no sha256 vouches for, in a worker: names and shapes must fit, or it is taken away again."""
+def _load_once(card: Card, entry: Installed, *, settings: Settings) -> None:
+    """Load a file that no sha256 vouches for, in a worker: names and shapes must fit, or it is removed again."""
     with closing(WorkerPool(settings)) as pool:
         spec = detector_spec(card, settings)
         try:
@@ -120,10 +136,10 @@ def _load_once(card: Card, entry: work.Installed, settings: Settings) -> None:
             if error.code in _NOT_THE_FILES:
                 click.echo(f"Not tried yet: {error.sentence}", err=True)
                 return
-            work.remove(card, entry.item.file, settings.weights_folder)
+            WeightsFolder(settings.weights_folder).remove(card, entry.item.file)
             raise UserError(
                 "weights_mismatch",
-                f"{card.id} cannot load {entry.item.file}: {error.sentence} It was taken away again; the worker's log names the "
+                f"{card.id} cannot load {entry.item.file}: {error.sentence} It was removed again; the worker's log names the "
                 "tensors that differ.",
             ) from None
 
@@ -134,7 +150,7 @@ def verify(ids: Sequence[str]) -> None:
     """Read every installed file again and compare it with its card; exit status 1 when one is missing or differs."""
     with _told():
         settings, cards = _opened(ids)
-        entries = work.verify(cards, settings.weights_folder)
+        entries = WeightsFolder(settings.weights_folder).verify(cards)
     _print(entries)
     wrong = sorted({entry.detector for entry in entries if _is_wrong(entry)})
     if wrong:
@@ -173,11 +189,11 @@ def _is_small(card: Card) -> bool:
     return known and sum(item.bytes for item in card.weights) < SMALL_MB * 1_000_000
 
 
-def _is_wrong(entry: work.Installed) -> bool:
+def _is_wrong(entry: Installed) -> bool:
     return entry.state == "differs" or (entry.state == "missing" and not entry.item.optional)
 
 
-def _print(entries: Sequence[work.Installed]) -> None:
+def _print(entries: Sequence[Installed]) -> None:
     table = Table("detector", "file", "bytes", "licence", "state", box=None, pad_edge=False)
     for entry in entries:
         size = f"{entry.item.bytes:,}" if entry.item.bytes else ""
@@ -186,5 +202,5 @@ def _print(entries: Sequence[work.Installed]) -> None:
     Console().print(table)
 
 
-def _as_json(entry: work.Installed) -> dict[str, object]:
+def _as_json(entry: Installed) -> dict[str, object]:
     return {"detector": entry.detector, "path": str(entry.path), "state": entry.state, **vars(entry.item)}

@@ -1,16 +1,14 @@
-"""Installed weights: what the cards name, what lies in the folder, and how it gets there.
+"""The folder of weights (``<folder>/<detector>/<file>``): what the cards name, what is installed, fetching, adding, checking.
 
-Owns: the folder of weights (``<folder>/<detector>/<file>``): downloading, adding, checking. Promises: a file appears under its
-name only after its size and sha256 equal the card's, in one rename; a broken-off download goes on where it stopped; two
-downloads of one file at once wait for each other; never more than the card's bytes are stored; errors say what to do.
-May be imported by the composition root and ``backend.commands.weights``.
+Promises: a file appears under its name only after its size and sha256 equal the card's, in one rename; a broken-off download goes
+on where it stopped; two downloads of one file at once wait for each other; never more than the card's bytes are stored; errors say
+what to do. May be imported by the composition root, ``backend.commands``, ``backend.workers.availability`` and the pipeline.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import os
 import shutil
@@ -18,15 +16,16 @@ import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from io import BufferedRandom
+from io import BufferedReader
 from pathlib import Path
 from typing import Literal
 
 import httpx
 
-from backend.weights.download import TIMEOUT, Progress, Transfer, is_archive, unpack_member, wrong_file
+from backend.weights.archives import is_archive, unpack_member
+from backend.weights.download import TIMEOUT, Progress, Transfer
+from backend.weights.part import Wanted, part_of
 from base_detector import Card, WeightsFile
-from shared import durable
 from shared.errors import UserError
 
 State = Literal["installed", "missing", "differs"]
@@ -45,59 +44,189 @@ class Installed:
     state: State
 
 
-def list_weights(cards: Iterable[Card], folder: Path) -> list[Installed]:
-    """Every file the cards name, with its state; contents are hashed once and remembered while the file does not change."""
-    return [_installed(card, item, folder) for card in cards for item in card.weights]
+class WeightsFolder:
+    """The weights below ``folder``, one folder a detector."""
 
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
-def unavailable_code(card: Card, folder: Path) -> str | None:
-    """Why the weights of ``card`` cannot be used (``weights_missing``, ``weights_mismatch``), None when all it needs are right."""
-    entries = list_weights([card], folder)
-    if card.lacks([entry.item for entry in entries if entry.state == "missing"]):
-        return "weights_missing"
-    return "weights_mismatch" if any(entry.state == "differs" for entry in entries) else None
+    def entries(self, cards: Iterable[Card]) -> list[Installed]:
+        """Every file the cards name, with its state; contents are hashed once and remembered while the file does not change."""
+        return [_installed(self._wanted(card, item)) for card in cards for item in card.weights]
 
+    def verify(self, cards: Iterable[Card]) -> list[Installed]:
+        """As ``entries``, but every file is read again from the disk."""
+        _hashes.clear()
+        return self.entries(cards)
 
-def installed_sha256(card: Card, folder: Path) -> dict[str, str]:
-    """file -> sha256 of every installed file of ``card``; with a card that names no sha256, what really lies there."""
-    found = {}
-    for entry in list_weights([card], folder):
-        if entry.state != "missing":
-            found[entry.item.file] = entry.item.sha256 or _sha256_of(entry.path)
-    return found
+    def unavailable(self, card: Card) -> str | None:
+        """Why the weights of ``card`` cannot be used (``weights_missing``, ``weights_mismatch``), None when all it needs are right."""
+        entries = self.entries([card])
+        if card.lacks([entry.item for entry in entries if entry.state == "missing"]):
+            return "weights_missing"
+        return "weights_mismatch" if any(entry.state == "differs" for entry in entries) else None
 
+    def sha256(self, card: Card) -> dict[str, str]:
+        """file -> sha256 of every installed file of ``card``; where the card gives none, that of the file itself."""
+        return {
+            entry.item.file: entry.item.sha256 or _sha256_of(entry.path)
+            for entry in self.entries([card])
+            if entry.state != "missing"
+        }
 
-def verify(cards: Iterable[Card], folder: Path) -> list[Installed]:
-    """As ``list_weights``, but every file is read again from the disk."""
-    _hashes.clear()
-    return list_weights(cards, folder)
+    def add(self, card: Card, source: Path, *, name: str | None = None) -> Installed:
+        """Install the operator's own copy of one of the card's files; UserError when it is none of them.
 
-
-def add(card: Card, source: Path, folder: Path, *, name: str | None = None) -> Installed:
-    """Install the operator's own copy of one of the card's files; UserError when it is none of them.
-
-    Its sha256 says which file it is. Where the card has none its name does, or ``name``; names and shapes are checked when it is loaded.
-    """
-    try:
-        with source.open("rb") as stream:
-            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-                raise UserError("weights_mismatch", f"{source} is no regular file.")
+        Its sha256 says which file it is. Where the card has none, its name does, or ``name``; names and shapes are checked when it is
+        loaded.
+        """
+        with _opened(source) as stream, self._storing():
             size = os.fstat(stream.fileno()).st_size
             item = _item_for(card, source, size, hashlib.file_digest(stream, "sha256").hexdigest(), name)
-            with _part(_path(card, item, folder), item) as part:
+            wanted = self._wanted(card, item)
+            with part_of(wanted) as part:
                 part.restart()
                 stream.seek(0)
                 try:
                     shutil.copyfileobj(stream, part.stream)
                 except BaseException:
-                    part.restart()  # half a copy is no download to go on with
+                    part.restart()  # half a copy is not a download to go on with
                     raise
-                part.install(origin=str(source), card=card)
+                part.install(origin=str(source))
+        return _installed(wanted)
+
+    def remove(self, card: Card, file: str) -> None:
+        """Delete an installed file, for one that does not load."""
+        item = next(item for item in card.weights if item.file == file)
+        self._wanted(card, item).path.unlink(missing_ok=True)
+
+    def fetch(
+        self,
+        card: Card,
+        item: WeightsFile,
+        *,
+        progress: Progress | None = None,
+        client: httpx.Client | None = None,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> Installed:
+        """Get one file of ``card`` from its publisher, or from the first alternative that has it; nothing to do when it is installed.
+
+        UserError says what failed and what to do. ``client`` may carry the operator's proxy or certificates; by default httpx reads
+        them from the environment.
+        """
+        wanted = self._wanted(card, item)
+        with self._storing(), contextlib.ExitStack() as stack:
+            if _state(wanted) != "installed":
+                own = client or stack.enter_context(httpx.Client(follow_redirects=True, timeout=TIMEOUT))
+                _Fetch(wanted, progress, own, pause).run()
+        return _installed(wanted)
+
+    def _wanted(self, card: Card, item: WeightsFile) -> Wanted:
+        if Path(item.file).is_absolute() or ".." in Path(item.file).parts:
+            raise UserError("bad_card", f"The card of {card.id} names a weights file outside its folder: {item.file}.")
+        return Wanted(card, item, self.folder / card.id / item.file)
+
+    @contextlib.contextmanager
+    def _storing(self) -> Iterator[None]:
+        """Turn the errors of a folder that cannot be written into a sentence that says what to do."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise UserError(
+                    "disk_full", f"The disk of {self.folder} is full. Free some space, then try again."
+                ) from error
+            reason = error.strerror or error
+            raise UserError(
+                "weights_not_stored", f"{self.folder} could not be written ({reason}). Check its owner and rights."
+            ) from error
+
+
+# --------------------------------------------------------------------------- fetching
+
+
+@dataclass(frozen=True)
+class _Fetch:
+    """One file on its way from whichever of its addresses has it."""
+
+    wanted: Wanted
+    progress: Progress | None
+    client: httpx.Client
+    pause: Callable[[float], None]
+
+    def run(self) -> None:
+        """Try the card's address, then its alternatives; UserError names each that failed."""
+        card, item = self.wanted.card, self.wanted.item
+        failures = []
+        for address in ([] if item.manual else [item.url]) + list(item.alternatives):
+            try:
+                self._fetch_from(address)
+                return
+            except UserError as error:
+                if error.code not in _TRY_ELSEWHERE:
+                    raise
+                failures.append(error)
+        if item.manual:
+            raise UserError(
+                "weights_manual",
+                f"{item.file} cannot be downloaded automatically: get it from {item.url} and install it with 'deepfake-o-meter "
+                f"weights add {card.id} FILE'." + "".join(f" ({error.sentence})" for error in failures),
+            )
+        if len(failures) == 1:
+            raise failures[0]
+        raise UserError(failures[-1].code, " ".join(error.sentence for error in failures))
+
+    def _fetch_from(self, address: str) -> None:
+        if self.wanted.item.member or is_archive(address, self.wanted.item.file):
+            self._fetch_member(address)
+        else:
+            self._download(address, self.wanted)
+
+    def _download(self, address: str, wanted: Wanted) -> None:
+        with part_of(wanted) as part:
+            if _state(wanted) != "installed":  # another fetch may have finished while this one waited
+                Transfer(part, address, self.progress, self.client, self.pause).run()
+                part.install(origin=address)
+
+    def _fetch_member(self, address: str) -> None:
+        """Get the archive at ``address``, then take the file out of it."""
+        card, item, path = self.wanted.card, self.wanted.item, self.wanted.path
+        # the archive stays beside the files until the last of them is taken out: eleven files may come in one
+        whole = replace(item, file=f"{hashlib.sha256(address.encode()).hexdigest()[:16]}.archive", sha256="", bytes=0)
+        archive = Wanted(card, whole, path.parent / whole.file)
+        self._download(address, archive)
+        member = item.member or Path(item.file).name
+        with part_of(self.wanted) as part:
+            if _state(self.wanted) != "installed":
+                part.restart()
+                try:
+                    unpack_member(archive.path, member, part.stream, most=item.bytes)
+                except BaseException:
+                    part.restart()
+                    raise
+                part.install(origin=f"{item.member or item.file} in {address}")
+        siblings = (Wanted(card, other, path.parent / other.file) for other in card.weights if other.url == item.url)
+        if all(_state(sibling) == "installed" for sibling in siblings):
+            archive.path.unlink(missing_ok=True)
+
+
+# --------------------------------------------------------------------------- adding
+
+
+@contextlib.contextmanager
+def _opened(source: Path) -> Iterator[BufferedReader]:
+    """The operator's file, open for reading; UserError when it is not a file that can be read."""
+    try:
+        handle = os.open(source, os.O_RDONLY | os.O_NONBLOCK)  # blocking, a named pipe would wait for a writer
     except FileNotFoundError:
         raise UserError("no_such_file", f"{source} is not there.") from None
     except OSError as error:
-        raise _storage_error(error, folder) from error
-    return _installed(card, item, folder)
+        raise UserError("no_such_file", f"{source} could not be read ({error.strerror or error}).") from None
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise UserError("weights_mismatch", f"{source} is not a regular file.")
+    with os.fdopen(handle, "rb") as stream:
+        yield stream
 
 
 def _item_for(card: Card, source: Path, size: int, digest: str, name: str | None) -> WeightsFile:
@@ -118,180 +247,18 @@ def _item_for(card: Card, source: Path, size: int, digest: str, name: str | None
     )
 
 
-def remove(card: Card, file: str, folder: Path) -> None:
-    """Take an installed file away, for one that does not load."""
-    item = next(item for item in card.weights if item.file == file)
-    _path(card, item, folder).unlink(missing_ok=True)
-
-
-def fetch(
-    card: Card,
-    item: WeightsFile,
-    folder: Path,
-    *,
-    progress: Progress | None = None,
-    client: httpx.Client | None = None,
-    pause: Callable[[float], None] = time.sleep,
-) -> Installed:
-    """Get one file of ``card`` from its publisher, or from the first of the alternatives that has it, unless it is there already.
-
-    UserError says what failed and what to do. ``client`` may carry the operator's proxy or certificates; by default httpx reads them
-    from the environment.
-    """
-    path = _path(card, item, folder)
-    try:
-        with contextlib.ExitStack() as stack:
-            if _state(path, item) != "installed":
-                own = client or stack.enter_context(httpx.Client(follow_redirects=True, timeout=TIMEOUT))
-                _fetch_anywhere(card, item, path, lambda part, url: Transfer(part, card, url, progress, own, pause))
-    except OSError as error:
-        raise _storage_error(error, folder) from error
-    return _installed(card, item, folder)
-
-
-def _fetch_anywhere(card: Card, item: WeightsFile, path: Path, transfer: Callable[[_Part, str], Transfer]) -> None:
-    addresses = ([] if item.manual else [item.url]) + list(item.alternatives)
-    failures = []
-    for address in addresses:
-        try:
-            _fetch_from(address, card, item, path, transfer)
-            return
-        except UserError as error:
-            if error.code not in _TRY_ELSEWHERE:
-                raise
-            failures.append(error)
-    if item.manual:
-        raise UserError(
-            "weights_manual",
-            f"{item.file} is not offered to programs: get it from {item.url} and install it with 'deepfake-o-meter weights add "
-            f"{card.id} FILE'." + "".join(f" ({error.sentence})" for error in failures),
-        )
-    if len(failures) == 1:
-        raise failures[0]
-    raise UserError(failures[-1].code, " ".join(error.sentence for error in failures))
-
-
-def _fetch_from(
-    address: str, card: Card, item: WeightsFile, path: Path, transfer: Callable[[_Part, str], Transfer]
-) -> None:
-    if not (item.member or is_archive(address, item.file)):
-        with _part(path, item) as part:
-            if _state(path, item) != "installed":  # another fetch may have finished while this one waited
-                transfer(part, address).run()
-                part.install(origin=address, card=card)
-        return
-    # the archive stays beside the files until the last of them is taken out: eleven files may come in one
-    whole = replace(item, file=f"{hashlib.sha256(address.encode()).hexdigest()[:16]}.archive", sha256="", bytes=0)
-    archive = path.parent / whole.file
-    with _part(archive, whole) as part:
-        if _state(archive, whole) != "installed":
-            transfer(part, address).run()
-            part.install(origin=address, card=card)
-    with _part(path, item) as part:
-        if _state(path, item) != "installed":
-            part.restart()
-            try:
-                unpack_member(archive, item.member or Path(item.file).name, part.stream, most=item.bytes)
-            except BaseException:
-                part.restart()
-                raise
-            part.install(origin=f"{item.member or item.file} in {address}", card=card)
-    if all(_state(path.parent / other.file, other) == "installed" for other in card.weights if other.url == item.url):
-        archive.unlink(missing_ok=True)
-
-
-# --------------------------------------------------------------------------- folder
-
-
-@dataclass(frozen=True)
-class _Part:
-    """The unfinished file beside its target, locked by us."""
-
-    stream: BufferedRandom
-    path: Path
-    target: Path
-    item: WeightsFile
-
-    def size(self) -> int:
-        return self.stream.seek(0, os.SEEK_END)
-
-    def restart(self) -> int:
-        """Throw away what lies here; 0, the new size."""
-        self.stream.seek(0)
-        self.stream.truncate()
-        return 0
-
-    def sha256(self) -> str:
-        self.stream.seek(0)
-        return hashlib.file_digest(self.stream, "sha256").hexdigest()
-
-    def install(self, *, origin: str, card: Card) -> None:
-        """Give the file its name when it is the right one; UserError otherwise, and nothing of it stays."""
-        digest = self.sha256()
-        if self.item.sha256 and digest != self.item.sha256:
-            self.restart()
-            raise wrong_file(origin, self.item, card, f"sha256 {digest}")
-        self.stream.flush()
-        durable.move_file(self.path, self.target)
-
-
-@contextlib.contextmanager
-def _part(target: Path, item: WeightsFile) -> Iterator[_Part]:
-    """Open and lock the part of ``target``; it stays when the work breaks off, and the lock ends with its process.
-
-    The sha256 in its name keeps the parts of two versions of a card apart.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    path = target.with_name(f".{target.name}.{item.sha256[:12] or 'unknown'}.part")
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-        with os.fdopen(handle, "r+b") as stream:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            # whoever held the lock may have renamed or removed this file: then its name leads elsewhere now
-            if not _is_named(handle, path):
-                continue
-            part = _Part(stream, path, target, item)
-            try:
-                yield part
-            finally:
-                if _is_named(handle, path) and not part.size():
-                    path.unlink()
-            return
-
-
-def _is_named(handle: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(handle), os.stat(path, follow_symlinks=False))
-    except FileNotFoundError:
-        return False
-
-
-def _path(card: Card, item: WeightsFile, folder: Path) -> Path:
-    if Path(item.file).is_absolute() or ".." in Path(item.file).parts:
-        raise UserError("bad_card", f"The card of {card.id} names a weights file outside its folder: {item.file}.")
-    return folder / card.id / item.file
-
-
-def _storage_error(error: OSError, folder: Path) -> UserError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return UserError("disk_full", f"The disk of {folder} is full. Free some space, then try again.")
-    return UserError(
-        "weights_not_stored", f"{folder} could not be written ({error.strerror or error}). Check its owner and rights."
-    )
-
-
 # --------------------------------------------------------------------------- state
 
 #: (path, inode, size, time of change) -> sha256, so that the catalog does not read 500 MB for each page
 _hashes: dict[tuple[str, int, int, int], str] = {}
 
 
-def _installed(card: Card, item: WeightsFile, folder: Path) -> Installed:
-    path = _path(card, item, folder)
-    return Installed(card.id, item, path, _state(path, item))
+def _installed(wanted: Wanted) -> Installed:
+    return Installed(wanted.card.id, wanted.item, wanted.path, _state(wanted))
 
 
-def _state(path: Path, item: WeightsFile) -> State:
+def _state(wanted: Wanted) -> State:
+    path, item = wanted.path, wanted.item
     try:
         size = path.stat().st_size
         if not item.sha256:

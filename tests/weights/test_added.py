@@ -42,7 +42,7 @@ def test_a_file_that_the_detector_can_load_is_installed(own: Path):
     assert installed(own).read_bytes() == own.read_bytes()
 
 
-def test_a_file_with_a_tensor_missing_is_taken_away_again(own: Path):
+def test_a_file_with_a_tensor_missing_is_removed_again(own: Path):
     with safe_open(own, "pt") as opened:
         told = opened.metadata()
         tensors = {name: opened.get_tensor(name) for name in sorted(opened.keys())[1:]}
@@ -50,5 +50,5 @@ def test_a_file_with_a_tensor_missing_is_taken_away_again(own: Path):
     result = add(own)
     assert result.exit_code == 1
     assert "cannot load meso_cnn.safetensors" in result.output
-    assert "taken away again" in result.output
+    assert "removed again" in result.output
     assert not installed(own).exists()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.weights import folder as weights
+from backend.weights.folder import Installed, WeightsFolder
 from base_detector import Card, WeightsFile
 from shared.errors import UserError
 
@@ -94,8 +94,8 @@ def card_of(url: str, *, content: bytes = CONTENT, file: str = "file.h5") -> Car
     )  # fmt: skip
 
 
-def fetch(card: Card, folder: Path, **kwargs) -> weights.Installed:
-    return weights.fetch(card, card.weights[0], folder, pause=lambda seconds: None, **kwargs)
+def fetch(card: Card, folder: Path, **kwargs) -> Installed:
+    return WeightsFolder(folder).fetch(card, card.weights[0], pause=lambda seconds: None, **kwargs)
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -104,13 +104,13 @@ def leftovers(folder: Path) -> list[str]:
 
 def test_a_fetched_file_lies_under_its_name_and_counts_as_installed(publisher: Publisher, tmp_path: Path):
     card = card_of(publisher.url)
-    assert weights.unavailable_code(card, tmp_path) == "weights_missing"
+    assert WeightsFolder(tmp_path).unavailable(card) == "weights_missing"
     told: list[tuple[int, int]] = []
     entry = fetch(card, tmp_path, progress=lambda have, total: told.append((have, total)))
     assert entry.path.read_bytes() == CONTENT
     assert entry.path == tmp_path / "toy" / "file.h5"
     assert entry.state == "installed"
-    assert weights.unavailable_code(card, tmp_path) is None
+    assert WeightsFolder(tmp_path).unavailable(card) is None
     assert leftovers(tmp_path) == ["file.h5"]
     assert told[0] == (0, len(CONTENT))
     assert told[-1] == (len(CONTENT), len(CONTENT))
@@ -131,10 +131,10 @@ def test_a_broken_connection_is_taken_up_where_it_ended(publisher: Publisher, tm
     assert publisher.asked == [None, "bytes=100000-", "bytes=150000-"]
 
 
-def test_a_fetch_given_up_goes_on_later_from_what_lies_here(publisher: Publisher, tmp_path: Path):
+def test_a_fetch_given_up_goes_on_later_from_what_is_stored(publisher: Publisher, tmp_path: Path):
     card = card_of(publisher.url)
     publisher.cut_after = [90_000, 0, 0]
-    with pytest.raises(UserError, match=r"90000 of 512000 bytes lie here.*weights fetch toy") as caught:
+    with pytest.raises(UserError, match=r"90000 of 512000 bytes are stored.*weights fetch toy") as caught:
         fetch(card, tmp_path)
     assert caught.value.code == "weights_unreachable"
     assert not (tmp_path / "toy" / "file.h5").exists()
@@ -169,7 +169,7 @@ def test_damaged_leftovers_are_thrown_away_and_the_file_is_fetched_whole(publish
 
 def test_another_file_of_the_same_size_is_refused_and_nothing_of_it_stays(publisher: Publisher, tmp_path: Path):
     publisher.content = b"x" * len(CONTENT)
-    with pytest.raises(UserError, match=r"holds another file.*weights add toy") as caught:
+    with pytest.raises(UserError, match=r"is not the file that the card of toy names.*weights add toy") as caught:
         fetch(card_of(publisher.url), tmp_path)
     assert caught.value.code == "weights_mismatch"
     assert leftovers(tmp_path) == []
@@ -219,8 +219,8 @@ def test_a_changed_file_is_noticed_and_replaced(publisher: Publisher, tmp_path: 
     flipped = bytearray(CONTENT)
     flipped[1234] ^= 1
     path.write_bytes(flipped)
-    assert weights.unavailable_code(card, tmp_path) == "weights_mismatch"
-    assert [entry.state for entry in weights.verify([card], tmp_path)] == ["differs"]
+    assert WeightsFolder(tmp_path).unavailable(card) == "weights_mismatch"
+    assert [entry.state for entry in WeightsFolder(tmp_path).verify([card])] == ["differs"]
     assert fetch(card, tmp_path).state == "installed"
     assert path.read_bytes() == CONTENT
 
@@ -232,12 +232,12 @@ def test_verify_reads_the_disk_again_even_where_the_time_of_change_was_put_back(
     with path.open("r+b") as stream:
         stream.write(b"\xff")
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert [entry.state for entry in weights.verify([card], tmp_path)] == ["differs"]
+    assert [entry.state for entry in WeightsFolder(tmp_path).verify([card])] == ["differs"]
 
 
 def _fetch_in_process(url: str, folder: Path, answers) -> None:
     card = card_of(url)
-    answers.put(weights.fetch(card, card.weights[0], folder).state)
+    answers.put(WeightsFolder(folder).fetch(card, card.weights[0]).state)
 
 
 def test_two_fetches_at_once_download_once_and_both_succeed(publisher: Publisher, tmp_path: Path):
@@ -277,7 +277,7 @@ def test_an_operators_copy_is_installed_under_the_published_name(tmp_path: Path)
     card = card_of("http://127.0.0.1:9/gone")
     source = tmp_path / "download (1).bin"
     source.write_bytes(CONTENT)
-    entry = weights.add(card, source, tmp_path / "weights")
+    entry = WeightsFolder(tmp_path / "weights").add(card, source)
     assert entry.state == "installed"
     assert entry.path.read_bytes() == CONTENT
     assert source.exists()
@@ -289,13 +289,19 @@ def test_a_copy_that_is_none_of_the_published_files_is_refused(tmp_path: Path):
     source = tmp_path / "wrong"
     source.write_bytes(CONTENT[:-1] + b"!")
     with pytest.raises(UserError, match=f"none of the files of toy.*{PUBLISHED}") as caught:
-        weights.add(card, source, tmp_path / "weights")
+        WeightsFolder(tmp_path / "weights").add(card, source)
     assert caught.value.code == "weights_mismatch"
     assert not (tmp_path / "weights").exists()
     with pytest.raises(UserError, match="is not there"):
-        weights.add(card, tmp_path / "nowhere", tmp_path / "weights")
-    with pytest.raises(UserError, match=r"could not be|regular"):
-        weights.add(card, tmp_path, tmp_path / "weights")
+        WeightsFolder(tmp_path / "weights").add(card, tmp_path / "nowhere")
+    with pytest.raises(UserError, match="not a regular file"):
+        WeightsFolder(tmp_path / "weights").add(card, tmp_path)
+
+
+def test_a_named_pipe_is_not_waited_for(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="not a regular file"):
+        WeightsFolder(tmp_path / "weights").add(card_of("http://127.0.0.1:9/gone"), tmp_path / "pipe")
 
 
 def test_a_card_cannot_place_files_outside_its_folder(publisher: Publisher, tmp_path: Path):
@@ -309,4 +315,4 @@ def test_a_card_cannot_place_files_outside_its_folder(publisher: Publisher, tmp_
 def test_a_folder_in_place_of_a_file_is_no_installed_file(tmp_path: Path):
     card = card_of("http://127.0.0.1:9/gone")
     (tmp_path / "toy" / "file.h5").mkdir(parents=True)
-    assert weights.unavailable_code(card, tmp_path) == "weights_mismatch"
+    assert WeightsFolder(tmp_path).unavailable(card) == "weights_mismatch"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.weights import folder as weights
+from backend.weights.folder import WeightsFolder
 from base_detector import Card, WeightsFile
 from shared.errors import UserError
 from tests.weights.test_folder import CONTENT, Publisher, card_of, fetch, leftovers, publisher
@@ -41,10 +41,10 @@ def zipped(publisher: Publisher) -> Iterator[str]:
 
 def test_a_file_without_a_known_sha256_is_taken_and_its_own_is_told(publisher: Publisher, tmp_path: Path):
     card = card_with(WeightsFile("net.pt", publisher.url, "MIT"))
-    assert weights.unavailable_code(card, tmp_path) == "weights_missing"
+    assert WeightsFolder(tmp_path).unavailable(card) == "weights_missing"
     assert fetch(card, tmp_path).state == "installed"
-    assert weights.unavailable_code(card, tmp_path) is None
-    assert weights.installed_sha256(card, tmp_path) == {"net.pt": hashlib.sha256(CONTENT).hexdigest()}
+    assert WeightsFolder(tmp_path).unavailable(card) is None
+    assert WeightsFolder(tmp_path).sha256(card) == {"net.pt": hashlib.sha256(CONTENT).hexdigest()}
     fetch(card, tmp_path)
     assert publisher.asked == [None]
 
@@ -62,7 +62,7 @@ def test_two_files_of_one_archive_need_one_download(publisher: Publisher, zipped
         WeightsFile("first.pt", zipped, "MIT"), WeightsFile("two.pt", zipped, "MIT", member="models/second.pt", **known)
     )
     for item in card.weights:
-        assert weights.fetch(card, item, tmp_path).state == "installed"
+        assert WeightsFolder(tmp_path).fetch(card, item).state == "installed"
     assert (tmp_path / "toy" / "first.pt").read_bytes() == CONTENT
     assert (tmp_path / "toy" / "two.pt").read_bytes() == SECOND
     assert len(publisher.asked) == 1
@@ -88,8 +88,8 @@ def test_a_tar_whose_member_leads_elsewhere_gives_its_own_bytes_or_nothing(publi
     card = card_with(WeightsFile("net.pt", address, "MIT"), WeightsFile("link.pt", address, "MIT"))
     assert fetch(card, tmp_path).path.read_bytes() == SECOND
     assert sorted(path.name for path in tmp_path.iterdir()) == ["toy"]
-    with pytest.raises(UserError, match=r"holds no link\.pt"):
-        weights.fetch(card, card.weights[1], tmp_path)
+    with pytest.raises(UserError, match=r"does not have link\.pt"):
+        WeightsFolder(tmp_path).fetch(card, card.weights[1])
     assert not (tmp_path / "toy" / "link.pt").exists()
 
 
@@ -149,17 +149,17 @@ def test_an_operators_file_goes_by_its_name_or_by_the_one_given(tmp_path: Path):
     (tmp_path / "net.pt").write_bytes(SECOND)
     (tmp_path / "mine.bin").write_bytes(CONTENT)
     folder = tmp_path / "weights"
-    assert weights.add(card, tmp_path / "net.pt", folder).path.read_bytes() == SECOND
+    assert WeightsFolder(folder).add(card, tmp_path / "net.pt").path.read_bytes() == SECOND
     with pytest.raises(UserError, match=r"mine\.bin.*Wanted: net\.pt \(by its name\)"):
-        weights.add(card, tmp_path / "mine.bin", folder)
-    assert weights.add(card, tmp_path / "mine.bin", folder, name="net.pt").path.read_bytes() == CONTENT
+        WeightsFolder(folder).add(card, tmp_path / "mine.bin")
+    assert WeightsFolder(folder).add(card, tmp_path / "mine.bin", name="net.pt").path.read_bytes() == CONTENT
 
 
 def test_an_empty_file_is_no_weights_file(tmp_path: Path):
     card = card_with(WeightsFile("net.pt", "https://nowhere.invalid", "MIT"))
     (tmp_path / "net.pt").touch()
     with pytest.raises(UserError, match="none of the files"):
-        weights.add(card, tmp_path / "net.pt", tmp_path / "weights")
+        WeightsFolder(tmp_path / "weights").add(card, tmp_path / "net.pt")
 
 
 def test_an_optional_file_may_be_missing_but_not_wrong(tmp_path: Path):
@@ -168,14 +168,14 @@ def test_an_optional_file_may_be_missing_but_not_wrong(tmp_path: Path):
     card = card_with(needed, other)
     (tmp_path / "toy").mkdir()
     (tmp_path / "toy" / "net.pt").write_bytes(SECOND)
-    assert weights.unavailable_code(card, tmp_path) is None
+    assert WeightsFolder(tmp_path).unavailable(card) is None
     (tmp_path / "toy" / "other.pt").write_bytes(b"abc")
-    assert weights.unavailable_code(card, tmp_path) == "weights_mismatch"
+    assert WeightsFolder(tmp_path).unavailable(card) == "weights_mismatch"
 
 
 def test_of_files_that_are_all_optional_one_is_needed(tmp_path: Path):
     card = card_with(*(WeightsFile(name, "https://nowhere.invalid", "MIT", optional=True) for name in ("a.pt", "b.pt")))
-    assert weights.unavailable_code(card, tmp_path) == "weights_missing"
+    assert WeightsFolder(tmp_path).unavailable(card) == "weights_missing"
     (tmp_path / "toy").mkdir()
     (tmp_path / "toy" / "b.pt").write_bytes(SECOND)
-    assert weights.unavailable_code(card, tmp_path) is None
+    assert WeightsFolder(tmp_path).unavailable(card) is None

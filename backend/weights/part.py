@@ -1,0 +1,110 @@
+"""The unfinished file beside its target, and how it becomes the finished one.
+
+Promises: a file appears under its name only when it is the one its card names, in one rename; what was begun stays when the work breaks
+off; two that want the same file wait for each other, also in two processes. May be imported by ``backend.weights``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BufferedRandom
+from pathlib import Path
+from typing import Final
+
+from base_detector import Card, WeightsFile
+from shared import durable
+from shared.errors import UserError
+
+#: bytes of a file whose size its card does not give
+MOST_BYTES: Final = 8_000_000_000
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One weights file of a card, and where it belongs."""
+
+    card: Card
+    item: WeightsFile
+    path: Path
+
+
+@dataclass(frozen=True)
+class Part:
+    """The unfinished file of ``wanted``, open and locked by us."""
+
+    stream: BufferedRandom
+    path: Path
+    wanted: Wanted
+
+    def size(self) -> int:
+        """Bytes it has so far; the next write goes behind them."""
+        return self.stream.seek(0, os.SEEK_END)
+
+    def restart(self) -> int:
+        """Throw away its content; 0, the new size."""
+        self.stream.seek(0)
+        self.stream.truncate()
+        return 0
+
+    def sha256(self) -> str:
+        """Of its content."""
+        self.stream.seek(0)
+        return hashlib.file_digest(self.stream, "sha256").hexdigest()
+
+    def install(self, *, origin: str) -> None:
+        """Give the file its name when it is the right one; UserError otherwise, and its content is thrown away."""
+        digest = self.sha256()
+        if self.wanted.item.sha256 and digest != self.wanted.item.sha256:
+            self.restart()
+            raise wrong_file(origin, self.wanted, difference=f"sha256 {digest}")
+        self.stream.flush()
+        durable.move_file(self.path, self.wanted.path)
+
+
+@contextlib.contextmanager
+def part_of(wanted: Wanted) -> Iterator[Part]:
+    """Open and lock the part of ``wanted``; it stays when the work breaks off, and the lock ends with its process.
+
+    The sha256 in its name keeps the parts of two versions of a card apart.
+    """
+    target = wanted.path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    path = target.with_name(f".{target.name}.{wanted.item.sha256[:12] or 'unknown'}.part")
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        with os.fdopen(handle, "r+b") as stream:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            # whoever held the lock may have renamed or removed this file: then its name leads elsewhere now
+            if not _is_named(handle, path):
+                continue
+            part = Part(stream, path, wanted)
+            try:
+                yield part
+            finally:
+                if _is_named(handle, path) and not part.size():
+                    path.unlink()
+            return
+
+
+def _is_named(handle: int, path: Path) -> bool:
+    """Whether the open file is the one that ``path`` leads to."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path, follow_symlinks=False))
+    except FileNotFoundError:
+        return False
+
+
+def wrong_file(origin: str, wanted: Wanted, *, difference: str) -> UserError:
+    """The error of a file that is not the one the card names."""
+    card, item = wanted.card, wanted.item
+    known = f" (sha256 {item.sha256})" if item.sha256 else ""
+    return UserError(
+        "weights_mismatch",
+        f"{origin} is not the file that the card of {card.id} names ({difference}), so it was not installed. Get {item.file}"
+        f"{known} elsewhere and install it with 'deepfake-o-meter weights add {card.id} FILE'.",
+    )
