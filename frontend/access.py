@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import math
 import secrets
 import time
@@ -21,6 +20,7 @@ from typing import Any, Final, Literal
 
 from frontend.pins import Pins
 from shared import durable
+from shared.reading import RecordInvalid, read_record
 from shared.records import JobId, Record
 from shared.store import checked_id
 
@@ -89,10 +89,10 @@ class Access:
     def read(self, job: JobId) -> Attempts:
         """The record of a result; an unreadable one counts as locked, so damage opens nothing."""
         try:
-            return Attempts.model_validate(json.loads(self._path(job).read_bytes()))
+            return read_record(self._path(job), Attempts)
         except FileNotFoundError:
             return Attempts()
-        except ValueError:
+        except RecordInvalid:
             return Attempts(wrong=LOCKED_AT)
 
     def unlock(self, untrusted_id: str, untrusted_token: str) -> bool:

@@ -18,7 +18,6 @@ import structlog
 from flask import Flask, render_template
 from flask_mail import Connection, Message
 from flask_mail import Mail as FlaskMail
-from pydantic import ValidationError
 
 from frontend.access import Access
 from frontend.outbox import Kind, Mail, Outbox
@@ -27,6 +26,7 @@ from frontend.withdrawal import withdraw
 from shared import durable
 from shared.clock import Clock
 from shared.errors import PermanentError, sentence_for
+from shared.reading import RecordInvalid
 from shared.records import JobId
 from shared.settings import Settings
 from shared.store import Store
@@ -176,7 +176,7 @@ class Postman:
             return
         try:
             self._look(receipt, job, now)
-        except (PermanentError, ValidationError, OSError) as error:  # half-moved or unreadable: look again next round
+        except (PermanentError, OSError) as error:  # half-moved or unreadable: look again next round
             log.warning("submission_not_readable", reason=type(error).__name__)
 
     def _look(self, receipt: Receipt, job: JobId, now: datetime) -> None:
@@ -189,7 +189,7 @@ class Postman:
             self._add(job, "received", now=now)
             receipt = receipt.model_copy(update={"welcome": False})
             self._receipts.write(receipt)
-        status = self._store.read_status(job)
+        status = self._store.owners_status(job, now=now)
         if status is None or status.state in ("queued", "working"):
             return
         if receipt.delete:
@@ -201,7 +201,10 @@ class Postman:
 
     def _add(self, job: JobId, kind: Kind, *, now: datetime, code: str | None = None) -> None:
         stage = self._store.stage_of(job)
-        email = self._store.read_submission(stage, job).email if stage else None
+        try:
+            email = self._store.read_submission(stage, job).email if stage else None
+        except RecordInvalid:  # with the record its address is lost; the page says what happened
+            email = None
         if email:
             link = f"{self._settings.public_url}/r/{job}"
             self._outbox.add(kind, job=job, to=email, link=link, code=code, now=now)

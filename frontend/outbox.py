@@ -15,9 +15,10 @@ from pathlib import Path
 from threading import Lock
 from typing import Annotated, Final, Literal
 
-from pydantic import StringConstraints, ValidationError
+from pydantic import StringConstraints
 
 from shared import durable
+from shared.reading import RecordInvalid, read_record
 from shared.records import ID_PATTERN, Record
 
 Kind = Literal["received", "finished", "failed", "unlock"]
@@ -79,8 +80,8 @@ class Outbox:
     def waiting(self) -> Iterator[Mail]:
         """Every mail that is not sent yet; unreadable files are left where they are."""
         for path in sorted(self._waiting.glob("*.json")):
-            with contextlib.suppress(ValidationError, FileNotFoundError):
-                yield Mail.model_validate_json(path.read_bytes())
+            with contextlib.suppress(RecordInvalid, FileNotFoundError):
+                yield read_record(path, Mail)
 
     def sent(self, mail: Mail) -> None:
         """Remember that this mail went out (its name only) and drop it."""

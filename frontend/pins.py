@@ -21,6 +21,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 
 from shared import durable
+from shared.reading import read_bytes
 
 GENERATED_DIGITS: Final = 6
 
@@ -101,7 +102,7 @@ def read_secret(path: Path) -> bytes:
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         durable.replace_bytes(path, secrets.token_bytes(32), mode=0o600)
-    secret = path.read_bytes()
+    secret = read_bytes(path)
     if len(secret) < 32:
         raise ValueError(f"{path} is damaged: restore it from a backup (a new one would invalidate every PIN)")
     if path.stat().st_mode & 0o077:

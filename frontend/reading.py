@@ -13,9 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from pydantic import ValidationError
-
 from shared.errors import PermanentError
+from shared.reading import read_record
 from shared.results import Evidence, Person, Result
 
 #: Always part of a report, though not listed in it: a file cannot hold its own digest.
@@ -101,15 +100,15 @@ class Reading:
 def read_report(folder: Path) -> Reading:
     """Parse the report in ``folder``; PermanentError when there is none, or none that can be read."""
     try:
-        changed = (folder / "result.json").stat()
+        changed = (folder / "result.json").lstat()
         return _read(folder, changed.st_mtime_ns, changed.st_size)
-    except (FileNotFoundError, NotADirectoryError, ValidationError):
+    except (FileNotFoundError, NotADirectoryError):
         raise PermanentError("record_invalid") from None
 
 
 @lru_cache(maxsize=8)  # a page and its chart are asked for one after the other, and a long clip's result is large
 def _read(folder: Path, _changed: int, _size: int) -> Reading:
-    return Reading(folder, Result.model_validate_json((folder / "result.json").read_bytes()))
+    return Reading(folder, read_record(folder / "result.json", Result))
 
 
 def _main(names: list[str]) -> str | None:

@@ -15,9 +15,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import StringConstraints, ValidationError
+from pydantic import StringConstraints
 
 from shared import durable
+from shared.reading import RecordInvalid, read_record
 from shared.records import ID_PATTERN, JobId, Record
 
 #: How long the same form sent again leads to the same submission.
@@ -48,8 +49,8 @@ class Receipts:
         self._submitting = [threading.Lock() for _ in range(64)]
         self._receipts: dict[JobId, Receipt] = {}
         for path in self._folder.glob("*.json"):
-            with contextlib.suppress(ValidationError, FileNotFoundError):
-                receipt = Receipt.model_validate_json(path.read_bytes())
+            with contextlib.suppress(RecordInvalid, FileNotFoundError):
+                receipt = read_record(path, Receipt)
                 self._receipts[JobId(receipt.id)] = receipt
 
     def keyed(self, *parts: str) -> str:

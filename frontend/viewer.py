@@ -24,7 +24,6 @@ from flask import (
     session,
     url_for,
 )
-from pydantic import ValidationError
 from werkzeug.exceptions import NotFound
 
 from frontend import plotting, wording
@@ -34,7 +33,7 @@ from frontend.faults import answer
 from frontend.portal import Portal, portal
 from frontend.reading import SHOWN, Reading, read_report
 from frontend.withdrawal import withdraw
-from shared.errors import PermanentError, UserError, sentence_for
+from shared.errors import PermanentError, sentence_for
 from shared.records import JobId, Stage, Status, Submission
 from shared.store import checked_id
 
@@ -82,10 +81,7 @@ def _look(here: Portal, untrusted_id: str) -> Seen:
     """Find a submission; 404 when nothing of it is there."""
     job = checked_id(untrusted_id)
     for _ in range(2):  # it may move from one stage to the next between the two looks
-        try:
-            status = here.store.read_status(job)
-        except ValidationError:
-            raise UserError("store_unavailable", status=503) from None
+        status = here.store.owners_status(job, now=here.clock())
         stage = here.store.stage_of(job)
         if stage not in (None, "tmp") or (status and status.state in ("done", "failed", "expired")):
             return Seen(job, stage, status)

@@ -18,7 +18,7 @@ from shared.store import Store
 
 def withdraw(job: JobId, *, store: Store, receipts: Receipts, outbox: Outbox, access: Access, now: datetime) -> bool:
     """Delete everything of ``job`` now (True), or when its work has ended (False)."""
-    status = store.read_status(job)
+    status = store.owners_status(job, now=now)
     stage = store.stage_of(job)
     if stage == "active" and (status is None or status.state in ("queued", "working")):
         receipt = receipts.get(job) or Receipt(id=job, created=now, fingerprint="")

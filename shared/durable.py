@@ -12,7 +12,10 @@ import os
 import secrets
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+#: Begin of the names that ``set_aside`` gives.
+ASIDE: Final = ".damaged-"
 
 
 def fsync_directory(folder: Path) -> None:
@@ -25,7 +28,7 @@ def fsync_directory(folder: Path) -> None:
 
 
 def replace_bytes(path: Path, content: bytes, *, mode: int = 0o644) -> None:
-    """Write ``content`` to ``path`` atomically: readers see the old or the new file, whole."""
+    """Write ``content`` to ``path`` atomically: readers see the old or the new file, whole. A folder of that name is set aside."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
@@ -33,7 +36,11 @@ def replace_bytes(path: Path, content: bytes, *, mode: int = 0o644) -> None:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        try:
+            os.replace(temporary, path)
+        except IsADirectoryError:
+            set_aside(path)
+            os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
@@ -84,6 +91,17 @@ def remove_directory(folder: Path) -> None:
         return
     fsync_directory(folder.parent)
     shutil.rmtree(hidden, ignore_errors=True)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename what is not one of ours to a dot-name beside it, whatever it is (file, folder, link, FIFO); the new path.
+
+    Nothing is opened or followed. Whoever owns the folder deletes these names when their time is over.
+    """
+    aside = path.with_name(f"{ASIDE}{path.name}-{secrets.token_hex(4)}")
+    os.rename(path, aside)
+    fsync_directory(path.parent)
+    return aside
 
 
 def move_file(source: Path, target: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from datetime import datetime
-from typing import Annotated, Any, Literal, NewType
+from typing import Annotated, Any, ClassVar, Literal, NewType
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -39,6 +39,9 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    #: a larger file is not one of these records and is not parsed (shared.reading)
+    max_bytes: ClassVar[int] = 1_000_000
+
 
 class Submission(Record):
     """``submission.json``: what the visitor asked for. ``pin_hash`` is argon2id over an HMAC with the portal's pepper."""
@@ -58,6 +61,15 @@ class Submission(Record):
     priority: int = 0
     #: fairness key: jobs of one visitor do not hold up the others (a keyed hash, not the address)
     visitor: str = ""
+
+
+class Attempts(Record):
+    """``attempts.json``: how often work on a job was begun; ``at`` is the moment of the last change, seconds since 1970."""
+
+    max_bytes: ClassVar[int] = 1_000
+
+    attempts: Annotated[int, Field(ge=0)]
+    at: float
 
 
 class DetectorProgress(Record):
@@ -116,6 +128,8 @@ class CatalogEntry(Record):
 
 class Catalog(Record):
     """``results/catalog.json``: what the back-end offers, and the sign that it lives (``updated``)."""
+
+    max_bytes: ClassVar[int] = 4_000_000
 
     schema_version: Literal[1] = 1
     updated: datetime

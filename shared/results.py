@@ -6,7 +6,7 @@ Every score is a ``fake_score`` in [0, 1], 1 = fake, and null where there is non
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -134,6 +134,9 @@ class Consensus(Record):
 
 class Result(Record):
     """``result.json`` of one job."""
+
+    #: a row of a face and its scores takes some 300 bytes; long clips in thorough mode have hundreds of thousands of them
+    max_bytes: ClassVar[int] = 256_000_000
 
     schema_version: Literal[1] = 1
     id: str

@@ -12,24 +12,20 @@ becomes a path. Dot-names and ``.nfs*`` are ignored everywhere.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import shutil
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
-
-from pydantic import ValidationError
 
 from shared import durable
 from shared.errors import PermanentError
-from shared.records import DETECTOR_PATTERN, ID_PATTERN, Catalog, JobId, Stage, Status, Submission
+from shared.reading import RecordInvalid, read_bytes, read_record
+from shared.records import DETECTOR_PATTERN, ID_PATTERN, Attempts, Catalog, JobId, Stage, Status, Submission
 
 STAGES: tuple[Stage, ...] = ("tmp", "new", "active", "done", "failed")
-
-#: Larger records are not ours: refuse before parsing.
-MAX_RECORD_BYTES = 1_000_000
 
 
 def checked_id(untrusted_id: str) -> JobId:
@@ -100,34 +96,36 @@ class Store:
         return next((stage for stage in reversed(STAGES) if self.job(stage, job).is_dir()), None)
 
     def read_submission(self, stage: Stage, job: JobId) -> Submission:
-        """Parse ``submission.json``; PermanentError(record_invalid) when it is not one of ours."""
-        untrusted = _read_small(self.job(stage, job) / "submission.json")
-        try:
-            submission = Submission.model_validate_json(untrusted)
-        except ValidationError:
-            raise PermanentError("record_invalid") from None
+        """Parse ``submission.json``; RecordInvalid when it is not the record of this job."""
+        path = self.job(stage, job) / "submission.json"
+        submission = read_record(path, Submission)
         if submission.id != job:
-            raise PermanentError("record_invalid")
+            raise RecordInvalid(path, "of another job")
         return submission
 
     def count_attempt(self, job: JobId) -> int:
         """Count one more attempt on disk, before the work: what dies in the middle was counted."""
-        path = self.job("active", job) / "attempts.json"
         attempt = self.attempts(job) + 1
-        durable.replace_json(path, {"attempts": attempt, "at": time.time()})
+        self._write_attempts(job, attempt)
         return attempt
 
     def attempts(self, job: JobId) -> int:
-        """How often work on this job was begun."""
+        """How often work on this job was begun; RecordInvalid when that cannot be said any more."""
         try:
-            return int(json.loads(_read_small(self.job("active", job) / "attempts.json"))["attempts"])
+            return read_record(self._attempts(job), Attempts).attempts
         except FileNotFoundError:
             return 0
 
     def uncount_attempt(self, job: JobId) -> None:
         """Take the last count back: the work was stopped by us in good order, it did not fail."""
-        path = self.job("active", job) / "attempts.json"
-        durable.replace_json(path, {"attempts": max(0, self.attempts(job) - 1), "at": time.time()})
+        self._write_attempts(job, max(0, self.attempts(job) - 1))
+
+    def _attempts(self, job: JobId) -> Path:
+        return self.job("active", job) / "attempts.json"
+
+    def _write_attempts(self, job: JobId, attempts: int) -> None:
+        record = Attempts(attempts=attempts, at=time.time())
+        durable.replace_json(self._attempts(job), record.model_dump(mode="json"))
 
     def write_status(self, status: Status) -> None:
         """Replace the status of a job."""
@@ -136,11 +134,29 @@ class Store:
         durable.replace_json(folder / "status.json", status.model_dump(mode="json"))
 
     def read_status(self, untrusted_id: str) -> Status | None:
-        """The status of a job, None when it has none."""
+        """The status of a job, None when it has none; RecordInvalid when it is not the status of this job."""
+        path = self.result(untrusted_id) / "status.json"
         try:
-            return Status.model_validate_json(_read_small(self.result(untrusted_id) / "status.json"))
+            status = read_record(path, Status)
         except FileNotFoundError:
             return None
+        if status.id != untrusted_id:
+            raise RecordInvalid(path, "of another job")
+        return status
+
+    def owners_status(self, untrusted_id: str, *, now: datetime) -> Status | None:
+        """``read_status`` as the submission's owner sees it. A damaged record is taken for none while the job waits or is in work (the
+        next write replaces it), and for a failure with the reason ``record_invalid`` afterwards, when nobody writes it any more.
+        """
+        try:
+            return self.read_status(untrusted_id)
+        except RecordInvalid:
+            job = checked_id(untrusted_id)
+            if self.stage_of(job) in ("tmp", "new", "active"):
+                return None
+            return Status(
+                id=job, state="failed", step="failed", updated=now, finished=now, progress=1.0, code="record_invalid"
+            )
 
     def publish(self, job: JobId, finished: Path) -> None:
         """Copy a finished report beside its place, then show it with one rename. Publishing twice is a no-op."""
@@ -158,29 +174,29 @@ class Store:
         durable.replace_json(self.results / "catalog.json", catalog.model_dump(mode="json"))
 
     def read_catalog(self) -> Catalog | None:
-        """The catalog, None while the back-end has written none."""
+        """The catalog, None while the back-end has written none that can be read; it writes a new one every few seconds."""
         try:
-            return Catalog.model_validate_json(_read_small(self.results / "catalog.json"))
-        except (FileNotFoundError, ValidationError):
+            return read_record(self.results / "catalog.json", Catalog)
+        except (FileNotFoundError, RecordInvalid):
             return None
 
     def write_model_card(self, detector: str, markdown: str) -> None:
-        """Keep the model card of ``detector`` where the portal finds it; nothing is written when it stands there already."""
+        """Keep the model card of ``detector`` where the portal finds it; nothing is written when it is there already."""
         path = self._model_card(detector)
         content = markdown.encode()
-        with contextlib.suppress(FileNotFoundError):
-            if path.read_bytes() == content:
+        with contextlib.suppress(FileNotFoundError, RecordInvalid):
+            if read_bytes(path) == content:
                 return
         path.parent.mkdir(exist_ok=True)
         durable.replace_bytes(path, content)
 
     def read_model_card(self, untrusted_detector: str) -> str | None:
-        """The model card of a detector, Markdown; None when there is none."""
+        """The model card of a detector, Markdown; None when there is none that can be read."""
         if not re.fullmatch(DETECTOR_PATTERN, untrusted_detector):
             return None
         try:
-            return _read_small(self._model_card(untrusted_detector)).decode(errors="replace")
-        except FileNotFoundError:
+            return read_bytes(self._model_card(untrusted_detector)).decode(errors="replace")
+        except (FileNotFoundError, RecordInvalid):
             return None
 
     def _model_card(self, detector: str) -> Path:
@@ -205,13 +221,3 @@ class Store:
     def remove_result(self, job: JobId) -> None:
         """Delete status and report of a job."""
         durable.remove_directory(self.result(job))
-
-
-def _read_small(path: Path) -> bytes:
-    """Read a record: a regular file, not a link, at most MAX_RECORD_BYTES."""
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with os.fdopen(handle, "rb") as stream:
-        untrusted = stream.read(MAX_RECORD_BYTES + 1)
-    if len(untrusted) > MAX_RECORD_BYTES:
-        raise PermanentError("record_invalid")
-    return untrusted
