@@ -16,12 +16,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
+
+from base_detector import Array
 
 if TYPE_CHECKING:
     import torch
 
-Array = npt.NDArray[Any]
 
 #: A compiled network: float32 arrays in, one float32 array out, or a tuple of them where the network gives several.
 Compiled = Callable[..., Any]

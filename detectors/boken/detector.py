@@ -7,16 +7,12 @@ the three nets, kept within 0.01 and 0.99.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from base_detector import BaseDetector, Face, FacePack, Judgement, Progress, Skip
+from base_detector import Array, BaseDetector, Face, FacePack, Judgement, Progress, Skip
 from detectors.nets import faces
-
-Array = npt.NDArray[Any]
 
 #: variant -> published file
 MODELS = {

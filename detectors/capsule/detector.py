@@ -6,16 +6,12 @@ Of the two probabilities index 0 is *real* and index 1 *fake* (the authors' test
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
-from base_detector import BaseDetector, ContractError, Face
+from base_detector import Array, BaseDetector, ContractError, Face
 from detectors.nets.crops import cut_square
-
-Array = npt.NDArray[Any]
 
 #: ``parameters.variant`` of the card -> published file of the capsules
 VARIANTS = {"without_neuraltextures": "capsule_21.pt", "with_neuraltextures": "capsule_8.pt"}

@@ -7,15 +7,11 @@ label is index 1. The published DeepFake-o-meter took index 1 for fake, which tu
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from base_detector import BaseDetector, ContractError
-
-Array = npt.NDArray[Any]
+from base_detector import Array, BaseDetector, ContractError
 
 #: ``parameters.variant`` of the card -> published encoder and decoder
 VARIANTS = {

@@ -7,16 +7,12 @@ author cuts out the face and scales it to 256 (issue 3 of the repository); the p
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
-from base_detector import BaseDetector, ContractError, Face
+from base_detector import Array, BaseDetector, ContractError, Face
 from detectors.nets.crops import cut_square
-
-Array = npt.NDArray[Any]
 
 #: ``parameters.variant`` of the card -> published file; the number is the share of training pictures blurred and JPEG-compressed
 VARIANTS = {"blur_jpg_prob0.5": "blur_jpg_prob0.5.pth", "blur_jpg_prob0.1": "blur_jpg_prob0.1.pth"}

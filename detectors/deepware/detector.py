@@ -7,16 +7,12 @@ the soft label is the rest to one. Persons and clip are joined by the platform's
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from base_detector import BaseDetector, Face, FacePack, Judgement, Progress
+from base_detector import Array, BaseDetector, Face, FacePack, Judgement, Progress
 from detectors.nets import faces
-
-Array = npt.NDArray[Any]
 
 #: side of the input; side of the square crop in longer sides of the box
 SIDE, MARGIN = 380, 1.65

@@ -7,15 +7,11 @@ of their ten probabilities of *fake*, which is index 0 of the softmax.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from base_detector import BaseDetector, Skip
+from base_detector import Array, BaseDetector, Skip
 from detectors.nets import crops
-
-Array = npt.NDArray[Any]
 
 #: ImageNet's mean in the order blue, green, red, on 0..255 (Simonyan and Zisserman, 2014)
 MEAN_BGR = np.array([103.939, 116.779, 123.68], np.float32)

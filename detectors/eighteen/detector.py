@@ -13,15 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from base_detector import BaseDetector, FacePack, Judgement, Progress, Skip
+from base_detector import Array, BaseDetector, FacePack, Judgement, Progress, Skip
 from detectors.eighteen import fusion, tubes
 
 if TYPE_CHECKING:
     import torch
 
-Array = npt.NDArray[Any]
 Compiled = Callable[..., Any]
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

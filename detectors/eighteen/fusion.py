@@ -9,14 +9,12 @@ Imported by ``detectors.eighteen.detector``. All scores are fake scores in [0, 1
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from base_detector import Array
 from detectors.nets.scores import sigmoid
-
-Array = npt.NDArray[Any]
 
 #: weight of each SlowFast network and of each image network among their like
 SLOWFAST_WEIGHTS: Final = {"sf1": 10, "sf2": 8, "sf3": 4, "sf4": 8}

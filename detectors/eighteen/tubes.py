@@ -12,16 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from base_detector import FacePack, Skip
+from base_detector import Array, FacePack, Skip
 from detectors.nets.crops import square_box
-
-Array = npt.NDArray[Any]
 
 #: the published code takes every n-th frame of a clip so that no more than these are left
 MOST_FRAMES: Final = 160

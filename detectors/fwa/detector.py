@@ -8,15 +8,11 @@ highest frames, a third of all: ``judge``.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from base_detector import BaseDetector, FacePack, Judgement, Progress, Skip
+from base_detector import Array, BaseDetector, FacePack, Judgement, Progress, Skip
 from detectors.nets import crops
-
-Array = npt.NDArray[Any]
 
 #: a third of two frames is none, for which the published rule gives no number; one frame is a picture
 UNJUDGED = (2,)

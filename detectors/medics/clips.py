@@ -9,16 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from base_detector import FacePack
+from base_detector import Array, FacePack
 from detectors.medics.regions import Region
-
-Array = npt.NDArray[Any]
 
 #: sides upstream resizes to and crops from the middle of that (3-D), and resizes to (2-D)
 SQUARE, CROP = 256, 224

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from base_detector import BaseDetector, FacePack, Judgement, Progress
+from base_detector import Array, BaseDetector, FacePack, Judgement, Progress
 from detectors.medics import clips
 from detectors.medics.regions import EVERY, FIRST, SHORTEST, Region, find_regions, grid_of
 from detectors.nets.scores import sigmoid
@@ -23,7 +22,6 @@ from detectors.nets.scores import sigmoid
 if TYPE_CHECKING:
     import torch
 
-Array = npt.NDArray[Any]
 
 #: published file -> its network and preprocessing, in upstream's order
 NETWORKS = {

@@ -10,12 +10,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from base_detector import Array
 
 #: frames between two looks for faces, and the first frames of a clip that are looked at at all
 EVERY, FIRST = 10, 100

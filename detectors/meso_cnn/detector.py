@@ -6,14 +6,10 @@ The net answers a logit of *fake*; the line chosen on held-out identities makes 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from base_detector import BaseDetector, ContractError, Face, Skip
-
-Array = npt.NDArray[Any]
+from base_detector import Array, BaseDetector, ContractError, Face, Skip
 
 #: Longer side of the face box, in pixels, below which the picture would be invented by scaling.
 SMALLEST = 32

@@ -6,15 +6,11 @@ The published nets answer the probability of *real*, which is the soft label of 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
-from base_detector import BaseDetector, ContractError
-
-Array = npt.NDArray[Any]
+from base_detector import Array, BaseDetector, ContractError
 
 #: ``parameters.variant`` of the card -> (class in detectors.nets.meso, published file)
 VARIANTS = {

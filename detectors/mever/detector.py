@@ -8,17 +8,13 @@ its highest shot.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
-from base_detector import BaseDetector, Face, FacePack, Judgement, Progress
+from base_detector import Array, BaseDetector, Face, FacePack, Judgement, Progress
 from detectors.nets import faces
 from detectors.nets.scores import sigmoid
-
-Array = npt.NDArray[Any]
 
 #: the networks of the paper by their names in ``detectors.nets.mever``, and the operator's files
 FILES = {f"m{number}": f"m{number}.safetensors" for number in range(1, 6)}

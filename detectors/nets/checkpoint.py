@@ -15,14 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from base_detector import Card, ContractError, WorkerFailure
+from base_detector import Array, Card, ContractError, WorkerFailure
 
 if TYPE_CHECKING:
     import torch
-
-Array = npt.NDArray[Any]
 
 
 class CheckpointError(ContractError):

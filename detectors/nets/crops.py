@@ -9,15 +9,11 @@ May be imported by detectors, in workers only. Rectangles are x, y in pixels, ri
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from base_detector import Face, Skip
-
-Array = npt.NDArray[Any]
+from base_detector import Array, Face, Skip
 
 #: FWA looks at this many heads a face, with seeds 0, 1, ... (its demo, ``sample_num``)
 HEADS = 10

@@ -11,18 +11,15 @@ Frames are (H, W, 3) uint8 BGR. Boxes inside are x1 y1 x2 y2 in shares of the pa
 from __future__ import annotations
 
 from math import ceil, floor, sqrt
-from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn import functional
 
+from base_detector import Array
 from detectors.nets.resnet import DEPTHS, Bottleneck, make_stage
-
-Array = npt.NDArray[Any]
 
 #: Blue, green, red: taken off the frame (the ImageNet mean of the Caffe models).
 MEAN = np.array([104, 117, 123], np.float32)

@@ -10,15 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from base_detector import Face, FacePack, Progress, Skip
+from base_detector import Array, Face, FacePack, Progress, Skip
 
-Array = npt.NDArray[Any]
 #: left, top, right, bottom in whole pixels of the frame; right and bottom exclusive
 Rectangle = tuple[int, int, int, int]
 

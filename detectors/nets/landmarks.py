@@ -14,14 +14,10 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from base_detector import WorkerFailure
-
-Array = npt.NDArray[Any]
+from base_detector import Array, WorkerFailure
 
 _PACKAGE, _FILE = "face_recognition_models", "models/shape_predictor_68_face_landmarks.dat"
 _SHA256 = "fbdc2cb80eb9aa7a758672cbfdda32ba6300efe9b6e6c7a299ff7e736b11b92f"

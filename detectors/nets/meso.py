@@ -11,17 +11,14 @@ is in the order height, width, channel.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn import functional
 
+from base_detector import Array
 from detectors.nets.checkpoint import check_names
-
-Array = npt.NDArray[Any]
 
 #: side of the input picture
 SIDE = 256

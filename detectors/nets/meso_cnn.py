@@ -13,14 +13,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn import functional
 
+from base_detector import Array
 from detectors.nets.trained import Calibrated
-
-Array = npt.NDArray[Any]
 
 #: Side of the input picture, and the side of the last map: 150, 75, 38, 19, 5 with pools that keep the rest of a row.
 SIDE, _LAST = 150, 5

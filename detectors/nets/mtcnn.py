@@ -16,13 +16,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
+from base_detector import Array
 from detectors.runtime import compile_net
-
-Array = npt.NDArray[Any]
 
 #: Side of the window PNet judges, in pixels of the pyramid level, and its step (section 3.1 of the paper).
 _CELL, _STRIDE = 12, 2

@@ -14,16 +14,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn import functional
 
-from base_detector import Card, FacePack, Judgement, Progress, square_crop
+from base_detector import Array, Card, FacePack, Judgement, Progress, square_crop
 from detectors.nets.faces import resized
 from detectors.nets.trained import Calibrated
-
-Array = npt.NDArray[Any]
 
 #: Side of a map, and maps of a window.
 SIDE, LENGTH = 100, 20

@@ -13,17 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from base_detector import Array
 from detectors.nets.resnet import ResNet
-
-Array = npt.NDArray[Any]
 
 #: Blue, green, red: taken off the image (the ImageNet mean of the Caffe models).
 MEAN = np.array([104, 117, 123], np.float32)

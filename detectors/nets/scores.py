@@ -5,12 +5,9 @@ Owns: the logistic function. May be imported by detectors, in workers only.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from base_detector import Array
 
 
 def sigmoid(logits: Array) -> Array:

@@ -17,12 +17,9 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from base_detector import WorkerFailure
+from base_detector import Array, WorkerFailure
 from detectors.nets.checkpoint import WeightsUnusable, check_names
-
-Array = npt.NDArray[Any]
 
 SCOPE = "resnet_v1_50"
 SIDE = 224

@@ -8,14 +8,11 @@ May be imported by detectors and their commands. Grey pictures are (H, W) uint8;
 from __future__ import annotations
 
 import functools
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from base_detector import Skip
-
-Array = npt.NDArray[Any]
+from base_detector import Array, Skip
 
 #: experiment -> numbers in its curve
 BINS: Final = {"CelebA": 80, "FF": 300, "FacesHQ": 722}

@@ -14,14 +14,11 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
-import numpy.typing as npt
 import torch
 from torch import nn
 
 from base_detector import ContractError
 from detectors.nets.checkpoint import CheckpointError
-
-Array = npt.NDArray[Any]
 
 #: Longest header that is read; ours have a few hundred bytes.
 _LONGEST_HEADER = 1 << 20

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from base_detector import BaseDetector, FacePack, Judgement, Progress
+from base_detector import Array, BaseDetector, FacePack, Judgement, Progress
 from detectors.ntech.tracks import (
     Look,
     Rhythm,
@@ -30,7 +29,6 @@ from detectors.ntech.tracks import (
 if TYPE_CHECKING:
     import torch
 
-Array = npt.NDArray[Any]
 Rectangle = tuple[int, int, int, int]
 
 #: Published files by what they are for, each named after the folder it is published in (the files there share one name).

@@ -13,12 +13,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from base_detector import BaseDetector, ContractError, Face, Skip
+from base_detector import Array, BaseDetector, ContractError, Face, Skip
 from detectors.nets.faces import resized
-
-Array = npt.NDArray[Any]
 
 #: The weights lie in this package: they are there whether or not any publisher's server is.
 WEIGHTS = Path(__file__).parent / "weights"

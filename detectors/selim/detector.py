@@ -7,16 +7,12 @@ clip is its authors' *confident strategy* over all faces, the clip's score the m
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from base_detector import BaseDetector, ContractError, Face, FacePack, Judgement, Progress
+from base_detector import Array, BaseDetector, ContractError, Face, FacePack, Judgement, Progress
 from detectors.nets import faces
-
-Array = npt.NDArray[Any]
 
 #: short name in ``parameters.models`` of the card (seed and epoch) -> published file
 MODELS = {

@@ -7,13 +7,10 @@ May be imported by detectors.training and its tests.
 
 from __future__ import annotations
 
-from typing import Any
-
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from base_detector import Array
 
 #: How often each change happens, and how far it goes: gain and offset (grey levels), deviation (share of the side), JPEG quality.
 OFTEN = {"mirror": 0.5, "light": 0.5, "blur": 0.15, "jpeg": 0.4}

@@ -9,15 +9,11 @@ May be imported by detectors.training and its tests.
 
 from __future__ import annotations
 
-from typing import Any
-
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from base_detector import Array
 from detectors.training.warps import draw_flow, moved_along
-
-Array = npt.NDArray[Any]
 
 #: Mean position of MTCNN's five points in the frame of dlib's mean face (inner 51 points, unit square: Kazemi and Sullivan's shape).
 _FIVE = np.array([[0.226, 0.216], [0.755, 0.216], [0.490, 0.560], [0.254, 0.780], [0.726, 0.780]], np.float32)

@@ -15,9 +15,8 @@ from typing import Any
 import av
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from base_detector import Array
 
 
 def process(face: Array, *, rng: np.random.Generator) -> Array:

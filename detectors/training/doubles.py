@@ -12,14 +12,11 @@ from __future__ import annotations
 import importlib.util
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from base_detector import Array
 from detectors.training.faces import PARTS, UNNAMED, Bank, part_of, read_bank
-
-Array = npt.NDArray[Any]
 
 #: Distance of two dlib descriptors below which two faces are taken for one person. dlib's own threshold is 0.6 for one pair; among
 #: millions of pairs that joins strangers. At 0.5 it still did in the research faces.

@@ -18,18 +18,15 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from backend.media.extract import extract_pack
-from base_detector import BaseDetector, FacePack, load_detector
+from base_detector import Array, BaseDetector, FacePack, load_detector
 from detectors.selfblend.detector import planes
 from detectors.training.faces import MARGIN, PARTS, ROW, SIDE, Bank, stored_face
 from detectors.training.measure import auc_interval, calibration_error, identity_interval, roc_auc
 from detectors.training.selfblend import TEST_SEED, bank_of, held_out
 from detectors.training.stream import Recipe, make_batch
 from detectors.training.views import COARSE, FINE
-
-Array = npt.NDArray[Any]
 
 #: Name -> (what it is, the sense of the limit, the limit).
 GATES = {

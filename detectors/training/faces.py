@@ -18,9 +18,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from base_detector import Array
 
 #: Side of a stored face in pixels, and how many box sides it shows. The sharp content of the grey pictures is about that fine.
 SIDE, MARGIN = 160, 1.2

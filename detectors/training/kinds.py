@@ -14,18 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from safetensors.torch import save
 from torch import nn
 
-from base_detector import Card, ContractError, load_detector
+from base_detector import Array, Card, ContractError, load_detector
 from detectors.nets import meso_cnn, noise
 from detectors.nets.trained import Calibrated, pack_trained
 from detectors.training.loop import Plan
 from detectors.training.store import Look
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,14 @@ May be imported by detectors.training and its tests. Torch is imported with this
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn import functional
 
+from base_detector import Array
 from detectors.training.measure import roc_auc
 from detectors.training.stream import Batch
-
-Array = npt.NDArray[Any]
 
 #: Weights of the losses beside the cross-entropy of the score: a blend above its own original, and the two maps.
 RANK_WEIGHT, MAP_WEIGHT = 0.5, 1.0

@@ -8,13 +8,11 @@ May be imported by detectors.training and its tests.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import rankdata
 
-Array = npt.NDArray[Any]
+from base_detector import Array
 
 
 def roc_auc(labels: Array, scores: Array) -> float:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from detectors.nets.trained import Calibrated
 from detectors.training.dataset import Item, counts
@@ -24,8 +23,6 @@ from detectors.training.loop import Plan, read_log
 from detectors.training.measure import identity_interval, roc_auc
 from detectors.training.run import balanced_accuracy, logits_of
 from detectors.training.sampling import HeldOut
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)

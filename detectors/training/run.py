@@ -16,19 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn import functional
 
+from base_detector import Array
 from detectors.nets.trained import Calibrated
 from detectors.training.augment import augmented
 from detectors.training.kinds import Kind, Uncalibrated, inputs_of
 from detectors.training.loop import Plan, read_log, train
 from detectors.training.measure import fit_platt, roc_auc
 from detectors.training.sampling import Draws, HeldOut
-
-Array = npt.NDArray[Any]
 
 #: Batches made ahead while the net learns.
 _AHEAD = 2

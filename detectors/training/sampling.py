@@ -13,13 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from base_detector import Array
 from detectors.nets.noise import windows
 from detectors.training.dataset import DataError
 from detectors.training.store import Stored
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,12 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
+from base_detector import Array
 from detectors.nets.selfblend import WIDTHS, mirrored
 from detectors.training.doubles import descriptors_of, doubles, tell_apart
 from detectors.training.faces import Bank, build_bank, leave_out, read_bank
@@ -34,8 +33,6 @@ from detectors.training.losses import Taught, as_input, loss_of
 from detectors.training.measure import calibration_error, fit_platt, roc_auc
 from detectors.training.stream import Batch, Recipe, batch_of_step, stream
 from detectors.training.views import COARSE, VIEWS, View, net_for
-
-Array = npt.NDArray[Any]
 
 #: Seeds of held-out data, far from any training seed: checks during training, calibration, test.
 CHECK_SEED, CALIBRATION_SEED, TEST_SEED = 900_001, 900_002, 900_003

@@ -17,13 +17,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from base_detector import Array
 from detectors.training.blends import blend
 from detectors.training.dataset import PICTURES
 from detectors.training.store import main_face
-
-Array = npt.NDArray[Any]
 
 #: A blend of the small set keeps at most this share of the fine detail under its mask, and the mask covers at least this share of the
 #: picture: as a generator's output is smoother than what a camera saw. How many blends are tried for it.

@@ -19,15 +19,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from backend.media.extract import extract_pack
-from base_detector import FacePack, NotApplicable, WorkerFailure, square_crop
+from base_detector import Array, FacePack, NotApplicable, WorkerFailure, square_crop
 from detectors.nets.faces import resized
 from detectors.training.dataset import Item
-
-Array = npt.NDArray[Any]
 
 #: A picture that a face fills gets this share of its border repeated on each side: MTCNN finds the face as in a whole frame then.
 BORDER = 0.4

@@ -18,8 +18,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from base_detector import Array
 from detectors.nets.faces import resized
 from detectors.training import warps
 from detectors.training.blends import blend
@@ -35,8 +35,6 @@ from detectors.training.degrade import (
     through_jpeg,
 )
 from detectors.training.faces import MARGIN, Bank, read_bank
-
-Array = npt.NDArray[Any]
 
 #: Box sides shown while a face is blended and compressed; the final crop is smaller, so codec grids and borders vary.
 _WORKING_MARGIN = 1.13

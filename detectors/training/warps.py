@@ -7,13 +7,10 @@ May be imported by detectors.training and its tests.
 
 from __future__ import annotations
 
-from typing import Any
-
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from base_detector import Array
 
 #: Standard deviations of a face's change of shape: turn in degrees, logarithm of width and height, shear, flow in shares of the side.
 _TURN, _STRETCH, _SHEAR, _FLOW = 3.5, 0.035, 0.02, 0.009

@@ -13,13 +13,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
+from base_detector import Array
 from detectors.nets.checkpoint import CheckpointError, check_names
 from detectors.nets.scores import sigmoid
 from detectors.nets.spectrum import BINS
-
-Array = npt.NDArray[Any]
 
 #: experiment of the authors -> what their label of fake is: the notebooks of FaceForensics++ have it the other way round
 FAKE_LABEL: Final = {"CelebA": 1, "FF": 0, "FacesHQ": 1}

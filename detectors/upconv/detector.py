@@ -8,17 +8,13 @@ round alike, which is wrong for two of the three.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from base_detector import BaseDetector, Face
+from base_detector import Array, BaseDetector, Face
 from detectors.nets import spectrum
 from detectors.nets.crops import cut_square
-
-Array = npt.NDArray[Any]
 
 #: what ``detectors.upconv.refit`` writes
 FILE = "upconv.npz"

@@ -15,9 +15,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from base_detector import Array
 
 #: kinds of numbers that features and labels may be: float, signed and unsigned integer, boolean
 _NUMBERS: Final = {f"{kind}{size}" for kind in "fiu" for size in (1, 2, 4, 8)} - {"f1"} | {"b1"}

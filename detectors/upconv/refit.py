@@ -17,13 +17,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
+from base_detector import Array
 from detectors.nets.spectrum import BINS
 from detectors.upconv.classifier import FAKE_LABEL, KERNELS, MODES, Classifier, as_bytes, parts_of
 from detectors.upconv.features import FeatureFileError, read_features
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)

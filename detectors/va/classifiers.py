@@ -9,14 +9,12 @@ Imported by ``detectors.va.detector`` only.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from base_detector import Array
 from detectors.nets.scores import sigmoid
-
-Array = npt.NDArray[Any]
 
 _LAYERS: Final = ((18, 64), (64, 64), (64, 64), (64, 1))
 #: file -> offsets of the weights, offsets of the biases

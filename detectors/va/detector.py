@@ -7,13 +7,8 @@ energies; the classifier reads those. Faces that cannot be measured are skipped 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import numpy.typing as npt
-
-from base_detector import BaseDetector, ContractError, Skip
-
-Array = npt.NDArray[Any]
+from base_detector import Array, BaseDetector, ContractError, Skip
 
 #: ``parameters.trained_on`` and ``parameters.classifier`` of the card -> published file
 FILES = {

@@ -11,13 +11,10 @@ Landmarks are (68, 2) integers x, y in dlib's order: 30-35 nose, 36-41 and 42-47
 
 from __future__ import annotations
 
-from typing import Any
-
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from base_detector import Array
 
 #: longer side the crop is scaled to
 SIDE = 256

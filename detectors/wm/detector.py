@@ -6,15 +6,11 @@ Of each net's two logits index 1 is *fake*. A face's fake score is .2, .7 and .1
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from base_detector import BaseDetector, ContractError, Face, FacePack, Judgement, Progress, Skip
-
-Array = npt.NDArray[Any]
+from base_detector import Array, BaseDetector, ContractError, Face, FacePack, Judgement, Progress, Skip
 
 #: Published files: Xception, WS-DAN on Xception, WS-DAN on EfficientNet-b3 ...
 FILES = ("xception-hg-2.pth", "ckpt_x.pth", "ckpt_e.pth")

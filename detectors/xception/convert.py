@@ -28,10 +28,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 from safetensors.numpy import save
 
-Array = npt.NDArray[Any]
+from base_detector import Array
 
 #: torch's storage classes that a network of convolutions can hold, little-endian
 _KINDS = {

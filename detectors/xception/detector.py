@@ -6,15 +6,11 @@ Of the two logits index 1 is *fake*, so the soft label is the softmax at index 0
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
-from base_detector import BaseDetector, ContractError, Face
-
-Array = npt.NDArray[Any]
+from base_detector import Array, BaseDetector, ContractError, Face
 
 #: ``parameters.variant`` of the card -> converted file: the compression of the videos it was trained on
 VARIANTS = {"raw": "all_raw.safetensors", "c23": "all_c23.safetensors", "c40": "all_c40.safetensors"}
