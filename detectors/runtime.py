@@ -22,7 +22,6 @@ from base_detector import Array
 if TYPE_CHECKING:
     import torch
 
-
 #: A compiled network: float32 arrays in, one float32 array out, or a tuple of them where the network gives several.
 Compiled = Callable[..., Any]
 

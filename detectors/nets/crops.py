@@ -52,7 +52,7 @@ def cut_square(image: Array, face: Face, *, scale: float) -> Array:
     """
     x0, y0 = face.image_origin
     frame_size = face.frame_size or (image.shape[1], image.shape[0])
-    x, y, side = square_box(face.box + np.tile(np.float32([x0, y0]), 2), scale=scale, frame_size=frame_size)
+    x, y, side = square_box(face.box + np.tile(np.array([x0, y0], np.float32), 2), scale=scale, frame_size=frame_size)
     left, top = max(0, x - x0), max(0, y - y0)
     right, bottom = min(x - x0 + side, image.shape[1]), min(y - y0 + side, image.shape[0])
     side = min(right - left, bottom - top)

@@ -351,6 +351,6 @@ def norm(count: int) -> nn.BatchNorm2d:
 def _check_size(x: torch.Tensor, size: Size | None) -> None:
     """Refuse maps of another (height, width) than ``size``, for which the net was built; ValueError. None accepts all."""
     # not while tracing, where sizes are tensors; compile_net runs the net eagerly first
-    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined]
     if size is not None and not tracing and tuple(x.shape[2:]) != size:
         raise ValueError(f"this net was built for inputs of {size[0]} x {size[1]}, not {x.shape[2]} x {x.shape[3]}")

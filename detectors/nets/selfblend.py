@@ -56,6 +56,9 @@ def _band() -> torch.Tensor:
 class Front(nn.Module):
     """(N, 1, H, W) luma 0..255 -> (N, CHANNELS, H, W) in -_CUT.._CUT; the border is repeated, so it makes no edge."""
 
+    kernels: torch.Tensor
+    band: torch.Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("kernels", _filters() / _LEVELS, persistent=False)

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from base_detector import Array
+from detectors.training.degrade import jpeg_and_back
 
 #: How often each change happens, and how far it goes: gain and offset (grey levels), deviation (share of the side), JPEG quality.
 OFTEN = {"mirror": 0.5, "light": 0.5, "blur": 0.15, "jpeg": 0.4}
@@ -31,10 +32,5 @@ def augmented(faces: Array, *, rng: np.random.Generator) -> Array:
         sigma = faces.shape[1] * deviation
         faces = np.stack([cv2.GaussianBlur(np.ascontiguousarray(face), (0, 0), sigma) for face in faces])
     if jpeg:
-        faces = np.stack([_through_jpeg(face, quality) for face in faces])
+        faces = np.stack([jpeg_and_back(face[:, :, ::-1], quality=quality)[:, :, ::-1] for face in faces])
     return np.ascontiguousarray(faces)
-
-
-def _through_jpeg(face: Array, quality: int) -> Array:
-    written = cv2.imencode(".jpg", face[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-    return np.asarray(cv2.imdecode(written, cv2.IMREAD_COLOR)[:, :, ::-1])

@@ -83,7 +83,7 @@ def draw_mask(side: int, landmarks: Array, *, rng: np.random.Generator) -> Array
     hull = cv2.convexHull(corners.astype(np.float32)).reshape(-1, 2)
     mask = np.zeros((side, side), np.uint8)
     cv2.fillPoly(mask, [np.round(hull * 16).astype(np.int32)], 255, lineType=cv2.LINE_AA, shift=4)
-    soft = mask.astype(np.float32) * np.float32(1 / 255)
+    soft: Array = mask.astype(np.float32) * np.float32(1 / 255)
     if rng.random() < 0.5:  # blurred and cut again: round corners, a wavy edge, grown or shrunk
         soft = cv2.GaussianBlur(soft, (0, 0), side * rng.uniform(0.015, 0.05))
         cut = rng.uniform(0.25, 0.75)

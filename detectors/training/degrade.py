@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal, cast
 
 import av
 import cv2
@@ -106,8 +106,13 @@ def encode_lightly(tiles: Array, *, rng: np.random.Generator) -> Array:
 def through_jpeg(tiles: Array, *, quality: int, offset: int = 0) -> Array:
     """JPEG of all tiles as one picture; ``offset`` moves its 8x8 grid against the tiles."""
     picture = np.roll(_joined(tiles), (offset, offset), (0, 1))
+    return _split(np.roll(jpeg_and_back(picture, quality=quality), (-offset, -offset), (0, 1)), tiles)
+
+
+def jpeg_and_back(picture: Array, *, quality: int) -> Array:
+    """A picture, (h, w) or (h, w, 3) BGR uint8, after one JPEG compression: the same shape and order of channels."""
     written = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-    return _split(np.roll(cv2.imdecode(written, cv2.IMREAD_GRAYSCALE), (-offset, -offset), (0, 1)), tiles)
+    return np.asarray(cv2.imdecode(written, cv2.IMREAD_UNCHANGED))
 
 
 def through_h264(tiles: Array, *, crf: int, moving: bool = False, offset: int = 0) -> Array:
@@ -140,35 +145,39 @@ def _through_video(
 
 def _encoded(frames: list[Array], codec: str, layout: str, options: dict[str, str]) -> list[Any]:
     height, width = frames[0].shape
-    encoder = av.CodecContext.create(codec, "w")
+    encoder = _video_codec(codec, "w")
     encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = width, height, layout, Fraction(1, 25)
     encoder.thread_count = 1
     encoder.options = options
-    packets = []
+    packets: list[Any] = []
     for index, frame in enumerate(frames):
         video = av.VideoFrame(width, height, layout)
         for number, plane in enumerate(video.planes):  # plane by plane: a conversion would change the range of the luma
             rows = np.full((plane.height, plane.line_size), 128, np.uint8)
             if number == 0:
                 rows[:, :width] = frame
-            plane.update(rows)
+            plane.update(rows.tobytes())
         video.pts = index
         packets += encoder.encode(video)
     return packets + encoder.encode(None)
 
 
+def _video_codec(name: str, mode: Literal["r", "w"]) -> av.VideoCodecContext:
+    return cast(av.VideoCodecContext, av.CodecContext.create(name, mode))
+
+
 def _decoded(packets: list[Any], codec: str) -> list[Array]:
-    decoder = av.CodecContext.create(codec, "r")
+    decoder = _video_codec(codec, "r")
     decoder.thread_count = 1
     frames = [frame for packet in packets for frame in decoder.decode(packet)]
     frames += decoder.decode(None)
     return [_luma(frame) for frame in frames]
 
 
-def _luma(frame: Any) -> Array:
+def _luma(frame: av.VideoFrame) -> Array:
     """The first plane as it is: a conversion would stretch it from video range to full range."""
     plane = frame.planes[0]
-    rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
     return rows[:, : plane.width]
 
 

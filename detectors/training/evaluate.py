@@ -2,7 +2,7 @@
 
 Owns: the gates of the model card and the table beside other detectors; writes ``gates.json``, ``clips.json``.
 Promises: every figure comes from data no training step used; research clips are read here and nowhere else in training.
-May be imported by detectors.training and its tests.
+May be imported by detectors.training and its tests; imports the media pass, which no detector does at run time.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _flagged_untouched(detector: BaseDetector, bank: Bank) -> float:
 
 def on_large(detector: BaseDetector, bank: Bank, *, batches: int = 40) -> dict[str, float]:
     """Figures on large faces of the test part, with the coarse net beside: all of them, and the sharp ones (colour pictures) alone."""
-    found = {}
+    found: dict[str, float] = {}
     for name, colour in (("large", FINE.recipe.colour), ("large_sharp", 1.0)):
         recipe = replace(FINE.recipe, colour=colour)
         hard = held_out(bank, part="test", recipe=recipe, seed=TEST_SEED, batches=batches)

@@ -96,7 +96,7 @@ def _by_identity(sources: Sequence[Source]) -> dict[str, list[Source]]:
 
 
 def _one(sources: Sequence[Source], rng: np.random.Generator) -> Source:
-    return sources[rng.integers(len(sources))]
+    return sources[int(rng.integers(len(sources)))]
 
 
 @dataclass(frozen=True)

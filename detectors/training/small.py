@@ -155,9 +155,13 @@ def _frames(portrait: Portrait, *, seed: int, fake: bool) -> Iterator[Array]:
     chosen = None
     for number in range(LENGTH):
         x, y, turn, grow = sway * np.sin(2 * np.pi * number / LENGTH + phase)
-        matrix = cv2.getRotationMatrix2D((len(wide) / 2, len(wide) / 2), float(turn), scale * (1 + 0.004 * float(grow)))
+        matrix: Array = cv2.getRotationMatrix2D(
+            (len(wide) / 2, len(wide) / 2), float(turn), scale * (1 + 0.004 * float(grow))
+        )
         matrix[:, 2] += middle - len(wide) / 2 + np.array([x, y])
-        frame = cv2.warpAffine(wide, matrix, (FRAME, FRAME), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
+        frame: Array = cv2.warpAffine(
+            wide, matrix, (FRAME, FRAME), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE
+        )
         frame = np.clip(frame + rng.normal(0, NOISE, frame.shape).astype(np.float32), 0, 255)
         points = np.hstack([portrait.landmarks + border, np.ones((5, 1), np.float32)]) @ matrix.T
         shake = SHAKE * np.ptp(points[:, 0]) * rng.standard_normal((5, 2))

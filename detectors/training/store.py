@@ -3,7 +3,7 @@
 Owns: how faces are found in clips (the platform's media pass) and pictures (MTCNN), and the files they are kept in: one array an item,
 ``(n, S, S, 3)`` uint8 RGB, cut and scaled exactly as the detector does it, and a JSON file beside it that appears last.
 Promises: an interrupted search goes on where it stopped; a file that changed is searched again; of each clip the person with most faces.
-May be imported by detectors.training and its tests.
+May be imported by detectors.training and its tests; imports the media pass, which no detector does at run time.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ def find_faces(
     folder.mkdir(parents=True, exist_ok=True)
     finder = _Finder(look)
     listed = list(items)
-    stored, without = [], {}
+    stored: list[Stored] = []
+    without: dict[str, int] = {}
     for number, item in enumerate(listed, 1):
         path = folder / _key(item)
         if not path.with_suffix(".json").is_file():
