@@ -15,7 +15,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -25,14 +24,12 @@ import click
 import structlog
 from rich.console import Console
 
+from backend.commands.exits import EXIT_NOTHING, EXIT_USAGE, errors_explained
 from shared.clock import utc_now
 from shared.errors import DfomError, UserError
 from shared.records import Mode
 from shared.settings import Settings, read_settings
 from shared.store import Store
-
-EXIT_USAGE = 2
-EXIT_NOTHING = 3
 
 console = Console(stderr=True)
 
@@ -77,16 +74,6 @@ def build_backend(settings: Settings, *, cached: bool = True) -> Backend:
         states=states if cached else None,
     )
     return Backend(settings, pool, catalog, durations, cache, pipeline)
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """Turn our errors into one sentence and exit code 2."""
-    try:
-        yield
-    except DfomError as error:
-        console.print(f"[red]{error.sentence}[/red]", highlight=False)
-        raise SystemExit(EXIT_USAGE) from None
 
 
 def _rendering() -> list[Any]:
@@ -145,7 +132,7 @@ def analyze(
     """
     from backend.commands import analyze as work
 
-    with _told():
+    with errors_explained():
         found = work.find_media(media)
         settings = read_settings()
         with tempfile.TemporaryDirectory(prefix="deepfake-o-meter-") as scratch:
@@ -226,7 +213,7 @@ def _analyze_all(
 @click.option("--port", type=int, help="port to listen on (DFOM_PORT)")
 def serve(host: str | None, port: int | None) -> None:
     """Start the portal and its back-end; Ctrl-C stops both. Settings come from DFOM_* variables (docs/operator.md)."""
-    with _told():
+    with errors_explained():
         overrides = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
         settings = read_settings(**overrides)
     from waitress.server import create_server
@@ -309,7 +296,7 @@ def dispatch() -> None:
     """Run the back-end alone on the shared folders."""
     from backend.dispatch.dispatcher import Dispatcher
 
-    with _told():
+    with errors_explained():
         settings = read_settings()
         backend = build_backend(settings)
         dispatcher = Dispatcher(
@@ -347,7 +334,7 @@ def expire(results_days: float | None) -> None:
     from backend.dispatch.retention import expire as sweep
     from backend.scores.cache import ScoreCache
 
-    with _told():
+    with errors_explained():
         settings = read_settings(**({"keep_results_days": results_days} if results_days is not None else {}))
     store = Store(settings.submissions, settings.results)
     gone = sweep(store, settings, cache=ScoreCache(settings.backend_state / "scores"), now=utc_now())

@@ -11,8 +11,7 @@ import os
 import platform
 import re
 import tempfile
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,19 +21,19 @@ from rich.console import Console
 from backend.admission.check import Admission, Check, measured_part, report_of
 from backend.admission.practice import PracticePacks
 from backend.admission.template import SAMPLES, write_detector
-from backend.catalog.detectors import read_cards
+from backend.catalog.detectors import card_errors, find_card, read_cards
 from backend.catalog.states import MEANINGS, DetectorStates
+from backend.commands.exits import EXIT_FAILED, errors_explained
 from backend.harvest.media_pack import harvest_pack
 from backend.workers.availability import unavailable
 from backend.workers.pool import WorkerPool
 from backend.workers.runner import docker_runner
-from backend.workers.spec import WorkerError, WorkerSpec, detector_spec, media_spec
-from base_detector import STATES, Card, ContractError
+from backend.workers.spec import WorkerSpec, detector_spec, media_spec
+from base_detector import STATES, Card
 from shared.clock import utc_now
-from shared.errors import DfomError, UserError, sentence_for
+from shared.errors import UserError, sentence_for
 from shared.settings import Settings, read_settings
 
-EXIT_FAILED, EXIT_USAGE = 1, 2
 #: under which docker/images.py puts the card on an image
 CARD_LABEL = "org.deepfake-o-meter.card"
 _MARKS = {
@@ -55,9 +54,9 @@ def detectors(context: click.Context, as_json: bool) -> None:
 
 
 def _list(*, as_json: bool) -> None:
-    with _told():
+    with errors_explained():
         settings = read_settings()
-        cards, states = _cards(settings), DetectorStates(settings.backend_state)
+        cards, states = read_cards(settings.detectors), DetectorStates(settings.backend_state)
         with closing(WorkerPool(settings)) as pool:
             rows = [(card, states.of(card), unavailable(card, settings=settings, pool=pool)) for card in cards]
     if as_json:
@@ -74,7 +73,7 @@ def _list(*, as_json: bool) -> None:
 @click.argument("name")
 def show(name: str) -> None:
     """Print the model card of detector NAME."""
-    with _told():
+    with errors_explained():
         card = _card(read_settings(), name)
         readme = card.folder / "README.md"
         if not readme.is_file():
@@ -86,7 +85,7 @@ def show(name: str) -> None:
 @click.argument("name")
 def new(name: str) -> None:
     """Write a working folder for a new detector NAME: class, card, test, model card."""
-    with _told():
+    with errors_explained():
         folder = write_detector(name, read_settings().detectors)
     click.echo(
         f"{folder} is there and works. Next:\n"
@@ -108,7 +107,7 @@ def new(name: str) -> None:
 )
 def check(what: str, media: Path | None) -> None:
     """Run the admission list on the detector in folder PATH (or of that id), or on a container image named PREFIX/ID."""
-    with _told():
+    with errors_explained():
         settings = read_settings()
         card, spec, settings = _asked_for(what, settings)
         console = Console(highlight=False)
@@ -130,7 +129,7 @@ def check(what: str, media: Path | None) -> None:
 @click.argument("to", metavar="STATE", type=click.Choice(STATES))
 def state(name: str, to: str) -> None:
     """Put detector NAME into STATE: draft, quarantine, shadow, enabled or disabled."""
-    with _told():
+    with errors_explained():
         settings = read_settings()
         before = DetectorStates(settings.backend_state).move(_card(settings, name), to)
     click.echo(f"{name}: {before} -> {to} ({MEANINGS[to]}). A running portal follows within seconds.")
@@ -184,7 +183,7 @@ def _asked_for(what: str, settings: Settings) -> tuple[Card, WorkerSpec, Setting
     """The card of a folder, an id or an image, what to start for it, and the settings for that."""
     folder = Path(what)
     if (folder / "detector.toml").is_file():
-        with _card_errors():
+        with card_errors():
             card = Card.read(folder.resolve())
         if card.folder.parent != settings.detectors.resolve():
             raise UserError(
@@ -206,7 +205,7 @@ def _card_of_image(image: str) -> Card:
         label = runner.image_label(image, CARD_LABEL)
     if label is None:
         raise UserError("bad_card", f"{image} carries no card (label {CARD_LABEL}): docker/build.py writes it.")
-    with _card_errors():
+    with card_errors():
         return Card.from_json(json.loads(label), folder=Path.cwd() / image.rpartition("/")[2])
 
 
@@ -221,33 +220,4 @@ def _write_measured(card: Card, report: dict[str, object]) -> bool:
 
 
 def _card(settings: Settings, name: str) -> Card:
-    cards = {card.id: card for card in _cards(settings)}
-    if name not in cards:
-        raise UserError("unknown_detector", f"There is no detector {name!r}. Known: {', '.join(cards)}.")
-    return cards[name]
-
-
-def _cards(settings: Settings) -> list[Card]:
-    with _card_errors():
-        return read_cards(settings.detectors)
-
-
-@contextmanager
-def _card_errors() -> Iterator[None]:
-    try:
-        yield
-    except ContractError as error:
-        raise UserError("bad_card", str(error)) from None
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """Turn our errors into one sentence and exit status 2."""
-    try:
-        yield
-    except WorkerError as error:
-        click.echo(f"{error.code}: {error.sentence}", err=True)
-        raise SystemExit(EXIT_USAGE) from None
-    except DfomError as error:
-        click.echo(error.sentence, err=True)
-        raise SystemExit(EXIT_USAGE) from None
+    return find_card(read_cards(settings.detectors), name)

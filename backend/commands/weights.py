@@ -7,8 +7,8 @@ Owns the words and the progress bars only; ``backend.weights.folder`` does the w
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -24,15 +24,15 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from backend.catalog.detectors import read_cards
+from backend.catalog.detectors import find_card, read_cards
+from backend.commands.exits import EXIT_FAILED, EXIT_USAGE, errors_explained
 from backend.weights.folder import Installed, WeightsFolder
 from backend.workers.pool import WorkerPool
 from backend.workers.spec import WorkerError, detector_spec
-from base_detector import Card, ContractError, WeightsFile
+from base_detector import Card, WeightsFile
 from shared.errors import DfomError, UserError
 from shared.settings import Settings, read_settings
 
-EXIT_FAILED = 1
 #: What `make run` fetches; an ensemble that won the DFDC takes gigabytes and is the operator's decision.
 SMALL_MB = 50
 
@@ -51,7 +51,7 @@ def weights() -> None:
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
 def list_command(as_json: bool) -> None:
     """Show every weights file, its licence and whether it is installed."""
-    with _told():
+    with errors_explained(EXIT_FAILED):
         settings, cards = _opened(())
         entries = WeightsFolder(settings.weights_folder).entries(cards)
     if as_json:
@@ -65,7 +65,7 @@ def list_command(as_json: bool) -> None:
 @click.option("--small", is_flag=True, help=f"only detectors whose files are known and together below {SMALL_MB} MB")
 def fetch(ids: Sequence[str], small: bool) -> None:
     """Download the weights of the detectors IDS (default: of all). A broken-off download goes on where it stopped."""
-    with _told():
+    with errors_explained(EXIT_FAILED):
         settings, cards = _opened(ids)
     folder = WeightsFolder(settings.weights_folder)
     if small:
@@ -114,7 +114,7 @@ def _fetched(card: Card, item: WeightsFile, folder: WeightsFolder, bars: Progres
 )
 def add(detector: str, file: Path, name: str | None) -> None:
     """Install FILE, your own copy of one of DETECTOR's files; its sha256 says which, or its name where none is known."""
-    with _told():
+    with errors_explained(EXIT_FAILED):
         settings, (card,) = _opened((detector,))
         folder = WeightsFolder(settings.weights_folder)
         entry = folder.add(card, file, name=name)
@@ -148,7 +148,7 @@ def _load_once(card: Card, entry: Installed, *, settings: Settings) -> None:
 @click.argument("ids", nargs=-1)
 def verify(ids: Sequence[str]) -> None:
     """Read every installed file again and compare it with its card; exit status 1 when one is missing or differs."""
-    with _told():
+    with errors_explained(EXIT_FAILED):
         settings, cards = _opened(ids)
         entries = WeightsFolder(settings.weights_folder).verify(cards)
     _print(entries)
@@ -162,26 +162,11 @@ def verify(ids: Sequence[str]) -> None:
 
 
 def _opened(ids: Sequence[str]) -> tuple[Settings, list[Card]]:
-    """Settings and the cards of ``ids`` (of all detectors when empty); click.UsageError names an unknown one."""
+    """Settings and the cards of ``ids`` (of all detectors when empty); an unknown one ends the command."""
     settings = read_settings()
-    try:
-        cards = {card.id: card for card in read_cards(settings.detectors)}
-    except ContractError as error:
-        raise UserError("bad_card", str(error)) from None
-    unknown = [name for name in ids if name not in cards]
-    if unknown:
-        raise click.UsageError(f"There is no detector {unknown[0]!r}. Known: {', '.join(cards)}.")
-    return settings, [cards[name] for name in dict.fromkeys(ids)] or list(cards.values())
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """Turn our errors into one sentence and exit status 1."""
-    try:
-        yield
-    except DfomError as error:
-        click.echo(error.sentence, err=True)
-        raise SystemExit(EXIT_FAILED) from None
+    cards = read_cards(settings.detectors)
+    with errors_explained(EXIT_USAGE):
+        return settings, [find_card(cards, name) for name in dict.fromkeys(ids)] or cards
 
 
 def _is_small(card: Card) -> bool:

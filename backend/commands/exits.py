@@ -1,0 +1,31 @@
+"""How a command ends: its exit status, and our errors as one sentence instead of a traceback.
+
+Imported by the composition root and by every command; starts nothing and imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import click
+
+from shared.errors import DfomError
+
+#: Something was done and failed: a detector was not admitted, a file of weights differs.
+EXIT_FAILED: Final = 1
+#: The command could not be carried out; the sentence says what to do.
+EXIT_USAGE: Final = 2
+#: ``analyze`` could not judge a single file.
+EXIT_NOTHING: Final = 3
+
+
+@contextmanager
+def errors_explained(status: int = EXIT_USAGE) -> Iterator[None]:
+    """Turn one of our errors into its sentence on stderr and exit ``status``."""
+    try:
+        yield
+    except DfomError as error:
+        click.secho(error.sentence, fg="red", err=True)
+        raise SystemExit(status) from None
