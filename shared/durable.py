@@ -53,6 +53,16 @@ def replace_json(path: Path, content: Any, *, mode: int = 0o644) -> None:
     replace_bytes(path, json.dumps(content, allow_nan=False, ensure_ascii=False, indent=1).encode(), mode=mode)
 
 
+def append_line(path: Path, line: str) -> None:
+    """Append a line to a file of lines, made when it is missing; what is not a file under that name is set aside first."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        set_aside(path)
+    # O_NONBLOCK: should a FIFO take the name just now, this fails instead of waiting for its reader
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
+    with os.fdopen(handle, "ab") as stream:
+        stream.write(line.encode() + b"\n")
+
+
 def move_directory(source: Path, target: Path) -> None:
     """Rename a finished directory into place; its files are made durable first.
 

@@ -6,18 +6,26 @@ exists only where something was measured; nobody is shown a guess.
 
 from __future__ import annotations
 
-import json
+import re
 import statistics
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import structlog
 
 from shared import durable
+from shared.reading import RecordInvalid, read_json
 from shared.records import Mode
+
+log = structlog.get_logger()
 
 #: Measurements kept for each step and mode: enough for a median, few enough to follow a change of machine.
 KEPT = 25
+#: A measurement beyond this (a month) is damage.
+MOST_S = 30 * 86400.0
 
 
 @dataclass(frozen=True)
@@ -29,23 +37,33 @@ class Typical:
 
 
 class Durations:
-    """The measurements in ``path`` (a JSON file); thread-safe."""
+    """The measurements in ``path`` (a JSON file); thread-safe. Of a damaged file, what can be read is kept."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
+        self._seconds: dict[str, list[float]] = {}
         try:
-            self._seconds: dict[str, list[float]] = json.loads(path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
-            self._seconds = {}
+            untrusted = read_json(path)
+        except FileNotFoundError:
+            return
+        except RecordInvalid as error:
+            log.warning("durations_damaged", file=durable.set_aside(path).name, reason=error.reason)
+            return
+        self._seconds = _readable(untrusted)
+        if self._seconds != untrusted:
+            log.warning("durations_damaged", reason="some measurements were left out", steps_kept=len(self._seconds))
 
     def add(self, step: str, *, mode: Mode, seconds: float) -> None:
-        """Record that ``step`` of a job in ``mode`` took ``seconds``."""
+        """Record that ``step`` of a job in ``mode`` took ``seconds``. Trouble with the file is logged: no job fails for a statistic."""
         with self._lock:
             key = f"{step}/{mode}"
             self._seconds[key] = [*self._seconds.get(key, []), round(seconds, 3)][-KEPT:]
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            durable.replace_json(self._path, self._seconds)
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                durable.replace_json(self._path, self._seconds)
+            except OSError as error:
+                log.warning("durations_not_stored", reason=str(error))
 
     def typical(self, step: str, *, mode: Mode) -> Typical | None:
         """Median duration of ``step`` in ``mode``; None while it was never measured."""
@@ -57,3 +75,15 @@ class Durations:
         """Expected seconds of a whole job; None when one of its steps was never measured."""
         typical = [self.typical(step, mode=mode) for step in ("media", *detectors, "report")]
         return sum(item.seconds for item in typical if item) if all(typical) else None
+
+
+def _readable(untrusted: Any) -> dict[str, list[float]]:
+    """The steps whose measurements are all seconds."""
+    return {
+        step: measured[-KEPT:]
+        for step, measured in (untrusted.items() if isinstance(untrusted, dict) else ())
+        if re.fullmatch(r"[a-z0-9_.]{1,60}/[a-z]{1,20}", step)
+        and isinstance(measured, list)
+        and all(isinstance(item, int | float) and not isinstance(item, bool) for item in measured)
+        and all(0 <= item < MOST_S for item in measured)
+    }

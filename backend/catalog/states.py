@@ -2,18 +2,28 @@
 
 Owns ``detectors.json`` in the back-end's state folder (the operator's decisions; a card's own ``state`` holds until one is made) and the
 admission reports beside it. Promises: a detector moves up one step at a time, and out of ``draft`` only with a passed admission
-check of this very version. May be imported by the back-end and the composition root.
+check of this very version; damage enables nothing: a detector whose decision cannot be read is disabled until the operator decides
+anew. May be imported by the back-end and the composition root.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
+
+import structlog
 
 from base_detector import STATES, Card
 from shared import durable
 from shared.errors import UserError
+from shared.reading import RecordInvalid, read_json
+
+log = structlog.get_logger()
+
+#: In ``detectors.json``: the state of every detector that is not named there. Written after damage only, as "disabled".
+OTHERS: Final = "*"
 
 #: what each state means, in the order a detector goes through them
 MEANINGS: Final = {
@@ -30,10 +40,12 @@ class DetectorStates:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._logged: str | None = None
 
     def of(self, card: Card) -> str:
-        """The state of ``card``: the operator's, else the card's own."""
-        return str(self._read().get(card.id, card.state))
+        """The state of ``card``: the operator's, else the card's own; disabled when the operator's cannot be read."""
+        decided, _ = self._read()
+        return decided.get(card.id, decided.get(OTHERS, card.state))
 
     def move(self, card: Card, to: str) -> str:
         """Put ``card`` into state ``to``; the state it had. UserError says what is missing for that."""
@@ -53,7 +65,10 @@ class DetectorStates:
                 f"{card.folder}' and mend what it names.",
             )
         self._folder.mkdir(parents=True, exist_ok=True)
-        durable.replace_json(self._path, self._read() | {card.id: to})
+        decided, damage = self._read()
+        if damage:
+            log.warning("detector_states_set_aside", file=durable.set_aside(self._path).name)
+        durable.replace_json(self._path, {**decided, card.id: to})
         return now
 
     def keep_report(self, card: Card, report: dict[str, Any]) -> Path:
@@ -66,17 +81,16 @@ class DetectorStates:
     def admitted(self, card: Card) -> bool:
         """Whether this version of ``card`` passed."""
         try:
-            report = json.loads(self._report(card).read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
+            report = read_json(self._report(card))
+        except (FileNotFoundError, RecordInvalid):
             return False
-        return bool(report.get("passed")) and report.get("version") == card.version
+        return isinstance(report, dict) and report.get("passed") is True and report.get("version") == card.version
 
     def record_shadow(self, card: Card, entry: dict[str, Any]) -> None:
         """Append what a shadow detector said; no id of the submission, so that nothing has to be deleted with it."""
         path = self._folder / "shadow" / f"{card.id}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry, allow_nan=False) + "\n")
+        durable.append_line(path, json.dumps(entry, allow_nan=False))
 
     @property
     def _path(self) -> Path:
@@ -85,9 +99,24 @@ class DetectorStates:
     def _report(self, card: Card) -> Path:
         return self._folder / "admission" / f"{card.id}.json"
 
-    def _read(self) -> dict[str, str]:
+    def _read(self) -> tuple[dict[str, str], str | None]:
+        """The decisions, and what is wrong with the file. Where a decision is lost, ``disabled`` stands in for it: the lost one may
+        have been just that, and the card's own state would put the detector before visitors again.
+        """
         try:
-            found = json.loads(self._path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
-            return {}
-        return {name: state for name, state in found.items() if state in STATES}
+            found = read_json(self._path)
+        except FileNotFoundError:
+            return {}, None
+        except RecordInvalid as error:
+            return self._in_doubt(error.reason, {OTHERS: "disabled"})
+        if not isinstance(found, dict):
+            return self._in_doubt("not an object", {OTHERS: "disabled"})
+        decided = {name: state if state in STATES else "disabled" for name, state in found.items()}
+        lost = sorted(name for name, state in found.items() if state not in STATES)
+        return self._in_doubt(f"not a state: {', '.join(lost)}", decided) if lost else (decided, None)
+
+    def _in_doubt(self, reason: str, decided: Mapping[str, str]) -> tuple[dict[str, str], str]:
+        if reason != self._logged:  # asked several times a minute
+            self._logged = reason
+            log.error("detector_states_damaged", file=str(self._path), reason=reason, disabled=sorted(decided))
+        return dict(decided), reason

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import json
+
 import pytest
 
 from backend.catalog.durations import KEPT, Durations
+from shared import durable
+from tests.shared.damage import DAMAGES
 
 
 def test_durations_are_medians_of_what_was_measured_and_survive_a_restart(tmp_path):
@@ -36,6 +41,40 @@ def test_a_job_estimate_needs_every_step_measured(tmp_path):
     assert durations.job_estimate(["mesonet", "va"], mode="quick") is None
 
 
-def test_a_damaged_measurement_file_starts_afresh(tmp_path):
-    (tmp_path / "durations.json").write_text("{")
-    assert Durations(tmp_path / "durations.json").typical("media", mode="quick") is None
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_measurement_file_starts_afresh_and_can_be_written_again(tmp_path, damage):
+    path = tmp_path / "durations.json"
+    Durations(path).add("media", mode="quick", seconds=1)
+    damage(path)
+    durations = Durations(path)
+    durations.add("report", mode="quick", seconds=2)
+    assert Durations(path).typical("report", mode="quick").seconds == 2
+
+
+def test_of_a_damaged_measurement_file_the_readable_steps_are_kept(tmp_path):
+    path = tmp_path / "durations.json"
+    damaged = {
+        "media/quick": [1.5],
+        "a/quick": "x",
+        "b/quick": [None],
+        "c/quick": [-1],
+        "d/quick": [1e9],
+        "e/quick": {},
+        "f": [1],
+    }
+    path.write_text(json.dumps(damaged | {"g/quick": [True], "h/quick": [2, 3]}))
+    durations = Durations(path)
+    found = {step: durations.typical(step, mode="quick") for step in ("media", *"abcdefgh")}
+    assert {step: typical.seconds for step, typical in found.items() if typical} == {"media": 1.5, "h": 2.5}
+
+
+def test_a_measurement_that_cannot_be_stored_fails_nothing(tmp_path, monkeypatch):
+    durations = Durations(tmp_path / "durations.json")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(durable, "replace_bytes", full)
+    monkeypatch.setattr(durable, "replace_json", full)
+    durations.add("media", mode="quick", seconds=1)
+    assert durations.typical("media", mode="quick").seconds == 1

@@ -41,12 +41,6 @@ def test_a_card_holds_until_the_operator_decides(states: DetectorStates, card: C
     assert states.move(card, "enabled") == "disabled"
 
 
-def test_a_damaged_file_of_states_leaves_the_cards_own(states: DetectorStates, card: Card, tmp_path: Path):
-    states.move(card, "shadow")
-    (tmp_path / "state" / "detectors.json").write_text('{"selfblend": "sha')
-    assert states.of(card) == "enabled"
-
-
 def test_an_unknown_state_is_refused(states: DetectorStates, card: Card):
     with pytest.raises(UserError, match="States: draft, quarantine"):
         states.move(card, "famous")
