@@ -216,24 +216,13 @@ def serve(host: str | None, port: int | None) -> None:
     with errors_explained():
         overrides = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
         settings = read_settings(**overrides)
-    from waitress.server import create_server
-
     from frontend import create_app
+    from frontend.server import create_web_server
 
     settings.data.mkdir(parents=True, exist_ok=True)
     app = create_app(settings)
     try:
-        # inbuf_overflow: uploads are spooled to disk beyond 1 MB, never held in memory
-        server = create_server(
-            app,
-            host=settings.host,
-            port=settings.port,
-            threads=settings.portal_threads,
-            max_request_body_size=settings.max_upload_mb * 1_000_000 + 1_000_000,
-            inbuf_overflow=1_000_000,
-            channel_timeout=60,
-            ident=None,
-        )
+        server = create_web_server(app, settings)
     except OSError as error:
         console.print(
             f"[red]Cannot listen on {settings.host}:{settings.port} ({error.strerror}). Choose another with --port.[/red]"

@@ -8,8 +8,11 @@ in ``frontend.access``. For the front-end only.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from typing import Any, Final
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+import structlog
 from flask import Flask, Response, request
 from flask_limiter import Limiter
 from flask_wtf.csrf import CSRFProtect
@@ -17,6 +20,8 @@ from werkzeug.exceptions import Forbidden
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from shared.settings import Settings
+
+log = structlog.get_logger()
 
 UPLOADS_PER_PEER: Final = "60 per hour"
 WRONG_PINS_PER_PEER: Final = "60 per hour"
@@ -44,13 +49,29 @@ CONTENT_POLICY: Final = "; ".join(
 
 
 def peer() -> str:
-    """The network peer that limits count by: the IPv4 address, or the /64 network of an IPv6 one."""
-    text = request.remote_addr or "unknown"
+    """The network peer that limits count by."""
+    return network_of(request.remote_addr or "unknown")
+
+
+def network_of(text: str) -> str:
+    """The IPv4 address, or the /64 network of an IPv6 one: what one visitor has."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
         return text
     return str(ipaddress.ip_network(f"{address}/64", strict=False)) if address.version == 6 else text
+
+
+def trusts_proxy(settings: Settings, text: str) -> bool:
+    """Whether an address is that of a reverse proxy of ours, whose X-Forwarded headers count."""
+    if not settings.trusted_proxies:
+        return False
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    address = getattr(address, "ipv4_mapped", None) or address
+    return any(address in ipaddress.ip_network(network) for network in settings.proxy_addresses)
 
 
 def init_security(app: Flask, settings: Settings) -> None:
@@ -69,8 +90,7 @@ def init_security(app: Flask, settings: Settings) -> None:
         RATELIMIT_HEADERS_ENABLED=False,
     )
     if settings.trusted_proxies:
-        hops = settings.trusted_proxies
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
+        app.wsgi_app = _Proxied(app.wsgi_app, settings)  # type: ignore[method-assign]
     app.before_request(_refuse_cross_site)
     limiter = Limiter(peer, app=app, strategy="moving-window")  # counts in the memory of the one portal process
     CSRFProtect(app)
@@ -79,6 +99,28 @@ def init_security(app: Flask, settings: Settings) -> None:
     @app.after_request
     def add_headers(response: Response) -> Response:
         return _with_headers(response, https=settings.secure_cookies)
+
+
+class _Proxied:
+    """Takes address and scheme of the visitor from X-Forwarded-For and -Proto, when a proxy of ours says so.
+
+    The last ``trusted_proxies`` entries were written by our proxies; what is before them anybody may have written.
+    """
+
+    def __init__(self, app: WSGIApplication, settings: Settings) -> None:
+        hops = settings.trusted_proxies
+        self._direct, self._settings = app, settings
+        self._behind = ProxyFix(app, x_for=hops, x_proto=hops)
+        self._warned = False
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        address = environ.get("REMOTE_ADDR", "")
+        if trusts_proxy(self._settings, address):
+            return self._behind(environ, start_response)
+        if "HTTP_X_FORWARDED_FOR" in environ and not self._warned:
+            self._warned = True  # once: whoever is not a proxy could fill the log with it
+            log.warning("forwarded_address_ignored", peer=address, remedy="a proxy of yours? DFOM_PROXY_ADDRESSES")
+        return self._direct(environ, start_response)
 
 
 def _limit_views(app: Flask, limiter: Limiter) -> None:

@@ -14,6 +14,7 @@ from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
 from frontend.media import IncomingMedia, check_space, too_large
 from frontend.portal import portal
+from shared.errors import UserError
 
 #: The one endpoint that takes a file.
 UPLOAD_ENDPOINT = "intake.submit"
@@ -24,6 +25,16 @@ FORM_BYTES = 64_000
 #: Largest field. Werkzeug holds the piece it just read (64 KiB) and what is left of the one before against this as well,
 #: so a smaller number would refuse every file.
 FIELD_BYTES = 2 * 65_536
+
+#: Set in the WSGI environment by frontend.server when it did not take a request's body: the code that says why.
+REFUSED = "dfom.refused"
+
+#: HTTP status and title of those codes.
+_REFUSALS = {
+    "request_too_slow": (408, "Too slow"),
+    "store_unavailable": (503, "Storage does not answer"),
+    "disk_full": (507, "No space left"),
+}
 
 #: Detectors (at most 64 of them are boxes of the form) and the other fields.
 FORM_PARTS = 100
@@ -88,6 +99,15 @@ def init_upload(app: Flask) -> None:
     app.config["MAX_CONTENT_LENGTH"] = FORM_BYTES
     app.config["MAX_FORM_MEMORY_SIZE"] = FIELD_BYTES
     app.config["MAX_FORM_PARTS"] = FORM_PARTS
+
+    @app.before_request
+    def refuse() -> None:
+        code = request.environ.get(REFUSED)
+        if code == "upload_too_large":
+            raise too_large(portal().upload_limit)
+        if code is not None:
+            status, title = _REFUSALS[code]
+            raise UserError(code, status=status, title=title)
 
     @app.before_request
     def set_limit() -> None:

@@ -72,6 +72,8 @@ SENTENCES: Final[dict[str, str]] = {
     # store
     "second_dispatcher": "Another dispatcher works on this folder. Stop it first; two would do the work twice.",
     "disk_full": "The disk is full, nothing was stored. Free some space, then upload again.",
+    "upload_too_large": "The file is larger than this site takes. Cut out the part in question and upload that.",
+    "request_too_slow": "The upload came in too slowly and was stopped. Check your connection, then try again.",
     "store_unavailable": "The shared folder does not answer. Try again in a moment.",
 }
 

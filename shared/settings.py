@@ -7,10 +7,11 @@ Unknown ``DFOM_`` names fail, so a typing mistake is found at the start. Secrets
 from __future__ import annotations
 
 import os
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import UserError
@@ -38,6 +39,10 @@ class Settings(BaseSettings):
     secure_cookies: bool = Field(False, description="set behind HTTPS: cookies get Secure and the __Host- prefix")
     trusted_hosts: list[str] = Field([], description="host names served (empty: any)")
     trusted_proxies: int = Field(0, description="number of reverse proxies in front (X-Forwarded-For hops)")
+    proxy_addresses: list[str] = Field(
+        ["127.0.0.0/8", "::1"],
+        description="addresses or networks such a proxy connects from; of others the header is ignored",
+    )
     session_minutes: int = Field(30, description="how long a right PIN opens a result")
     url_timeout_s: float = Field(60, description="time limit of a download from a URL")
     url_allow_private: bool = Field(False, description="allow URLs on private addresses (for tests only)")
@@ -75,6 +80,11 @@ class Settings(BaseSettings):
     keep_media_days: float = Field(7, description="days the submitted media is kept")
     keep_results_days: float = Field(30, description="days a result is kept")
     keep_address_days: float = Field(30, description="days a mail address is kept")
+
+    @field_validator("proxy_addresses")
+    @classmethod
+    def _are_networks(cls, networks: list[str]) -> list[str]:
+        return [str(ip_network(network)) for network in networks]
 
     @property
     def submissions(self) -> Path:

@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, request
 
 from frontend import intake
 from frontend.portal import portal
@@ -114,6 +114,29 @@ def test_forwarded_address_counts_only_behind_a_named_proxy(build: Any) -> None:
             headers = {"X-Forwarded-For": f"10.1.1.{number}"}
             status = client.post("/submit", data={"csrf_token": token}, headers=headers).status_code
         assert status == last
+
+
+@pytest.mark.parametrize(
+    ("peer", "hops", "forwarded", "counted"),
+    [
+        ("127.0.0.1", 0, "198.51.100.7", "127.0.0.1"),
+        ("127.0.0.1", 1, "198.51.100.7", "198.51.100.7"),
+        ("127.0.0.1", 1, "203.0.113.1, 198.51.100.7", "198.51.100.7"),  # the visitor wrote the first one
+        ("127.0.0.1", 2, "203.0.113.1, 198.51.100.7, 10.0.0.2", "198.51.100.7"),
+        ("127.0.0.1", 2, "198.51.100.7", "127.0.0.1"),  # one entry cannot have passed two proxies
+        ("::ffff:127.0.0.1", 1, "198.51.100.7", "198.51.100.7"),
+        ("192.0.2.9", 1, "198.51.100.7", "192.0.2.9"),  # past the proxy, straight to the portal
+        ("unknown", 1, "198.51.100.7", "unknown"),
+    ],
+)
+def test_only_a_proxy_of_ours_says_where_a_request_comes_from(
+    build: Any, peer: str, hops: int, forwarded: str, counted: str
+) -> None:
+    app = build(trusted_proxies=hops)
+    seen: list[str | None] = []
+    app.before_request(lambda: seen.append(request.remote_addr))
+    app.test_client().get("/healthz", headers={"X-Forwarded-For": forwarded}, environ_overrides={"REMOTE_ADDR": peer})
+    assert seen == [counted]
 
 
 def test_fault_of_ours_shows_a_reference_and_no_trace(

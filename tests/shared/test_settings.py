@@ -25,6 +25,12 @@ def test_a_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch):
         read_settings()
 
 
+def test_a_network_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("DFOM_PROXY_ADDRESSES", '["localhost"]')
+    with pytest.raises(UserError, match="proxy_addresses"):
+        read_settings()
+
+
 def test_settings_cannot_be_changed_later():
     with pytest.raises(ValueError, match="frozen"):
         read_settings().port = 1
@@ -42,7 +48,12 @@ def test_nothing_but_the_settings_reads_the_environment():
     found = []
     for path in [*ROOT.glob("*.py"), *(p for d in ("shared", "frontend", "backend") for p in (ROOT / d).rglob("*.py"))]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv"):
+            of_os = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os"
+            if isinstance(node, ast.ImportFrom) and node.module == "os":
+                of_os, names = True, {alias.name for alias in node.names}
+            else:
+                names = {getattr(node, "attr", "")}
+            if of_os and names & {"environ", "getenv"}:
                 found.append(str(path.relative_to(ROOT)))
     assert set(found) <= {"shared/settings.py", "backend/workers/docker_runner.py"}, (
         "backend/workers/docker_runner.py hands PATH to process workers"
