@@ -24,11 +24,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import importlib
 import importlib.util
 import inspect
 import json
 import os
+import re
+import reprlib
 import resource
 import socket
 import struct
@@ -37,9 +40,9 @@ import time
 import tomllib
 import zlib
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, NamedTuple, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +50,11 @@ import numpy.typing as npt
 CONTRACT_VERSION = "1"
 #: A detector's way in (docs/admission.md); what a card says of itself until the operator decides.
 STATES = ("draft", "quarantine", "shadow", "enabled", "disabled")
+INPUTS = ("face", "frame", "video")
+#: How scores become one number (docs/strategies.md). ``own``: ``judge`` says it.
+AGGREGATIONS = ("mean", "max_of_persons", "max_of_persons_of_shots", "deepware", "selim_confident", "own")
+#: The keys of the card's table ``[resources]``.
+RESOURCES = ("memory_mb", "seconds_per_face", "batch")
 PROTOCOL_VERSION = 1
 PACK_SCHEMA = 1
 SCORES_SCHEMA = 1
@@ -83,6 +91,53 @@ class ContractError(Exception):
 # --------------------------------------------------------------------------- card
 
 
+class _Rule(NamedTuple):
+    """What a key of a card may hold: a test, and the same in words for the author."""
+
+    holds: Callable[[Any], bool]
+    words: str
+
+
+def _text(pattern: str = r"(?s).*\S.*", words: str = "a text that is not empty") -> _Rule:
+    return _Rule(
+        lambda value: isinstance(value, str) and bool(re.fullmatch(pattern, value) and not _CONTROL(value)), words
+    )
+
+
+def _number(low: int, high: int, *types: type) -> _Rule:
+    words = f"a {'number' if float in types else 'whole number'} from {low:,} to {high:,}, without quotes"
+    return _Rule(lambda value: type(value) in types and low <= value <= high, words)  # true is not a number; nor is NaN
+
+
+def _one_of(names: Collection[str]) -> _Rule:
+    return _Rule(lambda value: isinstance(value, str) and value in names, f"one of {', '.join(names)}")
+
+
+def _list_of(rule: _Rule, words: str) -> _Rule:
+    return _Rule(lambda value: isinstance(value, list) and all(map(rule.holds, value)), words)
+
+
+def _is_plain(value: Any, depth: int = 8) -> bool:
+    """Whether JSON has it: parameters are in the results."""
+    if isinstance(value, dict | list):
+        inner = [*value, *value.values()] if isinstance(value, dict) else value
+        return depth > 0 and all(_is_plain(item, depth - 1) for item in inner)
+    return (
+        _TEXT.holds(value) or isinstance(value, bool) or (isinstance(value, int | float) and -(2**63) < value < 2**63)
+    )
+
+
+#: Characters that a terminal would obey or a file cannot hold.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]").search
+_TEXT = _text(r"(?s).*", "a text")
+_TRUTH = _Rule(lambda value: isinstance(value, bool), "true or false, without quotes")
+_ADDRESS = _text(r"https?://[^\s/]\S*", "an address that begins with https:// or http://")
+_TEXTS = _list_of(_text(), 'a list of texts: ["one", "two"]')
+_TABLE = _Rule(lambda value: isinstance(value, dict) and _is_plain(value), "a table of texts, finite numbers and lists")
+_TABLES = _Rule(lambda value: isinstance(value, list), "tables, one [[weights]] for each file")
+_SAMPLING = _Rule(lambda value: _sampling(value) is not None, "'every_frame', 'fps:N' or 'frames:N'")
+
+
 @dataclass(frozen=True)
 class WeightsFile:
     """One published weights file: where it comes from and how to know it is the right one.
@@ -91,120 +146,142 @@ class WeightsFile:
     is its path in the archive at ``url``. ``manual``: ``url`` is a page for people. ``optional``: the detector can do without it.
     """
 
-    file: str
-    url: str
-    licence: str
-    sha256: str = ""
-    bytes: int = 0
-    member: str = ""
-    alternatives: tuple[str, ...] = ()
-    manual: bool = False
-    optional: bool = False
+    file: Annotated[str, _text(r"(?a)\w[\w.+-]*(/\w[\w.+-]*)*", "a file name of letters, digits and _ . + -")]
+    url: Annotated[str, _ADDRESS]
+    licence: Annotated[str, _text()]
+    sha256: Annotated[str, _text(r"([0-9a-f]{64})?", "the 64 small hex digits that sha256sum prints")] = ""
+    bytes: Annotated[int, _number(0, 10**13, int)] = 0
+    member: Annotated[str, _text(r".*", "a path in the archive")] = ""
+    alternatives: Annotated[tuple[str, ...], _list_of(_ADDRESS, 'a list of addresses: ["https://..."]')] = ()
+    manual: Annotated[bool, _TRUTH] = False
+    optional: Annotated[bool, _TRUTH] = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Card:
-    """What ``detector.toml`` says. Thresholds are on the fake_score scale (1 = fake)."""
+    """What ``detector.toml`` says: each key, its type, what it may hold, and what holds without it. docs/detector.md explains them.
 
-    id: str
-    version: str
-    title: str
-    summary: str
-    paper: str
-    year: int
-    licence: str
-    input: str
-    sampling: str
-    margin: float
-    threshold: float
-    aggregation: str
-    weights: tuple[WeightsFile, ...]
-    parameters: dict[str, Any]
-    memory_mb: int
-    seconds_per_face: float
-    batch: int
-    sees: tuple[str, ...]
-    limits: tuple[str, ...]
-    state: str
+    Thresholds are on the fake_score scale (1 = fake). The last three of the keys with a range are in the table ``[resources]``.
+    """
+
+    id: Annotated[
+        str, _text(r"[a-z][a-z0-9_]{1,40}", "a name like my_detector: 2 to 41 of a-z, 0-9 and _, a letter first")
+    ]
+    version: Annotated[str, _text(r"(?a)\w[\w.+-]{0,59}", 'a text like "1.0" of letters, digits and . + - _')]
+    title: Annotated[str, _text()]
+    summary: Annotated[str, _text()]
+    paper: Annotated[str, _text(words='a text, "none" where there is none')]
+    year: Annotated[int, _number(1900, 2100, int)]
+    licence: Annotated[str, _TEXT] = ""
+    input: Annotated[str, _one_of(INPUTS)]
+    sampling: Annotated[str, _SAMPLING]
+    margin: Annotated[float, _number(1, 100, int, float)]
+    threshold: Annotated[float, _number(0, 1, int, float)]
+    aggregation: Annotated[str, _one_of(AGGREGATIONS)]
+    weights: Annotated[tuple[WeightsFile, ...], _TABLES] = ()
+    parameters: Annotated[dict[str, Any], _TABLE] = field(default_factory=dict)
+    memory_mb: Annotated[int, _number(1, 10_000_000, int)] = 2048
+    seconds_per_face: Annotated[float, _number(0, 3600, int, float)] = 0.1
+    batch: Annotated[int, _number(1, 65_536, int)] = 8
+    sees: Annotated[tuple[str, ...], _TEXTS] = ()
+    limits: Annotated[tuple[str, ...], _TEXTS] = ()
+    state: Annotated[str, _one_of(STATES)] = "draft"
     folder: Path = field(compare=False)
 
     @classmethod
     def read(cls, folder: Path) -> Card:
-        """Read ``folder/detector.toml``; raise ContractError with the remedy when it is wrong."""
+        """Read ``folder/detector.toml``; ContractError names every mistake in it and its remedy."""
         path = folder / "detector.toml"
         try:
-            raw = tomllib.loads(path.read_text(encoding="utf-8"))
+            if path.exists() and not path.is_file():  # a FIFO would make us wait for ever
+                raise ContractError(f"{path} is not a file: write the card there")
+            return cls._parse(tomllib.loads(path.read_text(encoding="utf-8")), folder=folder)
         except FileNotFoundError:
             raise ContractError(f"{path} is missing: write the card next to detector.py") from None
-        except tomllib.TOMLDecodeError as error:
+        except OSError as error:
+            raise ContractError(f"{path} cannot be read ({error.strerror}): correct its rights") from None
+        except (ValueError, RecursionError) as error:
             raise ContractError(f"{path} is not valid TOML ({error}): correct that line") from None
-        return cls._parse(raw, folder=folder)
+
+    @classmethod
+    def from_json(cls, untrusted: Any, *, folder: Path) -> Card:
+        """The card that ``as_json`` wrote, from an image's label; ContractError when it is wrong. An image cannot enable itself."""
+        if not isinstance(untrusted, dict):
+            raise ContractError("the card on the image is not a JSON object: build the image again")
+        raw = {key: value for key, value in untrusted.items() if key != "contract"}
+        return replace(cls._parse(raw, folder=folder), state="draft")
+
+    @classmethod
+    def _parse(cls, raw: dict[str, Any], *, folder: Path) -> Card:
+        rules, flat = _rules(cls), {key: value for key, value in raw.items() if key != "resources"}
+        resources, weights = raw.get("resources", {}), raw.get("weights", ())
+        wrong = list(_mistakes(flat, rules, _optional(cls)))
+        wrong += _mistakes(resources, {key: rules[key] for key in RESOURCES}, RESOURCES, "[resources] ")
+        for number, entry in enumerate(weights if isinstance(weights, list) else (), 1):
+            wrong += _mistakes(entry, _rules(WeightsFile), _optional(WeightsFile), f"[[weights]] {number}: ")
+        if not wrong:  # from here on tables are tables
+            files = [entry["file"] for entry in weights]
+            wrong = [f"name each file once in [[weights]], not {f!r} again" for f in set(files) if files.count(f) > 1]
+            wrong += [f"remove {key!r}, it is in [resources] too" for key in flat.keys() & resources.keys()]
+        if wrong:
+            raise ContractError(f"{folder.name}/detector.toml: {'; '.join(wrong)}")
+        flat["weights"] = [WeightsFile(**_frozen(entry)) for entry in weights]
+        return cls(folder=folder, **_frozen(flat | resources))
 
     def lacks(self, missing: Collection[WeightsFile]) -> bool:
         """True when the detector cannot work without ``missing``, some of its files: a needed one, or all that it has."""
         return any(not item.optional for item in missing) or 0 < len(missing) == len(self.weights)
 
-    @classmethod
-    def from_json(cls, told: dict[str, Any], *, folder: Path) -> Card:
-        """The card that ``as_json`` wrote, for one that stands on an image; raise ContractError when it is wrong."""
-        raw = {key: value for key, value in told.items() if key != "contract"}
-        try:
-            return cls._parse(raw, folder=folder)
-        except (TypeError, AttributeError, KeyError):
-            raise ContractError("the card on the image is not one of this contract: build the image again") from None
-
-    @classmethod
-    def _parse(cls, raw: dict[str, Any], *, folder: Path) -> Card:
-        resources = raw.pop("resources", {})
-        weights = tuple(
-            WeightsFile(**entry | {"alternatives": tuple(entry.get("alternatives", ()))})
-            for entry in raw.pop("weights", [])
-        )
-        flat = {
-            "parameters": {},
-            "licence": "",
-            "memory_mb": 2048,
-            "seconds_per_face": 0.1,
-            "batch": 8,
-            "state": "enabled",
-            **raw,
-            **resources,
-        }
-        flat |= {"weights": weights, "sees": tuple(raw.get("sees", ())), "limits": tuple(raw.get("limits", ()))}
-        wanted = set(cls.__dataclass_fields__) - {"folder"}
-        missing, unknown = wanted - set(flat), set(flat) - wanted
-        if missing or unknown:
-            remedies = [f"add {key!r}" for key in sorted(missing)]
-            remedies += [f"remove or rename {key!r}" for key in sorted(unknown)]
-            raise ContractError(f"{folder.name}/detector.toml: {'; '.join(remedies)}")
-        card = cls(folder=folder, **flat)
-        if card.input not in ("face", "frame", "video"):
-            raise ContractError(f"{card.id}: input must be face, frame or video, not {card.input!r}")
-        if card.state not in STATES:
-            raise ContractError(f"{card.id}: state must be one of {', '.join(STATES)}, not {card.state!r}")
-        if not 0.0 <= card.threshold <= 1.0:
-            raise ContractError(f"{card.id}: threshold must lie in [0, 1] (fake_score), not {card.threshold}")
-        if card.margin < 1.0:
-            raise ContractError(f"{card.id}: margin is a factor on the face box and must be >= 1")
-        parse_sampling(card.sampling)
-        return card
-
     def as_json(self) -> dict[str, Any]:
         """The card as plain JSON, for ``describe`` and the image label (no paths)."""
-        out = {key: getattr(self, key) for key in self.__dataclass_fields__ if key != "folder"}
+        out = {key: getattr(self, key) for key in _rules(Card)}
         out["weights"] = [vars(item) for item in self.weights]
         out["sees"], out["limits"] = list(self.sees), list(self.limits)
         return out | {"contract": CONTRACT_VERSION}
 
 
-def parse_sampling(text: str) -> tuple[str, float]:
+def _rules(record: type) -> dict[str, _Rule]:
+    hints = get_type_hints(record, include_extras=True)
+    return {name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")}
+
+
+def _optional(record: Any) -> set[str]:
+    return {i.name for i in fields(record) if i.default is not MISSING or i.default_factory is not MISSING}
+
+
+def _frozen(table: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+
+
+def _mistakes(table: Any, rules: dict[str, _Rule], optional: Collection[str], where: str = "") -> Iterator[str]:
+    """Each mistake in one table of a card, with its remedy."""
+    if not isinstance(table, dict):
+        yield f"{where}must be a table of keys and values"
+        return
+    yield from (f"{where}add {key!r}: {rules[key].words}" for key in rules if key not in table and key not in optional)
+    for key, value in table.items():
+        if key not in rules:
+            near = difflib.get_close_matches(key, rules, 1)
+            yield f"{where}remove or rename {reprlib.repr(key)}" + (f" (is it {near[0]!r}?)" if near else "")
+        elif not rules[key].holds(value):
+            yield f"{where}{key} must be {rules[key].words}, not {reprlib.repr(value)}"
+
+
+def parse_sampling(text: Any) -> tuple[str, float]:
     """Split a card's sampling into (rule, number): ``every_frame`` | ``fps:1`` | ``frames:32``."""
-    if text == "every_frame":
-        return ("every_frame", 1.0)
-    rule, _, number = text.partition(":")
-    if rule not in ("fps", "frames") or not number.replace(".", "", 1).isdecimal() or float(number) <= 0:
-        raise ContractError(f"sampling must be 'every_frame', 'fps:N' or 'frames:N', not {text!r}")
-    return (rule, float(number))
+    found = _sampling(text)
+    if found is None:
+        raise ContractError(f"sampling must be {_SAMPLING.words}, not {reprlib.repr(text)}")
+    return found
+
+
+def _sampling(text: Any) -> tuple[str, float] | None:
+    pattern = r"(every_frame)|(?:(fps):([0-9]{1,3}(?:\.[0-9]{1,6})?)|(frames):([0-9]{1,6}))"
+    found = re.fullmatch(pattern, text) if isinstance(text, str) else None
+    if found is None:
+        return None
+    number = float(found[3] or found[5] or 1)
+    return (found[1] or found[2] or found[4], number) if number > 0 else None
 
 
 # --------------------------------------------------------------------------- faces

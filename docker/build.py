@@ -24,6 +24,8 @@ from docker.errors import DockerException, ImageNotFound
 from images import LABEL, ROOT, SOURCES, Image, all_images, sources_digest
 from wheels import WheelError, Wheelhouse
 
+from base_detector import ContractError
+
 DEBIAN = "debian:bookworm-slim"
 NO_DEBIAN = """\
 {debian} is neither on this machine nor can it be pulled ({why}).
@@ -205,7 +207,7 @@ def main(argv: list[str] | None = None) -> int:
         builder = Builder(client, prefix=args.prefix, wheelhouse=wheelhouse, verbose=args.verbose)
         for image, parents in with_parents(all_images(), args.names):
             builder.build(image, parents, force=args.force)
-    except (BuildError, WheelError) as error:
+    except (BuildError, WheelError, ContractError) as error:
         print(error, file=sys.stderr)
         return 1
     except DockerException as error:

@@ -50,6 +50,7 @@ SENTENCES: Final[dict[str, str]] = {
     "worker_not_started": "The worker could not be started. The operator finds the reason in the back-end's log.",
     "out_of_memory": "The worker ran out of memory.",
     "unknown_detector": "There is no detector of that name. 'deepfake-o-meter detectors' lists them.",
+    "bad_card": "The card of this detector has a mistake, so it cannot run. 'deepfake-o-meter detectors' says what to correct.",
     "bad_request": "The worker was asked something it does not understand.",
     "unknown_verb": "The worker was asked something it does not understand.",
     "output_too_large": "The worker wrote more than it may and was stopped.",

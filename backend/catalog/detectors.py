@@ -6,9 +6,11 @@ only. May be imported by the composition root, the dispatcher and the pipeline.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import structlog
 
@@ -20,26 +22,62 @@ from shared.records import Catalog, CatalogEntry
 
 log = structlog.get_logger()
 
+#: Detectors below this folder are part of the platform; others are third parties' and run in containers only.
+BUNDLED: Final = Path(__file__).resolve().parents[2] / "detectors"
+
 #: card -> code of shared.errors that says why it cannot run, or None
 Availability = Callable[[Card], str | None]
 
 
+@dataclass(frozen=True)
+class UnusableCard:
+    """A card with a mistake; ``sentence`` says what is wrong and what to do."""
+
+    path: Path
+    sentence: str
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        return self.path.parent.name
+
+
+@dataclass(frozen=True)
+class Cards:
+    """The cards of a folder by id, in the order of its sub-folders, and those with a mistake."""
+
+    usable: dict[str, Card]
+    unusable: tuple[UnusableCard, ...]
+
+    def named(self, detector: str) -> Card:
+        """The card of ``detector``; UserError: ``bad_card`` says what is wrong with it, ``unknown_detector`` names the known ones."""
+        if detector in self.usable:
+            return self.usable[detector]
+        for item in self.unusable:
+            if item.name == detector:
+                raise UserError("bad_card", item.sentence)
+        known = ", ".join(self.usable)
+        raise UserError("unknown_detector", f"There is no detector {detector!r}. Known: {known}.")
+
+
 class DetectorCatalog:
-    """The cards below ``folder`` (``<folder>/<name>/detector.toml``), read once. A wrong one is logged and left out."""
+    """The cards below ``folder`` (``<folder>/<name>/detector.toml``), read once; one with a mistake is logged and left out."""
 
     def __init__(
         self, folder: Path, *, availability: Availability, state: Callable[[Card], str] = lambda card: card.state
     ) -> None:
         self._state = state
-        self._cards = {card.id: card for card in read_cards(folder, on_bad=_left_out)}
+        self._cards = find_cards(folder)
+        for item in self._cards.unusable:
+            log.warning("detector_left_out", card=str(item.path), reason=item.sentence)
         self._availability = availability
 
     def __iter__(self) -> Iterator[Card]:
-        return iter(self._cards.values())
+        return iter(self._cards.usable.values())
 
     def card(self, detector: str) -> Card:
-        """The card of ``detector``; UserError(unknown_detector) names the known ones."""
-        return find_card(self._cards.values(), detector)
+        """The card of ``detector``; UserError(unknown_detector, bad_card) says why there is none."""
+        return self._cards.named(detector)
 
     def state(self, card: Card) -> str:
         """One of ``base_detector.STATES``; only ``enabled`` ones are offered."""
@@ -86,40 +124,31 @@ def model_card(card: Card) -> str | None:
         return None
 
 
-def read_cards(folder: Path, *, on_bad: Callable[[Path, UserError], None] | None = None) -> list[Card]:
-    """The cards of all detectors below ``folder``, by name of their folders.
+def read_cards(folder: Path) -> list[Card]:
+    """The cards of all detectors below ``folder``; those with a mistake are left out."""
+    return list(find_cards(folder).usable.values())
 
-    A wrong one raises UserError(bad_card), or goes to ``on_bad`` while the others are returned: one stranger's mistake must not
-    take the rest away.
-    """
-    cards = []
+
+def find_cards(folder: Path) -> Cards:
+    """Read ``<folder>/<name>/detector.toml`` of every detector. A mistake in one card does not hide the others."""
+    usable: dict[str, Card] = {}
+    unusable = []
     for path in sorted(folder.glob("*/detector.toml")):
         try:
-            with card_errors():
-                cards.append(Card.read(path.parent))
-        except UserError as error:
-            if on_bad is None:
-                raise
-            on_bad(path, error)
-    return cards
-
-
-def find_card(cards: Iterable[Card], detector: str) -> Card:
-    """The card of ``detector`` among ``cards``; UserError(unknown_detector) names the known ones."""
-    known = {card.id: card for card in cards}
-    if detector not in known:
-        raise UserError("unknown_detector", f"There is no detector {detector!r}. Known: {', '.join(known)}.")
-    return known[detector]
+            card = Card.read(path.parent)
+            if card.id in usable:
+                where, first = f"{path.parent.name}/detector.toml", usable[card.id].folder.name
+                raise ContractError(f"{where}: the id {card.id!r} is that of folder {first}: choose another")
+            usable[card.id] = card
+        except ContractError as error:
+            unusable.append(UnusableCard(path, str(error)))
+    return Cards(usable, tuple(unusable))
 
 
 @contextmanager
 def card_errors() -> Iterator[None]:
-    """Turn a mistake in a card, or a card that cannot be read, into UserError(bad_card)."""
+    """Turn a mistake in a card into UserError(bad_card)."""
     try:
         yield
-    except (ContractError, OSError, ValueError) as error:
+    except ContractError as error:
         raise UserError("bad_card", str(error)) from None
-
-
-def _left_out(path: Path, error: UserError) -> None:
-    log.warning("detector_left_out", card=str(path), reason=error.sentence)

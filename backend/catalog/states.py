@@ -1,9 +1,9 @@
 """Where each detector stands on its way in: draft, quarantine, shadow, enabled, disabled.
 
-Owns ``detectors.json`` in the back-end's state folder (the operator's decisions; a card's own ``state`` holds until one is made) and the
-admission reports beside it. Promises: a detector moves up one step at a time, and out of ``draft`` only with a passed admission
-check of this very version; damage enables nothing: a detector whose decision cannot be read is disabled until the operator decides
-anew. May be imported by the back-end and the composition root.
+Owns ``detectors.json`` in the back-end's state folder (the operator's decisions) and the admission reports beside it. Until the operator
+decides, a bundled card's own ``state`` holds, and a third party's detector is a draft. Promises: a detector moves up one step at a time,
+and out of ``draft`` only with a passed admission check of this very version; damage enables nothing: a detector whose decision cannot
+be read is disabled until the operator decides anew. May be imported by the back-end and the composition root.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import structlog
 
+from backend.catalog.detectors import BUNDLED
 from base_detector import STATES, Card
 from shared import durable
 from shared.errors import UserError
@@ -45,7 +46,7 @@ class DetectorStates:
     def of(self, card: Card) -> str:
         """The state of ``card``: the operator's, else the card's own; disabled when the operator's cannot be read."""
         decided, _ = self._read()
-        return decided.get(card.id, decided.get(OTHERS, card.state))
+        return decided.get(card.id, decided.get(OTHERS, _own_state(card)))
 
     def move(self, card: Card, to: str) -> str:
         """Put ``card`` into state ``to``; the state it had. UserError says what is missing for that."""
@@ -58,7 +59,7 @@ class DetectorStates:
                 "bad_state",
                 f"{card.id} is in state {now}: its next one is {STATES[STATES.index(now) + 1]}. A detector moves up one step at a time.",
             )
-        if to in ("quarantine", "shadow", "enabled") and card.state != "enabled" and not self.admitted(card):
+        if to in ("quarantine", "shadow", "enabled") and _own_state(card) != "enabled" and not self.admitted(card):
             raise UserError(
                 "not_admitted",
                 f"{card.id} {card.version} has not passed the admission check. Run 'deepfake-o-meter detectors check "
@@ -120,3 +121,9 @@ class DetectorStates:
             self._logged = reason
             log.error("detector_states_damaged", file=str(self._path), reason=reason, disabled=sorted(decided))
         return dict(decided), reason
+
+
+def _own_state(card: Card) -> str:
+    """What the card says. A third party's cannot say more than ``draft``: it would enable itself, past the admission check."""
+    bundled = card.folder.resolve().parent == BUNDLED
+    return card.state if bundled or card.state == "disabled" else "draft"

@@ -11,9 +11,11 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from backend.catalog.detectors import UnusableCard
 from base_detector import Card
 from shared.errors import sentence_for
 from shared.records import DetectorState
@@ -91,12 +93,16 @@ def print_summaries(summaries: Iterable[dict[str, Any]]) -> None:
     console.print("Fake score: 0 = real, 1 = fake. A score is an indication, no proof.", style="dim")
 
 
-def print_cards(rows: Iterable[tuple[Card, str, str | None]]) -> None:
-    """A table of the detectors: card, state, and the code that says why it cannot run here, or None."""
+def print_cards(rows: Iterable[tuple[Card, str, str | None]], unusable: Iterable[UnusableCard] = ()) -> None:
+    """A table of the detectors: card, state, and the code that says why it cannot run here, or None. Bad cards come last."""
     table = Table("id", "title", "version", "state", "here", "summary", box=None, pad_edge=False)
     for card, state, code in rows:
         missing = "weights not installed" if code == "weights_missing" else code and sentence_for(code)
-        table.add_row(card.id, card.title, card.version, state, missing or "ready", card.summary)
+        table.add_row(
+            card.id, escape(card.title), escape(card.version), state, missing or "ready", escape(card.summary)
+        )
+    for item in unusable:
+        table.add_row(escape(item.name), "", "", "unusable", escape(item.sentence), "")
     _stdout().print(table)
 
 

@@ -17,11 +17,12 @@ from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.markup import escape
 
 from backend.admission.check import Admission, Check, measured_part, report_of
 from backend.admission.practice import PracticePacks
 from backend.admission.template import SAMPLES, write_detector
-from backend.catalog.detectors import card_errors, find_card, read_cards
+from backend.catalog.detectors import card_errors, find_cards
 from backend.catalog.states import MEANINGS, DetectorStates
 from backend.commands.exits import EXIT_FAILED, errors_explained
 from backend.harvest.media_pack import harvest_pack
@@ -56,17 +57,20 @@ def detectors(context: click.Context, as_json: bool) -> None:
 def _list(*, as_json: bool) -> None:
     with errors_explained():
         settings = read_settings()
-        cards, states = read_cards(settings.detectors), DetectorStates(settings.backend_state)
+        cards, states = find_cards(settings.detectors), DetectorStates(settings.backend_state)
         with closing(WorkerPool(settings)) as pool:
-            rows = [(card, states.of(card), unavailable(card, settings=settings, pool=pool)) for card in cards]
+            rows = [
+                (card, states.of(card), unavailable(card, settings=settings, pool=pool))
+                for card in cards.usable.values()
+            ]
     if as_json:
-        click.echo(
-            json.dumps([card.as_json() | {"state": state, "unavailable": code} for card, state, code in rows], indent=1)
-        )
+        known = [card.as_json() | {"state": state, "unavailable": code} for card, state, code in rows]
+        bad = [{"id": item.name, "unavailable": "bad_card", "message": item.sentence} for item in cards.unusable]
+        click.echo(json.dumps(known + bad, indent=1))
         return
     from backend.commands.console import print_cards
 
-    print_cards(rows)
+    print_cards(rows, cards.unusable)
 
 
 @detectors.command()
@@ -74,7 +78,7 @@ def _list(*, as_json: bool) -> None:
 def show(name: str) -> None:
     """Print the model card of detector NAME."""
     with errors_explained():
-        card = _card(read_settings(), name)
+        card = find_cards(read_settings().detectors).named(name)
         readme = card.folder / "README.md"
         if not readme.is_file():
             raise UserError("no_such_file", f"{name} has no README.md.")
@@ -111,7 +115,7 @@ def check(what: str, media: Path | None) -> None:
         settings = read_settings()
         card, spec, settings = _asked_for(what, settings)
         console = Console(highlight=False)
-        console.print(f"{card.title} ({card.id} {card.version})")
+        console.print(f"{card.title} ({card.id} {card.version})", markup=False)
         checks = _checked(card, spec, settings, media or SAMPLES / "portrait.jpg", console)
         report = report_of(card, checks)
         kept = DetectorStates(settings.backend_state).keep_report(card, report)
@@ -131,7 +135,7 @@ def state(name: str, to: str) -> None:
     """Put detector NAME into STATE: draft, quarantine, shadow, enabled or disabled."""
     with errors_explained():
         settings = read_settings()
-        before = DetectorStates(settings.backend_state).move(_card(settings, name), to)
+        before = DetectorStates(settings.backend_state).move(find_cards(settings.detectors).named(name), to)
     click.echo(f"{name}: {before} -> {to} ({MEANINGS[to]}). A running portal follows within seconds.")
 
 
@@ -140,7 +144,7 @@ def state(name: str, to: str) -> None:
 
 def _checked(card: Card, spec: WorkerSpec, settings: Settings, media: Path, console: Console) -> list[Check]:
     def told(line: Check) -> None:
-        console.print(f"  {_MARKS[line.outcome]}  {line.name:<22} {line.words}", soft_wrap=True)
+        console.print(f"  {_MARKS[line.outcome]}  {line.name:<22} {escape(line.words)}", soft_wrap=True)
 
     with tempfile.TemporaryDirectory(prefix="deepfake-o-meter-check-") as scratch:
         own = settings.model_copy(update={"scratch": Path(scratch), "hot": [], "cold": []})
@@ -192,7 +196,7 @@ def _asked_for(what: str, settings: Settings) -> tuple[Card, WorkerSpec, Setting
             )
         return card, detector_spec(card, settings), settings
     if "/" not in what:
-        card = _card(settings, what)
+        card = find_cards(settings.detectors).named(what)
         return card, detector_spec(card, settings), settings
     card = _card_of_image(what)
     spec = replace(detector_spec(card, settings), image=what, bundled=False)
@@ -205,8 +209,12 @@ def _card_of_image(image: str) -> Card:
         label = runner.image_label(image, CARD_LABEL)
     if label is None:
         raise UserError("bad_card", f"{image} carries no card (label {CARD_LABEL}): docker/build.py writes it.")
+    try:
+        untrusted = json.loads(label)
+    except (ValueError, RecursionError):
+        raise UserError("bad_card", f"The card on {image} is not valid JSON: build the image again.") from None
     with card_errors():
-        return Card.from_json(json.loads(label), folder=Path.cwd() / image.rpartition("/")[2])
+        return Card.from_json(untrusted, folder=Path.cwd() / image.rpartition("/")[2])
 
 
 def _write_measured(card: Card, report: dict[str, object]) -> bool:
@@ -217,7 +225,3 @@ def _write_measured(card: Card, report: dict[str, object]) -> bool:
     words = measured_part(report, day=utc_now().date().isoformat(), machine=machine)
     readme.write_text(_MEASURED.sub(lambda found: found[1] + words + found[2], text), encoding="utf-8")
     return True
-
-
-def _card(settings: Settings, name: str) -> Card:
-    return find_card(read_cards(settings.detectors), name)

@@ -24,7 +24,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from backend.catalog.detectors import find_card, read_cards
+from backend.catalog.detectors import find_cards
 from backend.commands.exits import EXIT_FAILED, EXIT_USAGE, errors_explained
 from backend.weights.folder import Installed, WeightsFolder
 from backend.workers.pool import WorkerPool
@@ -164,9 +164,9 @@ def verify(ids: Sequence[str]) -> None:
 def _opened(ids: Sequence[str]) -> tuple[Settings, list[Card]]:
     """Settings and the cards of ``ids`` (of all detectors when empty); an unknown one ends the command."""
     settings = read_settings()
-    cards = read_cards(settings.detectors)
+    cards = find_cards(settings.detectors)
     with errors_explained(EXIT_USAGE):
-        return settings, [find_card(cards, name) for name in dict.fromkeys(ids)] or cards
+        return settings, [cards.named(name) for name in dict.fromkeys(ids)] or list(cards.usable.values())
 
 
 def _is_small(card: Card) -> bool:

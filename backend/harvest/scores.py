@@ -8,25 +8,34 @@ its range, every picture is decoded and encoded again. What breaks the contract 
 from __future__ import annotations
 
 import io
+import re
 import struct
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import numpy as np
 from PIL import Image
-from pydantic import AliasChoices, Field, StringConstraints, ValidationError, model_validator
+from pydantic import AliasChoices, FailFast, Field, StringConstraints, ValidationError, model_validator
 
 from backend.harvest.untrusted import Refused, open_folder, read_file, refusal
 from shared.errors import PermanentError
-from shared.records import Record
+from shared.records import DetectorId, Record
 from shared.results import HardLabel, Score
 
-MAX_SCORES_BYTES: Final = 64_000_000
+#: More than honest scores of a pack take, indented or not: so many bytes, and so many more for each face.
+SCORES_BYTES: Final = 1_000_000
+SCORES_BYTES_A_FACE: Final = 400
+#: Nor more values: two lists of numbers, a person of five for each face at most, a mask of three, and a few of its own. A parser makes
+#: fifty bytes and more of a value that takes three, and shows the whole of it with each mistake it finds.
+SCORES_VALUES: Final = 6_000
+SCORES_VALUES_A_FACE: Final = 8
 MAX_MASK_BYTES: Final = 4_000_000
 MAX_MASK_SIDE: Final = 1024
 MAX_MASKS: Final = 512
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_.]{0,40}$")]
+#: Without quotes and backslashes: see ``_count_keys``.
+Version = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.+-]{1,60}$")]
 Count = Annotated[int, Field(ge=0, lt=2**31)]
 Seconds = Annotated[float, Field(ge=0.0, le=1e7)]
 
@@ -57,15 +66,16 @@ class HarvestedScores(Record):
     """``scores.json``, checked. ``fake_score`` is parallel to ``face_index`` (rows of the pack, ascending), 1 = fake."""
 
     schema_version: Literal[1] = Field(validation_alias=AliasChoices("schema", "schema_version"))
-    contract: Annotated[str, StringConstraints(max_length=20)]
-    detector: Annotated[str, StringConstraints(max_length=60)]
-    version: Annotated[str, StringConstraints(max_length=60)]
-    face_index: Annotated[tuple[Count, ...], Field(min_length=1)]
-    fake_score: tuple[Score, ...]
+    contract: Version
+    detector: DetectorId
+    version: Version
+    # FailFast: the first mistake is enough
+    face_index: Annotated[tuple[Count, ...], FailFast(), Field(min_length=1)]
+    fake_score: Annotated[tuple[Score, ...], FailFast()]
     video_fake_score: Score | None = None
-    persons: tuple[HarvestedPerson, ...]
+    persons: Annotated[tuple[HarvestedPerson, ...], FailFast()]
     skipped: Annotated[dict[Name, Count], Field(max_length=32)] = Field(default_factory=dict)
-    masks: Annotated[tuple[HarvestedMask, ...], Field(max_length=MAX_MASKS)] = ()
+    masks: Annotated[tuple[HarvestedMask, ...], FailFast(), Field(max_length=MAX_MASKS)] = ()
     seconds: Annotated[dict[Name, Seconds], Field(max_length=32)] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -90,17 +100,36 @@ def mask_name(index: int) -> str:
 
 
 def harvest_scores(untrusted_out: Path, *, card_id: str, face_count: int) -> HarvestedScores:
-    """The scores of ``card_id`` for a pack of ``face_count`` faces; PermanentError(detector_bad_output)."""
+    """The scores of ``card_id`` for a pack of ``face_count`` faces; PermanentError: detector_bad_output, output_too_large."""
     try:
         with open_folder(untrusted_out) as folder:
-            untrusted = read_file(folder, "scores.json", max_bytes=MAX_SCORES_BYTES)
+            most = SCORES_BYTES + SCORES_BYTES_A_FACE * face_count
+            untrusted = read_file(folder, "scores.json", max_bytes=most)
+        if sum(map(untrusted.count, (b",", b"[", b"{"))) > SCORES_VALUES + SCORES_VALUES_A_FACE * face_count:
+            raise Refused("scores.json holds more values than scores of so many faces")
         # strict: no text taken for a number; pydantic's parser bounds the depth and refuses NaN for these types
         scores = HarvestedScores.model_validate_json(untrusted, strict=True)
+        if _count_keys(untrusted) != _keys_of(scores):
+            raise Refused("scores.json has a key twice")
     except (Refused, ValidationError) as error:
         raise refusal("detector_bad_output", error) from None
     if scores.detector != card_id or scores.face_index[-1] >= face_count:
         raise PermanentError("detector_bad_output")
     return scores
+
+
+def _count_keys(untrusted_json: bytes) -> int:
+    """How many keys the objects in it have. The parser takes the last of two that are the same and says nothing.
+
+    No text that the schema allows holds a quote, so each quote before a colon ends a key.
+    """
+    return sum(1 for _ in re.finditer(rb'"[ \t\r\n]*:', untrusted_json))
+
+
+def _keys_of(scores: HarvestedScores) -> int:
+    """How many keys ``scores`` were written with."""
+    parts = (scores, *scores.persons, *scores.masks)
+    return sum(len(part.model_fields_set) for part in parts) + len(scores.skipped) + len(scores.seconds)
 
 
 def harvest_masks(untrusted_out: Path, scores: HarvestedScores, target: Path) -> dict[int, Path]:

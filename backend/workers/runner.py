@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
-from backend.catalog.detectors import read_cards
+from backend.catalog.detectors import BUNDLED, read_cards
 from backend.workers.endings import RunnerKind, Running
 from backend.workers.exchange import Exchange
 from backend.workers.process_runner import ProcessRunner
-from backend.workers.spec import BUNDLED, WorkerSpec, detector_spec, media_spec
+from backend.workers.spec import WorkerSpec, detector_spec, media_spec
 from shared.errors import UserError
 from shared.settings import Settings
 
@@ -99,7 +99,7 @@ def docker_runner(*, threads: int) -> DockerRunner:
 def _bundled(settings: Settings) -> list[WorkerSpec]:
     specs = [
         detector_spec(card, settings)
-        for card in read_cards(settings.detectors, on_bad=lambda *_: None)  # the catalog reports it
+        for card in read_cards(settings.detectors)
         if card.folder.resolve().parent == BUNDLED
     ]
     return [media_spec(settings), *specs]

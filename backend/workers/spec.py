@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from backend.catalog.detectors import BUNDLED
 from base_detector import Card
 from shared.errors import DfomError
 from shared.settings import Settings
 
-#: Detectors below this folder are part of the platform; others are third parties' and run in containers only.
-BUNDLED: Final = Path(__file__).resolve().parents[2] / "detectors"
 MEDIA_MODULE: Final = "backend.media.worker"
 #: Decoder and face detection on the largest picture the settings allow; the pack itself is written through the page cache.
 MEDIA_MEMORY_MB: Final = 3072

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from backend.catalog.detectors import DetectorCatalog, find_card, read_cards
+from backend.catalog.detectors import DetectorCatalog, find_cards, read_cards
 from shared.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,10 +39,11 @@ def test_a_wrong_card_takes_its_detector_away_and_no_other(folder: Path, card: s
 
 def test_the_command_line_names_a_wrong_card(folder: Path):
     (folder / "mesonet" / "detector.toml").write_text("id = ")
+    assert [card.id for card in read_cards(folder)] == ["va"]
     with pytest.raises(UserError, match=r"mesonet/detector\.toml"):
-        read_cards(folder)
+        find_cards(folder).named("mesonet")
 
 
 def test_an_unknown_detector_is_answered_with_the_known_ones(folder: Path):
     with pytest.raises(UserError, match=r"no detector 'nonsense'. Known: mesonet, va\."):
-        find_card(read_cards(folder), "nonsense")
+        find_cards(folder).named("nonsense")

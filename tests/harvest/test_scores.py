@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,14 +66,82 @@ LIES = {
 }  # fmt: skip
 
 
+def without(text: str, members: set[str]) -> str:
+    """JSON ``text`` of an object without ``members``."""
+    return json.dumps({name: value for name, value in json.loads(text).items() if name not in members})
+
+
 @pytest.mark.parametrize("lie", LIES)
 def test_scores_that_lie_are_refused(out: Path, lie: str) -> None:
-    text = json.dumps(GOOD)
-    for member in GOOD:  # the lie's members take the place of the honest ones, and the last of doubled names wins
-        assert f'"{member}"' in text
-    (out / "scores.json").write_text(text[:-1] + ", " + LIES[lie] + "}")
+    told = {name for name in GOOD if f'"{name}": ' in LIES[lie].partition("[{")[0]}
+    honest = without(json.dumps(GOOD), told)
+    (out / "scores.json").write_text(f"{honest[:-1]}, {LIES[lie]}}}")
     with pytest.raises(PermanentError, match="detector_bad_output"):
         taken(out)
+
+
+TWICE = {
+    "the same value": '"fake_score": [0.25, 1]',
+    "another value": '"fake_score": [0.9, 0.9]',
+    "written otherwise": '"f\\u0061ke_score": [0.25, 1]',
+    "behind a space": '"version"  \n: "1"',
+    "a wrong one before": '"seconds": {"net": 0.1, "net": 0.2}',
+    "in a person": '"persons": [{"person": 1, "person": 0, "faces": 2, "fake_score": 0.5, "hard_label": "fake"}]',
+    "in skipped": '"skipped": {"face_too_small": 1, "face_too_small": 2}',
+}
+
+
+@pytest.mark.parametrize("where", TWICE)
+def test_a_key_that_is_there_twice_is_refused(out: Path, where: str) -> None:
+    inner = where.startswith("in ") or where.startswith("a wrong")
+    honest = without(json.dumps(GOOD), {TWICE[where].split('"')[1]} if inner else set())
+    (out / "scores.json").write_text(f"{honest[:-1]}, {TWICE[where]}}}")
+    with pytest.raises(PermanentError, match="detector_bad_output"):
+        taken(out)
+
+
+FLOODS = {
+    "lists": '"face_index": [' + "[]," * 400_000 + "0]",
+    "objects": '"persons": [' + "{}," * 400_000 + "{}]",
+    "texts": '"fake_score": [' + '"",' * 400_000 + "0]",
+    "masks": '"masks": [' + "{}," * 400_000 + "{}]",
+    "seconds": '"seconds": {' + ",".join(f'"s{i}": ""' for i in range(100_000)) + "}",
+    "members": ",".join(f'"s{i}": ""' for i in range(100_000)),
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+def test_a_flood_of_mistakes_costs_no_more_than_the_file(out: Path, flood: str) -> None:
+    (out / "scores.json").write_text("{" + FLOODS[flood] + "}")
+    tracemalloc.start()
+    with pytest.raises(PermanentError, match="detector_bad_output"):
+        harvest_scores(out, card_id="acting", face_count=1500)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10_000_000, "bytes; a list of all mistakes takes hundreds of millions"
+
+
+def test_as_many_mistakes_as_fit_cost_little(out: Path) -> None:
+    (out / "scores.json").write_text('{"face_index": [' + "[]," * 8_900 + "0]}")
+    tracemalloc.start()
+    with pytest.raises(PermanentError, match="detector_bad_output"):
+        harvest_scores(out, card_id="acting", face_count=1500)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10_000_000
+
+
+def test_honest_scores_of_a_long_clip_fit_however_they_are_written(out: Path) -> None:
+    faces = 20_000
+    long = GOOD | {
+        "face_index": list(range(faces)),
+        "fake_score": [1 / 3] * faces,
+        "persons": [{"person": i, "faces": 1, "fake_score": 1 / 3, "hard_label": "real"} for i in range(faces)],
+        "masks": [],
+    }
+    for indent in (None, 8):
+        (out / "scores.json").write_text(json.dumps(long, indent=indent))
+        assert len(harvest_scores(out, card_id="acting", face_count=faces).persons) == faces
 
 
 @pytest.mark.parametrize("kind", ["missing", "empty", "link", "pipe", "folder", "device", "binary", "sparse", "large"])
