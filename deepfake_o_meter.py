@@ -26,7 +26,7 @@ from rich.console import Console
 
 from backend.commands.exits import EXIT_NOTHING, EXIT_USAGE, errors_explained
 from shared.clock import utc_now
-from shared.errors import DfomError, UserError
+from shared.errors import DfomError, StoreTrouble, UserError
 from shared.records import Mode
 from shared.settings import Settings, read_settings
 from shared.store import Store
@@ -220,7 +220,8 @@ def serve(host: str | None, port: int | None) -> None:
     from frontend.server import create_web_server
 
     settings.data.mkdir(parents=True, exist_ok=True)
-    app = create_app(settings)
+    with errors_explained():
+        app = create_app(settings)
     try:
         server = create_web_server(app, settings)
     except OSError as error:
@@ -290,7 +291,7 @@ def dispatch() -> None:
         backend = build_backend(settings)
         dispatcher = Dispatcher(
             settings,
-            store=Store(settings.submissions, settings.results),
+            store=_prepared(settings),
             catalog=backend.catalog,
             pipeline=backend.pipeline,
             durations=backend.durations,
@@ -301,6 +302,19 @@ def dispatch() -> None:
             dispatcher.run()
         finally:
             backend.pool.close()
+
+
+def _prepared(settings: Settings) -> Store:
+    """The store, as soon as its folders are mounted: a file server that is away for a while must not end the back-end."""
+    store = Store(settings.submissions, settings.results)
+    pause = 1.0
+    while True:
+        try:
+            return store.prepare(settings.backend_state)
+        except StoreTrouble as error:
+            structlog.get_logger().warning("store_unavailable", reason=error.sentence, again_in_s=pause)
+        time.sleep(pause)
+        pause = min(30.0, pause * 2)
 
 
 def _interrupt() -> None:
@@ -325,7 +339,7 @@ def expire(results_days: float | None) -> None:
 
     with errors_explained():
         settings = read_settings(**({"keep_results_days": results_days} if results_days is not None else {}))
-    store = Store(settings.submissions, settings.results)
+        store = Store(settings.submissions, settings.results).prepare(settings.backend_state)
     gone = sweep(store, settings, cache=ScoreCache(settings.backend_state / "scores"), now=utc_now())
     click.echo(
         f"removed: {gone.media} media, {gone.addresses} addresses, {gone.results} results, "

@@ -43,7 +43,7 @@ def _build(app: Flask, settings: Settings, *, clock: Clock) -> Portal:
     state = settings.frontend_state
     state.mkdir(parents=True, exist_ok=True)
     state.chmod(0o700)
-    store = Store(settings.submissions, settings.results)
+    store = Store(settings.submissions, settings.results).prepare(state)
     pins = Pins(state)
     access = Access(state, pins, now=lambda: clock().timestamp())
     receipts = Receipts(state, key=read_secret(state / "receipt_key"))

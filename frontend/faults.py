@@ -17,7 +17,7 @@ from werkzeug.exceptions import HTTPException, SecurityError
 from frontend.form import FormError
 from frontend.media import too_large
 from frontend.portal import portal
-from shared.errors import PermanentError, UserError
+from shared.errors import SENTENCES, PermanentError, StoreTrouble, UserError
 
 log = structlog.get_logger()
 
@@ -49,6 +49,17 @@ def init_faults(app: Flask) -> None:
     def user_error(error: UserError) -> Response:
         fields = {"errors": error.fields} if isinstance(error, FormError) else {}
         return answer(error.status, code=error.code, title=error.title, detail=error.sentence, **fields)
+
+    @app.errorhandler(StoreTrouble)
+    def store_trouble(error: StoreTrouble) -> Response:
+        # its own sentence names folders of ours
+        log.warning(
+            "store_trouble", endpoint=request.endpoint, code=error.code, reason=error.sentence, errno=error.errno
+        )
+        status, title = (507, "No space left") if error.code == "disk_full" else (503, "Storage does not answer")
+        response = answer(status, code=error.code, title=title, detail=SENTENCES[error.code])
+        response.headers["Retry-After"] = "10"
+        return response
 
     @app.errorhandler(PermanentError)
     def permanent_error(error: PermanentError) -> Response:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import shutil
 import unicodedata
 from collections.abc import Iterator
 from types import TracebackType
@@ -78,7 +77,7 @@ def storage_trouble() -> Iterator[None]:
 def check_space(store: Store, *, wanted: int) -> None:
     """Refuse early (507) while less than twice ``wanted`` bytes are free, so that the jobs in work can finish."""
     with storage_trouble():
-        if shutil.disk_usage(store.submissions).free < 2 * wanted:
+        if store.free_bytes() < 2 * wanted:
             raise UserError("disk_full", status=507, title="No space left")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 from typing import Final
 
 from flask import Blueprint, Response, abort, jsonify, make_response, render_template, request
@@ -12,6 +12,8 @@ from markdown_it.rules_core import StateCore
 from frontend import plotting
 from frontend.portal import portal
 from frontend.wording import catalog_is_fresh
+from shared.errors import StoreTrouble
+from shared.records import Catalog
 
 #: Below this much free space the portal says it is not ready, bytes.
 LOW_WATER: Final = 500_000_000
@@ -81,12 +83,16 @@ def healthz() -> Response:
 def ready() -> Response:
     """Whether an upload would be stored and analysed now: 200, or 503 with what is missing."""
     here = portal()
-    now = here.clock()
-    catalog = here.store.read_catalog()
+    catalog: Catalog | None = None
+    free = 0
+    with contextlib.suppress(StoreTrouble):
+        catalog = here.store.read_catalog()
+        free = here.store.free_bytes()
     checks = {
-        "backend": catalog_is_fresh(catalog, now),
+        "store": free > 0,
+        "backend": catalog_is_fresh(catalog, here.clock()),
         "detectors": catalog is not None and any(entry.unavailable is None for entry in catalog.detectors),
-        "space": shutil.disk_usage(here.store.submissions).free > max(LOW_WATER, 2 * here.upload_limit),
+        "space": free > max(LOW_WATER, 2 * here.upload_limit),
     }
     response = jsonify(
         {

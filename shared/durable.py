@@ -7,15 +7,20 @@ state behind after a power cut, never a mixture.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import secrets
 import shutil
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 #: Begin of the names that ``set_aside`` gives.
 ASIDE: Final = ".damaged-"
+#: Begin of the names of folders in deletion.
+REMOVED: Final = ".removed-"
 
 
 def fsync_directory(folder: Path) -> None:
@@ -42,7 +47,7 @@ def replace_bytes(path: Path, content: bytes, *, mode: int = 0o644) -> None:
             set_aside(path)
             os.replace(temporary, path)
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
     fsync_directory(path.parent)
@@ -63,30 +68,97 @@ def append_line(path: Path, line: str) -> None:
         stream.write(line.encode() + b"\n")
 
 
+@contextlib.contextmanager
+def staging(target: Path) -> Iterator[Path]:
+    """A free name beside ``target`` for a file or folder in the making; it becomes ``target`` by one durable rename at the end.
+
+    What a crash left under that name is removed first, and what a failure leaves is removed after it. One maker of ``target`` at a time.
+    A file replaces what is there; FileExistsError at the end when a folder is made and ``target`` exists already.
+    """
+    partial = target.with_name(f".{target.name}.part")
+    remove(partial)
+    try:
+        yield partial
+        (move_directory if is_folder(partial) else move_file)(partial, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            remove(partial)
+        raise
+
+
 def move_directory(source: Path, target: Path) -> None:
-    """Rename a finished directory into place; its files are made durable first.
+    """Rename a finished directory into place; its files are made durable first. Raises as ``rename`` does."""
+    fsync_tree(source)
+    rename(source, target)
+
+
+def rename(source: Path, target: Path) -> None:
+    """Rename a directory whose files are durable already.
 
     Raises FileNotFoundError when ``source`` is gone (somebody else moved it), FileExistsError when ``target`` exists.
     """
-    if target.exists():
+    if exists(target):
         raise FileExistsError(f"{target} exists already")
-    fsync_tree(source)
-    os.rename(source, target)
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        if error.errno == errno.ENOTEMPTY:  # it appeared just now
+            raise FileExistsError(f"{target} exists already") from None
+        raise
     fsync_directory(target.parent)
-    if source.parent != target.parent and source.parent.exists():
+    if source.parent != target.parent:
         fsync_directory(source.parent)
 
 
+def exists(path: Path) -> bool:
+    """Whether anything has this name, a link without a target included. Unlike ``Path.exists``, trouble is not taken for an answer."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def is_folder(path: Path) -> bool:
+    """Whether this is a directory itself, not a link to one. Trouble is not taken for an answer."""
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
 def fsync_tree(folder: Path) -> None:
-    """fsync every regular file and directory below ``folder``."""
-    for root, _, files in os.walk(folder):
-        for name in files:
-            handle = os.open(Path(root) / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
-        fsync_directory(Path(root))
+    """fsync every regular file and directory below ``folder``; links, FIFOs and the like have no content of their own."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                fsync_tree(Path(entry.path))
+            elif entry.is_file(follow_symlinks=False):
+                handle = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+                try:
+                    os.fsync(handle)
+                finally:
+                    os.close(handle)
+    fsync_directory(folder)
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    """Copy a folder of folders and regular files to ``target``, which must not exist; the first failing call raises its own error."""
+    target.mkdir()
+    with os.scandir(source) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                copy_tree(Path(entry.path), target / entry.name)
+            elif entry.is_file(follow_symlinks=False):
+                shutil.copyfile(entry.path, target / entry.name, follow_symlinks=False)
+
+
+def remove(path: Path) -> None:
+    """Delete whatever has this name, or nothing; links are not followed."""
+    if is_folder(path):
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def remove_directory(folder: Path) -> None:
@@ -94,13 +166,14 @@ def remove_directory(folder: Path) -> None:
 
     What an open file keeps alive on NFS (``.nfs*``) stays under the dot-name and is taken by the next sweep.
     """
-    hidden = folder.with_name(f".removed-{folder.name}-{secrets.token_hex(4)}")
+    hidden = folder.with_name(f"{REMOVED}{folder.name}-{secrets.token_hex(4)}")
     try:
         os.rename(folder, hidden)
     except FileNotFoundError:
         return
     fsync_directory(folder.parent)
-    shutil.rmtree(hidden, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        remove(hidden)
 
 
 def set_aside(path: Path) -> Path:

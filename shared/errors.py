@@ -5,6 +5,7 @@
     DfomError
     |-- UserError          shown to the person, says what to do; carries an HTTP status
     |-- RetryableError     passing trouble: the same work may succeed later
+    |   `-- StoreTrouble   a shared folder is away, full or does not answer; an OSError as well
     `-- PermanentError     the work will not succeed; the job ends with this code
 
 Only codes cross the boundary to workers; ``SENTENCES`` turns a code into the sentence shown. May be imported by all.
@@ -12,6 +13,7 @@ Only codes cross the boundary to workers; ``SENTENCES`` turns a code into the se
 
 from __future__ import annotations
 
+import errno
 from typing import Final
 
 #: code -> what happened and what to do. Shown in mails, pages, result.json and the command line.
@@ -99,6 +101,18 @@ class UserError(DfomError):
 
 class RetryableError(DfomError):
     """Passing trouble: the same work may succeed later."""
+
+
+class StoreTrouble(RetryableError, OSError):
+    """A step on the shared folders failed and left them as they were. An OSError too: whoever waits for a file system waits for this.
+
+    ``code`` is ``disk_full`` or ``store_unavailable``; ``errno`` is that of the failed call, None when the folder is away.
+    """
+
+    def __init__(self, error: OSError | None = None, *, sentence: str | None = None) -> None:
+        full = error is not None and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        super().__init__("disk_full" if full else "store_unavailable", sentence)
+        self.errno = error.errno if error else None
 
 
 class PermanentError(DfomError):

@@ -6,26 +6,40 @@
     results/      <id>/status.json (replaced all along)   <id>/report/ (appears by one rename)   catalog.json
 
 The front-end writes ``tmp`` and ``new``; the one dispatcher moves on from there and writes ``results``. User text never
-becomes a path. Dot-names and ``.nfs*`` are ignored everywhere.
+becomes a path. Dot-names and ``.nfs*`` are ignored everywhere; what is found under a name of ours and is not ours is renamed to one
+(``.damaged-...``). Nothing is written to, or made in, a folder that has lost its marker (``shared.marker``).
+
+Errors of every step: StoreTrouble when a folder is away, full or does not answer (nothing was changed, try again later);
+FileNotFoundError when the folder is there and the job is not; RecordInvalid for a record that is not ours.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import Concatenate, ParamSpec, Self, TypeVar
 
-from shared import durable
-from shared.errors import PermanentError
+import structlog
+
+from shared import durable, marker
+from shared.errors import PermanentError, StoreTrouble
 from shared.reading import RecordInvalid, read_bytes, read_record
 from shared.records import DETECTOR_PATTERN, ID_PATTERN, Attempts, Catalog, JobId, Stage, Status, Submission
 
 STAGES: tuple[Stage, ...] = ("tmp", "new", "active", "done", "failed")
+
+log = structlog.get_logger()
+
+Given = ParamSpec("Given")
+Answer = TypeVar("Answer")
+Step = Callable[Concatenate["Store", Given], Answer]
 
 
 def checked_id(untrusted_id: str) -> JobId:
@@ -35,14 +49,62 @@ def checked_id(untrusted_id: str) -> JobId:
     return JobId(untrusted_id)
 
 
+def _reads(step: Step[Given, Answer]) -> Step[Given, Answer]:
+    """A step that reads: trouble is StoreTrouble, and "not there" is believed only while the folders are there."""
+
+    @functools.wraps(step)
+    def guarded(store: Store, /, *given: Given.args, **named: Given.kwargs) -> Answer:
+        try:
+            return step(store, *given, **named)
+        except (StoreTrouble, FileExistsError):
+            raise
+        except FileNotFoundError:
+            store.check()
+            raise
+        except OSError as error:
+            raise StoreTrouble(error) from error
+
+    return guarded
+
+
+def _writes(step: Step[Given, Answer]) -> Step[Given, Answer]:
+    """A step that changes something: the same, and it is not begun while a folder is away."""
+
+    @functools.wraps(step)
+    @_reads
+    def guarded(store: Store, /, *given: Given.args, **named: Given.kwargs) -> Answer:
+        store.check()
+        return step(store, *given, **named)
+
+    return guarded
+
+
 class Store:
-    """Both shared folders, rooted at ``submissions`` and ``results``; creates what is missing."""
+    """Both shared folders, rooted at ``submissions`` and ``results``. Makes nothing; ``prepare`` does."""
 
     def __init__(self, submissions: Path, results: Path) -> None:
         self.submissions = submissions.absolute()
         self.results = results.absolute()
-        for folder in (*(self.submissions / stage for stage in STAGES), self.results):
-            folder.mkdir(parents=True, exist_ok=True)
+
+    def prepare(self, state: Path) -> Self:
+        """Make and mark what is missing, at the start of a process; ``state`` is the local folder of this side, which remembers it.
+
+        StoreTrouble when a folder was in use before and is not mounted now.
+        """
+        marker.set_up((self.submissions, self.results), memory=state / "shared_folders.json")
+        for stage in STAGES:
+            (self.submissions / stage).mkdir(exist_ok=True)
+        return self
+
+    def check(self) -> None:
+        """StoreTrouble while one of the two folders is away or does not answer."""
+        try:
+            marker.check(self.submissions)
+            marker.check(self.results)
+        except StoreTrouble:
+            raise
+        except OSError as error:
+            raise StoreTrouble(error) from error
 
     # -- paths
 
@@ -60,12 +122,19 @@ class Store:
 
     # -- front-end
 
+    @_writes
+    def free_bytes(self) -> int:
+        """Room for submissions."""
+        return shutil.disk_usage(self.submissions).free
+
+    @_writes
     def open_submission(self, job: JobId) -> Path:
         """Make ``tmp/<id>``; the caller streams ``media`` into it."""
         folder = self.job("tmp", job)
         folder.mkdir()
         return folder
 
+    @_writes
     def submit(self, submission: Submission) -> None:
         """Write the record and publish the job with one rename to ``new/<id>``; durable when it returns."""
         folder = self.job("tmp", submission.id)
@@ -73,28 +142,64 @@ class Store:
         durable.move_directory(folder, self.job("new", submission.id))
 
     def discard(self, job: JobId) -> None:
-        """Drop an upload that was not completed."""
-        shutil.rmtree(self.job("tmp", job), ignore_errors=True)
+        """Drop an upload that was not completed; what cannot be removed now is swept later."""
+        with contextlib.suppress(OSError):
+            durable.remove(self.job("tmp", job))
 
     # -- back-end
 
+    @_reads
     def ids(self, stage: Stage) -> list[JobId]:
         """Ids in ``stage``, oldest arrival first. Names that are no ids are ignored."""
         found: list[tuple[float, JobId]] = []
         with os.scandir(self.submissions / stage) as entries:
             for entry in entries:
                 if re.fullmatch(ID_PATTERN, entry.name) and entry.is_dir(follow_symlinks=False):
-                    found.append((entry.stat(follow_symlinks=False).st_mtime, JobId(entry.name)))
+                    with contextlib.suppress(FileNotFoundError):  # moved on just now
+                        found.append((entry.stat(follow_symlinks=False).st_mtime, JobId(entry.name)))
         return [job for _, job in sorted(found)]
 
-    def move(self, job: JobId, source: Stage, target: Stage) -> None:
-        """Move a job from one stage to the next with one durable rename."""
-        durable.move_directory(self.job(source, job), self.job(target, job))
+    @_reads
+    def misfits(self, stage: Stage) -> list[JobId]:
+        """Names in ``stage`` that are ids but do not belong to a folder: links, files, FIFOs. ``ids`` leaves them out."""
+        with os.scandir(self.submissions / stage) as entries:
+            return sorted(
+                JobId(entry.name)
+                for entry in entries
+                if re.fullmatch(ID_PATTERN, entry.name) and not entry.is_dir(follow_symlinks=False)
+            )
 
+    @_writes
+    def set_aside(self, stage: Stage, job: JobId) -> None:
+        """Rename whatever has the job's name in ``stage`` to a dot-name; retention deletes it later."""
+        aside = durable.set_aside(self.job(stage, job))
+        log.warning("set_aside", stage=stage, name=aside.name)
+
+    @_writes
+    def move(self, job: JobId, source: Stage, target: Stage) -> None:
+        """Move a job from one stage to the next with one durable rename.
+
+        The same id twice can only be a folder that somebody put back. One in work is never displaced: the newcomer is set aside and
+        FileExistsError raised; in any other stage it gives way.
+        """
+        try:
+            durable.rename(self.job(source, job), self.job(target, job))
+        except FileExistsError:
+            if target == "active":
+                self.set_aside(source, job)
+                raise
+            self.set_aside(target, job)
+            durable.rename(self.job(source, job), self.job(target, job))
+
+    @_reads
     def stage_of(self, job: JobId) -> Stage | None:
         """The stage a job is in, None when no stage has it."""
-        return next((stage for stage in reversed(STAGES) if self.job(stage, job).is_dir()), None)
+        found = next((stage for stage in reversed(STAGES) if durable.is_folder(self.job(stage, job))), None)
+        if found is None:
+            self.check()
+        return found
 
+    @_reads
     def read_submission(self, stage: Stage, job: JobId) -> Submission:
         """Parse ``submission.json``; RecordInvalid when it is not the record of this job."""
         path = self.job(stage, job) / "submission.json"
@@ -103,19 +208,23 @@ class Store:
             raise RecordInvalid(path, "of another job")
         return submission
 
+    @_writes
     def count_attempt(self, job: JobId) -> int:
         """Count one more attempt on disk, before the work: what dies in the middle was counted."""
         attempt = self.attempts(job) + 1
         self._write_attempts(job, attempt)
         return attempt
 
+    @_reads
     def attempts(self, job: JobId) -> int:
         """How often work on this job was begun; RecordInvalid when that cannot be said any more."""
         try:
             return read_record(self._attempts(job), Attempts).attempts
         except FileNotFoundError:
+            self.check()
             return 0
 
+    @_writes
     def uncount_attempt(self, job: JobId) -> None:
         """Take the last count back: the work was stopped by us in good order, it did not fail."""
         self._write_attempts(job, max(0, self.attempts(job) - 1))
@@ -127,18 +236,19 @@ class Store:
         record = Attempts(attempts=attempts, at=time.time())
         durable.replace_json(self._attempts(job), record.model_dump(mode="json"))
 
+    @_writes
     def write_status(self, status: Status) -> None:
         """Replace the status of a job."""
-        folder = self.result(status.id)
-        folder.mkdir(exist_ok=True)
-        durable.replace_json(folder / "status.json", status.model_dump(mode="json"))
+        durable.replace_json(self._own_result(status.id) / "status.json", status.model_dump(mode="json"))
 
+    @_reads
     def read_status(self, untrusted_id: str) -> Status | None:
         """The status of a job, None when it has none; RecordInvalid when it is not the status of this job."""
         path = self.result(untrusted_id) / "status.json"
         try:
             status = read_record(path, Status)
         except FileNotFoundError:
+            self.check()
             return None
         if status.id != untrusted_id:
             raise RecordInvalid(path, "of another job")
@@ -158,28 +268,47 @@ class Store:
                 id=job, state="failed", step="failed", updated=now, finished=now, progress=1.0, code="record_invalid"
             )
 
-    def publish(self, job: JobId, finished: Path) -> None:
-        """Copy a finished report beside its place, then show it with one rename. Publishing twice is a no-op."""
-        target = self.report(job)
-        if target.exists():
-            return
-        target.parent.mkdir(exist_ok=True)
-        staging = target.with_name("report.tmp")
-        shutil.rmtree(staging, ignore_errors=True)
-        shutil.copytree(finished, staging)
-        durable.move_directory(staging, target)
+    @_writes
+    def publish(self, job: JobId, finished: Path, *, check: Callable[[], None] = lambda: None) -> None:
+        """Copy a finished report beside its place, then show it with one rename. Publishing twice is a no-op.
 
+        ``check`` is called before the rename: what it raises leaves nothing published.
+        """
+        target = self._own_result(job) / "report"
+        if durable.is_folder(target):
+            return
+        if durable.exists(target):
+            durable.set_aside(target)
+        with durable.staging(target) as staging:
+            durable.copy_tree(finished, staging)
+            check()
+
+    def _own_result(self, untrusted_id: str) -> Path:
+        """The folder of a job's status and report, made when it is missing; what is not a folder under its name is set aside."""
+        folder = self.result(untrusted_id)
+        if not durable.is_folder(folder):
+            if durable.exists(folder):
+                durable.set_aside(folder)
+            folder.mkdir()
+        return folder
+
+    @_writes
     def write_catalog(self, catalog: Catalog) -> None:
         """Replace the catalog."""
         durable.replace_json(self.results / "catalog.json", catalog.model_dump(mode="json"))
 
+    @_reads
     def read_catalog(self) -> Catalog | None:
         """The catalog, None while the back-end has written none that can be read; it writes a new one every few seconds."""
         try:
             return read_record(self.results / "catalog.json", Catalog)
-        except (FileNotFoundError, RecordInvalid):
+        except FileNotFoundError:
+            self.check()
+            return None
+        except RecordInvalid:
             return None
 
+    @_writes
     def write_model_card(self, detector: str, markdown: str) -> None:
         """Keep the model card of ``detector`` where the portal finds it; nothing is written when it is there already."""
         path = self._model_card(detector)
@@ -187,16 +316,22 @@ class Store:
         with contextlib.suppress(FileNotFoundError, RecordInvalid):
             if read_bytes(path) == content:
                 return
+        if durable.exists(path.parent) and not durable.is_folder(path.parent):
+            durable.set_aside(path.parent)
         path.parent.mkdir(exist_ok=True)
         durable.replace_bytes(path, content)
 
+    @_reads
     def read_model_card(self, untrusted_detector: str) -> str | None:
         """The model card of a detector, Markdown; None when there is none that can be read."""
         if not re.fullmatch(DETECTOR_PATTERN, untrusted_detector):
             return None
         try:
             return read_bytes(self._model_card(untrusted_detector)).decode(errors="replace")
-        except (FileNotFoundError, RecordInvalid):
+        except FileNotFoundError:
+            self.check()
+            return None
+        except RecordInvalid:
             return None
 
     def _model_card(self, detector: str) -> Path:
@@ -204,20 +339,28 @@ class Store:
 
     # -- retention
 
-    def result_ids(self) -> Iterator[JobId]:
+    @_reads
+    def result_ids(self) -> list[JobId]:
         """Ids that have a result folder."""
-        for path in sorted(self.results.iterdir()):
-            if re.fullmatch(ID_PATTERN, path.name) and path.is_dir():
-                yield JobId(path.name)
+        self.check()  # an empty mount point has none
+        with os.scandir(self.results) as entries:
+            return sorted(
+                JobId(entry.name)
+                for entry in entries
+                if re.fullmatch(ID_PATTERN, entry.name) and entry.is_dir(follow_symlinks=False)
+            )
 
+    @_writes
     def remove_report(self, job: JobId) -> None:
         """Delete the report of a job; its status stays."""
         durable.remove_directory(self.report(job))
 
+    @_writes
     def remove_submission(self, stage: Stage, job: JobId) -> None:
         """Delete a job's folder with the media and the address."""
         durable.remove_directory(self.job(stage, job))
 
+    @_writes
     def remove_result(self, job: JobId) -> None:
         """Delete status and report of a job."""
         durable.remove_directory(self.result(job))

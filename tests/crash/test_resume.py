@@ -28,7 +28,7 @@ class BackEnd:
 
     def __init__(self, data: Path, weights: Path) -> None:
         self.settings = read_settings(data=data, weights=weights)
-        self.store = Store(self.settings.submissions, self.settings.results)
+        self.store = Store(self.settings.submissions, self.settings.results).prepare(self.settings.frontend_state)
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:

@@ -21,7 +21,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def store(settings: Settings) -> Store:
-    return Store(settings.submissions, settings.results)
+    return Store(settings.submissions, settings.results).prepare(settings.backend_state)
 
 
 @pytest.fixture

@@ -107,7 +107,7 @@ def host() -> Iterator[Host]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "submissions", tmp_path / "results")
+    return Store(tmp_path / "submissions", tmp_path / "results").prepare(tmp_path / "state")
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import shutil
 import threading
 from datetime import timedelta
 from pathlib import Path
@@ -188,7 +189,7 @@ def test_same_page_with_another_file_or_pin_is_another_submission(uploader: Uplo
 def test_low_disk_space_refuses_before_anything_is_written(
     app: Flask, uploader: Uploader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(media.shutil, "disk_usage", lambda _: os.statvfs_result and _Usage(free=10))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: os.statvfs_result and _Usage(free=10))
     answer = uploader.send()
     assert answer.status_code == 507
     assert answer.json["code"] == "disk_full"
@@ -293,4 +294,4 @@ def test_submission_record_holds_what_was_asked(app: Flask, uploader: Uploader) 
 
 def _traces(app: Flask) -> list[Path]:
     submissions = portal(app).store.submissions
-    return [path for stage in submissions.iterdir() for path in stage.iterdir()]
+    return [path for stage in submissions.iterdir() if stage.is_dir() for path in stage.iterdir()]

@@ -19,7 +19,7 @@ from tests.shared.damage import DAMAGES, Damage
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "submissions", tmp_path / "results")
+    return Store(tmp_path / "submissions", tmp_path / "results").prepare(tmp_path / "state")
 
 
 def submission(job: JobId, **changes) -> Submission:
@@ -141,13 +141,13 @@ def test_publishing_twice_keeps_the_first_report(store: Store, tmp_path: Path):
 
 def test_a_half_copied_report_of_a_crash_is_replaced(store: Store, tmp_path: Path):
     job = submitted(store)
-    (store.result(job) / "report.tmp").mkdir(parents=True)
-    (store.result(job) / "report.tmp" / "stray").touch()
+    (store.result(job) / ".report.part").mkdir(parents=True)
+    (store.result(job) / ".report.part" / "stray").touch()
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "result.json").touch()
     store.publish(job, tmp_path / "report")
     assert [path.name for path in store.report(job).iterdir()] == ["result.json"]
-    assert not (store.result(job) / "report.tmp").exists()
+    assert not (store.result(job) / ".report.part").exists()
 
 
 def test_status_survives_a_round_trip(store: Store):
