@@ -116,7 +116,7 @@ MISTAKES = [
     ("threshold = 0.5", "threshold = nan", "threshold must be a number from 0 to 1"),
     ("threshold = 0.5", "threshold = true", "threshold must be a number"),
     ("threshold = 0.5", "threshold = 1.01", "threshold must be a number from 0 to 1, .*not 1.01"),
-    ("threshold = 0.5", "treshold = 0.5", r"add 'threshold'.*remove or rename 'treshold' \(is it 'threshold'\?\)"),
+    ("threshold = 0.5", "treshold = 0.5", r"add 'threshold'.*remove or rename 'treshold' \(is it 'threshold'\?\)"),  # codespell:ignore
     ("margin = 1.3", "margin = 0.9", "margin must be a number from 1 to 100"),
     ("margin = 1.3", "margin = inf", "margin must be a number"),
     ("margin = 1.3", "margin = [1.3]", "margin must be a number"),
