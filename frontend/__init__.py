@@ -24,8 +24,8 @@ __all__ = ["create_app"]
 def create_app(settings: Settings, *, clock: Clock = utc_now, background: bool = True) -> Flask:
     """Build the portal. ``background`` starts the postman's thread; without it, call ``portal(app).postman.tick()``."""
     app = Flask(__name__)
-    here = _build(app, settings, clock=clock)
-    app.extensions[EXTENSION] = here
+    site = _build(app, settings, clock=clock)
+    app.extensions[EXTENSION] = site
     app.secret_key = read_secret(settings.frontend_state / "session_key")
     upload.init_upload(app)
     for part in (intake, viewer, pages):
@@ -34,7 +34,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, background: bool =
     faults.init_faults(app)
     _init_templates(app)
     if background:
-        here.postman.start()
+        site.postman.start()
     return app
 
 

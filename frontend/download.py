@@ -122,8 +122,10 @@ class Fetcher:
         self._ssl_context = ssl_context or ssl.create_default_context()
         self._slots = BoundedSemaphore(AT_ONCE)
 
-    def fetch(self, untrusted_url: str) -> tuple[IncomingMedia, Address]:
-        """Fetch the file at an address; UserError says why it could not be had. Nothing stays behind then."""
+    def fetch(self, untrusted_url: str) -> tuple[IncomingMedia, str]:
+        """The file at a web address, and the address as it is recorded; UserError says why it could not be had, and then nothing of
+        it is left on the disk.
+        """
         address = read_address(untrusted_url, any_port=self._allow_private)
         if not self._slots.acquire(blocking=False):
             raise UserError(
@@ -131,7 +133,7 @@ class Fetcher:
                 status=503, title="Busy",
             )  # fmt: skip
         try:
-            return self._follow(address), address
+            return self._follow(address), address.record
         finally:
             self._slots.release()
 

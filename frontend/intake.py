@@ -19,7 +19,7 @@ from frontend.form import FormError, Wish, read_form
 from frontend.media import IncomingMedia, check_space, storage_trouble
 from frontend.portal import Portal, portal
 from frontend.receipts import Receipt
-from frontend.security import peer
+from frontend.security import PIN_SUGGESTIONS_PER_PEER, UPLOADS_PER_PEER, limiter, peer
 from frontend.upload import current_request
 from frontend.wording import catalog_is_fresh
 from shared.errors import UserError
@@ -28,7 +28,7 @@ from shared.records import JobId, Submission
 #: Open submissions of one address.
 MOST_OPEN: Final = 20
 
-#: Confirmations one address gets a day, so that nobody fills a stranger's mailbox; results are always told.
+#: Confirmations one address gets a day, so that nobody fills a stranger's mailbox; the mail about a result is always sent.
 CONFIRMATIONS_A_DAY: Final = 5
 
 #: Fields kept when the form is shown again; never the PIN.
@@ -44,19 +44,21 @@ def front() -> Response:
 
 
 @blueprint.get("/pin")
+@limiter.limit(PIN_SUGGESTIONS_PER_PEER)
 def suggest_pin() -> Response:
     """A fresh PIN for the form."""
     return jsonify({"pin": pins.generate()})
 
 
 @blueprint.post("/submit")
+@limiter.limit(UPLOADS_PER_PEER)
 def submit() -> Response:
     """Take the form with its file or address."""
-    here = portal()
+    site = portal()
     untrusted = request.form  # streams the file as well
     incoming = current_request().incoming
     try:
-        wish = read_form(untrusted, catalog=here.store.read_catalog(), has_file=incoming is not None)
+        wish = read_form(untrusted, catalog=site.store.read_catalog(), has_file=incoming is not None)
     except FormError as error:
         if wants_json():
             raise
@@ -65,12 +67,11 @@ def submit() -> Response:
         return page
     source: str | None = None
     if incoming is None:
-        check_space(here.store, wanted=here.upload_limit)
-        incoming, address = here.fetcher.fetch(wish.url or "")
-        source = address.record
+        check_space(site.store, wanted=site.upload_limit)
+        incoming, source = site.fetcher.fetch(wish.url or "")
     with incoming:
-        job = _take(here, wish, incoming, source=source)
-    here.postman.wake()
+        job = _take(site, wish, incoming, source=source)
+    site.postman.wake()
     target = url_for("viewer.result", untrusted_id=job)
     if wants_json():
         response = jsonify({"id": job, "location": target})
@@ -80,20 +81,20 @@ def submit() -> Response:
     return make_response(redirect(target, 303))
 
 
-def _take(here: Portal, wish: Wish, media: IncomingMedia, *, source: str | None) -> JobId:
+def _take(site: Portal, wish: Wish, media: IncomingMedia, *, source: str | None) -> JobId:
     """Publish the submission, or find the one that this very form led to before."""
     media.close()
     media.check_kind()
-    fingerprint = here.receipts.keyed(
+    fingerprint = site.receipts.keyed(
         wish.key, media.sha256, wish.pin, wish.email or "", wish.mode, str(wish.video_per_detector), *wish.detectors
     )
-    with here.receipts.submitting(fingerprint):
-        now = here.clock()
-        before = here.receipts.find(fingerprint, now=now) if wish.key else None
-        if before is not None and here.store.stage_of(before) is not None:
+    with site.receipts.submitting(fingerprint):
+        now = site.clock()
+        before = site.receipts.find(fingerprint, now=now) if wish.key else None
+        if before is not None and site.store.stage_of(before) is not None:
             return before
-        address = here.receipts.keyed("address", wish.email) if wish.email else here.receipts.keyed("peer", peer())
-        if wish.email and here.receipts.open_of(address) >= MOST_OPEN:
+        sender_key = site.receipts.keyed("address", wish.email) if wish.email else site.receipts.keyed("peer", peer())
+        if wish.email and site.receipts.open_of(sender_key) >= MOST_OPEN:
             raise UserError(
                 "too_many_open",
                 f"{MOST_OPEN} submissions of this address are still in work. Wait until some are finished.",
@@ -104,7 +105,7 @@ def _take(here: Portal, wish: Wish, media: IncomingMedia, *, source: str | None)
             id=media.id,
             received=now,
             email=wish.email,
-            pin_hash=here.pins.hash(wish.pin),
+            pin_hash=site.pins.hash(wish.pin),
             detectors=wish.detectors,
             mode=wish.mode,
             video_per_detector=wish.video_per_detector,
@@ -112,30 +113,30 @@ def _take(here: Portal, wish: Wish, media: IncomingMedia, *, source: str | None)
             source_url=source,
             sha256=media.sha256,
             bytes=media.bytes,
-            visitor=address[:32],
+            visitor=sender_key[:32],
         )
-        told = here.receipts.since(address, moment=now - timedelta(days=1))
+        sent_today = site.receipts.since(sender_key, moment=now - timedelta(days=1))
         receipt = Receipt(
             id=media.id,
             created=now,
             fingerprint=fingerprint,
-            address=address,
-            welcome=told < CONFIRMATIONS_A_DAY,
+            address=sender_key,
+            welcome=sent_today < CONFIRMATIONS_A_DAY,
         )
         with storage_trouble():
-            here.receipts.write(receipt)
+            site.receipts.write(receipt)
             try:
-                here.store.submit(submission)
+                site.store.submit(submission)
             except OSError:
-                here.receipts.drop(media.id)
+                site.receipts.drop(media.id)
                 raise
         media.keep()
     return media.id
 
 
 def _form_page(untrusted: MultiDict[str, str], errors: dict[str, str]) -> Response:
-    here = portal()
-    catalog = here.store.read_catalog()
+    site = portal()
+    catalog = site.store.read_catalog()
     entries = catalog.detectors if catalog else ()
     available = [entry for entry in entries if entry.unavailable is None]
     chosen = set(untrusted.getlist("detectors")) if errors else {entry.id for entry in available}
@@ -145,13 +146,13 @@ def _form_page(untrusted: MultiDict[str, str], errors: dict[str, str]) -> Respon
             available=available,
             unavailable=[entry for entry in entries if entry.unavailable is not None],
             chosen=chosen,
-            fresh=catalog_is_fresh(catalog, here.clock()),
+            fresh=catalog_is_fresh(catalog, site.clock()),
             errors=errors,
             kept={name: untrusted.get(name, "") for name in KEPT},
             key=secrets.token_urlsafe(16),
             suggestion=pins.generate(),
-            limit_mb=here.settings.max_upload_mb,
-            limit_bytes=here.upload_limit,
-            settings=here.settings,
+            limit_mb=site.settings.max_upload_mb,
+            limit_bytes=site.upload_limit,
+            settings=site.settings,
         )
     )

@@ -50,18 +50,18 @@ blueprint = Blueprint("pages", __name__)
 @blueprint.get("/detectors")
 def detectors() -> Response:
     """A card for each detector."""
-    here = portal()
-    catalog = here.store.read_catalog()
+    site = portal()
+    catalog = site.store.read_catalog()
     return make_response(render_template("detectors.html", entries=catalog.detectors if catalog else ()))
 
 
 @blueprint.get("/detectors/<untrusted_id>")
 def detector_card(untrusted_id: str) -> Response:
     """The model card of one detector, as its authors here wrote it."""
-    here = portal()
-    catalog = here.store.read_catalog()
+    site = portal()
+    catalog = site.store.read_catalog()
     entry = next((entry for entry in catalog.detectors if entry.id == untrusted_id), None) if catalog else None
-    text = here.store.read_model_card(untrusted_id) if entry else None
+    text = site.store.read_model_card(untrusted_id) if entry else None
     if entry is None or text is None:
         abort(404)
     return make_response(render_template("model_card.html", entry=entry, card=_MARKDOWN.render(text)))
@@ -82,17 +82,17 @@ def healthz() -> Response:
 @blueprint.get("/ready")
 def ready() -> Response:
     """Whether an upload would be stored and analysed now: 200, or 503 with what is missing."""
-    here = portal()
+    site = portal()
     catalog: Catalog | None = None
     free = 0
     with contextlib.suppress(StoreTrouble):
-        catalog = here.store.read_catalog()
-        free = here.store.free_bytes()
+        catalog = site.store.read_catalog()
+        free = site.store.free_bytes()
     checks = {
         "store": free > 0,
-        "backend": catalog_is_fresh(catalog, here.clock()),
+        "backend": catalog_is_fresh(catalog, site.clock()),
         "detectors": catalog is not None and any(entry.unavailable is None for entry in catalog.detectors),
-        "space": free > max(LOW_WATER, 2 * here.upload_limit),
+        "space": free > max(LOW_WATER, 2 * site.upload_limit),
     }
     response = jsonify(
         {

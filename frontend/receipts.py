@@ -31,6 +31,7 @@ class Receipt(Record):
     id: Annotated[str, StringConstraints(pattern=ID_PATTERN)]
     created: datetime
     fingerprint: str
+    #: keyed hash of the e-mail address, or of the network peer where there is none
     address: str = ""
     open: bool = True
     #: whether the mail that confirms the submission is still to be made
@@ -94,15 +95,17 @@ class Receipts:
         with self._guard:
             return sorted(self._receipts.values(), key=lambda receipt: receipt.created)
 
-    def open_of(self, address: str) -> int:
-        """Open submissions of one address (its keyed hash)."""
+    def open_of(self, sender_key: str) -> int:
+        """Open submissions of one sender (``Receipt.address``)."""
         with self._guard:
-            return sum(receipt.open and receipt.address == address for receipt in self._receipts.values())
+            return sum(receipt.open and receipt.address == sender_key for receipt in self._receipts.values())
 
-    def since(self, address: str, *, moment: datetime) -> int:
-        """Submissions of one address since ``moment``."""
+    def since(self, sender_key: str, *, moment: datetime) -> int:
+        """Submissions of one sender since ``moment``."""
         with self._guard:
-            return sum(receipt.address == address and receipt.created > moment for receipt in self._receipts.values())
+            return sum(
+                receipt.address == sender_key and receipt.created > moment for receipt in self._receipts.values()
+            )
 
     def _path(self, job: JobId) -> Path:
         return self._folder / f"{job}.json"

@@ -1,7 +1,7 @@
 """What guards every page: headers, CSRF, cross-site requests, cookies, rate limits, trusted hosts and proxies.
 
 Promises: no inline script or style runs anywhere; a form works only from our own pages; a cookie is never readable by
-scripts; results are never cached. Limits here are coarse and by network peer; the budget of PIN attempts lives on disk
+scripts; results are never cached. Limits here are coarse and by network peer; the budget of PIN attempts is kept on disk
 in ``frontend.access``. For the front-end only.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import structlog
@@ -27,7 +27,7 @@ UPLOADS_PER_PEER: Final = "60 per hour"
 WRONG_PINS_PER_PEER: Final = "60 per hour"
 PIN_SUGGESTIONS_PER_PEER: Final = "300 per hour"
 
-#: An upload form may lie open for a day before it is sent.
+#: An upload form may be open for a day before it is sent.
 CSRF_WINDOW_S: Final = 24 * 3600
 
 CONTENT_POLICY: Final = "; ".join(
@@ -53,6 +53,15 @@ def peer() -> str:
     return network_of(request.remote_addr or "unknown")
 
 
+#: Counts in the memory of the one portal process. Views take their limits from here.
+limiter: Final = Limiter(peer, strategy="moving-window", storage_uri="memory://")
+
+#: The limit of the views that check a PIN; a right PIN costs nothing of it.
+wrong_pins: Final = limiter.shared_limit(
+    WRONG_PINS_PER_PEER, scope="pin", deduct_when=lambda response: response.status_code >= 400
+)
+
+
 def network_of(text: str) -> str:
     """The IPv4 address, or the /64 network of an IPv6 one: what one visitor has."""
     try:
@@ -75,7 +84,7 @@ def trusts_proxy(settings: Settings, text: str) -> bool:
 
 
 def init_security(app: Flask, settings: Settings) -> None:
-    """Configure cookies, hosts and proxies, and attach the guards to ``app``, whose views are registered already."""
+    """Configure cookies, hosts and proxies, and attach the guards to ``app``."""
     app.config.update(
         SESSION_COOKIE_NAME="__Host-dfom" if settings.secure_cookies else "dfom",
         SESSION_COOKIE_SECURE=settings.secure_cookies,
@@ -86,15 +95,12 @@ def init_security(app: Flask, settings: Settings) -> None:
         # our pages send no referrer; where a request comes from is checked below instead
         WTF_CSRF_SSL_STRICT=False,
         TRUSTED_HOSTS=settings.trusted_hosts or None,
-        RATELIMIT_STORAGE_URI="memory://",
-        RATELIMIT_HEADERS_ENABLED=False,
     )
     if settings.trusted_proxies:
         app.wsgi_app = _Proxied(app.wsgi_app, settings)  # type: ignore[method-assign]
     app.before_request(_refuse_cross_site)
-    limiter = Limiter(peer, app=app, strategy="moving-window")  # counts in the memory of the one portal process
+    limiter.init_app(app)  # before CSRFProtect, which reads the form and with it the file
     CSRFProtect(app)
-    _limit_views(app, limiter)
 
     @app.after_request
     def add_headers(response: Response) -> Response:
@@ -121,18 +127,6 @@ class _Proxied:
             self._warned = True  # once: whoever is not a proxy could fill the log with it
             log.warning("forwarded_address_ignored", peer=address, remedy="a proxy of yours? DFOM_PROXY_ADDRESSES")
         return self._direct(environ, start_response)
-
-
-def _limit_views(app: Flask, limiter: Limiter) -> None:
-    """Put the limits on the views that cost something; a right PIN costs nothing of its limit."""
-    views: dict[str, Any] = app.view_functions
-    views["intake.submit"] = limiter.limit(UPLOADS_PER_PEER)(views["intake.submit"])
-    views["intake.suggest_pin"] = limiter.limit(PIN_SUGGESTIONS_PER_PEER)(views["intake.suggest_pin"])
-    wrong_pins = limiter.shared_limit(
-        WRONG_PINS_PER_PEER, scope="pin", deduct_when=lambda response: response.status_code >= 400
-    )
-    for name in ("viewer.enter_pin", "viewer.delete"):
-        views[name] = wrong_pins(views[name])
 
 
 def _refuse_cross_site() -> None:

@@ -58,9 +58,9 @@ class PortalRequest(Request):
             return _Nothing()
         if self.incoming is not None:
             raise BadRequest("One file at a time, please.")
-        here = portal()
-        check_space(here.store, wanted=min(total_content_length or here.upload_limit, here.upload_limit))
-        self.incoming = IncomingMedia(here.store, limit=here.upload_limit, untrusted_name=filename)
+        site = portal()
+        check_space(site.store, wanted=min(total_content_length or site.upload_limit, site.upload_limit))
+        self.incoming = IncomingMedia(site.store, limit=site.upload_limit, untrusted_name=filename)
         return cast("IO[bytes]", self.incoming)
 
 

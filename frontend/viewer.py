@@ -32,6 +32,7 @@ from frontend.charts import chart
 from frontend.faults import answer
 from frontend.portal import Portal, portal
 from frontend.reading import SHOWN, Reading, read_report
+from frontend.security import wrong_pins
 from frontend.withdrawal import withdraw
 from shared.errors import PermanentError, sentence_for
 from shared.records import JobId, Stage, Status, Submission
@@ -58,48 +59,48 @@ class Seen:
 @blueprint.get("/r/<untrusted_id>")
 def result(untrusted_id: str) -> Response:
     """The page of a submission: progress, PIN or result, whichever it is time for."""
-    here = portal()
-    seen = _look(here, untrusted_id)
+    site = portal()
+    seen = _look(site, untrusted_id)
     state = seen.status.state if seen.status else "queued"
     if state == "expired":
         return _gone(seen)
     if state != "done":
-        return _progress_page(here, seen)
-    if not _is_open(here, seen.job):
+        return _progress_page(site, seen)
+    if not _is_open(site, seen.job):
         return _pin_page(seen.job)
-    return _result_page(here, seen)
+    return _result_page(site, seen)
 
 
 @blueprint.get("/r/<untrusted_id>/status.json")
 def status_json(untrusted_id: str) -> Response:
     """The progress for the page's script."""
-    here = portal()
-    return jsonify(wording.progress_view(_look(here, untrusted_id).status, now=here.clock()))
+    site = portal()
+    return jsonify(wording.progress_view(_look(site, untrusted_id).status, now=site.clock()))
 
 
-def _look(here: Portal, untrusted_id: str) -> Seen:
+def _look(site: Portal, untrusted_id: str) -> Seen:
     """Find a submission; 404 when nothing of it is there."""
     job = checked_id(untrusted_id)
     for _ in range(2):  # it may move from one stage to the next between the two looks
-        status = here.store.owners_status(job, now=here.clock())
-        stage = here.store.stage_of(job)
+        status = site.store.owners_status(job, now=site.clock())
+        stage = site.store.stage_of(job)
         if stage not in (None, "tmp") or (status and status.state in ("done", "failed", "expired")):
             return Seen(job, stage, status)
     raise NotFound
 
 
-def _progress_page(here: Portal, seen: Seen) -> Response:
-    submission = _submission(here, seen)
-    receipt = here.receipts.get(seen.job)
+def _progress_page(site: Portal, seen: Seen) -> Response:
+    submission = _submission(site, seen)
+    receipt = site.receipts.get(seen.job)
     return make_response(
         render_template(
             "progress.html",
             job=seen.job,
-            view=wording.progress_view(seen.status, now=here.clock()),
+            view=wording.progress_view(seen.status, now=site.clock()),
             submission=submission,
-            link=f"{here.settings.public_url}{url_for('viewer.result', untrusted_id=seen.job)}",
+            link=f"{site.settings.public_url}{url_for('viewer.result', untrusted_id=seen.job)}",
             deleting=receipt is not None and receipt.delete,
-            backend=wording.catalog_is_fresh(here.store.read_catalog(), here.clock()),
+            backend=wording.catalog_is_fresh(site.store.read_catalog(), site.clock()),
         )
     )
 
@@ -109,10 +110,10 @@ def _gone(seen: Seen) -> Response:
     return answer(410, code=code, title="This result is gone", detail=sentence_for(code))
 
 
-def _result_page(here: Portal, seen: Seen) -> Response:
-    reading = read_report(here.store.report(seen.job))
-    submission = _submission(here, seen)
-    catalog = here.store.read_catalog()
+def _result_page(site: Portal, seen: Seen) -> Response:
+    reading = read_report(site.store.report(seen.job))
+    submission = _submission(site, seen)
+    catalog = site.store.read_catalog()
     return make_response(
         render_template(
             "result.html",
@@ -120,9 +121,9 @@ def _result_page(here: Portal, seen: Seen) -> Response:
             reading=reading,
             result=reading.result,
             cards={entry.id: entry for entry in catalog.detectors} if catalog else {},
-            kept_until=reading.result.created + timedelta(days=here.settings.keep_results_days),
+            kept_until=reading.result.created + timedelta(days=site.settings.keep_results_days),
             source=submission.source_url if submission else None,
-            open_minutes=here.settings.session_minutes,
+            open_minutes=site.settings.session_minutes,
             chart_sheets=plotting.own_sheets(),
         )
     )
@@ -132,28 +133,29 @@ def _result_page(here: Portal, seen: Seen) -> Response:
 
 
 @blueprint.post("/r/<untrusted_id>/pin")
+@wrong_pins
 def enter_pin(untrusted_id: str) -> Response:
     """Check a PIN and open the result to this browser."""
-    here = portal()
-    seen = _look(here, untrusted_id)
-    refused = _check_pin(here, seen)
+    site = portal()
+    seen = _look(site, untrusted_id)
+    refused = _check_pin(site, seen)
     return refused or _to(seen.job)
 
 
-def _check_pin(here: Portal, seen: Seen) -> Response | None:
+def _check_pin(site: Portal, seen: Seen) -> Response | None:
     """None when the form's PIN is right and the session is open now; else the page that says why not."""
-    submission = _submission(here, seen)
-    given = here.access.attempt(
+    submission = _submission(site, seen)
+    given = site.access.attempt(
         seen.job, request.form.get("pin", "")[:32], pin_hash=submission.pin_hash if submission else None
     )
     if given.outcome == "right":
-        until = here.clock() + timedelta(minutes=here.settings.session_minutes)
+        until = site.clock() + timedelta(minutes=site.settings.session_minutes)
         open_session(session, seen.job, until=until.timestamp())
         return None
     if given.outcome == "locked":
         address = submission.email if submission else None
         if given.unlock_token and address:
-            here.postman.add_unlock(seen.job, to=address, token=given.unlock_token, lock=given.lock)
+            site.postman.add_unlock(seen.job, to=address, token=given.unlock_token, lock=given.lock)
         sentence = "Too many wrong PINs: this result is locked. "
         sentence += (
             "We sent a link that unlocks it to the e-mail address of this submission."
@@ -250,18 +252,19 @@ def _send_part_from_file(response: Response, path: Path) -> None:
 
 
 @blueprint.post("/r/<untrusted_id>/delete")
+@wrong_pins
 def delete(untrusted_id: str) -> Response:
     """Delete a submission with everything that came of it; needs the open session or the PIN."""
-    here = portal()
-    seen = _look(here, untrusted_id)
+    site = portal()
+    seen = _look(site, untrusted_id)
     if seen.status and seen.status.state == "expired":
         return _gone(seen)
-    if not _is_open(here, seen.job):
-        refused = _check_pin(here, seen)
+    if not _is_open(site, seen.job):
+        refused = _check_pin(site, seen)
         if refused:
             return refused
     done = withdraw(
-        seen.job, store=here.store, receipts=here.receipts, outbox=here.outbox, access=here.access, now=here.clock()
+        seen.job, store=site.store, receipts=site.receipts, outbox=site.outbox, access=site.access, now=site.clock()
     )
     if done:
         close_session(session)
@@ -273,9 +276,9 @@ def delete(untrusted_id: str) -> Response:
 
 def _reading(untrusted_id: str) -> Reading:
     """The report, for a browser that may open it."""
-    here = portal()
+    site = portal()
     job = checked_id(untrusted_id)
-    if not _is_open(here, job):
+    if not _is_open(site, job):
         abort(
             answer(
                 403,
@@ -285,21 +288,21 @@ def _reading(untrusted_id: str) -> Reading:
                 link=url_for("viewer.result", untrusted_id=job),
             )
         )
-    return read_report(here.store.report(job))
+    return read_report(site.store.report(job))
 
 
-def _is_open(here: Portal, job: JobId) -> bool:
-    return may_open(session, job, now=here.clock().timestamp())
+def _is_open(site: Portal, job: JobId) -> bool:
+    return may_open(session, job, now=site.clock().timestamp())
 
 
-def _submission(here: Portal, seen: Seen) -> Submission | None:
+def _submission(site: Portal, seen: Seen) -> Submission | None:
     """The submission's record, None when it is gone; it may move while we read, so twice."""
     for _ in range(2):
-        stage = here.store.stage_of(seen.job)
+        stage = site.store.stage_of(seen.job)
         if stage is None:
             return None
         try:
-            return here.store.read_submission(stage, seen.job)
+            return site.store.read_submission(stage, seen.job)
         except FileNotFoundError:
             continue
         except PermanentError:

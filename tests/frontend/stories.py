@@ -97,10 +97,10 @@ def finish(
     app: Flask, job: str, *, video: Path | None = None, portrait: Path | None = None, kind: str = "video"
 ) -> Result:
     """Do the back-end's part for a submission: move it on, publish a report, say done."""
-    here = portal(app)
-    now = here.clock()
+    site = portal(app)
+    now = site.clock()
     result = a_result(job, now, kind=kind)
-    folder = here.settings.data / "scratch" / job
+    folder = site.settings.data / "scratch" / job
     folder.mkdir(parents=True)
     files = _write_files(folder, result, video=video, portrait=portrait)
     result = result.model_copy(update={"files": files})
@@ -108,10 +108,10 @@ def finish(
     with zipfile.ZipFile(folder / "bundle.zip", "w") as bundle:
         for name in files:
             bundle.write(folder / name, name)
-    here.store.move(JobId(job), "new", "active")
-    here.store.publish(JobId(job), folder)
-    here.store.write_status(status(job, now, state="done", step="done", progress=1.0, finished=now))
-    here.store.move(JobId(job), "active", "done")
+    site.store.move(JobId(job), "new", "active")
+    site.store.publish(JobId(job), folder)
+    site.store.write_status(status(job, now, state="done", step="done", progress=1.0, finished=now))
+    site.store.move(JobId(job), "active", "done")
     return result
 
 

@@ -123,11 +123,11 @@ def _code(fetcher: Fetcher, url: str) -> str:
 
 def test_file_is_fetched_with_name_digest_and_size(fetcher: Fetcher, store: Store, host: Host) -> None:
     host.pages["/clips/my%20clip.jpg"] = page(JPEG)
-    media, address = fetcher.fetch(f"{host.url}/clips/my%20clip.jpg?token=secret#t=1")
+    media, source = fetcher.fetch(f"{host.url}/clips/my%20clip.jpg?token=secret#t=1")
     with media:
         assert (store.job("tmp", media.id) / "media").read_bytes() == JPEG
         assert media.name == "my clip.jpg"
-        assert "secret" not in address.record
+        assert "secret" not in source
     assert store.ids("tmp") == []
 
 

@@ -116,25 +116,25 @@ def test_mail_server_that_is_away_delays_mails_and_loses_none(
 ) -> None:
     job = Uploader(mailing.test_client()).submit()
     finish(mailing, job)
-    here = portal(mailing)
-    here.postman.tick()
-    waiting = list(here.outbox.waiting())
+    site = portal(mailing)
+    site.postman.tick()
+    waiting = list(site.outbox.waiting())
     assert {mail.kind for mail in waiting} == {"received", "finished"}
     assert {mail.tries for mail in waiting} == {1}
-    here.postman.tick()  # not due yet: not tried again
-    assert {mail.tries for mail in here.outbox.waiting()} == {1}
+    site.postman.tick()  # not due yet: not tried again
+    assert {mail.tries for mail in site.outbox.waiting()} == {1}
     clock.forward(minutes=1)
-    here.postman.tick()
-    assert {(mail.next_at - clock()).total_seconds() for mail in here.outbox.waiting()} == {300}
+    site.postman.tick()
+    assert {(mail.next_at - clock()).total_seconds() for mail in site.outbox.waiting()} == {300}
     server.start()
     clock.forward(minutes=5)
-    here.postman.tick()
+    site.postman.tick()
     assert sorted(server.box.subjects()) == [
         "We received your file - DeepFake-o-meter",
         "Your result is ready - DeepFake-o-meter",
     ]
     assert {mail["Message-ID"] for _, mail in server.box.mails} == {mail.message_id for mail in waiting}
-    assert list(here.outbox.waiting()) == []
+    assert list(site.outbox.waiting()) == []
 
 
 @pytest.mark.parametrize("answer", ["451 later", "421 closing"])
@@ -157,22 +157,22 @@ def test_final_refusal_is_not_repeated_and_the_address_is_dropped(
     server.start()
     setattr(server.box, where, "550 no such user")
     Uploader(mailing.test_client()).submit()
-    here = portal(mailing)
-    here.postman.tick()
-    assert list(here.outbox.waiting()) == []
+    site = portal(mailing)
+    site.postman.tick()
+    assert list(site.outbox.waiting()) == []
     setattr(server.box, where, None)
     clock.forward(hours=2)
-    here.postman.tick()
+    site.postman.tick()
     assert server.box.mails == []
 
 
 def test_mail_is_given_up_after_a_day(mailing: Flask, clock: FrozenClock) -> None:
     Uploader(mailing.test_client()).submit()
-    here = portal(mailing)
+    site = portal(mailing)
     for _ in range(30):
-        here.postman.tick()
+        site.postman.tick()
         clock.forward(hours=1)
-    assert list(here.outbox.waiting()) == []
+    assert list(site.outbox.waiting()) == []
 
 
 def test_server_that_never_answers_is_left_after_the_time_limit(
@@ -201,14 +201,14 @@ def test_crash_after_sending_repeats_the_mail_under_the_same_id_at_most(
     mailing: Flask, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.start()
-    here = portal(mailing)
+    site = portal(mailing)
     Uploader(mailing.test_client()).submit()
     with monkeypatch.context() as patch:
-        patch.setattr(here.outbox, "sent", lambda mail: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(site.outbox, "sent", lambda mail: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            here.postman.tick()
-    here.postman.tick()
-    here.postman.tick()
+            site.postman.tick()
+    site.postman.tick()
+    site.postman.tick()
     assert len(server.box.mails) == 2
     assert len({mail["Message-ID"] for _, mail in server.box.mails}) == 1
 

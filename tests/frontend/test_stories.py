@@ -235,17 +235,17 @@ def test_waiting_submission_is_deleted_with_the_pin_only(app: Flask, uploader: U
 
 def test_submission_in_work_is_deleted_when_the_work_ends(app: Flask, clock: FrozenClock, uploader: Uploader) -> None:
     job = uploader.submit()
-    here = portal(app)
-    here.store.move(JobId(job), "new", "active")
-    here.store.write_status(working(job, clock()))
+    site = portal(app)
+    site.store.move(JobId(job), "new", "active")
+    site.store.write_status(working(job, clock()))
     uploader.post(f"/r/{job}/delete", {"pin": PIN})
-    here.postman.tick()
-    assert here.store.stage_of(JobId(job)) == "active"
+    site.postman.tick()
+    assert site.store.stage_of(JobId(job)) == "active"
     assert "will be deleted" in uploader.get(f"/r/{job}").get_data(as_text=True)
-    here.store.write_status(status(job, clock(), state="done", step="done"))
-    here.store.move(JobId(job), "active", "done")
-    here.postman.tick()
-    assert here.store.stage_of(JobId(job)) is None
+    site.store.write_status(status(job, clock(), state="done", step="done"))
+    site.store.move(JobId(job), "active", "done")
+    site.postman.tick()
+    assert site.store.stage_of(JobId(job)) is None
     assert uploader.get(f"/r/{job}").status_code == 410
 
 
