@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -27,6 +27,7 @@ from rich.console import Console
 from backend.commands.exits import EXIT_NOTHING, EXIT_USAGE, errors_explained
 from shared.clock import utc_now
 from shared.errors import DfomError, StoreTrouble, UserError
+from shared.logs import log_to_stderr
 from shared.records import Mode
 from shared.settings import Settings, read_settings
 from shared.store import Store
@@ -76,40 +77,12 @@ def build_backend(settings: Settings, *, cached: bool = True) -> Backend:
     return Backend(settings, pool, catalog, durations, cache, pipeline)
 
 
-def _rendering() -> list[Any]:
-    """Lines for people on a terminal, JSON for the collector of logs elsewhere."""
-    if sys.stderr.isatty():
-        return [structlog.dev.ConsoleRenderer()]
-    return [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
-
-
-def _drop_expected(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Leave out what a check brought about on purpose."""
-    if event.get("expected"):
-        raise structlog.DropEvent
-    return event
-
-
-def _log_to_stderr(level: int) -> None:
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            _drop_expected,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *_rendering(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-
-
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.pass_context
 def main(context: click.Context) -> None:
     """DeepFake-o-meter: was this face manipulated? Scores, curves and a result video from several detectors."""
     # a person at a terminal wants results; an operator wants to know what the services did
-    _log_to_stderr(logging.INFO if context.invoked_subcommand in ("serve", "dispatch") else logging.WARNING)
+    log_to_stderr(logging.INFO if context.invoked_subcommand in ("serve", "dispatch") else logging.WARNING)
 
 
 # --------------------------------------------------------------------------- analyze

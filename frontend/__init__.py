@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from urllib.parse import urlsplit
 
 from flask import Flask
 
@@ -47,7 +48,8 @@ def _build(app: Flask, settings: Settings, *, clock: Clock) -> Portal:
     pins = Pins(state)
     access = Access(state, pins, now=lambda: clock().timestamp())
     receipts = Receipts(state, key=read_secret(state / "receipt_key"))
-    outbox = Outbox(state, domain=settings.public_url.split("//", 1)[-1].split("/", 1)[0].split(":", 1)[0])
+    domain = urlsplit(settings.public_url).hostname or "localhost"
+    outbox = Outbox(state, letters=settings.data / "outbox", domain=domain)
     fetcher = Fetcher(
         store,
         limit=settings.max_upload_mb * 1_000_000,

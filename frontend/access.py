@@ -2,11 +2,14 @@
 
 Promises: an attempt is counted on disk *before* the PIN is checked, so neither parallel guesses nor a crash are free;
 five wrong PINs cost nothing, the following ones growing waits, the twentieth locks the result until a link sent to the
-submitter's address is used. One portal process per state folder. For the front-end only; never sees mail or media.
+submitter's address is used; a closed result stays closed, whoever copied the cookie. An id that does not exist is treated
+like one whose PIN is wrong, in every step and in the time it takes. One portal process per state folder. For the front-end
+only; never sees mail or media.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import math
@@ -33,6 +36,8 @@ LOCKED_AT: Final = 20
 #: Longest wait between two attempts, seconds.
 LONGEST_WAIT_S: Final = 900.0
 
+A_DAY_S: Final = 86_400.0
+
 SESSION_KEY: Final = "result"
 
 
@@ -44,14 +49,22 @@ class Attempts(Record):
     next_at: float = 0.0
     locks: int = 0
     unlock_sha256: str | None = None
+    #: sessions of an earlier epoch are over: closing a result begins a new one
+    epoch: int = 0
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What an attempt led to. ``unlock_token`` is given once, when this attempt locked the result."""
+    """What an attempt led to. ``unlock_token`` is given once, when this attempt locked the result.
+
+    After a wrong PIN: ``free`` further tries need no wait, ``left`` wrong ones lock the result.
+    """
 
     outcome: Literal["right", "wrong", "wait", "locked"]
     wait_s: int = 0
+    free: int = 0
+    left: int = 0
+    epoch: int = 0
     unlock_token: str | None = None
     lock: int = 0
 
@@ -78,13 +91,18 @@ class Access:
             with self._lock(job):
                 if self.read(job).wrong >= LOCKED_AT:
                     return self._locked(job)
-            return Answer("wrong", wait_s=math.ceil(max(0.0, counted.next_at - self._now())))
+            return Answer(
+                "wrong",
+                wait_s=math.ceil(max(0.0, counted.next_at - self._now())),
+                free=max(0, FREE_ATTEMPTS + 1 - counted.in_a_row),
+                left=LOCKED_AT - counted.wrong,
+            )
         with self._lock(job):
             record = self.read(job)
             self._write(
                 job, record.model_copy(update={"wrong": max(0, record.wrong - 1), "in_a_row": 0, "next_at": 0.0})
             )
-        return Answer("right")
+        return Answer("right", epoch=record.epoch)
 
     def read(self, job: JobId) -> Attempts:
         """The record of a result; an unreadable one counts as locked, so damage opens nothing."""
@@ -93,7 +111,7 @@ class Access:
         except FileNotFoundError:
             return Attempts()
         except RecordInvalid:
-            return Attempts(wrong=LOCKED_AT)
+            return Attempts(wrong=LOCKED_AT, epoch=-1)
 
     def unlock(self, untrusted_id: str, untrusted_token: str) -> bool:
         """Give the result a fresh budget when the token is the one that was mailed; it works once."""
@@ -102,18 +120,27 @@ class Access:
             record = self.read(job)
             if record.unlock_sha256 is None or not hmac.compare_digest(record.unlock_sha256, _digest(untrusted_token)):
                 return False
-            self._write(job, Attempts(locks=record.locks))
+            self._write(job, Attempts(locks=record.locks, epoch=record.epoch))
         return True
+
+    def end_sessions(self, job: JobId) -> None:
+        """End every session of this result, copied cookies included."""
+        with self._lock(job):
+            record = self.read(job)
+            if record.epoch >= 0:
+                self._write(job, record.model_copy(update={"epoch": record.epoch + 1}))
 
     def forget(self, job: JobId) -> None:
         """Drop the record of a result that is gone."""
         self._path(job).unlink(missing_ok=True)
 
-    def sweep(self, *, older_than_s: float) -> None:
-        """Drop records nobody touched for ``older_than_s`` seconds."""
+    def sweep(self, *, older_than_s: float, exists: Callable[[str], bool]) -> None:
+        """Drop records nobody touched for ``older_than_s`` seconds, or for a day where no submission of that id ``exists``."""
         for path in self._folder.glob("*.json"):
-            if self._now() - path.stat().st_mtime > older_than_s:
-                path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a folder of that name, a file that is gone by now
+                age = self._now() - path.stat().st_mtime
+                if age > older_than_s or (age > A_DAY_S and not exists(path.stem)):
+                    path.unlink()
 
     def _refuse(self, job: JobId) -> Answer | None:
         record = self.read(job)
@@ -143,7 +170,8 @@ class Access:
         return Answer("locked", unlock_token=token, lock=locks)
 
     def _write(self, job: JobId, record: Attempts) -> None:
-        durable.replace_json(self._path(job), record.model_dump(), mode=0o600)
+        # what has its default is left out, so that a portal of an earlier version reads the record
+        durable.replace_json(self._path(job), record.model_dump(exclude_defaults=True), mode=0o600)
 
     def _path(self, job: JobId) -> Path:
         return self._folder / f"{job}.json"
@@ -152,12 +180,12 @@ class Access:
         return self._locks[hash(job) % len(self._locks)]
 
 
-def open_session(session: MutableMapping[str, Any], job: JobId, *, until: float) -> None:
+def open_session(session: MutableMapping[str, Any], job: JobId, *, until: float, epoch: int) -> None:
     """Bind the session to this one result until ``until`` (seconds since 1970); forms in other tabs stay valid.
 
-    The session is a signed cookie of the visitor's own, with no record on our side, so there is no id to renew.
+    The session is a signed cookie of the visitor's own. What ends it on our side is the epoch of the result.
     """
-    session[SESSION_KEY] = {"id": job, "until": until}
+    session[SESSION_KEY] = {"id": job, "until": until, "epoch": epoch}
 
 
 def close_session(session: MutableMapping[str, Any]) -> None:
@@ -165,10 +193,13 @@ def close_session(session: MutableMapping[str, Any]) -> None:
     session.pop(SESSION_KEY, None)
 
 
-def may_open(session: MutableMapping[str, Any], untrusted_id: str, *, now: float) -> bool:
-    """Whether the session is of this very result and not over."""
+def epoch_of(session: MutableMapping[str, Any], job: JobId, *, now: float) -> int | None:
+    """The epoch of a session that is of this very result and not over yet; None for any other."""
     held = session.get(SESSION_KEY)
-    return isinstance(held, dict) and held.get("id") == untrusted_id and float(held.get("until", 0)) > now
+    if not isinstance(held, dict) or held.get("id") != job or float(held.get("until", 0)) <= now:
+        return None
+    epoch = held.get("epoch")
+    return epoch if isinstance(epoch, int) else None
 
 
 def _digest(text: str) -> str:

@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
-from threading import BoundedSemaphore
+from queue import Empty, SimpleQueue
+from threading import BoundedSemaphore, Thread
 from typing import Any, Final
 from urllib.parse import unquote, urljoin
 
@@ -30,7 +31,9 @@ PORTS: Final = frozenset({80, 443})
 MOST_REDIRECTS: Final = 5
 MOST_URL_CHARACTERS: Final = 2000
 AT_ONCE: Final = 3
-#: Seconds for one connection attempt or one silent stretch.
+#: Questions to the name server at once, those included that nobody waits for any more.
+_RESOLVING: Final = BoundedSemaphore(2 * AT_ONCE)
+#: Seconds for one connection attempt, one answer of the name server or one silent stretch.
 SILENCE_S: Final = 10.0
 USER_AGENT: Final = b"DeepFake-o-meter"
 
@@ -243,11 +246,34 @@ class _CheckedBackend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        addresses = self._resolver(host.strip("[]"), port)
+        addresses = self._resolved(host.strip("[]"), port)
         if not addresses or not (self._allow_private or all(map(is_public, addresses))):
             raise _refused("This address does not lead to a public web site, so it is not fetched.")
         stream = self._inner.connect_tcp(addresses[0], port, _left(self._deadline), local_address, socket_options)
         return _TimedStream(stream, deadline=self._deadline)
+
+    def _resolved(self, host: str, port: int) -> list[str]:
+        """The resolver's answer within the time that is left. It cannot be interrupted, so it runs in a thread that is left behind."""
+        if not _RESOLVING.acquire(timeout=_left(self._deadline)):
+            raise _TimeIsUp
+        answers: SimpleQueue[list[str] | Exception] = SimpleQueue()
+
+        def resolve() -> None:
+            try:
+                answers.put(self._resolver(host, port))
+            except Exception as error:
+                answers.put(error)
+            finally:
+                _RESOLVING.release()
+
+        Thread(target=resolve, name="resolver", daemon=True).start()
+        try:
+            found = answers.get(timeout=_left(self._deadline))
+        except Empty:
+            raise _TimeIsUp from None
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None

@@ -1,8 +1,8 @@
 """The postman: looks for finished submissions, writes their mails into the outbox, and sends what is due.
 
 Promises: a submission's mails are made once each; a mail server that is away, slow or refusing neither loses a mail nor
-holds up a page; nothing a visitor typed enters a header but the checked address. Without a mail server the mails lie in
-``DATA/outbox`` as .eml files and their links appear on the console. The only module that imports ``flask_mail``.
+holds up a page; nothing a visitor typed enters a header but the checked address. Without a mail server the mails are
+written to ``DATA/outbox`` as .eml files, and the log names the files. The only module that imports ``flask_mail``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import smtplib
 import ssl
 import threading
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -23,13 +22,12 @@ from frontend.access import Access
 from frontend.outbox import Kind, Mail, Outbox
 from frontend.receipts import REMEMBERED, Receipt, Receipts
 from frontend.withdrawal import withdraw
-from shared import durable
 from shared.clock import Clock
 from shared.errors import PermanentError, sentence_for
 from shared.reading import RecordInvalid
 from shared.records import JobId
 from shared.settings import Settings
-from shared.store import Store
+from shared.store import Store, checked_id
 
 log = structlog.get_logger()
 
@@ -160,7 +158,7 @@ class Postman:
             for receipt in self._receipts.all():
                 self._follow(receipt)
             for mail in self._outbox.due(self._clock()):
-                self.deliver(mail)
+                self._try(mail)
             now = self._clock()
             if self._swept is None or now - self._swept > HOUSEKEEPING:
                 self._swept = now
@@ -217,13 +215,24 @@ class Postman:
 
     # -- sending
 
+    def _try(self, mail: Mail) -> None:
+        """Deliver one mail; whatever goes wrong with it, the others have their turn."""
+        try:
+            self.deliver(mail)
+        except Exception as error:  # a fault of ours: the trace is in the log, the mail is tried again later
+            log.exception("mail_failed", kind=mail.kind, reason=type(error).__name__)
+            self._outbox.put_off(mail, now=self._clock(), trouble=type(error).__name__)
+
     def deliver(self, mail: Mail) -> None:
         """Send one mail, or keep it for later, or give it up when its address is refused for good."""
+        if not self._outbox.holds(mail):
+            return
         try:
             with self._app.app_context():
                 message = self._message(mail)
                 if self._settings.smtp_host is None:
-                    self._write_down(mail, message)
+                    path = self._outbox.write_down(mail, message.as_bytes())
+                    log.info("mail_written", kind=mail.kind, file=str(path))
                 else:
                     with _Connection(self._mail) as connection:
                         connection.send(message)
@@ -264,24 +273,19 @@ class Postman:
         message.date = mail.created.timestamp()
         return message
 
-    def _write_down(self, mail: Mail, message: Any) -> None:
-        folder = self._eml_folder()
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{mail.created:%Y%m%dT%H%M%S}-{mail.kind}-{mail.job[:8]}.eml"
-        durable.replace_bytes(path, message.as_bytes(), mode=0o600)
-        log.info("mail_written", kind=mail.kind, file=str(path), link=mail.link)
-
-    def _eml_folder(self) -> Path:
-        return self._settings.data / "outbox"
-
     def _tidy(self, now: datetime) -> None:
-        kept = timedelta(days=2 * self._settings.keep_results_days + 1)
-        self._outbox.sweep(now=now, older_than=kept)
-        self._access.sweep(older_than_s=kept.total_seconds())
-        written = self._eml_folder()
-        for path in written.glob("*.eml") if written.is_dir() else ():
-            if now.timestamp() - path.stat().st_mtime > self._settings.keep_address_days * 86400:
-                path.unlink(missing_ok=True)
+        names = timedelta(days=2 * self._settings.keep_results_days + 1)
+        letters = timedelta(days=min(self._settings.keep_address_days, self._settings.keep_results_days))
+        self._outbox.sweep(now=now, names=names, letters=letters)
+        self._access.sweep(older_than_s=names.total_seconds(), exists=self._exists)
+
+    def _exists(self, untrusted_id: str) -> bool:
+        """Whether anything of a submission is there."""
+        try:
+            job = checked_id(untrusted_id)
+        except PermanentError:
+            return False
+        return self._store.stage_of(job) is not None or self._store.result(job).exists()
 
 
 def _is_final(error: Exception) -> bool:

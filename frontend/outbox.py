@@ -1,25 +1,28 @@
-"""The outbox: mails that are to go out, durable until the mail server took them.
+"""The outbox: mails that are to go out, durable until the mail server took them; and those written down where there is none.
 
 Promises: a mail is named by its submission and kind, so adding it twice is adding it once, also after it was sent; it
-is tried again with growing pauses for a day; nothing here keeps an address longer than the mail needs it. Holds the
-link and the kind of a mail, never a PIN, a file name or a score. For the front-end only.
+is tried again with growing pauses for a day; a file that is not a mail holds up no other; nothing of a deleted submission is left.
+Holds the link and the kind of a mail, never a PIN, a file name or a score. For the front-end only.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from email.utils import make_msgid
 from pathlib import Path
 from threading import Lock
 from typing import Annotated, Final, Literal
 
+import structlog
 from pydantic import StringConstraints
 
 from shared import durable
 from shared.reading import RecordInvalid, read_record
 from shared.records import ID_PATTERN, Record
+
+log = structlog.get_logger()
 
 Kind = Literal["received", "finished", "failed", "unlock"]
 
@@ -29,7 +32,7 @@ GIVE_UP_AFTER: Final = timedelta(hours=24)
 
 
 class Mail(Record):
-    """One mail. ``message_id`` is drawn once, so a mail sent twice after a crash can be told for one."""
+    """One mail. ``message_id`` is drawn once, so a mail sent twice after a crash can be recognized."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z2-7]{26}-[a-z]+[0-9]*$")]
     job: Annotated[str, StringConstraints(pattern=ID_PATTERN)]
@@ -45,9 +48,13 @@ class Mail(Record):
 
 
 class Outbox:
-    """Mails below ``state / "outbox"``; the names of sent ones below ``state / "sent"``."""
+    """Mails below ``state / "outbox"``; the names of sent ones below ``state / "sent"``; without a mail server mails are
+    written into ``letters`` instead.
+    """
 
-    def __init__(self, state: Path, *, domain: str) -> None:
+    def __init__(self, state: Path, *, letters: Path, domain: str) -> None:
+        self._letters = letters
+        self._reported: set[str] = set()
         self._waiting, self._sent = state / "outbox", state / "sent"
         for folder in (self._waiting, self._sent):
             folder.mkdir(parents=True, exist_ok=True)
@@ -58,7 +65,7 @@ class Outbox:
     def add(
         self, kind: Kind, *, job: str, to: str, link: str, now: datetime, code: str | None = None, number: int = 0
     ) -> bool:
-        """Keep a mail until it is sent; False when this one is here, or was sent, already."""
+        """Keep a mail until it is sent; False when it is kept, or was sent, already."""
         name = f"{job}-{kind}{number or ''}"
         mail = Mail(
             name=name, job=job, kind=kind, to=to, link=link, code=code, created=now, next_at=now,
@@ -78,16 +85,41 @@ class Outbox:
         )
 
     def waiting(self) -> Iterator[Mail]:
-        """Every mail that is not sent yet; unreadable files are left where they are."""
+        """Every mail that is not sent yet. What is no mail stays where it is, is logged once, and holds up no other."""
         for path in sorted(self._waiting.glob("*.json")):
-            with contextlib.suppress(RecordInvalid, FileNotFoundError):
-                yield read_record(path, Mail)
+            try:
+                mail = read_record(path, Mail)
+                if f"{mail.name}.json" != path.name:
+                    raise RecordInvalid(path, "of another name")
+            except FileNotFoundError:
+                continue
+            except (RecordInvalid, OSError) as error:
+                if path.name not in self._reported:
+                    self._reported.add(path.name)
+                    reason = error.reason if isinstance(error, RecordInvalid) else type(error).__name__
+                    log.warning("mail_not_readable", file=path.name, reason=reason)
+                continue
+            yield mail
+
+    def holds(self, mail: Mail) -> bool:
+        """Whether a mail is still to be sent: its submission may have been deleted since it was read."""
+        return (self._waiting / f"{mail.name}.json").is_file()
+
+    def write_down(self, mail: Mail, content: bytes) -> Path:
+        """Keep a mail as a file for somebody to read, where there is no mail server."""
+        self._letters.mkdir(parents=True, exist_ok=True)
+        path = self._letters / f"{mail.created:%Y%m%dT%H%M%S}-{mail.kind}{_letter_suffix(mail.job)}"
+        durable.replace_bytes(path, content, mode=0o600)
+        if not self.holds(mail):
+            path.unlink(missing_ok=True)
+        return path
 
     def sent(self, mail: Mail) -> None:
         """Remember that this mail went out (its name only) and drop it."""
         with self._lock:
-            durable.replace_bytes(self._sent / mail.name, b"", mode=0o600)
-            self._drop(mail)
+            if self.holds(mail):
+                durable.replace_bytes(self._sent / mail.name, b"", mode=0o600)
+                self._drop(mail)
 
     def put_off(self, mail: Mail, *, now: datetime, trouble: str) -> bool:
         """Try again after a growing pause; False when a day has gone and the mail was dropped."""
@@ -95,7 +127,11 @@ class Outbox:
             self.refuse(mail)
             return False
         pause = PAUSES[min(mail.tries, len(PAUSES) - 1)]
-        self._write(mail.model_copy(update={"tries": mail.tries + 1, "next_at": now + pause, "trouble": trouble}))
+        with self._lock:
+            if self.holds(mail):
+                self._write(
+                    mail.model_copy(update={"tries": mail.tries + 1, "next_at": now + pause, "trouble": trouble})
+                )
         return True
 
     def refuse(self, mail: Mail) -> None:
@@ -103,18 +139,38 @@ class Outbox:
         self.sent(mail)
 
     def forget(self, job: str) -> None:
-        """Drop the waiting mails of one submission."""
-        for path in self._waiting.glob(f"{job}-*.json"):
-            path.unlink(missing_ok=True)
+        """Drop every mail of one submission: the waiting ones, the written ones, and the names of the sent ones."""
+        with self._lock:
+            _remove(self._waiting.glob(f"{job}-*.json"))
+            _remove(self._letters.glob(f"*{_letter_suffix(job)}"))
+            _remove(self._sent.glob(f"{job}-*"))
 
-    def sweep(self, *, now: datetime, older_than: timedelta) -> None:
-        """Forget names of mails sent longer ago than ``older_than``."""
-        for path in self._sent.iterdir():
-            if now.timestamp() - path.stat().st_mtime > older_than.total_seconds():
-                path.unlink(missing_ok=True)
+    def sweep(self, *, now: datetime, names: timedelta, letters: timedelta) -> None:
+        """Forget names of mails sent longer ago than ``names``, and written mails older than ``letters``."""
+
+        def older(folder: Path, pattern: str, age: timedelta) -> Iterator[Path]:
+            for path in folder.glob(pattern):
+                with contextlib.suppress(FileNotFoundError):
+                    if now.timestamp() - path.lstat().st_mtime > age.total_seconds():
+                        yield path
+
+        _remove(older(self._sent, "*", names))
+        _remove(older(self._letters, "*.eml", letters))
 
     def _write(self, mail: Mail) -> None:
         durable.replace_json(self._waiting / f"{mail.name}.json", mail.model_dump(mode="json"), mode=0o600)
 
     def _drop(self, mail: Mail) -> None:
         (self._waiting / f"{mail.name}.json").unlink(missing_ok=True)
+
+
+def _letter_suffix(job: str) -> str:
+    """How the file of a written mail ends: half of the id, which is enough to find it and not enough to open the result."""
+    return f"-{job[:13]}.eml"
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    """Delete files; a folder of such a name, or a file that is gone, is left."""
+    for path in list(paths):
+        with contextlib.suppress(OSError):
+            path.unlink()

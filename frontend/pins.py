@@ -11,7 +11,6 @@ import hmac
 import os
 import re
 import secrets
-from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from threading import BoundedSemaphore
@@ -47,9 +46,10 @@ class Pins:
             time_cost=COST["time_cost"], memory_cost=COST["memory_cost"], parallelism=COST["parallelism"]
         )
         self._slots = BoundedSemaphore(4)
+        self._dummy = self._hasher.hash(secrets.token_hex(16))
 
     def hash(self, pin: str) -> str:
-        """The argon2id text that stands in ``submission.json``."""
+        """The argon2id text that is kept in ``submission.json``."""
         with self._slots:
             return self._hasher.hash(self._peppered(pin))
 
@@ -61,10 +61,6 @@ class Pins:
             except (VerifyMismatchError, VerificationError, InvalidHashError):
                 return False
         return fits and pin_hash is not None
-
-    @cached_property
-    def _dummy(self) -> str:
-        return self._hasher.hash(secrets.token_hex(16))
 
     def _peppered(self, untrusted_pin: str) -> str:
         return hmac.digest(self._pepper, untrusted_pin.encode("utf-8", "replace"), "sha256").hex()

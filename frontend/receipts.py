@@ -15,11 +15,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Final
 
+import structlog
 from pydantic import StringConstraints
 
 from shared import durable
 from shared.reading import RecordInvalid, read_record
 from shared.records import ID_PATTERN, JobId, Record
+
+log = structlog.get_logger()
 
 #: How long the same form sent again leads to the same submission.
 REMEMBERED: Final = timedelta(hours=24)
@@ -50,9 +53,12 @@ class Receipts:
         self._submitting = [threading.Lock() for _ in range(64)]
         self._receipts: dict[JobId, Receipt] = {}
         for path in self._folder.glob("*.json"):
-            with contextlib.suppress(RecordInvalid, FileNotFoundError):
+            try:
                 receipt = read_record(path, Receipt)
-                self._receipts[JobId(receipt.id)] = receipt
+            except (RecordInvalid, OSError) as error:
+                log.warning("receipt_not_readable", file=path.name, reason=type(error).__name__)
+                continue
+            self._receipts[JobId(receipt.id)] = receipt
 
     def keyed(self, *parts: str) -> str:
         """A keyed hash of ``parts`` (HMAC-SHA-256, 64 hex digits)."""

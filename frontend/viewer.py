@@ -27,9 +27,9 @@ from flask import (
 from werkzeug.exceptions import NotFound
 
 from frontend import plotting, wording
-from frontend.access import close_session, may_open, open_session
+from frontend.access import close_session, epoch_of, open_session
 from frontend.charts import chart
-from frontend.faults import answer
+from frontend.faults import answer, wants_json
 from frontend.portal import Portal, portal
 from frontend.reading import SHOWN, Reading, read_report
 from frontend.security import wrong_pins
@@ -90,7 +90,7 @@ def _look(site: Portal, untrusted_id: str) -> Seen:
 
 
 def _progress_page(site: Portal, seen: Seen) -> Response:
-    submission = _submission(site, seen)
+    submission = _submission(site, seen.job)
     receipt = site.receipts.get(seen.job)
     return make_response(
         render_template(
@@ -112,7 +112,7 @@ def _gone(seen: Seen) -> Response:
 
 def _result_page(site: Portal, seen: Seen) -> Response:
     reading = read_report(site.store.report(seen.job))
-    submission = _submission(site, seen)
+    submission = _submission(site, seen.job)
     catalog = site.store.read_catalog()
     return make_response(
         render_template(
@@ -135,49 +135,38 @@ def _result_page(site: Portal, seen: Seen) -> Response:
 @blueprint.post("/r/<untrusted_id>/pin")
 @wrong_pins
 def enter_pin(untrusted_id: str) -> Response:
-    """Check a PIN and open the result to this browser."""
-    site = portal()
-    seen = _look(site, untrusted_id)
-    refused = _check_pin(site, seen)
-    return refused or _to(seen.job)
+    """Check a PIN and open the result to this browser. An id that is not there, or not any more, is answered like a wrong PIN."""
+    job = checked_id(untrusted_id)
+    return _check_pin(portal(), job) or _to(job)
 
 
-def _check_pin(site: Portal, seen: Seen) -> Response | None:
+def _check_pin(site: Portal, job: JobId) -> Response | None:
     """None when the form's PIN is right and the session is open now; else the page that says why not."""
-    submission = _submission(site, seen)
+    submission = _submission(site, job)
     given = site.access.attempt(
-        seen.job, request.form.get("pin", "")[:32], pin_hash=submission.pin_hash if submission else None
+        job, request.form.get("pin", "")[:32], pin_hash=submission.pin_hash if submission else None
     )
     if given.outcome == "right":
         until = site.clock() + timedelta(minutes=site.settings.session_minutes)
-        open_session(session, seen.job, until=until.timestamp())
+        open_session(session, job, until=until.timestamp(), epoch=given.epoch)
         return None
-    if given.outcome == "locked":
-        address = submission.email if submission else None
-        if given.unlock_token and address:
-            site.postman.add_unlock(seen.job, to=address, token=given.unlock_token, lock=given.lock)
-        sentence = "Too many wrong PINs: this result is locked. "
-        sentence += (
-            "We sent a link that unlocks it to the e-mail address of this submission."
-            if address
-            else "No e-mail address was given, so only the operator of this site can unlock it."
-        )
-        return _pin_page(seen.job, status=423, problem=sentence, locked=True)
-    if given.outcome == "wait":
-        page = _pin_page(
-            seen.job,
-            status=429,
-            problem=f"Wait {wording.duration(given.wait_s)} before the next try.",
-            wait=given.wait_s,
-        )
-        page.headers["Retry-After"] = str(given.wait_s)
-        return page
-    wait = f" Wait {wording.duration(given.wait_s)} before the next try." if given.wait_s else ""
-    return _pin_page(seen.job, status=403, problem=f"That PIN does not open this result.{wait}", wait=given.wait_s)
+    if given.unlock_token and submission and submission.email:
+        site.postman.add_unlock(job, to=submission.email, token=given.unlock_token, lock=given.lock)
+    code, status = {"wrong": ("pin_wrong", 403), "wait": ("pin_wait", 429), "locked": ("result_locked", 423)}[
+        given.outcome
+    ]
+    sentence = wording.pin_sentence(given)
+    if wants_json():
+        refused = answer(status, code=code, title="The PIN does not open it", detail=sentence)
+    else:
+        refused = _pin_page(job, status=status, problem=sentence, locked=given.outcome == "locked")
+    if given.wait_s:
+        refused.headers["Retry-After"] = str(given.wait_s)
+    return refused
 
 
-def _pin_page(job: JobId, *, status: int = 200, problem: str = "", wait: int = 0, locked: bool = False) -> Response:
-    page = make_response(render_template("pin.html", job=job, problem=problem, wait=wait, locked=locked))
+def _pin_page(job: JobId, *, status: int = 200, problem: str = "", locked: bool = False) -> Response:
+    page = make_response(render_template("pin.html", job=job, problem=problem, locked=locked))
     page.status_code = status
     return page
 
@@ -200,9 +189,12 @@ def unlock(untrusted_id: str, untrusted_token: str) -> Response:
 
 @blueprint.post("/r/<untrusted_id>/close")
 def close(untrusted_id: str) -> Response:
-    """Forget the PIN in this browser."""
+    """Close the result in every browser that has it open."""
+    site, job = portal(), checked_id(untrusted_id)
+    if _is_open(site, job):
+        site.access.end_sessions(job)
     close_session(session)
-    return _to(checked_id(untrusted_id))
+    return _to(job)
 
 
 # --------------------------------------------------------------------------- files and deletion
@@ -256,19 +248,20 @@ def _send_part_from_file(response: Response, path: Path) -> None:
 def delete(untrusted_id: str) -> Response:
     """Delete a submission with everything that came of it; needs the open session or the PIN."""
     site = portal()
-    seen = _look(site, untrusted_id)
-    if seen.status and seen.status.state == "expired":
-        return _gone(seen)
-    if not _is_open(site, seen.job):
-        refused = _check_pin(site, seen)
+    job = checked_id(untrusted_id)
+    if not _is_open(site, job):
+        status = site.store.owners_status(job, now=site.clock())
+        if status and status.state == "expired":
+            return _to(job)  # whose page says so to anybody with the link: a second click finds it deleted
+        refused = _check_pin(site, job)
         if refused:
             return refused
     done = withdraw(
-        seen.job, store=site.store, receipts=site.receipts, outbox=site.outbox, access=site.access, now=site.clock()
+        job, store=site.store, receipts=site.receipts, outbox=site.outbox, access=site.access, now=site.clock()
     )
     if done:
         close_session(session)
-    return _to(seen.job)
+    return _to(job)
 
 
 # --------------------------------------------------------------------------- inside
@@ -292,17 +285,18 @@ def _reading(untrusted_id: str) -> Reading:
 
 
 def _is_open(site: Portal, job: JobId) -> bool:
-    return may_open(session, job, now=site.clock().timestamp())
+    epoch = epoch_of(session, job, now=site.clock().timestamp())
+    return epoch is not None and site.access.read(job).epoch == epoch
 
 
-def _submission(site: Portal, seen: Seen) -> Submission | None:
+def _submission(site: Portal, job: JobId) -> Submission | None:
     """The submission's record, None when it is gone; it may move while we read, so twice."""
     for _ in range(2):
-        stage = site.store.stage_of(seen.job)
+        stage = site.store.stage_of(job)
         if stage is None:
             return None
         try:
-            return site.store.read_submission(stage, seen.job)
+            return site.store.read_submission(stage, job)
         except FileNotFoundError:
             continue
         except PermanentError:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from frontend.access import Answer
 from shared.errors import sentence_for
 from shared.records import Catalog, DetectorProgress, Mode, Status
 from shared.results import DetectorResult
 
 #: The dispatcher renews the catalog every few seconds; older than this, it does not live.
 FRESH: Final = timedelta(seconds=30)
+
+#: So many wrong PINs before the lock, it is announced.
+WARN_BELOW: Final = 5
 
 MODES: Final[dict[Mode, tuple[str, str]]] = {
     "quick": ("Quick", "At most 32 frames of the clip. A first look."),
@@ -99,6 +103,26 @@ def detector_sentence(detector: DetectorResult) -> str:
     if detector.fake_score == detector.threshold:
         side = "at"
     return f"Its score is {side} its threshold of {detector.threshold:.2f}, over {detector.faces_scored} faces."
+
+
+def pin_sentence(given: Answer) -> str:
+    """What to tell whoever entered a PIN that opened nothing."""
+    if given.outcome == "locked":
+        return (
+            "Too many wrong PINs: this result is locked. If an e-mail address was given with the file, we sent a link there that "
+            "unlocks it. Otherwise, ask the operator of this site to unlock it."
+        )
+    if given.outcome == "wait":
+        return f"Wait {duration(given.wait_s)} before the next try."
+    sentence = "That PIN does not open this result."
+    if given.free:
+        sentence += f" You have {given.free} more {'try' if given.free == 1 else 'tries'} without waiting."
+    elif given.wait_s:
+        sentence += f" Wait {duration(given.wait_s)} before the next try."
+    if given.left <= WARN_BELOW:
+        times = "one more wrong PIN" if given.left == 1 else f"{given.left} more wrong PINs"
+        sentence += f" After {times} this result is locked."
+    return sentence
 
 
 def progress_view(status: Status | None, *, now: datetime) -> dict[str, Any]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
+import time
 from pathlib import Path
+from statistics import median
 
 import pytest
 from flask import Flask
@@ -13,6 +16,7 @@ from frontend import pins
 from frontend.access import LOCKED_AT, Access
 from frontend.pins import Pins
 from frontend.portal import portal
+from frontend.security import limiter
 from shared.records import JobId, new_id
 from tests.frontend.stories import CHEAP, EMAIL, PIN, FrozenClock, Uploader, Visitor, finish
 
@@ -203,3 +207,81 @@ def test_pin_stands_nowhere_but_in_its_hash(
         if path.is_file() and path.suffix != ".mp4":
             assert PIN.encode() not in path.read_bytes(), path
     assert b"argon2id" in next(portal(app).store.submissions.rglob("submission.json")).read_bytes()
+
+
+def test_wrong_pin_says_how_many_tries_are_left(
+    app: Flask, clock: FrozenClock, uploader: Uploader, visitor: Visitor
+) -> None:
+    job = uploader.submit()
+    finish(app, job)
+    said = []
+    for _ in range(LOCKED_AT - 1):
+        page = visitor.enter_pin(job, "000001").get_data(as_text=True)
+        said.append(re.search(r'role="alert">(.*?)</p>', page)[1])  # type: ignore[index]
+        clock.forward(seconds=1000)
+    assert said[0] == "That PIN does not open this result. You have 5 more tries without waiting."
+    assert said[4] == "That PIN does not open this result. You have 1 more try without waiting."
+    assert said[5] == "That PIN does not open this result. Wait 1 s before the next try."
+    assert "locked" not in said[13]
+    assert said[14].endswith("After 5 more wrong PINs this result is locked.")
+    assert said[18].endswith("After one more wrong PIN this result is locked.")
+
+
+@pytest.mark.parametrize("accept", ["text/html", "application/json"])
+def test_door_says_the_same_whether_the_result_is_there_was_there_or_never_was(
+    app: Flask, clock: FrozenClock, uploader: Uploader, visitor: Visitor, accept: str
+) -> None:
+    """The link alone tells whether a submission exists (its page); entering PINs tells nothing more."""
+    there, waiting, gone = uploader.submit(), uploader.submit(key="w", email=None), uploader.submit(key="g")
+    finish(app, there)
+    finish(app, gone)
+    uploader.post(f"/r/{gone}/delete", {"pin": PIN})
+    ids = [there, waiting, gone, new_id()]
+    token = visitor.token()
+    for _ in range(LOCKED_AT + 1):
+        answers = []
+        for job in ids:
+            answer = visitor.client.post(
+                f"/r/{job}/pin", data={"csrf_token": token, "pin": "000001"}, headers={"Accept": accept}
+            )
+            text = re.sub(r'csrf_token" value="[^"]+"', "", answer.get_data(as_text=True))
+            answers.append((answer.status_code, text.replace(job, "ID"), answer.headers.get("Retry-After")))
+            limiter.reset()
+        assert answers == [answers[0]] * 4
+        clock.forward(seconds=1000)
+    assert answers[0][0] == 423
+
+
+def test_door_takes_the_same_time_for_an_unknown_id(tmp_path: Path, clock: FrozenClock) -> None:
+    checker = Pins(tmp_path)
+    access = Access(tmp_path, checker, now=lambda: clock().timestamp())
+    stored = checker.hash(PIN)
+    spent: dict[str, list[float]] = {"known": [], "unknown": []}
+    for _ in range(30):
+        for kind, pin_hash in (("known", stored), ("unknown", None)):
+            job, begun = new_id(), time.thread_time()  # the processor's time: a busy machine changes the other one
+            assert access.attempt(job, "000001", pin_hash=pin_hash).outcome == "wrong"
+            spent[kind].append(time.thread_time() - begun)
+    assert abs(median(spent["known"]) - median(spent["unknown"])) < 0.005
+
+
+def test_records_of_ids_that_never_were_go_after_a_day(app: Flask, uploader: Uploader, clock: FrozenClock) -> None:
+    job, never = uploader.submit(), new_id()
+    access = portal(app).access
+    for known in (job, never):
+        access.attempt(known, "000001", pin_hash=None)
+    folder = portal(app).settings.frontend_state / "access"
+    for path in folder.iterdir():
+        os.utime(path, (clock().timestamp(), clock().timestamp()))
+    clock.forward(days=1.1)
+    portal(app).postman.tick()
+    assert [path.stem for path in folder.iterdir()] == [job]
+
+
+def test_sixty_first_wrong_pin_of_an_hour_waits_whatever_the_id(visitor: Visitor) -> None:
+    token = visitor.token()
+    statuses = [
+        visitor.client.post(f"/r/{new_id()}/{path}", data={"csrf_token": token, "pin": "000001"}).status_code
+        for path in ["pin", "delete"] * 31
+    ]
+    assert statuses == [403] * 60 + [429] * 2

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from frontend import download
 from frontend.download import Fetcher, is_public, read_address
 from frontend.portal import portal
 from shared.errors import UserError
@@ -292,3 +293,30 @@ def test_name_without_address_is_a_clear_error(store: Store) -> None:
 
 def test_international_names_are_read() -> None:
     assert read_address("https://bücher.example/a.mp4").url.raw_host == b"xn--bcher-kva.example"
+
+
+def test_name_server_that_never_answers_costs_the_time_limit_and_no_more(store: Store) -> None:
+    asked = threading.Event()
+
+    def silent(_: str, __: int) -> list[str]:
+        asked.set()
+        released.wait(30)
+        return ["203.0.113.7"]
+
+    released = threading.Event()
+    fetcher = Fetcher(store, limit=1_000_000, timeout_s=0.3, resolver=silent)
+    begun = time.monotonic()
+    assert _code(fetcher, "http://slow.example/a.mp4") == "fetch_timed_out"
+    assert asked.is_set()
+    assert time.monotonic() - begun < 2
+    released.set()
+
+
+def test_questions_to_the_name_server_are_bounded(store: Store) -> None:
+    released = threading.Event()
+    fetcher = Fetcher(store, limit=1_000_000, timeout_s=0.05, resolver=lambda *_: released.wait(30) and [])
+    before = threading.active_count()
+    for _ in range(12):
+        assert _code(fetcher, "http://slow.example/a.mp4") == "fetch_timed_out"
+    assert threading.active_count() - before <= 2 * download.AT_ONCE
+    released.set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import email.policy
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -227,7 +228,77 @@ def test_portal_that_starts_anew_goes_on_with_mails_and_receipts(build: Any, ser
     assert len(server.box.mails) == 2
 
 
-def test_without_mail_server_mails_are_readable_files_and_the_link_is_printed(
+@pytest.mark.parametrize("content", ["folder", b"{", b"null", b"[]", b"\xff", b"{}", "fifo", "link", "other"])
+def test_what_is_no_mail_in_the_outbox_holds_up_no_mail(app: Flask, uploader: Uploader, content: Any) -> None:
+    site = portal(app)
+    state = site.settings.frontend_state
+    for folder in ("outbox", "access", "receipts", "sent"):
+        place = state / folder / "aaaaaaaaaaaaaaaaaaaaaaaaaa-received.json"
+        if content == "folder":
+            place.mkdir()
+        elif content == "fifo":
+            os.mkfifo(place)
+        elif content == "link":
+            place.symlink_to("/dev/zero")
+        elif content == "other":
+            place.write_text("1" * 2_000_000)
+        else:
+            place.write_bytes(content)
+    (site.settings.data / "outbox" / "old.eml").mkdir(parents=True)
+    os.utime(site.settings.data / "outbox" / "old.eml", (0, 0))
+    uploader.submit()
+    site.postman.tick()
+    assert len(list((site.settings.data / "outbox").glob("*-received-*.eml"))) == 1
+
+
+def test_mail_that_cannot_be_made_holds_up_no_other(
+    app: Flask, uploader: Uploader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = portal(app)
+    first, second = uploader.submit(), uploader.submit(key="other", email="other@example.org")
+    message = site.postman._message
+
+    def broken(mail: Any) -> Any:
+        if mail.job == first:
+            raise RuntimeError("no template")
+        return message(mail)
+
+    monkeypatch.setattr(site.postman, "_message", broken)
+    site.postman.tick()
+    assert [path.name[-17:-4] for path in (site.settings.data / "outbox").glob("*.eml")] == [second[:13]]
+    assert [(mail.job, mail.tries) for mail in site.outbox.waiting()] == [(first, 1)]
+
+
+def test_mail_of_a_submission_deleted_in_the_same_moment_is_not_left(app: Flask, uploader: Uploader) -> None:
+    job, site = uploader.submit(), portal(app)
+    message = site.postman._message
+
+    def deleted_meanwhile(mail: Any) -> Any:
+        site.outbox.forget(job)
+        return message(mail)
+
+    site.postman._message = deleted_meanwhile  # type: ignore[method-assign]
+    site.postman.tick()
+    assert list((site.settings.data / "outbox").glob("*.eml")) == []
+    assert list((site.settings.frontend_state / "sent").iterdir()) == []
+
+
+def test_written_mails_go_with_the_retention_of_results_and_addresses(build: Any, clock: FrozenClock) -> None:
+    app = build(keep_results_days=3, keep_address_days=30)
+    Uploader(app.test_client()).submit()
+    site = portal(app)
+    site.postman.tick()
+    [letter] = (site.settings.data / "outbox").glob("*.eml")
+    os.utime(letter, (clock().timestamp(), clock().timestamp()))
+    clock.forward(days=2)
+    site.postman.tick()
+    assert letter.exists()
+    clock.forward(days=1.1)
+    site.postman.tick()
+    assert not letter.exists()
+
+
+def test_without_mail_server_mails_are_readable_files_which_the_log_names(
     app: Flask, uploader: Uploader, capfd: pytest.CaptureFixture[str]
 ) -> None:
     job = uploader.submit()
@@ -237,7 +308,9 @@ def test_without_mail_server_mails_are_readable_files_and_the_link_is_printed(
     mail = email.message_from_bytes(files[0].read_bytes(), policy=email.policy.default)
     assert mail["To"] == EMAIL
     assert f"/r/{job}" in mail.get_body(("plain",)).get_content()
-    assert f"http://127.0.0.1:8080/r/{job}" in capfd.readouterr().out
+    printed = capfd.readouterr().out
+    assert files[0].name in printed
+    assert job not in printed
 
 
 def test_stranger_gets_at_most_five_confirmations_a_day_but_every_result(build: Any, server: Server) -> None:

@@ -195,6 +195,36 @@ def test_session_ends_after_its_time_and_when_closed(app: Flask, clock: FrozenCl
     assert uploader.get(f"/r/{job}/files/bundle.zip").status_code == 403
 
 
+def test_closed_result_stays_closed_to_a_copied_cookie(app: Flask, uploader: Uploader, visitor: Visitor) -> None:
+    job = uploader.submit()
+    finish(app, job)
+    uploader.enter_pin(job)
+    cookie = uploader.client.get_cookie("dfom")
+    assert cookie
+    uploader.post(f"/r/{job}/close")
+    visitor.client.set_cookie("dfom", cookie.value)
+    assert visitor.get(f"/r/{job}/files/bundle.zip").status_code == 403
+    uploader.enter_pin(job)
+    assert uploader.get(f"/r/{job}/files/bundle.zip").status_code == 200
+    assert visitor.get(f"/r/{job}/files/bundle.zip").status_code == 403
+
+
+def test_only_who_has_it_open_can_close_a_result_for_others(app: Flask, uploader: Uploader, visitor: Visitor) -> None:
+    job = uploader.submit()
+    finish(app, job)
+    uploader.enter_pin(job)
+    visitor.post(f"/r/{job}/close")
+    assert uploader.get(f"/r/{job}/files/bundle.zip").status_code == 200
+
+
+def test_damaged_record_of_sessions_closes_the_result(app: Flask, uploader: Uploader) -> None:
+    job = uploader.submit()
+    finish(app, job)
+    uploader.enter_pin(job)
+    (portal(app).settings.frontend_state / "access" / f"{job}.json").write_text("{")
+    assert uploader.get(f"/r/{job}/files/bundle.zip").status_code == 403
+
+
 def test_opening_a_result_leaves_the_upload_form_of_another_tab_valid(app: Flask, uploader: Uploader) -> None:
     job = uploader.submit()
     finish(app, job)
@@ -223,6 +253,29 @@ def test_delete_now_removes_media_report_and_address(app: Flask, uploader: Uploa
     assert not [
         path for path in portal(app).settings.data.rglob("*") if path.is_file() and EMAIL.encode() in path.read_bytes()
     ]
+
+
+def test_second_click_on_delete_says_that_it_is_deleted(app: Flask, uploader: Uploader) -> None:
+    job = uploader.submit()
+    finish(app, job)
+    uploader.enter_pin(job)
+    token = uploader.token(f"/r/{job}")
+    for _ in range(2):
+        answer = uploader.client.post(f"/r/{job}/delete", data={"csrf_token": token}, follow_redirects=True)
+        assert answer.status_code == 410
+
+
+def test_deleting_takes_every_mail_along(app: Flask, uploader: Uploader) -> None:
+    kept, gone = uploader.submit(), uploader.submit(key="other")
+    site = portal(app)
+    site.postman.tick()
+    finish(app, gone)
+    site.postman.tick()
+    uploader.post(f"/r/{gone}/delete", {"pin": PIN})
+    files = [path for path in site.settings.data.rglob("*") if path.is_file() and "scratch" not in path.parts]
+    assert [path.name for path in files if path.suffix == ".eml" and kept[:13] in path.name]
+    left = [path for path in files if gone.encode() in path.read_bytes().replace(b"=\n", b"") or gone[:13] in path.name]
+    assert [path.relative_to(site.settings.data).as_posix() for path in left] == [f"results/{gone}/status.json"]
 
 
 def test_waiting_submission_is_deleted_with_the_pin_only(app: Flask, uploader: Uploader) -> None:

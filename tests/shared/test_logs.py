@@ -1,0 +1,74 @@
+"""Logs: one line of JSON an event, ids as prefixes, no values of variables, libraries included."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from shared.logs import log_to_stderr, shortened
+from shared.records import new_id
+
+
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """What was logged, parsed."""
+    written = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", written)
+    before = logging.getLogger().handlers[:]
+    log_to_stderr(logging.INFO)
+
+    def read() -> list[dict[str, Any]]:
+        return [json.loads(line) for line in written.getvalue().split("\n") if line]
+
+    yield read
+    logging.getLogger().handlers[:] = before
+    structlog.reset_defaults()
+
+
+def test_ids_and_tokens_are_cut_wherever_they_are(lines: Any) -> None:
+    job = new_id()
+    log = structlog.get_logger()
+    log.info(
+        "done", job=job, files=[f"/var/results/{job}/report", {"link": f"http://a/unlock/{job}/aA_-0123456789012345"}]
+    )
+    try:
+        raise FileNotFoundError(f"/var/results/{job}/status.json")
+    except FileNotFoundError:
+        log.exception("failed")
+    logging.getLogger("waitress").error("Exception while serving /r/%s/pin", job)
+    found = lines()
+    assert len(found) == 3
+    assert job not in json.dumps(found)
+    assert "aA_-0123456789012345" not in json.dumps(found)
+    assert found[0]["job"] == job[:8] + "…"
+    assert found[2]["message"] == f"Exception while serving /r/{job[:8]}…/pin"
+
+
+def test_traces_hold_no_values_of_variables(lines: Any) -> None:
+    pin = "482913"
+    try:
+        int(pin) // len("")
+    except ZeroDivisionError:
+        structlog.get_logger().exception("failed")
+    [line] = lines()
+    assert "test_logs.py" in json.dumps(line)
+    assert pin not in json.dumps(line).replace("482913,", "")
+
+
+def test_hostile_text_is_one_line(lines: Any) -> None:
+    evil = ["a\nb", "\r\n{}", "\x1b[31mred", "\u2028", '"}', "\x00", "\ud800"]
+    for text in evil:
+        structlog.get_logger().info("said", text=text)
+    assert [line["text"] for line in lines()] == evil
+
+
+@pytest.mark.parametrize("text", ["a" * 25, "a" * 27, "sha256:" + "ab" * 32, "A" * 26, "1" * 26])
+def test_what_is_no_id_is_left_as_it_is(text: str) -> None:
+    assert shortened(text) == text
