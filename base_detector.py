@@ -42,7 +42,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, NamedTuple, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -308,16 +308,65 @@ class Face:
     frame_size: tuple[int, int] | None = None
 
 
+@dataclass(frozen=True)
+class DecodedMedia:
+    """A medium as decoded: ``width`` and ``height`` as shown, after rotation; ``frames`` counts decoded pictures."""
+
+    kind: Literal["video", "image"]
+    width: int
+    height: int
+    fps: float | None
+    duration_s: float
+    frames: int
+    codec: str
+    container: str
+    rotation: int
+    has_audio: bool
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A run of frames without a cut: frames ``start``..``end`` (inclusive), seconds ``start_s``..``end_s``."""
+
+    shot: int
+    start: int
+    end: int
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Person:
+    """A cluster of face tracks taken for one person, seen on ``faces`` faces."""
+
+    person: int
+    faces: int
+    first_s: float
+    last_s: float
+
+
 class FacePack:
-    """A face pack directory, read through memory maps (schema: docs/face_pack.md)."""
+    """A face pack directory, read through memory maps (schema: docs/face_pack.md).
+
+    ``faces`` (N,) is FACE_DTYPE. ``frames`` (n,) int64 and ``times`` (n,) float64 seconds are all sampled pictures, ascending, those
+    without a face too; ``keyfaces`` names the row of each person's best view; ``seconds`` is what each part of the media pass took.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.info: dict[str, Any] = json.loads((folder / "pack.json").read_text(encoding="utf-8"))
-        if self.info.get("schema") != PACK_SCHEMA:
-            raise ContractError(
-                f"face pack schema {self.info.get('schema')!r} is not {PACK_SCHEMA}: update this worker"
-            )
+        info = json.loads((folder / "pack.json").read_text(encoding="utf-8"))
+        if info.get("schema") != PACK_SCHEMA:
+            raise ContractError(f"face pack schema {info.get('schema')!r} is not {PACK_SCHEMA}: update this worker")
+        try:
+            self.media: DecodedMedia = _known(DecodedMedia, info["media"])
+            self.shots: tuple[Shot, ...] = tuple(_known(Shot, item) for item in info["shots"])
+            self.persons: tuple[Person, ...] = tuple(_known(Person, item) for item in info["persons"])
+            self.keyfaces: dict[int, int] = {item["person"]: item["keyface"] for item in info["persons"]}
+            self.frames = np.array([item["frame"] for item in info["frames"]], np.int64)
+            self.times = np.array([item["time_s"] for item in info["frames"]], np.float64)
+            self.seconds: dict[str, float] = info["seconds"]
+        except (KeyError, TypeError) as error:
+            raise ContractError(f"{folder / 'pack.json'} is not complete ({error}): see docs/face_pack.md") from None
         self.faces = np.load(folder / "faces.npy", allow_pickle=False, mmap_mode="r")
         if self.faces.dtype != FACE_DTYPE:
             raise ContractError("faces.npy has another layout than this contract: update this worker")
@@ -327,6 +376,21 @@ class FacePack:
 
     def __len__(self) -> int:
         return len(self.faces)
+
+    @property
+    def is_image(self) -> bool:
+        """True for a still image."""
+        return self.media.kind == "image"
+
+    @property
+    def fps(self) -> float | None:
+        """Frames a second as the container says; None when it does not."""
+        return self.media.fps
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """Width and height of a frame as shown, pixels."""
+        return self.media.width, self.media.height
 
     def image(self, index: int) -> Array:
         """Context crop of face ``index``: (H, W, 3) uint8 RGB, a read-only view."""
@@ -339,7 +403,6 @@ class FacePack:
         """Face ``index`` with box and landmarks in its context crop's own pixels."""
         row = self.faces[index]
         origin = row["crop_origin"].astype(np.float32)
-        media = self.info["media"]
         return Face(
             box=row["box"] - np.tile(origin, 2),
             landmarks=row["landmarks"] - origin,
@@ -350,8 +413,13 @@ class FacePack:
             confidence=float(row["confidence"]),
             index=index,
             image_origin=(int(row["crop_origin"][0]), int(row["crop_origin"][1])),
-            frame_size=(int(media["width"]), int(media["height"])),
+            frame_size=self.frame_size,
         )
+
+
+def _known(record: type[Any], raw: dict[str, Any]) -> Any:
+    """A ``record`` of the members it has: those that a later platform adds are left out. TypeError when one is missing."""
+    return record(**{name: raw[name] for name in record.__dataclass_fields__ if name in raw})
 
 
 def square_crop(image: Array, box: Array, *, margin: float) -> Array:

@@ -244,7 +244,7 @@ class Pipeline:
             durable.remove_directory(staging)
         staging.mkdir()
         evidence = harvest_evidence(outcomes, job.folder / "evidence")
-        keyframes = {int(person["person"]): pack.image(int(person["keyface"])) for person in pack.info["persons"]}
+        keyframes = {person: pack.image(row) for person, row in pack.keyfaces.items()}
         margins = {outcome.card.id: outcome.card.margin for outcome in outcomes}
         finished = build_report(
             result,

@@ -47,30 +47,22 @@ class DetectorOutcome:
 
 def assemble(job: Job, pack: FacePack, outcomes: list[DetectorOutcome], *, seconds: dict[str, float]) -> Result:
     """The result of ``job``, without the report's files."""
-    info = pack.info
     detectors = tuple(_detector_result(outcome, pack) for outcome in outcomes)
-    parts = {f"media.{name}": value for name, value in info["seconds"].items()}
+    parts = {f"media.{name}": value for name, value in pack.seconds.items()}
     return Result(
         id=job.id,
         created=utc_now(),
         platform_version=version("deepfake-o-meter"),
-        media=MediaFacts(name=job.name, sha256=job.sha256, bytes=job.bytes, **_media(info["media"])),
+        media=MediaFacts(name=job.name, sha256=job.sha256, bytes=job.bytes, **vars(pack.media)),
         mode=job.mode,
-        sampled_frames=len(info["frames"]),
-        shots=tuple(Shot(**shot) for shot in info["shots"]),
-        persons=tuple(
-            Person(person=item["person"], faces=item["faces"], first_s=item["first_s"], last_s=item["last_s"])
-            for item in info["persons"]
-        ),
+        sampled_frames=len(pack.frames),
+        shots=tuple(Shot(**vars(shot)) for shot in pack.shots),
+        persons=tuple(Person(**vars(item)) for item in pack.persons),
         faces=tuple(map(_face_row, pack.faces)),
         detectors=detectors,
         consensus=consensus(detectors),
         seconds={name: round(value, 4) for name, value in (seconds | parts).items()},
     )
-
-
-def _media(info: dict[str, Any]) -> dict[str, Any]:
-    return {name: info[name] for name in MediaFacts.model_fields if name in info}
 
 
 def _face_row(row: Any) -> FaceRow:

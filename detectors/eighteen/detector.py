@@ -131,11 +131,7 @@ class Eighteen(BaseDetector):
 
 def find_clip(pack: FacePack) -> tuple[list[tubes.Tube], tubes.Frames]:
     """The tubes of a pack and its frames; Skip ``needs_a_clip``, ``face_seldom_seen`` or ``face_too_small``."""
-    sampled = np.array([entry["frame"] for entry in pack.info.get("frames", ())], np.int64)
-    if not len(sampled):
-        sampled = np.unique(pack.faces["frame"]).astype(np.int64)
-    total = max(int(pack.info["media"].get("frames", 0)), int(sampled.max(initial=-1)) + 1)
-    frames = tubes.choose_frames(sampled, total=total)
+    frames = tubes.choose_frames(pack.frames, total=pack.media.frames)
     if len(frames.numbers) < _FEWEST:
         raise Skip("needs_a_clip")
     found = tubes.find_tubes(pack, frames)

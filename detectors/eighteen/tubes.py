@@ -126,9 +126,7 @@ def find_tubes(pack: FacePack, frames: Frames) -> list[Tube]:
         if not seen or faces["frame"][seen[-1]] != faces["frame"][row]:
             seen.append(int(row))
     longest = sorted(own, key=lambda person: -len(own[person]))[:people]
-    media = pack.info["media"]
-    frame_size = (int(media["width"]), int(media["height"]))
-    return [_tube(pack, person, np.array(own[person]), frames.numbers, frame_size) for person in longest]
+    return [_tube(pack, person, np.array(own[person]), frames.numbers, pack.frame_size) for person in longest]
 
 
 def _tube(pack: FacePack, person: int, own: Array, numbers: Array, frame_size: tuple[int, int]) -> Tube:

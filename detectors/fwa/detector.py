@@ -52,7 +52,7 @@ class FaceWarpingArtifacts(BaseDetector):
         """Every face, and the video by the rule of the authors' demo: ``video_score``."""
         softlabels = np.full(len(pack), np.nan)
         skipped: dict[str, int] = {}
-        frames = len(pack.info.get("frames", ())) or len(np.unique(pack.faces["frame"]))
+        frames = len(pack.frames)
         if frames in UNJUDGED:
             return Judgement(softlabels, skipped={"too_few_frames": len(pack)})
         for index in range(len(pack)):

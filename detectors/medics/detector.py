@@ -179,7 +179,7 @@ def join(scores: Array) -> float:
 
 def consecutive_frames(pack: FacePack) -> int:
     """How many frames from the first one on were looked at without a gap."""
-    sampled = {int(item["frame"]) for item in pack.info.get("frames", ())} or set(pack.faces["frame"].tolist())
+    sampled = set(pack.frames.tolist())
     return next(count for count in range(len(sampled) + 1) if count not in sampled)
 
 
@@ -187,8 +187,8 @@ def find_stays(pack: FacePack) -> list[Stay]:
     """The stays of all persons in all shots, by the published rule on this person's boxes in this shot."""
     end = min(FIRST, consecutive_frames(pack))
     faces = pack.faces[pack.faces["frame"] < end]
-    width, height, upsample = grid_of(int(pack.info["media"]["width"]), int(pack.info["media"]["height"]))
-    ends = {int(shot["shot"]): int(shot["end"]) + 1 for shot in pack.info.get("shots", ())}
+    width, height, upsample = grid_of(*pack.frame_size)
+    ends = {item.shot: item.end + 1 for item in pack.shots}
     stays = []
     for shot, person in sorted({(int(row["shot"]), int(row["person"])) for row in faces if row["person"] >= 0}):
         rows = np.flatnonzero((faces["shot"] == shot) & (faces["person"] == person))

@@ -93,7 +93,7 @@ def kept_rows(pack: FacePack) -> tuple[Array, int]:
     Of each shot 64 pictures, evenly, and of those the people with faces in a fifth of them or more; of a picture every face. A face of
     nobody (negative person) is in no cluster, so it is left out of clips.
     """
-    if pack.info["media"].get("kind") == "image":
+    if pack.is_image:
         return np.arange(len(pack)), 0
     kept: list[Array] = []
     brief = 0
@@ -111,14 +111,9 @@ def kept_rows(pack: FacePack) -> tuple[Array, int]:
 
 
 def _pictures(pack: FacePack) -> dict[int, Array]:
-    """Frame numbers of each shot's sampled pictures, ascending; those with faces where the pack lists no pictures or no shots."""
-    if "frames" not in pack.info or "shots" not in pack.info:
-        shots = np.asarray(pack.faces["shot"])
-        return {int(shot): np.unique(pack.faces["frame"][shots == shot]) for shot in np.unique(shots)}
-    frames = np.array([item["frame"] for item in pack.info["frames"]], np.int64)
-    return {
-        int(item["shot"]): frames[(frames >= item["start"]) & (frames <= item["end"])] for item in pack.info["shots"]
-    }
+    """Frame numbers of each shot's sampled pictures, ascending."""
+    frames = pack.frames
+    return {item.shot: frames[(frames >= item.start) & (frames <= item.end)] for item in pack.shots}
 
 
 def person_scores(fake: Array, *, shots: Array, persons: Array) -> dict[int, float]:

@@ -29,7 +29,7 @@ def evenly(pack: FacePack, count: int) -> Array:
 
     Published codes take ``linspace(0, n - 1, count)`` of all n frames. All pictures when the pack has no more than ``count``.
     """
-    frames, _ = _pictures(pack)
+    frames = pack.frames
     if len(frames) <= count:
         return frames
     chosen: Array = frames[np.unique(np.linspace(0, len(frames) - 1, count).astype(np.int64))]
@@ -38,23 +38,11 @@ def evenly(pack: FacePack, count: int) -> Array:
 
 def per_second(pack: FacePack, rate: float) -> Array:
     """The first picture at or after each tick of ``rate`` a second, where the pack has one: frame numbers, ascending."""
-    frames, times = _pictures(pack)
-    if not len(frames):
-        return frames
+    frames, times = pack.frames, pack.times
     ticks = np.arange(0.0, times[-1] + 1e-9, 1 / rate)
     # timestamps are rounded: one that fell short of its tick by a microsecond is still its picture
     chosen: Array = frames[np.unique(np.minimum(np.searchsorted(times, ticks - 1e-6), len(times) - 1))]
     return chosen
-
-
-def _pictures(pack: FacePack) -> tuple[Array, Array]:
-    """Frame numbers and times of the sampled pictures, ascending; those with faces where the pack lists none."""
-    if "frames" not in pack.info:
-        frames, first = np.unique(np.asarray(pack.faces["frame"], np.int64), return_index=True)
-        return frames, np.asarray(pack.faces["time_s"][first], np.float64)
-    listed = pack.info["frames"]
-    times = np.array([item["time_s"] for item in listed], np.float64)
-    return np.array([item["frame"] for item in listed], np.int64), times
 
 
 def rows_of(pack: FacePack, frames: Array) -> Array:

@@ -81,7 +81,7 @@ class Ntech(BaseDetector):
     def judge(self, pack: FacePack, progress: Progress) -> Judgement:
         """Soft labels of the faces looked at, of persons and of the clip: 1 minus the pooled probability of a fake."""
         rhythm = rhythm_of(_fps(pack))
-        tracks = tracks_of(np.asarray(pack.faces), keep_frames(_sampled(pack), rhythm))
+        tracks = tracks_of(np.asarray(pack.faces), keep_frames(pack.frames, rhythm))
         looks = sum(len(single_looks(track)) + len(sequence_looks(track, rhythm)[0]) for track in tracks)
         softlabels = np.full(len(pack), np.nan)
         pooled: dict[int, list[float]] = {}
@@ -173,7 +173,7 @@ def soft_pictures(count: int) -> Array:
 def _frames(pack: FacePack, look: Look, side: int, skipped: dict[str, int]) -> Array | None:
     """The frames of a look, (1 or 7, 3, 224, 192) float32, all cut with the box of its middle one; None counts as skipped."""
     row = pack.faces[look.middle]
-    left, top, right, bottom = wide_box(row["box"], frame_size=_frame_size(pack))
+    left, top, right, bottom = wide_box(row["box"], frame_size=pack.frame_size)
     if right <= left or bottom <= top:
         _count(skipped, "face_too_small", 1)
         return None
@@ -215,26 +215,14 @@ def in_float(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     }
 
 
-def _sampled(pack: FacePack) -> Array:
-    """Indices of the sampled frames, also of those without a face: a track does not reach across these."""
-    listed = [int(entry["frame"]) for entry in pack.info.get("frames", ())]
-    return np.unique(np.array(listed or pack.faces["frame"], np.int64))
-
-
 def _fps(pack: FacePack) -> float | None:
     """Frames a second as the container says, else as the times of the faces say."""
-    stated = pack.info["media"].get("fps")
-    if stated:
-        return float(stated)
+    if pack.fps:
+        return pack.fps
     frames, times = pack.faces["frame"], pack.faces["time_s"]
     if not len(frames) or times[-1] <= times[0]:
         return None
     return float((frames[-1] - frames[0]) / (times[-1] - times[0]))
-
-
-def _frame_size(pack: FacePack) -> tuple[int, int]:
-    media = pack.info["media"]
-    return int(media["width"]), int(media["height"])
 
 
 def _count(skipped: dict[str, int], reason: str, count: int) -> None:

@@ -15,7 +15,6 @@ pytest.importorskip("torch")
 
 from PIL import Image
 
-import base_detector
 from backend.scores.aggregate import OWN, STRATEGIES
 from base_detector import (
     FACE_DTYPE,
@@ -31,6 +30,7 @@ from base_detector import (
     load_detector,
 )
 from shared.errors import SENTENCES
+from tests.packs import finish_pack
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = sorted(path.parent for path in (ROOT / "detectors").glob("*/detector.toml"))
@@ -83,9 +83,7 @@ def write_pack(folder: Path, images: list[np.ndarray]) -> FacePack:
     faces["frame"] = np.arange(len(images))
     np.save(folder / "faces.npy", faces)
     (folder / "crops.bin").write_bytes(b"".join(image.tobytes() for image in images))
-    info = {"schema": base_detector.PACK_SCHEMA, "media": {"width": 640, "height": 480}}
-    (folder / "pack.json").write_text(json.dumps(info))
-    return FacePack(folder)
+    return finish_pack(folder, size=(640, 480))
 
 
 @pytest.fixture(scope="module")

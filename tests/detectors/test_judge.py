@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from backend.scores.aggregate import OWN, video_score
-from base_detector import FACE_DTYPE, PACK_SCHEMA, BaseDetector, Card, ContractError, FacePack, Judgement
+from base_detector import FACE_DTYPE, BaseDetector, Card, ContractError, FacePack, Judgement
 from shared.errors import PermanentError
+from tests.packs import finish_pack
 
 CARD = """
 id = "clips"
@@ -45,8 +46,7 @@ def pack(tmp_path: Path) -> FacePack:
     faces["frame"], faces["person"] = [0, 0, 1, 1, 2, 2], [0, 1, 0, 1, 0, 1]
     np.save(folder / "faces.npy", faces)
     (folder / "crops.bin").write_bytes(b"")
-    (folder / "pack.json").write_text(json.dumps({"schema": PACK_SCHEMA, "media": {"width": 1, "height": 1}}))
-    return FacePack(folder)
+    return finish_pack(folder, size=(1, 1))
 
 
 def clips_detector(own: Card, judgement: Judgement) -> BaseDetector:
@@ -112,3 +112,25 @@ def test_a_detector_needs_get_softlabel_or_judge(card: Card):
         class Neither(BaseDetector):
             def load(self, weights, device):
                 pass
+
+
+def test_a_pack_says_by_name_what_pack_json_holds(pack: FacePack):
+    assert (pack.frames.tolist(), pack.times.tolist()) == ([0, 1, 2], [0.0, 0.0, 0.0])
+    assert (pack.is_image, pack.fps, pack.frame_size) == (False, 25.0, (1, 1))
+    assert [(item.shot, item.start, item.end) for item in pack.shots] == [(0, 0, 2)]
+    assert [(item.person, item.faces) for item in pack.persons] == [(0, 3), (1, 3)]
+    assert pack.keyfaces == {0: 0, 1: 1}
+
+
+def test_a_pack_of_a_later_platform_is_read_and_an_incomplete_one_is_refused(pack: FacePack):
+    path = pack.folder / "pack.json"
+    info = json.loads(path.read_text())
+    info["media"]["colours"] = info["later"] = 3
+    path.write_text(json.dumps(info))
+    assert FacePack(pack.folder).media == pack.media
+    for part, name in (("media", "width"), ("shots", "start")):
+        broken = json.loads(json.dumps(info))
+        del (broken[part] if part == "media" else broken[part][0])[name]
+        path.write_text(json.dumps(broken))
+        with pytest.raises(ContractError, match=rf"not complete .*{name}"):
+            FacePack(pack.folder)

@@ -22,8 +22,8 @@ def assert_upright(pack: FacePack) -> None:
         left, right, nose, mouth_left, mouth_right = row["landmarks"]
         assert max(left[1], right[1]) < nose[1] < min(mouth_left[1], mouth_right[1])
         assert left[0] < right[0]
-        assert 0 < nose[0] < pack.info["media"]["width"]
-        assert 0 < nose[1] < pack.info["media"]["height"]
+        assert 0 < nose[0] < pack.media.width
+        assert 0 < nose[1] < pack.media.height
 
 
 # --------------------------------------------------------------------------- the usual
@@ -31,7 +31,7 @@ def assert_upright(pack: FacePack) -> None:
 
 def test_one_moving_face_is_one_person_in_every_frame(run_pass, astronaut_clip: Path):
     pack = run_pass(astronaut_clip)
-    assert pack.info["media"] == {
+    assert vars(pack.media) == {
         "kind": "video",
         "width": 640,
         "height": 480,
@@ -43,7 +43,7 @@ def test_one_moving_face_is_one_person_in_every_frame(run_pass, astronaut_clip: 
         "rotation": 0,
         "has_audio": True,
     }
-    assert [p["faces"] for p in pack.info["persons"]] == [50]
+    assert [p.faces for p in pack.persons] == [50]
     assert pack.faces["frame"].tolist() == list(range(50))
     np.testing.assert_allclose(pack.faces["time_s"], np.arange(50) / 25, atol=1e-6)
     # the portrait moves one pixel a frame: detections and interpolations must follow it
@@ -106,7 +106,7 @@ def test_turned_clips_give_upright_faces(run_pass, tmp_path: Path, astronaut: np
     stored = [np.rot90(picture, turn // 90) for picture in upright]  # counter-clockwise
     # the display matrix turns it back, clockwise by ``turn``; FFmpeg counts counter-clockwise
     pack = run_pass(encode(tmp_path / "a.mp4", stored, rotation=-turn))
-    media = pack.info["media"]
+    media = vars(pack.media)
     assert (media["width"], media["height"], media["rotation"]) == (320, 240, turn)
     assert_upright(pack)
     plain = run_pass(encode(tmp_path / "b.mp4", upright), name="plain")
@@ -124,7 +124,7 @@ def test_exif_orientations_are_applied(run_pass, tmp_path: Path, astronaut: np.n
     exif[0x0112] = orientation
     stored.save(tmp_path / "a.jpg", quality=95, exif=exif)
     pack = run_pass(tmp_path / "a.jpg")
-    media = pack.info["media"]
+    media = vars(pack.media)
     assert (media["kind"], media["width"], media["height"]) == ("image", 320, 240)
     assert_upright(pack)
     # the portrait stands left of the middle, so a mirrored picture would show
@@ -138,15 +138,15 @@ def test_variable_frame_rate_keeps_presentation_times(run_pass, tmp_path: Path, 
     stamps = [0, 40, 80, 400, 440, 1000, 1040, 1500]
     clip = encode(tmp_path / "a.mkv", moving(astronaut, count=8), stamps=stamps, options={"bf": "0"})
     pack = run_pass(clip)
-    times = [item["time_s"] for item in pack.info["frames"]]
+    times = pack.times
     np.testing.assert_allclose(times, np.array(stamps) / 1000, atol=1.5e-3)
 
 
 def test_time_counts_from_the_first_picture(run_pass, tmp_path: Path, astronaut: np.ndarray):
     clip = encode(tmp_path / "a.mkv", moving(astronaut, count=4), stamps=[7000, 7040, 7080, 7120])
     pack = run_pass(clip)
-    np.testing.assert_allclose([item["time_s"] for item in pack.info["frames"]], [0, 0.04, 0.08, 0.12], atol=1.5e-3)
-    assert pack.info["media"]["duration_s"] < 0.3
+    np.testing.assert_allclose(pack.times, [0, 0.04, 0.08, 0.12], atol=1.5e-3)
+    assert pack.media.duration_s < 0.3
 
 
 @pytest.mark.parametrize(
@@ -167,25 +167,25 @@ def test_formats_sizes_and_depths(run_pass, tmp_path: Path, astronaut: np.ndarra
     width, height = size
     clip = encode(tmp_path / name, moving(astronaut, count=6, width=width, height=height), codec=codec, pix_fmt=pix_fmt)
     pack = run_pass(clip)
-    media = pack.info["media"]
+    media = vars(pack.media)
     assert (media["width"], media["height"], media["frames"]) == (width, height, 6)
-    assert [p["faces"] for p in pack.info["persons"]] == [6]
+    assert [p.faces for p in pack.persons] == [6]
     assert_upright(pack)
 
 
 def test_a_clip_of_one_frame(run_pass, tmp_path: Path, astronaut: np.ndarray):
     pack = run_pass(encode(tmp_path / "a.mp4", [scene(astronaut)]))
     assert len(pack) == 1
-    assert pack.info["media"]["frames"] == 1
-    assert pack.info["shots"] == [{"shot": 0, "start": 0, "end": 0, "start_s": 0.0, "end_s": 0.0}]
+    assert pack.media.frames == 1
+    assert [vars(shot) for shot in pack.shots] == [{"shot": 0, "start": 0, "end": 0, "start_s": 0.0, "end_s": 0.0}]
 
 
 def test_no_face_is_a_pack_without_rows(run_pass, tmp_path: Path):
     noise = np.random.default_rng(5).integers(0, 255, (240, 320, 3), np.uint8)
     pack = run_pass(encode(tmp_path / "a.mp4", [np.roll(noise, index, axis=1) for index in range(6)]))
     assert len(pack) == 0
-    assert pack.info["persons"] == []
-    assert len(pack.info["frames"]) == 6
+    assert pack.persons == ()
+    assert len(pack.frames) == 6
 
 
 def test_a_cut_parts_shots_and_faces_are_not_carried_over_it(run_pass, tmp_path: Path, astronaut: np.ndarray):
@@ -193,7 +193,7 @@ def test_a_cut_parts_shots_and_faces_are_not_carried_over_it(run_pass, tmp_path:
     bright[::8] = (20, 160, 40)
     pictures = moving(astronaut, count=23, step=1) + [bright] * 20
     pack = run_pass(encode(tmp_path / "a.mp4", pictures))
-    assert [(shot["start"], shot["end"]) for shot in pack.info["shots"]] == [(0, 22), (23, 42)]
+    assert [(shot.start, shot.end) for shot in pack.shots] == [(0, 22), (23, 42)]
     assert pack.faces["frame"].max() == 22  # up to the last picture before the cut, and none behind it
     assert len(pack) == 23
     assert set(pack.faces["shot"]) == {0}
@@ -205,8 +205,8 @@ def test_the_same_face_in_two_shots_is_one_person(run_pass, tmp_path: Path, astr
     for index, picture in enumerate(other):
         picture[0:200, 100 + index : 300 + index] = cv2.resize(astronaut, (200, 200), interpolation=cv2.INTER_AREA)
     pack = run_pass(encode(tmp_path / "a.mp4", first + other))
-    assert len(pack.info["shots"]) == 2
-    assert [p["faces"] for p in pack.info["persons"]] == [40]
+    assert len(pack.shots) == 2
+    assert [p.faces for p in pack.persons] == [40]
 
 
 # --------------------------------------------------------------------------- images
@@ -217,7 +217,7 @@ def test_images_are_packs_of_one_frame(run_pass, tmp_path: Path, astronaut: np.n
     path = tmp_path / name
     Image.fromarray(scene(astronaut)).save(path, format="PNG" if name == "misnamed.mp4" else None)
     pack = run_pass(path)
-    media = pack.info["media"]
+    media = vars(pack.media)
     assert (media["kind"], media["frames"], media["fps"], media["duration_s"]) == ("image", 1, None, 0.0)
     assert len(pack) == 1
     assert not pack.faces["tracked"][0]
@@ -241,11 +241,11 @@ def test_animated_images_are_short_videos(run_pass, tmp_path: Path, astronaut: n
     path = tmp_path / f"a.{kind}"
     pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=120)
     pack = run_pass(path)
-    media = pack.info["media"]
+    media = vars(pack.media)
     assert (media["kind"], media["frames"]) == ("video", 6)
-    np.testing.assert_allclose([item["time_s"] for item in pack.info["frames"]], np.arange(6) * 0.12, atol=1e-6)
+    np.testing.assert_allclose(pack.times, np.arange(6) * 0.12, atol=1e-6)
     assert media["duration_s"] == pytest.approx(0.72)
-    assert [p["faces"] for p in pack.info["persons"]] == [6]
+    assert [p.faces for p in pack.persons] == [6]
 
 
 # --------------------------------------------------------------------------- refused by name
@@ -302,7 +302,7 @@ def test_a_name_that_reads_like_a_protocol_is_only_a_name(run_pass, tmp_path: Pa
     encode(tmp_path / "a.mp4", moving(astronaut, count=3))
     (tmp_path / "a.mp4").rename(tmp_path / "concat:b|c")
     monkeypatch.chdir(tmp_path)
-    assert run_pass(Path("concat:b|c")).info["media"]["frames"] == 3
+    assert run_pass(Path("concat:b|c")).media.frames == 3
 
 
 def test_heif_is_refused_and_not_taken_for_a_video_of_tiles(run_pass, tmp_path: Path):
@@ -317,8 +317,8 @@ def test_a_truncated_clip_gives_what_decodes(run_pass, tmp_path: Path, astronaut
     content = clip.read_bytes()
     clip.write_bytes(content[: len(content) * 2 // 3])
     pack = run_pass(clip)
-    assert 5 < pack.info["media"]["frames"] < 40
-    assert len(pack) == len(pack.info["frames"])
+    assert 5 < pack.media.frames < 40
+    assert len(pack) == len(pack.frames)
 
 
 def test_a_clip_without_its_index_is_named_unreadable(run_pass, tmp_path: Path, astronaut: np.ndarray):

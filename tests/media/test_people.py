@@ -16,13 +16,13 @@ from tests.media.clips import encode
 
 def persons(pack) -> list[tuple[int, float, float]]:
     """(faces, first second, last second) of each person."""
-    return [(item["faces"], item["first_s"], item["last_s"]) for item in pack.info["persons"]]
+    return [(item.faces, item.first_s, item.last_s) for item in pack.persons]
 
 
 def test_a_clip_with_cuts_and_seven_people(run_pass, research: Path):
     """A singer seen in two shots, the pianist small in the first and in profile in the second, four listeners in the last."""
     pack = run_pass(research / "media" / "people_hamilton.mp4")
-    assert [shot["start"] for shot in pack.info["shots"]] == [0, 20, 82, 211]
+    assert [shot.start for shot in pack.shots] == [0, 20, 82, 211]
     found = persons(pack)
     assert 6 <= len(found) <= 8
     singer = pack.faces[pack.faces["person"] == 0]
@@ -32,9 +32,10 @@ def test_a_clip_with_cuts_and_seven_people(run_pass, research: Path):
     assert len(set(last_shot["person"])) == 4
     assert not set(last_shot["person"]) & {0}
     assert all(faces == 64 for faces, first, _ in found if first > 7)
-    for item in pack.info["persons"]:
-        keyface = pack.faces[item["keyface"]]
-        assert keyface["person"] == item["person"]
+    assert set(pack.keyfaces) == {item.person for item in pack.persons}
+    for person, row in pack.keyfaces.items():
+        keyface = pack.faces[row]
+        assert keyface["person"] == person
         assert not keyface["tracked"]
 
 
@@ -82,7 +83,7 @@ def test_following_a_face_stays_close_to_detecting_it_in_every_picture(run_pass,
     ],
 )
 def test_people_on_images(run_pass, research: Path, name: str, people: int):
-    assert len(run_pass(research / "media" / name).info["persons"]) == people
+    assert len(run_pass(research / "media" / name).persons) == people
 
 
 def test_the_second_look_believes_a_face_and_not_a_texture(astronaut: np.ndarray):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 
-import base_detector
 from base_detector import FACE_DTYPE, FacePack
+from tests.packs import finish_pack
 
 
 def write_clip_pack(folder: Path, image: np.ndarray, rows: list[tuple[float, int, int]], *, side: int = 0) -> FacePack:
@@ -28,6 +27,4 @@ def write_clip_pack(folder: Path, image: np.ndarray, rows: list[tuple[float, int
             gain = 0.5 + 0.5 * (number + 1) / len(rows)
             stream.write((image * gain).astype(np.uint8).tobytes())
     np.save(folder / "faces.npy", faces)
-    info = {"schema": base_detector.PACK_SCHEMA, "media": {"width": width, "height": height}}
-    (folder / "pack.json").write_text(json.dumps(info))
-    return FacePack(folder)
+    return finish_pack(folder, size=(width, height), fps=30.0)

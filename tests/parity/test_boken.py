@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from detectors.boken import detector as boken  # noqa: E402
 from detectors.nets.checkpoint import fill  # noqa: E402
 from detectors.nets.efficientnet import EfficientNet  # noqa: E402
 from detectors.runtime import compile_net  # noqa: E402
+from tests.packs import finish_pack  # noqa: E402
 from tests.parity.recipe import compare, filled_state, golden_folder, golden_of, listed_names  # noqa: E402
 
 
@@ -180,10 +180,7 @@ def write_pack(folder: Path, rows: list[tuple[int, int, int, int]]) -> FacePack:
         pixels.append(bytes([level]) * 4800)
     np.save(folder / "faces.npy", found)
     (folder / "crops.bin").write_bytes(b"".join(pixels))
-    frames = [{"frame": frame, "time_s": frame / 25} for frame in sorted({frame for frame, *_ in rows})]
-    info = {"schema": base_detector.PACK_SCHEMA, "media": {"width": 640, "height": 480}, "frames": frames}
-    (folder / "pack.json").write_text(json.dumps(info))
-    return FacePack(folder)
+    return finish_pack(folder, size=(640, 480))
 
 
 def stub(batch: np.ndarray) -> np.ndarray:

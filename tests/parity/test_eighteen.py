@@ -7,7 +7,6 @@ with them is the rest: gaps, the tube's one side, moving inside the frame, scali
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -34,6 +33,7 @@ from detectors.eighteen.detector import (
 )
 from detectors.nets.checkpoint import CheckpointError
 from detectors.nets.slowfast import SlowFast
+from tests.packs import finish_pack
 from tests.parity.recipe import compare, filled_state, golden_folder, golden_of, listed_names
 
 #: kind of network -> its names in the golden vectors
@@ -135,13 +135,7 @@ def write_pack(
             stream.write(crop.tobytes())
     np.save(folder / "faces.npy", table)
     height, width = next(iter(frames.values())).shape[:2]
-    info = {
-        "schema": base_detector.PACK_SCHEMA,
-        "media": {"width": width, "height": height, "frames": total or len(frames)},
-        "frames": [{"frame": frame, "time_s": frame / 30} for frame in frames],
-    }
-    (folder / "pack.json").write_text(json.dumps(info))
-    return FacePack(folder)
+    return finish_pack(folder, size=(width, height), sampled=frames, fps=30.0, **({"frames": total} if total else {}))
 
 
 def golden_pack(research: Path, folder: Path, count: int) -> FacePack:

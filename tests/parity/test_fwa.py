@@ -193,7 +193,7 @@ class Pack:
     def __init__(self, frames: list[int], *, looked_at: int) -> None:
         self.faces = np.zeros(len(frames), FACE_DTYPE)
         self.faces["frame"] = frames
-        self.info = {"frames": [{}] * looked_at}
+        self.frames = np.arange(looked_at)
 
     def __len__(self) -> int:
         return len(self.faces)

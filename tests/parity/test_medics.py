@@ -15,7 +15,6 @@ torch = pytest.importorskip("torch")
 
 from PIL import Image  # noqa: E402
 
-import base_detector  # noqa: E402
 from base_detector import FACE_DTYPE, BaseDetector, ContractError, FacePack, load_detector  # noqa: E402
 from detectors.medics import clips  # noqa: E402
 from detectors.medics import detector as medics  # noqa: E402
@@ -24,6 +23,7 @@ from detectors.nets import i3d, video_resnet  # noqa: E402
 from detectors.nets.checkpoint import CheckpointError  # noqa: E402
 from detectors.nets.checkpoint import fill as fill_net  # noqa: E402
 from shared.errors import SENTENCES  # noqa: E402
+from tests.packs import finish_pack  # noqa: E402
 from tests.parity.recipe import compare, filled_state, golden_folder, golden_of, listed_names  # noqa: E402
 
 #: kind of network -> its list of names, and its entry in the golden vectors
@@ -323,14 +323,7 @@ def write_pack(
         content.append(crop.tobytes())
     np.save(folder / "faces.npy", rows)
     (folder / "crops.bin").write_bytes(b"".join(content))
-    info = {
-        "schema": base_detector.PACK_SCHEMA,
-        "media": {"width": SIZE[0], "height": SIZE[1]},
-        "frames": [{"frame": frame, "time_s": frame / 25} for frame in sampled],
-        "shots": shots or [],
-    }
-    (folder / "pack.json").write_text(json.dumps(info))
-    return FacePack(folder)
+    return finish_pack(folder, size=SIZE, sampled=sampled, shots=shots or [])
 
 
 def walk(frames: range, *, step: float = 0.5, start: int = 60, **more: int) -> list[dict[str, Any]]:

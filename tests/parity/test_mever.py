@@ -6,7 +6,6 @@ Code and weights of the authors are private: there are no published numbers of t
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,11 +17,12 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 from backend.scores.aggregate import video_score  # noqa: E402
-from base_detector import FACE_DTYPE, PACK_SCHEMA, BaseDetector, FacePack, WorkerFailure, load_detector  # noqa: E402
+from base_detector import FACE_DTYPE, BaseDetector, FacePack, WorkerFailure, load_detector  # noqa: E402
 from detectors.nets import mever  # noqa: E402
 from detectors.nets.checkpoint import CheckpointError  # noqa: E402
 from detectors.nets.checkpoint import fill as fill_net  # noqa: E402
 from shared.errors import SENTENCES  # noqa: E402
+from tests.packs import finish_pack  # noqa: E402
 from tests.parity.recipe import golden_of  # noqa: E402
 
 #: the networks that these tests install: the smallest, and one with a head
@@ -73,7 +73,7 @@ def write_pack(
     folder: Path,
     faces: list[tuple[int, int, int]],
     *,
-    pictures: dict[int, list[int]] | None = None,
+    pictures: dict[int, list[int]],
     kind: str = "video",
 ) -> FacePack:
     """A pack of one-colour faces, (shot, frame, person) each; face i is grey level i. ``pictures``: frames of each shot."""
@@ -86,12 +86,9 @@ def write_pack(
         row["crop_offset"], row["crop_height"], row["crop_width"] = index * side * side * 3, side, side
     np.save(folder / "faces.npy", rows)
     (folder / "crops.bin").write_bytes(b"".join(bytes([index]) * (side * side * 3) for index in range(len(faces))))
-    info = {"schema": PACK_SCHEMA, "media": {"width": side, "height": side, "kind": kind}}
-    if pictures is not None:
-        info["frames"] = [{"frame": frame, "time_s": frame / 25} for frames in pictures.values() for frame in frames]
-        info["shots"] = [{"shot": shot, "start": frames[0], "end": frames[-1]} for shot, frames in pictures.items()]
-    (folder / "pack.json").write_text(json.dumps(info))
-    return FacePack(folder)
+    frames = [frame for frames in pictures.values() for frame in frames]
+    shots = [{"shot": shot, "start": frames[0], "end": frames[-1]} for shot, frames in pictures.items()]
+    return finish_pack(folder, size=(side, side), sampled=frames, shots=shots, kind=kind)
 
 
 def answering(probabilities: np.ndarray) -> BaseDetector:

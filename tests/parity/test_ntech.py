@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +13,14 @@ torch = pytest.importorskip("torch")
 
 from PIL import Image  # noqa: E402
 
-from base_detector import FACE_DTYPE, PACK_SCHEMA, FacePack, load_detector  # noqa: E402
+from base_detector import FACE_DTYPE, FacePack, load_detector  # noqa: E402
 from detectors.nets import sequence_b7  # noqa: E402
 from detectors.nets.checkpoint import CheckpointError  # noqa: E402
 from detectors.nets.checkpoint import fill as fill_net  # noqa: E402
 from detectors.nets.efficientnet import EfficientNet  # noqa: E402
 from detectors.ntech import detector as ntech  # noqa: E402
 from detectors.ntech import tracks  # noqa: E402
+from tests.packs import finish_pack  # noqa: E402
 from tests.parity.recipe import compare, filled_state, golden_folder, golden_of, listed_names  # noqa: E402
 
 
@@ -96,13 +96,7 @@ def write_pack(folder: Path, frames: list[np.ndarray], rows: list[dict], *, fps:
     np.save(folder / "faces.npy", faces)
     (folder / "crops.bin").write_bytes(b"".join(chunks))
     height, width = frames[0].shape[:2]
-    info = {
-        "schema": PACK_SCHEMA,
-        "media": {"width": width, "height": height, "fps": fps},
-        "frames": [{"frame": at} for at in range(len(frames))],
-    }
-    (folder / "pack.json").write_text(json.dumps(info))
-    return FacePack(folder)
+    return finish_pack(folder, size=(width, height), sampled=range(len(frames)), fps=fps)
 
 
 # --------------------------------------------------------------------------- networks

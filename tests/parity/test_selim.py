@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from detectors.nets import faces  # noqa: E402
 from detectors.nets.checkpoint import WeightsUnusable  # noqa: E402
 from detectors.nets.efficientnet import EncoderClassifier  # noqa: E402
 from detectors.selim import detector as selim  # noqa: E402
+from tests.packs import finish_pack  # noqa: E402
 from tests.parity.recipe import compare, filled_state, golden_folder, golden_of, listed_names  # noqa: E402
 
 
@@ -195,10 +195,7 @@ def write_pack(folder: Path, rows: list[tuple[int, int, int]]) -> FacePack:
         pixels.append(bytes([level]) * 4800)
     np.save(folder / "faces.npy", found)
     (folder / "crops.bin").write_bytes(b"".join(pixels))
-    frames = [{"frame": frame, "time_s": frame / 25} for frame in sorted({frame for frame, *_ in rows})]
-    info = {"schema": base_detector.PACK_SCHEMA, "media": {"width": 640, "height": 480}, "frames": frames}
-    (folder / "pack.json").write_text(json.dumps(info))
-    return FacePack(folder)
+    return finish_pack(folder, size=(640, 480))
 
 
 def nets(*offsets: float) -> list:

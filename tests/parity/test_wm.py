@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 
 from PIL import Image  # noqa: E402
 
-from base_detector import FACE_DTYPE, PACK_SCHEMA, ContractError, Face, FacePack, Skip, load_detector  # noqa: E402
+from base_detector import FACE_DTYPE, ContractError, Face, FacePack, Skip, load_detector  # noqa: E402
 from detectors.nets.checkpoint import CheckpointError, check_names, read_torch  # noqa: E402
 from detectors.nets.checkpoint import fill as fill_net  # noqa: E402
 from detectors.nets.wsdan import Attentions, Trio, WsDan  # noqa: E402
@@ -29,6 +29,7 @@ from detectors.wm.detector import (  # noqa: E402
     fused,
     largest_faces,
 )
+from tests.packs import finish_pack  # noqa: E402
 from tests.parity.recipe import compare, filled_state, golden_folder, golden_of, listed_names  # noqa: E402
 
 #: name in the golden vectors, list of names, published file
@@ -230,8 +231,7 @@ def write_pack(folder: Path, faces: list[tuple[int, int, float]]) -> FacePack:
         row["landmarks"], row["crop_height"], row["crop_width"] = PLACES, 320, 320
     np.save(folder / "faces.npy", rows)
     (folder / "crops.bin").write_bytes(bytes(320 * 320 * 3) if faces else b"")
-    (folder / "pack.json").write_text(json.dumps({"schema": PACK_SCHEMA, "media": {"width": 320, "height": 320}}))
-    return FacePack(folder)
+    return finish_pack(folder, size=(320, 320))
 
 
 def scripted(softlabels: list[float]):

@@ -1,0 +1,56 @@
+"""``pack.json`` of packs that tests make by hand: whole, as the media pass writes it; what is not given follows from the faces."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from base_detector import PACK_SCHEMA, FacePack
+
+
+def finish_pack(
+    folder: Path,
+    *,
+    size: tuple[int, int],
+    sampled: Iterable[int] | None = None,
+    fps: float | None = 25.0,
+    shots: list[dict[str, int]] | None = None,
+    **media: Any,
+) -> FacePack:
+    """Write ``pack.json`` beside the ``faces.npy`` and ``crops.bin`` in ``folder``.
+
+    ``sampled``: numbers of the sampled pictures, those with faces where None. ``shots``: ``shot``, ``start`` and ``end`` of each.
+    """
+    faces = np.load(folder / "faces.npy")
+    times = {int(row["frame"]): float(row["time_s"]) for row in faces}
+    numbers = sorted(times) or [0] if sampled is None else [int(frame) for frame in sampled]
+    step = 1 / (fps or 25.0)
+    if shots is None:
+        of_shot = {int(shot): faces["frame"][faces["shot"] == shot] for shot in np.unique(faces["shot"])}
+        shots = [{"shot": shot, "start": int(own.min()), "end": int(own.max())} for shot, own in of_shot.items()]
+    persons = []
+    for person in (int(person) for person in np.unique(faces["person"]) if person >= 0):
+        rows = np.flatnonzero(faces["person"] == person)
+        first, last = (float(faces["time_s"][row]) for row in (rows[0], rows[-1]))
+        persons.append(
+            {"person": person, "faces": len(rows), "first_s": first, "last_s": last, "keyface": int(rows[0])}
+        )
+    total = max(numbers, default=0) + 1
+    info = {
+        "schema": PACK_SCHEMA,
+        "media": {
+            "kind": "video", "width": size[0], "height": size[1], "fps": fps, "duration_s": total * step, "frames": total,
+            "codec": "h264", "container": "mp4", "rotation": 0, "has_audio": False,
+        } | media,
+        "sampling": {"mode": "thorough", "samplings": ["every_frame"], "context": 2.0, "detect_every": 1},
+        "frames": [{"frame": frame, "time_s": times.get(frame, frame * step)} for frame in numbers],
+        "shots": [item | {"start_s": item["start"] * step, "end_s": item["end"] * step} for item in shots],
+        "persons": persons,
+        "seconds": {"total": 0.5},
+    }  # fmt: skip
+    (folder / "pack.json").write_text(json.dumps(info), encoding="utf-8")
+    return FacePack(folder)
