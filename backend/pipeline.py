@@ -23,7 +23,7 @@ from backend.catalog.detectors import DetectorCatalog
 from backend.catalog.durations import Durations
 from backend.catalog.states import DetectorStates
 from backend.harvest.media_pack import harvest_pack
-from backend.harvest.scores import harvest_masks, harvest_scores
+from backend.harvest.scores import harvest_masks, harvest_scores, harvested_masks
 from backend.harvest.untrusted import harvest_file
 from backend.job import Cancelled, Job
 from backend.report.build import build_report
@@ -243,7 +243,11 @@ class Pipeline:
         if staging.exists():
             durable.remove_directory(staging)
         staging.mkdir()
-        evidence = harvest_evidence(outcomes, job.folder / "evidence")
+        evidence = {
+            item.card.id: masks
+            for item in outcomes
+            if item.scores and (masks := harvested_masks(item.folder, item.scores))
+        }
         keyframes = {person: pack.image(row) for person, row in pack.keyfaces.items()}
         margins = {outcome.card.id: outcome.card.margin for outcome in outcomes}
         finished = build_report(
@@ -310,17 +314,6 @@ class Pipeline:
         self.durations.add("report", mode=job.mode, seconds=seconds["report"])
 
 
-def harvest_evidence(outcomes: list[DetectorOutcome], target: Path) -> dict[str, dict[int, Path]]:
-    """Masks of all detectors, re-encoded below ``target``: detector -> face row -> PNG."""
-    found: dict[str, dict[int, Path]] = {}
-    for outcome in outcomes:
-        if outcome.scores and outcome.scores.masks:
-            folder = target / outcome.card.id
-            folder.mkdir(parents=True, exist_ok=True)
-            found[outcome.card.id] = harvest_masks(outcome.folder, outcome.scores, folder)
-    return found
-
-
 class _Timed:
     def __init__(self, seconds: dict[str, float], name: str) -> None:
         self._seconds, self._name = seconds, name
@@ -338,8 +331,8 @@ def _take_scores(untrusted_out: Path, target: Path, *, card: Card, faces: int) -
     staging = target.with_name(f".{target.name}.part")
     if staging.exists():
         durable.remove_directory(staging)
-    (staging / "masks").mkdir(parents=True)
-    harvest_masks(untrusted_out, scores, staging / "masks")
+    staging.mkdir(parents=True)
+    harvest_masks(untrusted_out, scores, staging)
     (staging / "scores.json").write_text(json.dumps(scores.model_dump(mode="json"), allow_nan=False), encoding="utf-8")
     durable.move_directory(staging, target)
 

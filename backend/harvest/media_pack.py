@@ -6,7 +6,6 @@ Imported by the pipeline and the command line of detectors.
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Annotated, Any, Final, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from backend.harvest.untrusted import Refused, copy_file, open_folder, read_file, refusal
+from backend.harvest.untrusted import Refused, copy_file, open_folder, read_array, read_file, refusal
 from base_detector import FACE_DTYPE, Array
 from shared import durable
 from shared.records import Mode
@@ -137,21 +136,8 @@ def harvest_pack(untrusted_dir: Path, target: Path) -> None:
 
 
 def read_faces(untrusted: bytes) -> Array:
-    """``faces.npy`` as an array of FACE_DTYPE, (N,); Refused when it is anything else. Nothing is unpickled."""
-    stream = io.BytesIO(untrusted)
-    try:
-        version = np.lib.format.read_magic(stream)
-        if version != (1, 0):
-            raise Refused(f"faces.npy has format {version}")
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-    except Refused:
-        raise
-    except Exception as error:  # numpy's parser lets through whatever ast and tokenize raise
-        raise Refused(f"faces.npy: {type(error).__name__}") from None
-    rest = len(untrusted) - stream.tell()
-    if dtype != FACE_DTYPE or fortran or len(shape) != 1 or rest != shape[0] * FACE_DTYPE.itemsize:
-        raise Refused("faces.npy has another layout than the contract")
-    return np.frombuffer(untrusted, FACE_DTYPE, offset=stream.tell())
+    """``faces.npy`` as an array of FACE_DTYPE, (N,); Refused when it is anything else."""
+    return read_array(untrusted, name="faces.npy", dtype=FACE_DTYPE, dimensions=1)
 
 
 def crops_size(faces: Array) -> int:

@@ -1,23 +1,21 @@
 """Takes what a worker wrote, checks it, and writes it anew on our side. The only code that reads a worker's output.
 
 Promises: nothing is followed (links, FIFOs, devices, swapped folders), nothing is read beyond its cap, every number is finite and in
-its range, every picture is decoded and encoded again. What breaks the contract raises PermanentError with ``detector_bad_output`` or
+its range, every picture is an array of known size. What breaks the contract raises PermanentError with ``detector_bad_output`` or
 ``media_bad_output``; nothing is repaired and nothing is filled in. Imported by the pipeline and by ``backend.scores.assemble``.
 """
 
 from __future__ import annotations
 
-import io
 import re
-import struct
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import numpy as np
-from PIL import Image
 from pydantic import AliasChoices, FailFast, Field, StringConstraints, ValidationError, model_validator
 
-from backend.harvest.untrusted import Refused, open_folder, read_file, refusal
+from backend.harvest.untrusted import Refused, open_folder, read_array, read_file, refusal
+from base_detector import MOST_MASKS, SCORES_SCHEMA, Array
 from shared.errors import PermanentError
 from shared.records import DetectorId, Record
 from shared.results import HardLabel, Score
@@ -29,9 +27,9 @@ SCORES_BYTES_A_FACE: Final = 400
 #: fifty bytes and more of a value that takes three, and shows the whole of it with each mistake it finds.
 SCORES_VALUES: Final = 6_000
 SCORES_VALUES_A_FACE: Final = 8
-MAX_MASK_BYTES: Final = 4_000_000
 MAX_MASK_SIDE: Final = 1024
-MAX_MASKS: Final = 512
+#: One byte a pixel, and the header.
+MAX_MASK_BYTES: Final = MAX_MASK_SIDE**2 + 16_384
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_.]{0,40}$")]
 #: Without quotes and backslashes: see ``_count_keys``.
@@ -65,7 +63,7 @@ class HarvestedMask(Record):
 class HarvestedScores(Record):
     """``scores.json``, checked. ``fake_score`` is parallel to ``face_index`` (rows of the pack, ascending), 1 = fake."""
 
-    schema_version: Literal[1] = Field(validation_alias=AliasChoices("schema", "schema_version"))
+    schema_version: Literal[2] = Field(validation_alias=AliasChoices("schema", "schema_version"))
     contract: Version
     detector: DetectorId
     version: Version
@@ -75,7 +73,7 @@ class HarvestedScores(Record):
     video_fake_score: Score | None = None
     persons: Annotated[tuple[HarvestedPerson, ...], FailFast()]
     skipped: Annotated[dict[Name, Count], Field(max_length=32)] = Field(default_factory=dict)
-    masks: Annotated[tuple[HarvestedMask, ...], FailFast(), Field(max_length=MAX_MASKS)] = ()
+    masks: Annotated[tuple[HarvestedMask, ...], FailFast(), Field(max_length=MOST_MASKS)] = ()
     seconds: Annotated[dict[Name, Seconds], Field(max_length=32)] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -96,11 +94,13 @@ class HarvestedScores(Record):
 
 def mask_name(index: int) -> str:
     """File of the mask of face row ``index``, below the output folder."""
-    return f"masks/{index:06d}.png"
+    return f"masks/{index:06d}.npy"
 
 
 def harvest_scores(untrusted_out: Path, *, card_id: str, face_count: int) -> HarvestedScores:
-    """The scores of ``card_id`` for a pack of ``face_count`` faces; PermanentError: detector_bad_output, output_too_large."""
+    """The scores of ``card_id`` for a pack of ``face_count`` faces; PermanentError: detector_bad_output, output_too_large,
+    and image_outdated for scores of an earlier schema.
+    """
     try:
         with open_folder(untrusted_out) as folder:
             most = SCORES_BYTES + SCORES_BYTES_A_FACE * face_count
@@ -112,10 +112,17 @@ def harvest_scores(untrusted_out: Path, *, card_id: str, face_count: int) -> Har
         if _count_keys(untrusted) != _keys_of(scores):
             raise Refused("scores.json has a key twice")
     except (Refused, ValidationError) as error:
-        raise refusal("detector_bad_output", error) from None
+        raise refusal("image_outdated" if _is_older(error) else "detector_bad_output", error) from None
     if scores.detector != card_id or scores.face_index[-1] >= face_count:
         raise PermanentError("detector_bad_output")
     return scores
+
+
+def _is_older(error: Exception) -> bool:
+    """Whether the worker wrote an earlier schema: its image was built before ours changed."""
+    found = error.errors(include_url=False, include_context=False) if isinstance(error, ValidationError) else []
+    places = (("schema",), ("schema_version",))
+    return any(item["loc"] in places and item["input"] in range(1, SCORES_SCHEMA) for item in found)
 
 
 def _count_keys(untrusted_json: bytes) -> int:
@@ -132,37 +139,27 @@ def _keys_of(scores: HarvestedScores) -> int:
     return sum(len(part.model_fields_set) for part in parts) + len(scores.skipped) + len(scores.seconds)
 
 
-def harvest_masks(untrusted_out: Path, scores: HarvestedScores, target: Path) -> dict[int, Path]:
-    """Write the masks of ``scores`` anew as ``target/<row>.png`` (8-bit grey); face row -> file."""
-    written: dict[int, Path] = {}
+def harvest_masks(untrusted_out: Path, scores: HarvestedScores, target: Path) -> None:
+    """Write the masks of ``scores`` anew below ``target``, under the names ``scores`` gives them; PermanentError(detector_bad_output)."""
+    if scores.masks:
+        (target / "masks").mkdir(parents=True, exist_ok=True)
     for mask in scores.masks:
         try:
             with open_folder(untrusted_out / "masks") as folder:
                 untrusted = read_file(folder, Path(mask_name(mask.index)).name, max_bytes=MAX_MASK_BYTES)
-            content = _reencoded(untrusted)
+            pixels = _mask(untrusted)
         except Refused as error:
             raise refusal("detector_bad_output", error) from None
-        path = target / Path(mask_name(mask.index)).name
-        path.write_bytes(content)
-        written[mask.index] = path
-    return written
+        np.save(target / mask_name(mask.index), pixels, allow_pickle=False)
 
 
-def _reencoded(untrusted_png: bytes) -> bytes:
-    """A grey 8-bit PNG of at most MAX_SIDE a side, decoded and written anew: nothing of the worker's own bytes is kept."""
-    # signature, then the first chunk: IHDR with width, height, bits, colour type, compression, filter, interlace
-    if untrusted_png[:8] != b"\x89PNG\r\n\x1a\n" or untrusted_png[12:16] != b"IHDR" or len(untrusted_png) < 33:
-        raise Refused("a mask is no PNG")
-    width, height, *kind = struct.unpack(">IIBBBBB", untrusted_png[16:29])
-    if not (0 < width <= MAX_MASK_SIDE and 0 < height <= MAX_MASK_SIDE) or kind != [8, 0, 0, 0, 0]:
-        raise Refused(f"a mask must be 8-bit grey, at most {MAX_MASK_SIDE} pixels a side, not interlaced")
-    try:
-        with Image.open(io.BytesIO(untrusted_png), formats=["PNG"]) as picture:
-            pixels = Image.fromarray(np.asarray(picture.convert("L")))
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
-        raise Refused(f"a mask cannot be decoded: {type(error).__name__}") from None
-    if pixels.size != (width, height):
-        raise Refused("a mask has another size than it says")
-    stream = io.BytesIO()
-    pixels.save(stream, "PNG")
-    return stream.getvalue()
+def harvested_masks(folder: Path, scores: HarvestedScores) -> dict[int, Path]:
+    """The files of ``harvest_masks`` below ``folder``: face row -> (h, w) uint8 array, 255 = manipulated."""
+    return {mask.index: folder / mask_name(mask.index) for mask in scores.masks}
+
+
+def _mask(untrusted_npy: bytes) -> Array:
+    pixels = read_array(untrusted_npy, name="a mask", dtype=np.dtype(np.uint8), dimensions=2)
+    if not (min(pixels.shape) > 0 and max(pixels.shape) <= MAX_MASK_SIDE):
+        raise Refused(f"a mask must have 1 to {MAX_MASK_SIDE} pixels a side")
+    return pixels

@@ -46,7 +46,7 @@ def build_report(
 ) -> Result:
     """Write the report of ``result`` into the empty folder ``out``; returns the result as ``result.json`` has it.
 
-    ``evidence``: detector -> row of ``faces`` -> grey PNG, 255 = manipulated; ``keyframes``: person -> (H, W, 3) uint8 RGB;
+    ``evidence``: detector -> row of ``faces`` -> .npy, 255 = manipulated; ``keyframes``: person -> (H, W, 3) uint8 RGB;
     ``crop``: (detector, row) -> (H, W, 3) uint8 RGB, what that detector's masks cover. ValueError for a detector id that is no
     file name.
     """

@@ -46,8 +46,8 @@ def write_evidence(
 ) -> dict[str, tuple[Evidence, ...]]:
     """Write ``evidence/<detector>/FACE.png``: the face, and beside it the same with the mask laid over it.
 
-    ``evidence``: detector -> row of ``faces`` -> grey PNG of any size that covers the crop, 255 = manipulated. Without ``crop``
-    the mask stands alone. Rows are thinned out evenly where all detectors together have more than ``MOST_EVIDENCE``.
+    ``evidence``: detector -> row of ``faces`` -> ``.npy`` file, (h, w) uint8 of any size that covers the crop, 255 = manipulated.
+    Without ``crop`` the mask is drawn alone. Rows are thinned out evenly where all detectors together have more than ``MOST_EVIDENCE``.
     """
     share = max(1, MOST_EVIDENCE // max(1, len(evidence)))
     written: dict[str, tuple[Evidence, ...]] = {}
@@ -64,8 +64,7 @@ def write_evidence(
         found = []
         for row in chosen:
             name = f"evidence/{detector}/{row:06d}.png"
-            with Image.open(masks[row]) as picture:
-                mask = np.asarray(picture.convert("L"))
+            mask = np.load(masks[row], allow_pickle=False)
             image = _pair(crop(detector, row), mask) if crop else _scaled(cv2.cvtColor(mask, cv2.COLOR_GRAY2RGB))
             Image.fromarray(image).save(out / name, "PNG", compress_level=1)
             found.append(Evidence(face=row, file=name))

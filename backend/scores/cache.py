@@ -1,7 +1,7 @@
 """Cached scores: the same media under the same detector is not scored twice.
 
-The key is (media sha256, face pack digest, detector, version, contract, weights sha256, parameters, runner, image digest); a
-change in any of them is another key. An entry is one directory that appears by a rename. Local to the back-end.
+The key is (media sha256, face pack digest, detector, version, contract, weights sha256, parameters, runner, image digest, schema of
+``scores.json``); a change in any of them is another key. An entry is one directory that appears by a rename. Local to the back-end.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import shutil
 import time
 from pathlib import Path
 
+from base_detector import SCORES_SCHEMA
 from shared import durable
 from shared.results import Provenance
 
@@ -26,7 +27,7 @@ class ScoreCache:
     @staticmethod
     def key(*, detector: str, provenance: Provenance, media_sha256: str, pack_digest: str) -> str:
         """The name of the entry (64 hex digits)."""
-        parts = [detector, provenance.model_dump(mode="json"), media_sha256, pack_digest]
+        parts = [SCORES_SCHEMA, detector, provenance.model_dump(mode="json"), media_sha256, pack_digest]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def fetch(self, key: str, target: Path) -> bool:

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from backend.harvest.scores import harvest_masks, harvest_scores, harvested_masks
 from backend.scores.aggregate import OWN, video_score
-from base_detector import FACE_DTYPE, BaseDetector, Card, ContractError, FacePack, Judgement
+from base_detector import (
+    FACE_DTYPE,
+    MOST_MASKS,
+    BaseDetector,
+    Card,
+    ContractError,
+    FacePack,
+    Judgement,
+)
 from shared.errors import PermanentError
 from tests.packs import finish_pack
 
@@ -134,3 +144,39 @@ def test_a_pack_of_a_later_platform_is_read_and_an_incomplete_one_is_refused(pac
         path.write_text(json.dumps(broken))
         with pytest.raises(ContractError, match=rf"not complete .*{name}"):
             FacePack(pack.folder)
+
+
+def test_a_crowd_gives_no_more_evidence_than_is_taken(card: Card, tmp_path: Path):
+    """70 persons with eight pictures each are more than the back-end accepts of one pack."""
+    faces = np.zeros(70 * 9, FACE_DTYPE)
+    faces["frame"], faces["person"] = np.repeat(np.arange(9), 70), np.tile(np.arange(70), 9)
+    faces["box"], faces["crop_height"], faces["crop_width"] = (0, 0, 4, 4), 4, 4
+    folder = tmp_path / "crowd"
+    folder.mkdir()
+    np.save(folder / "faces.npy", faces)
+    (folder / "crops.bin").write_bytes(bytes(4 * 4 * 3))
+    pack = finish_pack(folder, size=(4, 4))
+    own = replace(card, aggregation="mean")
+
+    class Painter(BaseDetector):
+        card = own
+
+        def load(self, weights, device):
+            pass
+
+        def get_softlabel(self, batch):
+            return np.full(len(batch), 0.5)
+
+        def evidence(self, batch):
+            return np.zeros((len(batch), 6, 5), np.uint8)
+
+    out = tmp_path / "exchange" / "job" / "out"
+    out.mkdir(parents=True)
+    scores = Painter().run_pack(pack, out)
+    (out / "scores.json").write_text(json.dumps(scores))
+    assert len(scores["masks"]) == MOST_MASKS == 512
+    assert len({faces["person"][mask["index"]] for mask in scores["masks"]}) == 64
+    taken = harvest_scores(out, card_id="clips", face_count=len(faces))
+    harvest_masks(out, taken, tmp_path / "ours")
+    first = next(iter(harvested_masks(tmp_path / "ours", taken).values()))
+    assert np.load(first).shape == (6, 5)

@@ -124,6 +124,13 @@ def test_a_change_of_the_detector_is_another_cache_entry(changes):
     assert one == ScoreCache.key(detector="d", provenance=provenance(), media_sha256="m", pack_digest="p")
 
 
+def test_scores_cached_in_an_earlier_schema_are_a_miss(monkeypatch):
+    """Their masks are PNG, which nothing reads any more."""
+    now = ScoreCache.key(detector="d", provenance=provenance(), media_sha256="m", pack_digest="p")
+    monkeypatch.setattr("backend.scores.cache.SCORES_SCHEMA", 1)
+    assert ScoreCache.key(detector="d", provenance=provenance(), media_sha256="m", pack_digest="p") != now
+
+
 def test_cached_scores_come_back_as_they_were_and_age_by_use(tmp_path):
     cache = ScoreCache(tmp_path / "cache")
     (tmp_path / "scores").mkdir()

@@ -15,17 +15,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from backend.harvest.media_pack import harvest_pack, read_faces
-from backend.harvest.scores import HarvestedScores, harvest_masks, harvest_scores
-from backend.harvest.untrusted import Refused, harvest_file
-from base_detector import FACE_DTYPE, FacePack
+from backend.harvest.scores import HarvestedScores, harvest_masks, harvest_scores, harvested_masks
+from backend.harvest.untrusted import Refused, harvest_file, read_array
+from base_detector import FACE_DTYPE, FacePack, _write_mask
 from shared.errors import PermanentError
 from tests.workers.conftest import write_pack
 
 GOOD: dict[str, Any] = {
-    "schema": 1, "contract": "1", "detector": "acting", "version": "1", "face_index": [0, 2], "fake_score": [0.25, 1],
+    "schema": 2, "contract": "1", "detector": "acting", "version": "1", "face_index": [0, 2], "fake_score": [0.25, 1],
     "persons": [{"person": 0, "faces": 2, "fake_score": 0.5, "hard_label": "fake"}], "skipped": {"face_too_small": 1},
     "masks": [], "seconds": {"net": 0.1},
 }  # fmt: skip
@@ -54,7 +53,7 @@ LIES = {
     "nan": '"fake_score": [NaN, 1]', "infinity": '"fake_score": [Infinity, 1]', "huge": '"fake_score": [1e999, 1]',
     "negative": '"fake_score": [-0.0001, 1]', "above one": '"fake_score": [1.0001, 1]', "text": '"fake_score": ["0.5", 1]',
     "truth": '"fake_score": [true, 1]', "null": '"fake_score": [null, 1]', "too few": '"fake_score": [1]',
-    "other detector": '"detector": "mesonet"', "later schema": '"schema": 2', "row twice": '"face_index": [2, 2]',
+    "other detector": '"detector": "mesonet"', "later schema": '"schema": 3', "row twice": '"face_index": [2, 2]',
     "rows descend": '"face_index": [2, 0]', "row too high": '"face_index": [0, 4]', "row negative": '"face_index": [-1, 0]',
     "row is no integer": '"face_index": [0.5, 2]', "nothing scored": '"face_index": [], "fake_score": [], "persons": []',
     "unknown member": '"note": "<script>"', "skip is no code": '"skipped": {"Click here!": 1}', "deep": '"seconds": ' + "[" * 100_000,
@@ -62,7 +61,7 @@ LIES = {
     "person nan": '"persons": [{"person": 0, "faces": 2, "fake_score": NaN, "hard_label": "fake"}]',
     "label of its own": '"persons": [{"person": 0, "faces": 2, "fake_score": 0.5, "hard_label": "guilty"}]',
     "mask elsewhere": '"masks": [{"index": 0, "file": "../../pack/crops.bin"}]',
-    "mask of no face": '"masks": [{"index": 1, "file": "masks/000001.png"}]', "seconds negative": '"seconds": {"net": -1}',
+    "mask of no face": '"masks": [{"index": 1, "file": "masks/000001.npy"}]', "seconds negative": '"seconds": {"net": -1}',
 }  # fmt: skip
 
 
@@ -202,58 +201,107 @@ def test_any_other_value_is_refused_or_harmless(
 # --------------------------------------------------------------------------- masks
 
 
-def png(pixels: np.ndarray, **options: Any) -> bytes:
+def npy(pixels: np.ndarray, **options: Any) -> bytes:
     stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG", **options)
+    np.lib.format.write_array(stream, pixels, **options)
     return stream.getvalue()
 
 
 def masked(out: Path, content: bytes) -> HarvestedScores:
-    masks = [{"index": 2, "file": "masks/000002.png"}]
+    masks = [{"index": 2, "file": "masks/000002.npy"}]
     (out / "scores.json").write_text(json.dumps(GOOD | {"masks": masks}))
-    (out / "masks/000002.png").write_bytes(content)
+    (out / "masks/000002.npy").write_bytes(content)
     return taken(out)
 
 
-def test_a_mask_is_encoded_anew_with_the_same_pixels(out: Path, tmp_path: Path) -> None:
-    pixels = np.random.default_rng(1).integers(0, 256, (40, 30), np.uint8)
-    polyglot = png(pixels) + b"<script>alert(1)</script>"
-    scores = masked(out, polyglot)
-    (tmp_path / "masks").mkdir()
-    written = harvest_masks(out, scores, tmp_path / "masks")
+@pytest.mark.parametrize("shape", [(40, 30), (1, 1), (1024, 1024)])
+def test_a_mask_is_written_anew_with_the_same_pixels(out: Path, tmp_path: Path, shape: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
+    scores = masked(out, npy(pixels))
+    harvest_masks(out, scores, tmp_path / "ours")
+    written = harvested_masks(tmp_path / "ours", scores)
     assert list(written) == [2]
-    assert np.array_equal(np.asarray(Image.open(written[2])), pixels)
-    assert b"script" not in written[2].read_bytes()
+    assert np.array_equal(np.load(written[2], allow_pickle=False), pixels)
 
 
-BAD_MASKS: dict[str, Callable[[], bytes]] = {
-    "svg": lambda: b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>",
-    "jpeg": lambda: (stream := io.BytesIO(), Image.new("L", (8, 8)).save(stream, "JPEG"), stream.getvalue())[2],
-    "colour": lambda: png(np.zeros((8, 8, 3), np.uint8)),
-    "too wide": lambda: png(np.zeros((8, 1025), np.uint8)),
-    "says it is huge": lambda: png(np.zeros((8, 8), np.uint8)).replace(
-        b"\0\0\0\x08\0\0\0\x08", b"\0\0\xc3\x50\0\0\xc3\x50"
-    ),
-    "cut short": lambda: png(np.random.default_rng(2).integers(0, 256, (64, 64), np.uint8))[:-1000],
-    "empty": lambda: b"",
-    "header only": lambda: png(np.zeros((8, 8), np.uint8))[:33],
+def test_what_the_contract_writes_is_taken(out: Path, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (30, 40), np.uint8).T  # columns first in memory
+    mask = _write_mask(out, 2, pixels)
+    (out / "scores.json").write_text(json.dumps(GOOD | {"masks": [mask]}))
+    harvest_masks(out, taken(out), tmp_path)
+    assert np.array_equal(np.load(tmp_path / mask["file"], allow_pickle=False), pixels)
+
+
+EIGHT = np.zeros((8, 8), np.uint8)
+
+BAD_MASKS: dict[str, bytes] = {
+    "svg": b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>",
+    "png": b"\x89PNG\r\n\x1a\n" + bytes(100),
+    "floats": npy(EIGHT.astype(np.float32)),
+    "truth values": npy(EIGHT.astype(bool)),
+    "signed": npy(EIGHT.astype(np.int8)),
+    "records": npy(np.zeros((8, 8), [("grey", "u1")])),
+    "pickle": npy(np.array([[print]], object), allow_pickle=True),
+    "colour": npy(np.zeros((8, 8, 3), np.uint8)),
+    "a line": npy(np.zeros(8, np.uint8)),
+    "a number": npy(np.array(5, np.uint8)),
+    "no pixels": npy(np.zeros((0, 8), np.uint8)),
+    "too wide": npy(np.zeros((8, 1025), np.uint8)),
+    "columns first": npy(np.asfortranarray(np.zeros((8, 9), np.uint8))),
+    "format 2.0": npy(EIGHT, version=(2, 0)),
+    "says it is huge": npy(EIGHT).replace(b"(8, 8)", b"(50000, 50000)"),
+    "says it is negative": npy(EIGHT).replace(b"(8, 8)", b"(-8, -8)"),
+    "says it is endless": npy(EIGHT).replace(b"(8, 8), }" + b" " * 20, b"(8, 8" + b"0" * 20 + b"), }"),
+    "runs a call": npy(EIGHT).replace(b"(8, 8), }      ", b"exit(), }      "),
+    "cut short": npy(EIGHT)[:-1],
+    "too long": npy(EIGHT) + b"<script>alert(1)</script>",
+    "empty": b"",
+    "header only": npy(EIGHT)[:-64],
+    "header cut": npy(EIGHT)[:20],
 }
 
 
 @pytest.mark.parametrize("kind", BAD_MASKS)
 def test_a_mask_that_is_no_small_grey_picture_is_refused(out: Path, tmp_path: Path, kind: str) -> None:
-    scores = masked(out, BAD_MASKS[kind]())
+    assert BAD_MASKS[kind] != npy(EIGHT)
+    scores = masked(out, BAD_MASKS[kind])
     with pytest.raises(PermanentError, match="detector_bad_output"):
+        harvest_masks(out, scores, tmp_path)
+    assert not list(tmp_path.glob("masks/*"))
+
+
+def test_a_mask_of_many_bytes_is_refused_unread(out: Path, tmp_path: Path) -> None:
+    scores = masked(out, b"")
+    os.truncate(out / "masks/000002.npy", 2**40)
+    with pytest.raises(PermanentError, match="output_too_large"):
         harvest_masks(out, scores, tmp_path)
 
 
 def test_a_mask_that_is_a_link_is_refused(out: Path, tmp_path: Path) -> None:
-    (tmp_path / "secret.png").write_bytes(png(np.zeros((8, 8), np.uint8)))
+    (tmp_path / "secret.npy").write_bytes(npy(EIGHT))
     scores = masked(out, b"")
-    (out / "masks/000002.png").unlink()
-    (out / "masks/000002.png").symlink_to(tmp_path / "secret.png")
+    (out / "masks/000002.npy").unlink()
+    (out / "masks/000002.npy").symlink_to(tmp_path / "secret.npy")
     with pytest.raises(PermanentError, match="detector_bad_output"):
         harvest_masks(out, scores, tmp_path)
+
+
+def test_scores_of_an_older_worker_say_that_its_image_is_outdated(out: Path) -> None:
+    """Schema 1 had its masks as PNG."""
+    old = GOOD | {"schema": 1, "masks": [{"index": 2, "file": "masks/000002.png"}]}
+    (out / "scores.json").write_text(json.dumps(old))
+    with pytest.raises(PermanentError, match="image_outdated"):
+        taken(out)
+
+
+@given(st.binary(max_size=300))
+@settings(max_examples=200, deadline=None)
+def test_any_bytes_are_a_mask_or_refused(junk: bytes) -> None:
+    good = npy(EIGHT)
+    for untrusted in (junk, b"\x93NUMPY\x01\x00" + junk, good[:10] + junk + good[10 + len(junk) :]):
+        with contextlib.suppress(Refused):
+            found = read_array(untrusted, name="a mask", dtype=np.dtype(np.uint8), dimensions=2)
+            assert (found.dtype, found.ndim) == (np.uint8, 2)
 
 
 # --------------------------------------------------------------------------- files

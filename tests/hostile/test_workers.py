@@ -305,7 +305,7 @@ LIES = {
 
 def test_lies_in_the_output_are_refused(start_container: Start) -> None:
     good = (
-        '{"schema": 1, "contract": "1", "detector": "acting", "version": "1", "face_index": [0], "fake_score": [0.5], '
+        '{"schema": 2, "contract": "1", "detector": "acting", "version": "1", "face_index": [0], "fake_score": [0.5], '
         '"persons": [{"person": 0, "faces": 1, "fake_score": 0.5, "hard_label": "fake"}], "skipped": {}, "masks": [], "seconds": {}}'
     )
     worker, believed = start_container(), []
@@ -324,8 +324,8 @@ def test_lies_in_the_output_are_refused(start_container: Start) -> None:
 
 def test_evidence_and_files_that_are_links_are_refused(start_container: Start, tmp_path: Path) -> None:
     good = (
-        '{"schema": 1, "contract": "1", "detector": "acting", "version": "1", "face_index": [0], "fake_score": [0.5], "persons": '
-        '[{"person": 0, "faces": 1, "fake_score": 0.5, "hard_label": "fake"}], "masks": [{"index": 0, "file": "masks/000000.png"}]}'
+        '{"schema": 2, "contract": "1", "detector": "acting", "version": "1", "face_index": [0], "fake_score": [0.5], "persons": '
+        '[{"person": 0, "faces": 1, "fake_score": 0.5, "hard_label": "fake"}], "masks": [{"index": 0, "file": "masks/000000.npy"}]}'
     )
     worker = start_container()
     with worker.room("job") as room:

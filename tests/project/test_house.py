@@ -15,7 +15,7 @@ PROGRAM = ("shared", "frontend", "backend", "detectors", "docker", "base_detecto
 
 MOST_LINES = 600
 #: modules that are longer, and how long they may be until they are split
-TOO_LONG = {"base_detector.py": 760}
+TOO_LONG = {"base_detector.py": 820}
 
 
 def tracked(*below: str) -> list[Path]:

@@ -57,8 +57,8 @@ def three(made_detector: Callable, made_silent: Callable) -> Callable:
 
 
 def test_a_report_holds_what_the_documentation_lists(tmp_path: Path, made_result: Callable, three: Callable) -> None:
-    mask = tmp_path / "mask.png"
-    Image.fromarray(np.full((32, 32), 200, np.uint8)).save(mask)
+    mask = tmp_path / "mask.npy"
+    np.save(mask, np.full((32, 32), 200, np.uint8))
     face = np.full((90, 70, 3), 120, np.uint8)
     out = tmp_path / "report"
     done = build(
@@ -141,8 +141,8 @@ def test_the_same_result_gives_the_same_bundle(
 def test_a_bundle_of_many_persons_and_masks_stays_small(
     tmp_path: Path, made_result: Callable, made_detector: Callable
 ) -> None:
-    mask, face = tmp_path / "mask.png", np.zeros((20, 20, 3), np.uint8)
-    Image.fromarray(np.zeros((8, 8), np.uint8)).save(mask)
+    mask, face = tmp_path / "mask.npy", np.zeros((20, 20, 3), np.uint8)
+    np.save(mask, np.zeros((8, 8), np.uint8))
     result = made_result(frames=2, persons=60, boxes=[(0, 0, 20, 20)] * 60)
     ids = [f"detector_{letter}" for letter in "abc"]
     result = result.model_copy(
