@@ -41,6 +41,9 @@ from shared.store import checked_id
 #: Files are somebody's media: shown by the browser, never run.
 FILE_POLICY: Final = "default-src 'none'; sandbox"
 
+#: What a PIN that opens nothing is answered with: code -> outcome of the attempt, HTTP status.
+PIN_CODES: Final = {"pin_wrong": ("wrong", 403), "pin_wait": ("wait", 429), "result_locked": ("locked", 423)}
+
 blueprint = Blueprint("viewer", __name__)
 
 
@@ -152,9 +155,7 @@ def _check_pin(site: Portal, job: JobId) -> Response | None:
         return None
     if given.unlock_token and submission and submission.email:
         site.postman.add_unlock(job, to=submission.email, token=given.unlock_token, lock=given.lock)
-    code, status = {"wrong": ("pin_wrong", 403), "wait": ("pin_wait", 429), "locked": ("result_locked", 423)}[
-        given.outcome
-    ]
+    code, status = next((code, status) for code, (outcome, status) in PIN_CODES.items() if outcome == given.outcome)
     sentence = wording.pin_sentence(given)
     if wants_json():
         refused = answer(status, code=code, title="The PIN does not open it", detail=sentence)

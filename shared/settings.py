@@ -24,7 +24,7 @@ class Settings(BaseSettings):
         env_prefix="DFOM_", frozen=True, extra="forbid", secrets_dir=os.environ.get("DFOM_SECRETS_DIR")
     )
 
-    # where things lie
+    # where things are
     data: Path = Field(Path("var"), description="folder of everything that is stored")
     detectors: Path = Field(Path(__file__).resolve().parent.parent / "detectors", description="folder of the detectors")
     weights: Path | None = Field(None, description="folder of installed weights (default: DATA/weights)")
@@ -127,7 +127,7 @@ def read_settings(**overrides: object) -> Settings:
     known = {f"DFOM_{name.upper()}" for name in Settings.model_fields} | {"DFOM_SECRETS_DIR"}
     for name in os.environ:
         if name.startswith("DFOM_") and name not in known:
-            raise UserError("unknown_setting", f"{name} is no setting; 'deepfake-o-meter serve --help' lists them.")
+            raise UserError("unknown_setting", f"{name} is not a setting. docs/operator.md lists them.")
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValueError as error:

@@ -192,6 +192,6 @@ def test_chart_library_comes_from_here_packed_and_cached(visitor: Visitor) -> No
     assert visitor.get(address).data.lstrip().startswith(b"/**\n* plotly.js")
 
 
-@pytest.mark.parametrize("code", ["deleted", "expired", "media_unreadable", "all_failed", "too_many_attempts"])
+@pytest.mark.parametrize("code", ["deleted", "expired", "media_unreadable", "too_many_attempts"])
 def test_codes_of_the_back_end_have_a_sentence(code: str) -> None:
     assert SENTENCES[code].endswith(".")
