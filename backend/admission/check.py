@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -39,12 +40,25 @@ DEADLINE_S: Final = 1800.0
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the list."""
+    """One line of the list. ``needed``: without a pass there is no admission."""
 
     name: str
     outcome: Outcome
     words: str
     figures: dict[str, float] = field(default_factory=dict)
+    needed: bool = False
+
+
+@dataclass(frozen=True)
+class NoOpinion:
+    """What a detector says of a pack that it cannot judge; ``reason`` is a code of ``shared.errors``."""
+
+    reason: str
+
+    @property
+    def sentence(self) -> str:
+        """The reason in words."""
+        return sentence_for(self.reason)
 
 
 class NotTried(Exception):
@@ -55,115 +69,119 @@ class Failed(Exception):
     """The detector does not do what it must; the words say what to mend."""
 
 
+#: What a check finds when it passes: words and figures. Else it raises NotTried or Failed.
+Finding = tuple[str, dict[str, float]]
+
+
 class Admission:
-    """Asks one worker everything. ``lease`` gives a ready worker (a fresh one when the last broke); ``told`` hears each line."""
+    """Asks one worker everything. ``lease`` gives a ready worker (a fresh one when the last broke); ``on_check`` gets each line."""
 
     def __init__(
         self,
         card: Card,
         spec: WorkerSpec,
         *,
-        lease: Callable[[], Any],
+        lease: Callable[[], AbstractContextManager[Worker]],
         packs: PracticePacks,
         pictures: Path | None,
-        told: Callable[[Check], None],
+        on_check: Callable[[Check], None],
     ) -> None:
         self.card, self.spec, self.pictures = card, spec, pictures
-        self._lease, self._packs, self._told = lease, packs, told
+        self._lease, self._packs, self._on_check = lease, packs, on_check
         self._clips = card.aggregation == "own" or card.input == "video"
 
     def run(self) -> list[Check]:
-        """All checks in order."""
-        return list(self._each())
-
-    def _each(self) -> Iterator[Check]:
-        checks: list[tuple[str, Callable[[], tuple[str, dict[str, float]]]]] = [
-            ("starts and loads", self._starts),
-            ("describes itself", self._describes),
-            ("golden pictures", self._golden),
-            ("same input twice", self._twice),
-            ("batch equals single", self._single),
-            ("direction", self._direction),
-            ("no face", self._no_face),
-            ("one frame", self._one_frame),
-            ("broken pack", self._broken_pack),
-            ("memory on a long pack", self._memory),
-            ("no network wanted", self._network),
-            ("time per face", self._time),
+        """All checks in order; one that does not start is asked nothing more."""
+        needed, wanted = True, False
+        checks: list[tuple[str, bool, Callable[[], Finding]]] = [
+            ("starts and loads", needed, self._starts),
+            ("describes itself", needed, self._describes),
+            ("golden pictures", wanted, self._golden),
+            ("same input twice", needed, self._twice),
+            ("batch equals single", wanted, self._single),
+            ("direction", wanted, self._direction),
+            ("no face", needed, self._no_face),
+            ("one frame", wanted, self._one_frame),
+            ("broken pack", needed, self._broken_pack),
+            ("memory on a long pack", needed, self._memory),
+            ("no network wanted", wanted, self._network),
+            ("time per face", wanted, self._time),
         ]
-        for name, ask in checks:
-            try:
-                words, figures = ask()
-                check = Check(name, "passed", words, figures)
-            except NotTried as reason:
-                check = Check(name, "not_tried", str(reason))
-            except Failed as reason:
-                check = Check(name, "failed", str(reason))
-            except (WorkerError, PermanentError) as error:
-                check = Check(name, "failed", f"{error.code}: {error.sentence}")
-            self._told(check)
-            yield check
-            if name == "starts and loads" and check.outcome != "passed":
-                return
+        done: list[Check] = []
+        for name, is_needed, ask in checks:
+            done.append(self._asked(name, ask, needed=is_needed))
+            self._on_check(done[-1])
+            if done[0].outcome != "passed":
+                break
+        return done
+
+    def _asked(self, name: str, ask: Callable[[], Finding], *, needed: bool) -> Check:
+        try:
+            words, figures = ask()
+        except NotTried as reason:
+            return Check(name, "not_tried", str(reason), needed=needed)
+        except Failed as reason:
+            return Check(name, "failed", str(reason), needed=needed)
+        except (WorkerError, PermanentError) as error:
+            return Check(name, "failed", f"{error.code}: {error.sentence}", needed=needed)
+        return Check(name, "passed", words, figures, needed=needed)
 
     # -- the checks
 
-    def _starts(self) -> tuple[str, dict[str, float]]:
+    def _starts(self) -> Finding:
         started = time.perf_counter()
         with self._lease() as worker:
             where = "in a container" if worker.started_by == "docker" else "as a process"
             return where, {"seconds": round(time.perf_counter() - started, 2)}
 
-    def _describes(self) -> tuple[str, dict[str, float]]:
+    def _describes(self) -> Finding:
         with self._lease() as worker:
-            told = worker.call("describe", timeout_s=60).get("card")
+            untrusted = worker.call("describe", timeout_s=60).get("card")
+        found = untrusted if isinstance(untrusted, dict) else {}
         wanted = json.loads(json.dumps(self.card.as_json()))
-        if told != wanted:
-            differing = sorted(name for name in wanted if not isinstance(told, dict) or told.get(name) != wanted[name])
+        # its state is the operator's to say
+        differing = sorted(name for name in wanted if name != "state" and found.get(name) != wanted[name])
+        if differing:
             raise Failed(
-                f"what it says of itself differs from detector.toml in {', '.join(differing)}: build its image again."
+                f"what it says of itself differs from its card in {', '.join(differing)}: build its image again."
             )
         return f"{self.card.id} {self.card.version}, contract {CONTRACT_VERSION}", {}
 
-    def _golden(self) -> tuple[str, dict[str, float]]:
+    def _golden(self) -> Finding:
         file = self.pictures / "golden.json" if self.pictures else None
         if file is None or not file.is_file():
             raise NotTried(
                 'no check/golden.json ({"picture.png": fake_score, ...}): a port of published work needs one.'
             )
-        wanted = json.loads(file.read_text(encoding="utf-8"))
+        wanted = _golden_scores(file)
         worst = 0.0
         for name, score in wanted.items():
             found = self._score_of(self._picture(name))
-            if found is None:
-                raise Failed(f"no score for {name}, golden is {score}.")
-            worst = max(worst, abs(found - float(score)))
+            if isinstance(found, NoOpinion):
+                raise Failed(f"no score for {name}, golden is {score}: {found.sentence}")
+            worst = max(worst, abs(found - score))
         if worst > GOLDEN_TOLERANCE:
             raise Failed(f"scores differ by up to {worst:.2g} from check/golden.json (allowed {GOLDEN_TOLERANCE:g}).")
         return f"{len(wanted)} pictures", {"largest_difference": worst}
 
-    def _twice(self) -> tuple[str, dict[str, float]]:
+    def _twice(self) -> Finding:
         pack = self._packs.clip(FEW)
-        first, second = self._predict(pack), self._predict(pack)
-        if first is None or second is None:
-            raise NotTried(f"it has no opinion on the practice clip: {self._reason(pack)}")
+        first, second = self._scores(pack), self._scores(pack)
         if (first.fake_score, first.video_fake_score) != (second.fake_score, second.video_fake_score):
             raise Failed(
                 "the same pack gave other scores the second time: fix seeds, switch dropout and shuffling off."
             )
         return f"{len(first.fake_score)} scores, bit for bit", {}
 
-    def _single(self) -> tuple[str, dict[str, float]]:
+    def _single(self) -> Finding:
         if self._clips:
             raise NotTried("it judges whole clips, so one face alone is another input.")
-        whole = self._predict(self._packs.clip(FEW))
-        if whole is None:
-            raise NotTried("it has no opinion on the practice clip.")
+        whole = self._scores(self._packs.clip(FEW))
         worst = 0.0
         for index, score in list(zip(whole.face_index, whole.fake_score, strict=True))[:6]:
             alone = self._predict(self._packs.row_of_clip(FEW, index))
-            if alone is None or len(alone.fake_score) != 1:
-                raise Failed(f"face {index} has a score in the batch and none alone.")
+            if isinstance(alone, NoOpinion):
+                raise Failed(f"face {index} has a score in the batch and none alone: {alone.sentence}")
             worst = max(worst, abs(alone.fake_score[0] - score))
         if worst > BATCH_TOLERANCE:
             raise Failed(
@@ -171,17 +189,14 @@ class Admission:
             )
         return "faces alone and in a batch", {"largest_difference": worst}
 
-    def _direction(self) -> tuple[str, dict[str, float]]:
-        if (
-            self.pictures is None
-            or not (self.pictures / "real.png").is_file()
-            or not (self.pictures / "fake.png").is_file()
-        ):
+    def _direction(self) -> Finding:
+        folder = self.pictures
+        if folder is None or not all((folder / name).is_file() for name in ("real.png", "fake.png")):
             raise NotTried(
                 "no check/real.png and check/fake.png: a face it must call real, and a fake of what it claims to see."
             )
         real, fake = self._score_of(self._picture("real.png")), self._score_of(self._picture("fake.png"))
-        if real is None or fake is None:
+        if isinstance(real, NoOpinion) or isinstance(fake, NoOpinion):
             raise NotTried("it has no opinion on single pictures.")
         if fake <= real:
             raise Failed(
@@ -189,19 +204,16 @@ class Admission:
             )
         return f"real {real:.3f}, fake {fake:.3f}", {"real": real, "fake": fake}
 
-    def _no_face(self) -> tuple[str, dict[str, float]]:
-        if self._predict(self._packs.empty()) is not None:
+    def _no_face(self) -> Finding:
+        if not isinstance(self._predict(self._packs.empty()), NoOpinion):
             raise Failed("a pack without any face got a score.")
         return "no score", {}
 
-    def _one_frame(self) -> tuple[str, dict[str, float]]:
-        pack = self._packs.row_of_clip(FEW, 0)
-        found = self._predict(pack)
-        if found is None:
-            return f"no score: {self._reason(pack)}", {}
-        return f"{found.fake_score[0]:.3f}", {}
+    def _one_frame(self) -> Finding:
+        found = self._predict(self._packs.row_of_clip(FEW, 0))
+        return (f"no score: {found.sentence}" if isinstance(found, NoOpinion) else f"{found.fake_score[0]:.3f}"), {}
 
-    def _broken_pack(self) -> tuple[str, dict[str, float]]:
+    def _broken_pack(self) -> Finding:
         try:
             # its traceback is what was asked for: the log need not show it
             with structlog.contextvars.bound_contextvars(expected=True):
@@ -209,15 +221,13 @@ class Admission:
         except WorkerError as error:
             code = error.code
         else:
-            raise Failed(
-                "a pack with half its pixels missing "
-                + ("got a score." if found else "was taken for one without faces.")
-            )
-        if self._predict(self._packs.empty()) is not None:  # whether it still answers
+            wrong = "was taken for one it cannot judge" if isinstance(found, NoOpinion) else "got a score"
+            raise Failed(f"a pack with half its pixels missing {wrong}: answer with an error.")
+        if not isinstance(self._predict(self._packs.empty()), NoOpinion):  # whether it still answers
             raise Failed("after a broken pack it gives scores for nothing.")
         return f"{code}, and it works on", {}
 
-    def _memory(self) -> tuple[str, dict[str, float]]:
+    def _memory(self) -> Finding:
         self._predict(self._packs.clip(FEW))
         few = self._peak_mb()
         self._predict(self._packs.clip(MANY))
@@ -231,7 +241,7 @@ class Admission:
             raise Failed(f"{many - few:.0f} MB more on {MANY} faces than on {FEW}: do not keep all prepared faces.")
         return f"{many:.0f} MB of {self.card.memory_mb} MB, {MANY} faces", figures
 
-    def _network(self) -> tuple[str, dict[str, float]]:
+    def _network(self) -> Finding:
         with self._lease() as worker:
             if worker.started_by != "docker":
                 raise NotTried(
@@ -239,15 +249,13 @@ class Admission:
                 )
         return "everything above ran in a container without any network", {}
 
-    def _time(self) -> tuple[str, dict[str, float]]:
+    def _time(self) -> Finding:
         pack = self._packs.clip(FEW)
         each = []
         for _ in range(5):
             started = time.perf_counter()
-            found = self._predict(pack)
+            self._scores(pack)
             each.append((time.perf_counter() - started) / FEW)
-        if found is None:
-            raise NotTried("it has no opinion on the practice clip.")
         seconds = statistics.median(each)
         if seconds > 10 * self.card.seconds_per_face:
             raise Failed(
@@ -260,57 +268,60 @@ class Admission:
 
     # -- asking
 
-    def _predict(self, pack: Path) -> HarvestedScores | None:
-        """Scores of a pack; None when the detector has no opinion."""
+    def _predict(self, pack: Path) -> HarvestedScores | NoOpinion:
+        """The scores of a pack, or why the detector has none."""
         with self._lease() as worker, worker.room("check") as room:
             room.link(pack, "pack")
             try:
                 worker.call("predict", timeout_s=DEADLINE_S, pack=room.path("pack"), out=room.path("out"))
             except NotApplicable as reason:
-                self._last_reason = str(reason)
-                return None
+                return NoOpinion(str(reason))
             faces = len(np.load(pack / "faces.npy", allow_pickle=False))
             return harvest_scores(room.out, card_id=self.card.id, face_count=faces)
 
-    def _reason(self, pack: Path) -> str:
-        self._predict(pack)
-        return sentence_for(self._last_reason)
+    def _scores(self, pack: Path) -> HarvestedScores:
+        """The scores of a practice clip; NotTried where the detector has none."""
+        found = self._predict(pack)
+        if isinstance(found, NoOpinion):
+            raise NotTried(f"it has no opinion on the practice clip: {found.sentence}")
+        return found
 
-    def _score_of(self, picture: Array) -> float | None:
+    def _score_of(self, picture: Array) -> float | NoOpinion:
         found = self._predict(self._packs.picture(picture))
-        if found is None:
-            return None
+        if isinstance(found, NoOpinion):
+            return found
         return found.video_fake_score if found.video_fake_score is not None else float(np.mean(found.fake_score))
 
     def _picture(self, name: str) -> Array:
         assert self.pictures is not None
-        with Image.open(self.pictures / Path(name).name) as image:
-            return np.asarray(image.convert("RGB"))
+        try:
+            with Image.open(self.pictures / Path(name).name) as image:
+                return np.asarray(image.convert("RGB"))
+        except OSError:
+            raise Failed(f"check/{Path(name).name} is not a picture: put a PNG or JPEG file there.") from None
 
     def _peak_mb(self) -> float:
         with self._lease() as worker:
-            return float(_peak_of(worker))
+            untrusted = worker.call("health", timeout_s=60).get("peak_mb")
+        if not isinstance(untrusted, int | float) or isinstance(untrusted, bool) or not 0 < untrusted < 1e9:
+            raise NotTried("its answer to health has no peak_mb, the largest memory it used so far in MB.")
+        return float(untrusted)
 
 
-def _peak_of(worker: Worker) -> float:
-    told = worker.call("health", timeout_s=60).get("peak_mb")
-    if not isinstance(told, int | float):
-        raise NotTried("the worker does not tell its memory: build its image again.")
-    return told
+def _golden_scores(file: Path) -> dict[str, float]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        scores = {str(name): float(score) for name, score in found.items()}
+    except (ValueError, TypeError, AttributeError):
+        scores = {}
+    if not scores or not all(0 <= score <= 1 for score in scores.values()):
+        raise Failed('check/golden.json must be {"picture.png": fake_score, ...}, scores from 0 to 1: correct it.')
+    return scores
 
 
 def report_of(card: Card, checks: list[Check]) -> dict[str, Any]:
-    """The admission report: passed when nothing failed and all that matters was tried."""
-    needed = {
-        "starts and loads",
-        "describes itself",
-        "same input twice",
-        "no face",
-        "broken pack",
-        "memory on a long pack",
-    }
-    passed = {check.name for check in checks if check.outcome == "passed"}
-    ok = needed <= passed and not any(check.outcome == "failed" for check in checks)
+    """The admission report: passed when nothing failed and all that is needed passed."""
+    ok = all(check.outcome == "passed" if check.needed else check.outcome != "failed" for check in checks)
     return {"detector": card.id, "version": card.version, "passed": ok, "checks": [asdict(check) for check in checks]}
 
 

@@ -143,7 +143,7 @@ def state(name: str, to: str) -> None:
 
 
 def _checked(card: Card, spec: WorkerSpec, settings: Settings, media: Path, console: Console) -> list[Check]:
-    def told(line: Check) -> None:
+    def show(line: Check) -> None:
         console.print(f"  {_MARKS[line.outcome]}  {line.name:<22} {escape(line.words)}", soft_wrap=True)
 
     with tempfile.TemporaryDirectory(prefix="deepfake-o-meter-check-") as scratch:
@@ -160,7 +160,7 @@ def _checked(card: Card, spec: WorkerSpec, settings: Settings, media: Path, cons
                 lease=lambda: pool.lease(spec),
                 packs=packs,
                 pictures=pictures if pictures.is_dir() else None,
-                told=told,
+                on_check=show,
             )
             return admission.run()
 
