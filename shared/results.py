@@ -1,5 +1,7 @@
 """``result.json``: what a finished job says, as frozen models. Its JSON Schema is docs/result.schema.json.
 
+What the media pass found out (the decoded media, shots, persons) has one shape from ``pack.json`` to the page: the classes of
+``base_detector``, which a worker can import without pydantic. A member that is added there reaches ``result.json`` on its own.
 Every score is a ``fake_score`` in [0, 1], 1 = fake, and null where there is none: nothing here is ever filled in.
 """
 
@@ -8,49 +10,34 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
 
+from base_detector import DecodedMedia, Shot
+from base_detector import Person as SeenPerson
 from shared.records import Mode, Record
 
+#: as ``Record`` has it, for the records that extend one of the contract's
+_AS_RECORD = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+Count = Annotated[int, Field(ge=0, lt=2**31)]
 Score = Annotated[float, Field(ge=0.0, le=1.0)]
 HardLabel = Literal["real", "fake"]
 
 
-class MediaFacts(Record):
+@dataclass(frozen=True, config=_AS_RECORD)
+class MediaFacts(DecodedMedia):
     """The submitted file. ``width`` and ``height`` are as shown, after rotation; ``frames`` counts decoded ones."""
 
     name: str
     sha256: str
     bytes: int
-    kind: Literal["video", "image"]
-    width: int
-    height: int
-    fps: float | None
-    duration_s: float
-    frames: int
-    codec: str
-    container: str
-    rotation: int
-    has_audio: bool
 
 
-class Shot(Record):
-    """A run of frames without a cut: frames ``start``..``end`` (inclusive), seconds ``start_s``..``end_s``."""
-
-    shot: int
-    start: int
-    end: int
-    start_s: float
-    end_s: float
-
-
-class Person(Record):
+@dataclass(frozen=True, config=_AS_RECORD)
+class Person(SeenPerson):
     """A cluster of face tracks taken for one person. ``keyframe`` is a file of the report, None for none."""
 
-    person: int
-    faces: int
-    first_s: float
-    last_s: float
     keyframe: str | None = None
 
 
@@ -69,8 +56,8 @@ class FaceRow(Record):
 class PersonScore(Record):
     """What one detector says of one person."""
 
-    person: int
-    faces: int
+    person: Count
+    faces: Annotated[int, Field(ge=1)]
     fake_score: Score
     hard_label: HardLabel
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
-import numpy.typing as npt
 import structlog
 from PIL import Image
 
@@ -25,10 +24,9 @@ from backend.admission.practice import PracticePacks
 from backend.harvest.scores import HarvestedScores, harvest_scores
 from backend.workers.spec import WorkerError, WorkerSpec
 from backend.workers.worker import Worker
-from base_detector import CONTRACT_VERSION, Card, NotApplicable
+from base_detector import CONTRACT_VERSION, Array, Card, NotApplicable
 from shared.errors import PermanentError, sentence_for
 
-Array = npt.NDArray[Any]
 Outcome = Literal["passed", "failed", "not_tried"]
 
 #: Faces of the packs: for repeated input, for memory, and how much more memory a long pack may take than a short one.

@@ -6,17 +6,15 @@ imported by ``backend.admission.check`` and the command line of detectors.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from base_detector import FACE_DTYPE, PACK_SCHEMA
-
-Array = npt.NDArray[Any]
+from backend.media.pack import write_pack_json
+from base_detector import FACE_DTYPE, Array, FacePack, Shot
 
 #: Frames a second of a practice clip, so that detectors of clips find frames that follow one another.
 FPS = 25.0
@@ -32,7 +30,7 @@ class PracticePacks:
         start = int(self._row["crop_offset"][0])
         pixels = np.fromfile(portrait / "crops.bin", np.uint8)
         self._crop = pixels[start : start + height * width * 3].reshape(height, width, 3)
-        self._frame = json.loads((portrait / "pack.json").read_text(encoding="utf-8"))["media"]
+        self._media = FacePack(portrait).media
 
     def clip(self, faces: int) -> Path:
         """A clip of one person, one face a frame."""
@@ -112,19 +110,15 @@ class PracticePacks:
 
     def _finish(self, folder: Path, rows: Array, *, kind: str, **media: Any) -> None:
         np.save(folder / "faces.npy", rows, allow_pickle=False)
-        frames = [{"frame": int(row["frame"]), "time_s": float(row["time_s"])} for row in rows]
-        last = len(rows) - 1
-        info = {
-            "schema": PACK_SCHEMA,
-            "media": self._frame
-            | {"kind": kind, "fps": FPS, "frames": len(rows), "duration_s": len(rows) / FPS}
-            | media,
-            "sampling": {"mode": "thorough", "samplings": ["every_frame"], "context": 2.0, "detect_every": 1},
-            "frames": frames,
-            "shots": [{"shot": 0, "start": 0, "end": max(0, last), "start_s": 0.0, "end_s": max(0, last) / FPS}],
-            "persons": [{"person": 0, "faces": len(rows), "first_s": 0.0, "last_s": max(0, last) / FPS, "keyface": 0}]
-            if len(rows)
-            else [],
-            "seconds": {},
-        }
-        (folder / "pack.json").write_text(json.dumps(info), encoding="utf-8")
+        last = max(0, len(rows) - 1)
+        facts: dict[str, Any] = {"kind": kind, "fps": FPS, "frames": len(rows), "duration_s": len(rows) / FPS} | media
+        write_pack_json(
+            folder,
+            rows,
+            media=replace(self._media, **facts),
+            sampling={"mode": "thorough", "samplings": ["every_frame"], "context": 2.0, "detect_every": 1},
+            frames=[(int(row["frame"]), float(row["time_s"])) for row in rows],
+            shots=[Shot(0, 0, last, start_s=0.0, end_s=last / FPS)],
+            keyfaces={0: 0} if len(rows) else {},
+            seconds={},
+        )

@@ -56,11 +56,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from base_detector import BaseDetector
-
-Array = npt.NDArray[Any]
+from base_detector import Array, BaseDetector
 
 
 class {class_name}(BaseDetector):

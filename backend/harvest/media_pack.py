@@ -13,11 +13,13 @@ from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic.dataclasses import dataclass
 
 from backend.harvest.untrusted import Refused, copy_file, open_folder, read_array, read_file, refusal
-from base_detector import FACE_DTYPE, Array
+from base_detector import FACE_DTYPE, Array, DecodedMedia, Person, Shot
 from shared import durable
 from shared.records import Mode
+from shared.results import Count
 
 MAX_PACK_JSON_BYTES: Final = 64_000_000
 MAX_FACES_BYTES: Final = 512_000_000
@@ -26,7 +28,6 @@ MAX_SIDE = 1 << 16
 #: Boxes may reach outside the frame, but not to another planet.
 MAX_COORDINATE = 1e7
 
-Count = Annotated[int, Field(ge=0, lt=2**31)]
 Time = Annotated[float, Field(ge=-1e7, le=1e7)]
 Seconds = Annotated[float, Field(ge=0, le=1e7)]
 Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
@@ -34,16 +35,15 @@ Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
 Plain = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.,:+ -]{0,80}$")]
 
 
-class _Part(BaseModel):
-    """Members the schema does not know are dropped, not passed on."""
+#: The pack's records with the bounds that a worker's numbers are held to. A member without a bound here is checked by its type, and
+#: one that the contract does not have is refused: it would be lost on the way to the result.
+_CHECKED = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
 
+@dataclass(frozen=True, config=_CHECKED)
+class CheckedMedia(DecodedMedia):
+    """The media as decoded."""
 
-class MediaInfo(_Part):
-    """The medium as decoded."""
-
-    kind: Literal["video", "image"]
     width: Side
     height: Side
     fps: Annotated[float, Field(gt=0, le=1e6)] | None
@@ -52,26 +52,10 @@ class MediaInfo(_Part):
     codec: Plain
     container: Plain
     rotation: Literal[0, 90, 180, 270]
-    has_audio: bool
 
 
-class SamplingInfo(_Part):
-    """How frames were chosen."""
-
-    mode: Mode
-    samplings: Annotated[list[Plain], Field(max_length=64)]
-    context: Annotated[float, Field(ge=1, le=100)]
-    detect_every: Annotated[int, Field(ge=1, le=10_000)]
-
-
-class FrameInfo(_Part):
-    """A sampled frame."""
-
-    frame: Count
-    time_s: Time
-
-
-class ShotInfo(_Part):
+@dataclass(frozen=True, config=_CHECKED)
+class CheckedShot(Shot):
     """A shot, ``start`` and ``end`` included."""
 
     shot: Count
@@ -81,7 +65,8 @@ class ShotInfo(_Part):
     end_s: Time
 
 
-class PersonInfo(_Part):
+@dataclass(frozen=True, config=_CHECKED)
+class CheckedPerson(Person):
     """A person; ``keyface`` is a row of ``faces.npy``."""
 
     person: Count
@@ -91,15 +76,35 @@ class PersonInfo(_Part):
     keyface: Count
 
 
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, **_CHECKED)
+
+
+class Sampling(_Part):
+    """How frames were chosen."""
+
+    mode: Mode
+    samplings: Annotated[list[Plain], Field(max_length=64)]
+    context: Annotated[float, Field(ge=1, le=100)]
+    detect_every: Annotated[int, Field(ge=1, le=10_000)]
+
+
+class SampledFrame(_Part):
+    """A sampled frame."""
+
+    frame: Count
+    time_s: Time
+
+
 class PackInfo(_Part):
     """``pack.json``."""
 
     schema_version: Literal[1] = Field(alias="schema")
-    media: MediaInfo
-    sampling: SamplingInfo
-    frames: Annotated[list[FrameInfo], Field(min_length=1)]
-    shots: list[ShotInfo]
-    persons: list[PersonInfo]
+    media: CheckedMedia
+    sampling: Sampling
+    frames: Annotated[list[SampledFrame], Field(min_length=1)]
+    shots: list[CheckedShot]
+    persons: list[CheckedPerson]
     seconds: dict[Plain, Seconds]
 
     def as_json(self) -> str:
@@ -177,7 +182,7 @@ def _rules(faces: Array, info: PackInfo) -> Any:
     yield from _person_rules(faces, info.persons)
 
 
-def _crop_rules(faces: Array, media: MediaInfo) -> Any:
+def _crop_rules(faces: Array, media: DecodedMedia) -> Any:
     origin, height, width = faces["crop_origin"].astype(np.int64), faces["crop_height"], faces["crop_width"]
     yield "crops have pixels", (height >= 1) & (width >= 1)
     yield "crops are no larger than the frame", (height <= media.height) & (width <= media.width)
@@ -186,7 +191,7 @@ def _crop_rules(faces: Array, media: MediaInfo) -> Any:
     yield "crops begin in the file", (faces["crop_offset"] >= 0) & (faces["crop_offset"] < 2**62)
 
 
-def _person_rules(faces: Array, persons: list[PersonInfo]) -> Any:
+def _person_rules(faces: Array, persons: list[CheckedPerson]) -> Any:
     known, counts = np.unique(faces["person"], return_counts=True)
     listed = {item.person: item for item in persons}
     yield "persons are numbered once", len(listed) == len(persons)

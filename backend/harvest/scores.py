@@ -18,7 +18,7 @@ from backend.harvest.untrusted import Refused, open_folder, read_array, read_fil
 from base_detector import MOST_MASKS, SCORES_SCHEMA, Array
 from shared.errors import PermanentError
 from shared.records import DetectorId, Record
-from shared.results import HardLabel, Score
+from shared.results import Count, PersonScore, Score
 
 #: More than honest scores of a pack take, indented or not: so many bytes, and so many more for each face.
 SCORES_BYTES: Final = 1_000_000
@@ -34,17 +34,7 @@ MAX_MASK_BYTES: Final = MAX_MASK_SIDE**2 + 16_384
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_.]{0,40}$")]
 #: Without quotes and backslashes: see ``_count_keys``.
 Version = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.+-]{1,60}$")]
-Count = Annotated[int, Field(ge=0, lt=2**31)]
 Seconds = Annotated[float, Field(ge=0.0, le=1e7)]
-
-
-class HarvestedPerson(Record):
-    """One detector's score of one person."""
-
-    person: Count
-    faces: Annotated[int, Field(ge=1)]
-    fake_score: Score
-    hard_label: HardLabel
 
 
 class HarvestedMask(Record):
@@ -71,7 +61,7 @@ class HarvestedScores(Record):
     face_index: Annotated[tuple[Count, ...], FailFast(), Field(min_length=1)]
     fake_score: Annotated[tuple[Score, ...], FailFast()]
     video_fake_score: Score | None = None
-    persons: Annotated[tuple[HarvestedPerson, ...], FailFast()]
+    persons: Annotated[tuple[PersonScore, ...], FailFast()]
     skipped: Annotated[dict[Name, Count], Field(max_length=32)] = Field(default_factory=dict)
     masks: Annotated[tuple[HarvestedMask, ...], FailFast(), Field(max_length=MOST_MASKS)] = ()
     seconds: Annotated[dict[Name, Seconds], Field(max_length=32)] = Field(default_factory=dict)

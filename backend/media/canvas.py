@@ -13,14 +13,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
-from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-Array = npt.NDArray[Any]
+from base_detector import Array
+
 Colour = Sequence[int]
 
 #: Pillow's Aileron has ASCII and little else

@@ -118,32 +118,30 @@ class _Pass:
         lookup = np.array([persons.get(number, -1) for number in range(max(persons, default=-1) + 1)], np.int32)
         self._seconds["total"] = time.perf_counter() - started
         self._writer.finish(
-            shots=shot_of(self._writer.frames, listed),
-            persons=lookup[self._writer.tracks],
-            keyfaces=keyface_rows(tracks, persons),
-            info={
-                "media": self._medium.facts().as_json(),
-                "sampling": {
-                    "mode": self._mode,
-                    "samplings": list(samplings),
-                    "context": self._context,
-                    "detect_every": self._every,
-                },
-                "frames": sampled,
-                "shots": listed,
+            media=self._medium.facts(),
+            sampling={
+                "mode": self._mode,
+                "samplings": list(samplings),
+                "context": self._context,
+                "detect_every": self._every,
             },
+            frames=sampled,
+            shots=listed,
+            shot_of_row=shot_of(self._writer.frames, listed),
+            person_of_row=lookup[self._writer.tracks],
+            keyfaces=keyface_rows(tracks, persons),
             seconds=self._seconds,
         )
         return {"faces": len(self._writer), "frames": len(sampled), "seconds": self._seconds}
 
     # -- inside
 
-    def _walk(self, chosen: Any, shots: ShotFinder, progress: Progress | None) -> list[dict[str, Any]]:
-        """Through all pictures: shots see each of them, the sweep the chosen ones. The sampled frames."""
+    def _walk(self, chosen: Any, shots: ShotFinder, progress: Progress | None) -> list[tuple[int, float]]:
+        """Through all pictures: shots see each of them, the sweep the chosen ones. Number and time of the sampled ones."""
         expected = len(self._medium.times)
         wanted = {int(index) for index in chosen}
         follower = {int(a): int(b) for a, b in pairwise(chosen)}
-        sampled: list[dict[str, Any]] = []
+        sampled: list[tuple[int, float]] = []
         jumped = False
         with self._ahead(wanted) as pictures:
             for picture in pictures:
@@ -151,7 +149,7 @@ class _Pass:
                 jumped |= shots.feed(picture)
                 self._seconds["shots"] += time.perf_counter() - started
                 if picture.index in wanted and not picture.damaged:
-                    sampled.append({"frame": picture.index, "time_s": round(picture.time_s, 6)})
+                    sampled.append((picture.index, round(picture.time_s, 6)))
                     self._sweep.feed(picture, jumped=jumped, next_frame=follower.get(picture.index))
                     jumped = False
                 if picture.index % _STRIDE == _STRIDE - 1:

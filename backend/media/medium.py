@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from base_detector import Array, DecodedMedia
 
 
 @dataclass(frozen=True)
@@ -62,26 +61,6 @@ class Orientation:
         return image
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What ``pack.json`` says of the medium. ``width`` and ``height`` are as shown; ``frames`` counts decoded pictures."""
-
-    kind: Literal["video", "image"]
-    width: int
-    height: int
-    fps: float | None
-    duration_s: float
-    frames: int
-    codec: str
-    container: str
-    rotation: int
-    has_audio: bool
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain JSON of all members."""
-        return asdict(self)
-
-
 class Picture(Protocol):
     """One decoded picture. ``index`` counts decoded pictures from 0, ``time_s`` counts from the first one.
 
@@ -116,6 +95,6 @@ class Medium(Protocol):
         """All pictures in presentation order. WorkerFailure(``media_unreadable``) when not one decodes."""
         ...
 
-    def facts(self) -> Facts:
+    def facts(self) -> DecodedMedia:
         """Facts; sizes and counts are final after the last picture."""
         ...

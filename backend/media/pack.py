@@ -9,17 +9,17 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from backend.media.tracks import Sighting
-from base_detector import FACE_DTYPE, PACK_SCHEMA, WorkerFailure
+from base_detector import FACE_DTYPE, PACK_SCHEMA, Array, DecodedMedia, Person, Shot, WorkerFailure
 
-Array = npt.NDArray[Any]
+if TYPE_CHECKING:  # practice packs are written here too, in a process without scipy
+    from backend.media.tracks import Sighting
 
 _FIRST_ROWS = 1024
 
@@ -83,46 +83,65 @@ class PackWriter:
     def finish(
         self,
         *,
-        shots: Array,
-        persons: Array,
+        media: DecodedMedia,
+        sampling: Mapping[str, Any],
+        frames: Sequence[tuple[int, float]],
+        shots: Sequence[Shot],
+        shot_of_row: Array,
+        person_of_row: Array,
         keyfaces: Mapping[int, int],
-        info: Mapping[str, Any],
         seconds: dict[str, float],
     ) -> None:
-        """Write the table and ``pack.json``. ``shots`` and ``persons`` (n,) are given by row, ``keyfaces`` person -> row.
+        """Write the table and ``pack.json``. ``shot_of_row`` and ``person_of_row`` are (n,), ``keyfaces`` person -> row as appended.
 
-        ``info`` holds ``media``, ``sampling``, ``frames`` and ``shots``; ``seconds`` gets ``write`` added.
+        The rest as in ``write_pack_json``; ``seconds`` gets ``write`` added.
         """
         started = time.perf_counter()
         self._crops.close()
         rows = self._rows[: self._count].copy()
-        rows["shot"], rows["person"] = shots, persons
+        rows["shot"], rows["person"] = shot_of_row, person_of_row
         order = np.lexsort((rows["person"], rows["frame"]))
         np.save(self._folder / "faces.npy", rows[order], allow_pickle=False)
         place = np.empty(len(order), np.int64)
         place[order] = np.arange(len(order))
-        people = _people(rows[order], {person: int(place[row]) for person, row in keyfaces.items()})
         seconds["write"] = self.write_s + time.perf_counter() - started
-        pack = {"schema": PACK_SCHEMA, **info, "persons": people, "seconds": _rounded(seconds)}
-        (self._folder / "pack.json").write_text(json.dumps(pack, allow_nan=False), encoding="utf-8")
-
-
-def _people(rows: Array, keyfaces: Mapping[int, int]) -> Sequence[dict[str, Any]]:
-    """The ``persons`` of ``pack.json``."""
-    people = []
-    for person in sorted(keyfaces):
-        times = rows["time_s"][rows["person"] == person]
-        people.append(
-            {
-                "person": person,
-                "faces": len(times),
-                "first_s": float(times[0]),
-                "last_s": float(times[-1]),
-                "keyface": keyfaces[person],
-            }
+        write_pack_json(
+            self._folder,
+            rows[order],
+            media=media,
+            sampling=sampling,
+            frames=frames,
+            shots=shots,
+            keyfaces={person: int(place[row]) for person, row in keyfaces.items()},
+            seconds=seconds,
         )
-    return people
 
 
-def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
-    return {name: round(value, 4) for name, value in seconds.items()}
+def write_pack_json(
+    folder: Path,
+    rows: Array,
+    *,
+    media: DecodedMedia,
+    sampling: Mapping[str, Any],
+    frames: Sequence[tuple[int, float]],
+    shots: Sequence[Shot],
+    keyfaces: Mapping[int, int],
+    seconds: Mapping[str, float],
+) -> None:
+    """Write ``pack.json`` of the faces ``rows`` (N,) FACE_DTYPE. ``frames``: (number, time in seconds) of each sampled picture."""
+    persons = [_person(rows, person) for person in sorted(keyfaces)]
+    pack = {
+        "schema": PACK_SCHEMA,
+        "media": asdict(media),
+        "sampling": dict(sampling),
+        "frames": [{"frame": frame, "time_s": time_s} for frame, time_s in frames],
+        "shots": [asdict(shot) for shot in shots],
+        "persons": [asdict(item) | {"keyface": keyfaces[item.person]} for item in persons],
+        "seconds": {name: round(value, 4) for name, value in seconds.items()},
+    }
+    (folder / "pack.json").write_text(json.dumps(pack, allow_nan=False), encoding="utf-8")
+
+
+def _person(rows: Array, person: int) -> Person:
+    times = rows["time_s"][rows["person"] == person]
+    return Person(person, faces=len(times), first_s=float(times[0]), last_s=float(times[-1]))

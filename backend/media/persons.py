@@ -11,15 +11,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from backend.media.tracks import Portrait, Sighting, Track, overlap
-
-Array = npt.NDArray[Any]
+from base_detector import Array
 
 #: Side of the chips dlib's network was trained on, and where MTCNN's five landmarks lie on them: medians over 266 faces whose
 #: chips dlib itself had cut (5-point model, padding 0.25).

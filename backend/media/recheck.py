@@ -10,11 +10,9 @@ from typing import Any, Final, Protocol
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from backend.media.tracks import Sighting, overlap
-
-Array = npt.NDArray[Any]
+from base_detector import Array
 
 #: Sides in pixels at which the face is shown again; MTCNN's smallest is 20.
 _SIDES: Final = (40, 64, 100)

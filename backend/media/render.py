@@ -24,7 +24,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 from PIL import Image
 
 from backend.media.ahead import Ahead, depth_for
-from backend.media.canvas import Array, Canvas, Matrix, even
+from backend.media.canvas import Canvas, Matrix, even
 from backend.media.limits import Deadline, MediaLimits
 from backend.media.marks import Marks
 from backend.media.medium import Medium, Orientation, Picture
@@ -32,7 +32,7 @@ from backend.media.opening import open_medium
 from backend.media.panel import BarPanel, CurvePanel, Rect
 from backend.media.sound import Sound
 from backend.media.video import VideoMedium, VideoPicture
-from base_detector import WorkerFailure
+from base_detector import Array, WorkerFailure
 
 PLAN_SCHEMA = 1
 

@@ -6,14 +6,11 @@ Pure functions; may be imported by all of ``backend.media``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from base_detector import ContractError, WorkerFailure, parse_sampling
-
-Array = npt.NDArray[Any]
+from base_detector import Array, ContractError, WorkerFailure, parse_sampling
 
 #: Most sampled pictures of a mode; ``thorough`` takes every picture, as the published platform does.
 MOST_PICTURES: Final[dict[str, int | None]] = {"quick": 32, "standard": 300, "thorough": None}

@@ -5,16 +5,14 @@ Owns the thresholds. Cuts and fades through black are found; slow dissolves are 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 from scenedetect import FrameTimecode
 from scenedetect.detectors import ContentDetector, ThresholdDetector
 
 from backend.media.medium import Picture
-
-Array = npt.NDArray[Any]
+from base_detector import Array, Shot
 
 #: PySceneDetect's default of ContentDetector (mean change of hue, saturation and value between neighbours).
 _CONTENT_THRESHOLD = 27.0
@@ -46,8 +44,8 @@ class ShotFinder:
         self._jumps += [cut.frame_num for cut in jumps]
         return bool(jumps)
 
-    def shots(self) -> list[dict[str, Any]]:
-        """All shots as ``pack.json`` holds them; together they cover every picture fed."""
+    def shots(self) -> list[Shot]:
+        """All shots; together they cover every picture fed."""
         starts = [0]
         cuts = sorted(set(self._jumps) | set(self._faded))
         for cut in cuts:
@@ -58,13 +56,7 @@ class ShotFinder:
                 starts.append(cut)
         ends = [*(start - 1 for start in starts[1:]), len(self._times) - 1]
         return [
-            {
-                "shot": number,
-                "start": start,
-                "end": end,
-                "start_s": self._times[start],
-                "end_s": self._times[end],
-            }
+            Shot(number, start, end, start_s=self._times[start], end_s=self._times[end])
             for number, (start, end) in enumerate(zip(starts, ends, strict=True))
         ]
 
@@ -73,7 +65,7 @@ class ShotFinder:
         return last - self._times[start]
 
 
-def shot_of(frames: Array, shots: list[dict[str, Any]]) -> Array:
+def shot_of(frames: Array, shots: Sequence[Shot]) -> Array:
     """Number of the shot each frame lies in, (n,) int32."""
-    starts = np.array([shot["start"] for shot in shots])
+    starts = np.array([shot.start for shot in shots])
     return (np.searchsorted(starts, frames, side="right") - 1).astype(np.int32)

@@ -9,18 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from backend.media.limits import MediaLimits
-from backend.media.medium import Facts, Orientation
-from base_detector import WorkerFailure
-
-Array = npt.NDArray[Any]
+from backend.media.medium import Orientation
+from base_detector import Array, DecodedMedia, WorkerFailure
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 #: Shown for pictures that name no duration or less than browsers honour (they take 100 ms then).
@@ -74,12 +70,12 @@ class StillMedium:
     ) -> None:
         self._image.close()
 
-    def facts(self) -> Facts:
+    def facts(self) -> DecodedMedia:
         """See ``medium.Medium``. An animation is a video without sound."""
         width, height = self._orientation.size(*self._image.size)
         moving = self._count > 1
         duration = float(self._ends[-1])
-        return Facts(
+        return DecodedMedia(
             kind="video" if moving else "image",
             width=width,
             height=height,

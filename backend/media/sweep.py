@@ -10,17 +10,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from backend.media.medium import Picture
 from backend.media.recheck import BELIEVED, FaceDetector, second_look
 from backend.media.tracks import Found, Sighting, Track, between, link, overlap
-
-Array = npt.NDArray[Any]
+from base_detector import Array
 
 #: Faces are looked for on pictures reduced to this shorter side (1080p halved: same recall at a third of the time).
 _SHORT_SIDE = 540

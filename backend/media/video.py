@@ -13,15 +13,12 @@ from typing import Any, cast
 
 import av
 import numpy as np
-import numpy.typing as npt
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from backend.media.limits import MediaLimits
-from backend.media.medium import Facts, Orientation
-from base_detector import NotApplicable, WorkerFailure
-
-Array = npt.NDArray[Any]
+from backend.media.medium import Orientation
+from base_detector import Array, DecodedMedia, NotApplicable, WorkerFailure
 
 #: Demuxers that read one file and name no other. Playlists and lists of files (hls, dash, concat, sdp, image2) stay out.
 FORMATS = ("mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "avi", "mpegts", "mpeg", "flv", "ogg")
@@ -99,11 +96,11 @@ class VideoMedium:
     ) -> None:
         self._container.close()
 
-    def facts(self) -> Facts:
+    def facts(self) -> DecodedMedia:
         """See ``medium.Medium``. ``duration_s`` reaches to the end of the last decoded picture."""
         rate = self._rate()
         width, height = self.orientation.size(*self.stored_size)
-        return Facts(
+        return DecodedMedia(
             kind="video",
             width=width,
             height=height,

@@ -11,6 +11,7 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,10 @@ from backend.report.faces import CropOf, write_evidence, write_keyframes
 from backend.report.page import write_page, write_readme
 from backend.report.pictures import draw_all_curves, draw_curves, draw_sorted
 from backend.report.plan import build_plan
-from backend.report.series import Array, score_array
+from backend.report.series import score_array
 from backend.report.table import write_scores
 from backend.report.words import NOTHING_DRAWN
+from base_detector import Array
 from shared.errors import PermanentError
 from shared.results import DetectorResult, Result
 
@@ -92,7 +94,7 @@ def _draw_pictures(result: Result, scored: Sequence[tuple[DetectorResult, Array]
 
 def _with_files(result: Result, keyframes: Mapping[int, str], evidence: Mapping[str, object]) -> Result:
     """The result with the names of the pictures of persons and evidence."""
-    persons = tuple(item.model_copy(update={"keyframe": keyframes.get(item.person)}) for item in result.persons)
+    persons = tuple(replace(item, keyframe=keyframes.get(item.person)) for item in result.persons)
     detectors = tuple(
         item.model_copy(update={"evidence": evidence[item.id]}) if item.id in evidence else item
         for item in result.detectors

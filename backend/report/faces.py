@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from backend.report.series import Array
+from base_detector import Array
 from shared.results import Evidence, Result
 
 #: sides of the files, pixels

@@ -18,8 +18,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from backend.report.palette import curve_colour, curve_style, hexadecimal
-from backend.report.series import Array, FaceTable, Series, highest_series, person_name, person_series, persons_scored
+from backend.report.series import FaceTable, Series, highest_series, person_name, person_series, persons_scored
 from backend.scores.aggregate import integrity_curve
+from base_detector import Array
 from shared.results import DetectorResult, Result
 
 _INK, _GREY, _FAINT = "#212529", "#5f666e", "#dee2e6"

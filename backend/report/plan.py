@@ -30,7 +30,6 @@ import numpy as np
 
 from backend.report.palette import SCALE, UNSCORED, curve_colour
 from backend.report.series import (
-    Array,
     FaceTable,
     Series,
     highest_series,
@@ -40,6 +39,7 @@ from backend.report.series import (
     score_array,
     usual_step,
 )
+from base_detector import Array
 from shared.results import DetectorResult, Result
 
 PLAN_SCHEMA = 1

@@ -9,14 +9,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from base_detector import Array
 from shared.results import DetectorResult, Result
-
-Array = npt.NDArray[Any]
 
 #: a pause longer than this many usual steps between frames with faces is a gap
 _GAP_STEPS = 2.5

@@ -8,15 +8,13 @@ May be imported by the back-end. All numbers are fake scores in [0, 1], 1 = fake
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from base_detector import Array
 from shared.errors import PermanentError
 from shared.results import Consensus, DetectorResult
-
-Array = npt.NDArray[Any]
 
 #: clear scores in Selim's confident_strategy and in Deepware's id_strategy and strategy
 _CLEAR_FAKE: Final = 0.8

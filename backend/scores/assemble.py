@@ -24,10 +24,8 @@ from shared.results import (
     FaceRow,
     MediaFacts,
     Person,
-    PersonScore,
     Provenance,
     Result,
-    Shot,
 )
 
 
@@ -56,7 +54,7 @@ def assemble(job: Job, pack: FacePack, outcomes: list[DetectorOutcome], *, secon
         media=MediaFacts(name=job.name, sha256=job.sha256, bytes=job.bytes, **vars(pack.media)),
         mode=job.mode,
         sampled_frames=len(pack.frames),
-        shots=tuple(Shot(**vars(shot)) for shot in pack.shots),
+        shots=pack.shots,
         persons=tuple(Person(**vars(item)) for item in pack.persons),
         faces=tuple(map(_face_row, pack.faces)),
         detectors=detectors,
@@ -96,15 +94,11 @@ def _detector_result(outcome: DetectorOutcome, pack: FacePack) -> DetectorResult
         return DetectorResult(status=_final(outcome), code=code, message=sentence_for(code), **common)
     each = np.full(len(pack), np.nan)
     each[list(scores.face_index)] = scores.fake_score
-    persons = tuple(
-        PersonScore(person=item.person, faces=item.faces, fake_score=item.fake_score, hard_label=item.hard_label)
-        for item in scores.persons
-    )
     score = video_score(
         card.aggregation,
         scores=each,
         faces=np.asarray(pack.faces),
-        persons_scores={item.person: item.fake_score for item in persons},
+        persons_scores={item.person: item.fake_score for item in scores.persons},
         own=scores.video_fake_score,
     )
     common["seconds"] |= {name: round(value, 4) for name, value in scores.seconds.items()}
@@ -113,7 +107,7 @@ def _detector_result(outcome: DetectorOutcome, pack: FacePack) -> DetectorResult
         fake_score=score,
         hard_label="fake" if score >= card.threshold else "real",
         auc=report_auc(np.asarray(scores.fake_score)),
-        persons=persons,
+        persons=scores.persons,
         scores=tuple(None if np.isnan(value) else float(value) for value in each),
         faces_scored=len(scores.face_index),
         skipped=dict(scores.skipped),

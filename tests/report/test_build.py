@@ -9,6 +9,7 @@ import json
 import re
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -241,9 +242,7 @@ def test_hostile_words_stay_words(tmp_path: Path, hostile: Result) -> None:
 
 
 def test_hostile_words_draw_no_lines_into_the_readme(tmp_path: Path, hostile: Result) -> None:
-    result = hostile.model_copy(
-        update={"media": hostile.media.model_copy(update={"name": "a\r\nsha256: 00\x1b[2J.mp4"})}
-    )
+    result = hostile.model_copy(update={"media": replace(hostile.media, name="a\r\nsha256: 00\x1b[2J.mp4")})
     build(result, tmp_path / "report")
     text = (tmp_path / "report/README.txt").read_text(encoding="utf-8")
     assert "\x1b" not in text

@@ -1,0 +1,58 @@
+"""One shape a record: what the media pass wrote reaches the result unchanged, member by member."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backend.harvest.media_pack import harvest_pack
+from backend.job import Job
+from backend.scores.assemble import assemble
+from base_detector import FACE_DTYPE, DecodedMedia, FacePack, Person, Shot
+from shared.results import Result
+from tests.packs import finish_pack
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> FacePack:
+    """Two people in two shots, as a media worker left it, harvested."""
+    folder = tmp_path / "worker" / "out" / "pack"
+    folder.mkdir(parents=True)
+    faces = np.zeros(5, FACE_DTYPE)
+    faces["frame"], faces["person"] = [0, 0, 10, 10, 30], [0, 1, 0, 1, 0]
+    faces["time_s"], faces["shot"] = faces["frame"] / 25, [0, 0, 0, 0, 1]
+    faces["box"], faces["confidence"] = (1.239, 2, 5, 6), 0.9
+    faces["crop_height"] = faces["crop_width"] = 4
+    np.save(folder / "faces.npy", faces)
+    (folder / "crops.bin").write_bytes(bytes(48))
+    finish_pack(folder, size=(64, 48), sampled=[0, 10, 20, 30], codec="vp9", rotation=90)
+    harvest_pack(folder, tmp_path / "pack")
+    return FacePack(tmp_path / "pack")
+
+
+def test_every_member_of_the_packs_records_is_in_the_result(pack: FacePack, tmp_path: Path) -> None:
+    job = Job(
+        id="a" * 26, source=tmp_path / "media", sha256="ef" * 32, bytes=7, name="clip.webm", detectors=(), mode="quick",
+        video_per_detector=False, folder=tmp_path,
+    )  # fmt: skip
+    result = assemble(job, pack, [], seconds={"stage": 0.25})
+    read = json.loads(result.model_dump_json())
+    assert read["media"] == asdict(pack.media) | {"name": "clip.webm", "sha256": "ef" * 32, "bytes": 7}
+    assert (read["media"]["codec"], read["media"]["rotation"]) == ("vp9", 90)
+    assert read["shots"] == [asdict(shot) for shot in pack.shots]
+    assert read["persons"] == [asdict(person) | {"keyframe": None} for person in pack.persons]
+    assert [len(read[name]) for name in ("shots", "persons", "faces")] == [2, 2, 5]
+    assert read["sampled_frames"] == 4
+    assert read["seconds"] == {"stage": 0.25, "media.total": 0.5}
+    assert Result.model_validate_json(result.model_dump_json()) == result
+
+
+@pytest.mark.parametrize("record", [DecodedMedia, Shot, Person])
+def test_the_contracts_records_need_no_library(record: type) -> None:
+    """The media worker's image has no pydantic."""
+    assert {base.__module__ for base in record.__mro__} == {"base_detector", "builtins"}
+    assert fields(record)
