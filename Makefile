@@ -50,7 +50,7 @@ test-slow: setup  ## run the tests that take over a minute
 test-gpu: setup  ## run the tests that need a CUDA device
 	@$(BIN)/pytest -m gpu
 
-coverage: setup  ## run the tests and show which lines and branches they reach, those of workers and services included
+coverage: setup  ## run the tests and show which lines and branches they reach (workers are not counted)
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest; status=$$?; $(BIN)/coverage combine --quiet; $(BIN)/coverage report; exit $$status
 
