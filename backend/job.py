@@ -6,7 +6,6 @@ part appears by a rename when it is complete, so after ``kill -9`` the pipeline 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared import durable
+from shared.digest import sha256_of
 from shared.errors import PermanentError
 from shared.records import Mode, Submission
 
@@ -79,10 +79,9 @@ class Job:
         (self.folder / "scores").mkdir(parents=True, exist_ok=True)
         partial = self.folder / ".media.part"
         shutil.copyfile(self.source, partial)
-        with partial.open("rb") as stream:
-            if hashlib.file_digest(stream, "sha256").hexdigest() != self.sha256:
-                partial.unlink()
-                raise PermanentError("media_changed")
+        if sha256_of(partial) != self.sha256:
+            partial.unlink()
+            raise PermanentError("media_changed")
         os.chmod(partial, 0o444)
         durable.move_file(partial, self.media)
 

@@ -7,7 +7,6 @@ directory; a step whose directory is there is not done again. A detector that fa
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import threading
 import time
@@ -35,6 +34,7 @@ from backend.workers.spec import WorkerError, detector_spec, media_spec
 from backend.workers.worker import Worker
 from base_detector import CONTRACT_VERSION, Card, FacePack, NotApplicable, square_crop
 from shared import durable
+from shared.digest import sha256_of
 from shared.errors import PermanentError, UserError
 from shared.results import Provenance, Result
 from shared.settings import Settings
@@ -192,7 +192,7 @@ class Pipeline:
             detector=card.id,
             provenance=outcome.provenance,
             media_sha256=job.sha256,
-            pack_digest=_digest(job.pack / "faces.npy"),
+            pack_digest=sha256_of(job.pack / "faces.npy"),
         )
         staging = outcome.folder.with_name(f".{card.id}.part")
         if self.cache and self.cache.fetch(key, staging):
@@ -339,8 +339,3 @@ def _take_scores(untrusted_out: Path, target: Path, *, card: Card, faces: int) -
 
 def _marker(folder: Path) -> Path:
     return folder / "from-cache"
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

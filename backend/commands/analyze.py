@@ -5,7 +5,6 @@ Owns turning files into jobs and finished jobs into ``OUT/<name>/``; the command
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from backend.board import Board
 from backend.job import Job
 from backend.pipeline import Pipeline
 from shared import durable
+from shared.digest import sha256_of
 from shared.errors import UserError
 from shared.records import Mode, new_id
 from shared.results import Result
@@ -81,7 +81,7 @@ def analyze(
     job = Job(
         id=job_id,
         source=medium.path,
-        sha256=_sha256(medium.path),
+        sha256=sha256_of(medium.path),
         bytes=medium.path.stat().st_size,
         name=medium.path.name[:120],
         detectors=tuple(detectors),
@@ -119,8 +119,3 @@ def summary(medium: Medium, result: Result, *, out: Path) -> dict[str, Any]:
         "persons": len(result.persons),
         "seconds": result.seconds,
     }
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

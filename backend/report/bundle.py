@@ -5,10 +5,11 @@ Owns which files go in and that the same report gives the same bytes. May be imp
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import zipfile
 from pathlib import Path
+
+from shared.digest import sha256_of
 
 BUNDLE = "bundle.zip"
 _PACKED_ALREADY = frozenset({".mp4", ".png", ".jpg"})
@@ -26,7 +27,7 @@ def report_files(folder: Path) -> list[str]:
 
 def checksums(folder: Path) -> dict[str, str]:
     """File -> sha256 of all files of a report but ``result.json``, which holds this list."""
-    return {name: _sha256(folder / name) for name in report_files(folder) if name != "result.json"}
+    return {name: sha256_of(folder / name) for name in report_files(folder) if name != "result.json"}
 
 
 def write_bundle(folder: Path) -> None:
@@ -40,8 +41,3 @@ def write_bundle(folder: Path) -> None:
             entry.file_size = (folder / name).stat().st_size  # lets zipfile choose ZIP64 for large videos
             with (folder / name).open("rb") as source, bundle.open(entry, "w") as target:
                 shutil.copyfileobj(source, target, 1 << 20)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
