@@ -76,7 +76,19 @@ def _init_templates(app: Flask) -> None:
         size=wording.size,
         score=wording.score,
         clock_time=wording.clock_time,
+        date=wording.date,
+        date_and_time=wording.date_and_time,
         unavailable=wording.unavailable,
         sentence=wording.detector_sentence,
+        side=wording.side_of_threshold,
+        strategy=wording.strategy,
     )
-    app.jinja_env.globals.update(modes=wording.MODES, platform=version("deepfake-o-meter"), plotly=version("plotly"))
+    app.jinja_env.globals.update(
+        modes=wording.MODES,
+        format_name=wording.format_name,
+        summary_heading=wording.summary_heading,
+        summary_rest=wording.summary_rest,
+        frames_sentence=wording.frames_sentence,
+        platform=version("deepfake-o-meter"),
+        plotly=version("plotly"),
+    )

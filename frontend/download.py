@@ -68,12 +68,12 @@ def read_address(untrusted_url: str, *, any_port: bool = False) -> Address:
     """Check the form of an address: scheme, host, port, no user name; UserError says what is wrong."""
     text = untrusted_url.strip()
     if len(text) > MOST_URL_CHARACTERS or any(ord(char) < 33 for char in text):
-        raise _refused("This is no web address of a file.")
+        raise _refused("This is not the web address of a file.")
     try:
         url = httpx.URL(text)
         host = url.raw_host.decode("ascii")
     except (httpx.InvalidURL, UnicodeError, ValueError):
-        raise _refused("This is no web address of a file.") from None
+        raise _refused("This is not the web address of a file.") from None
     if url.scheme not in ("http", "https") or not host:
         raise _refused("Give a web address that begins with http:// or https://.")
     if url.userinfo:
@@ -132,8 +132,7 @@ class Fetcher:
         address = read_address(untrusted_url, any_port=self._allow_private)
         if not self._slots.acquire(blocking=False):
             raise UserError(
-                "fetch_busy", "Several files are being fetched just now. Try again in a minute, or upload the file.",
-                status=503, title="Busy",
+                "fetch_busy", status=503, title="Busy",
             )  # fmt: skip
         try:
             return self._follow(address), address.record
@@ -156,12 +155,11 @@ class Fetcher:
                     url = read_address(urljoin(str(url), target), any_port=self._allow_private).url
         except (httpcore.TimeoutException, _TimeIsUp):
             raise UserError(
-                "fetch_timed_out", "The file did not arrive in time. Download it yourself, then upload it.",
-                status=504, title="The other site is too slow",
+                "fetch_timed_out", status=504, title="The other site is too slow",
             ) from None  # fmt: skip
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol, OSError, UnicodeError):
             raise _unreachable() from None
-        raise _refused("This address leads from one address to the next without an end.")
+        raise _refused("This address redirects too many times.")
 
     def _store_body(self, answer: _Answer, address: Address, *, deadline: float) -> IncomingMedia:
         answer.check(self._limit)
@@ -248,7 +246,7 @@ class _CheckedBackend(httpcore.NetworkBackend):
     ) -> httpcore.NetworkStream:
         addresses = self._resolved(host.strip("[]"), port)
         if not addresses or not (self._allow_private or all(map(is_public, addresses))):
-            raise _refused("This address does not lead to a public web site, so it is not fetched.")
+            raise _refused("This address does not lead to a public web site, so nothing was fetched from it.")
         stream = self._inner.connect_tcp(addresses[0], port, _left(self._deadline), local_address, socket_options)
         return _TimedStream(stream, deadline=self._deadline)
 
@@ -278,7 +276,7 @@ class _CheckedBackend(httpcore.NetworkBackend):
     def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
     ) -> httpcore.NetworkStream:
-        raise _refused("This is no web address of a file.")
+        raise _refused("This is not the web address of a file.")
 
 
 class _TimedStream(httpcore.NetworkStream):

@@ -1,6 +1,6 @@
 """Errors as people see them: a page, or problem+json (RFC 9457) for scripts; never a trace, never somebody's words.
 
-A fault of ours shows a reference only; the same reference stands beside the trace in the log. For the front-end only.
+A fault of ours shows a reference only; the log has the same reference beside the trace. For the front-end only.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ log = structlog.get_logger()
 WORDS: Final[dict[int, tuple[str, str]]] = {
     400: ("That did not work", "The request could not be read. Go back, reload the page and try again."),
     403: ("Not allowed", "This page may not be opened this way. Go back, reload the page and try again."),
-    404: ("Nothing here", "There is no such page, or the result was deleted. Check the link you were given."),
-    405: ("Not like this", "This address does not take this kind of request."),
+    404: ("Page not found", SENTENCES["not_found"]),
+    405: ("Method not allowed", "This address does not accept this kind of request."),
     408: ("Too slow", "The request took too long. Check your connection and try again."),
     413: ("Too large", "The request is larger than this site takes."),
-    415: ("Kind of file not accepted", "Use MP4, MOV, MKV, WebM, AVI, JPEG, PNG or WebP."),
-    416: ("No such part", "The file has no such part."),
-    429: ("Too many at once", "You did this very often in a short time. Wait a few minutes, then try again."),
+    415: ("Type of file not accepted", SENTENCES["unsupported_media"]),
+    416: ("Part not available", "The file does not have that part."),
+    429: ("Too many requests", SENTENCES["too_often"]),
     500: ("Something went wrong on our side", "Nothing you did caused this. Try again in a moment."),
-    503: ("Not available just now", "The site is busy. Try again in a moment."),
+    503: ("Not available right now", "The site is busy. Try again in a moment."),
 }
 
 
@@ -63,14 +63,13 @@ def init_faults(app: Flask) -> None:
 
     @app.errorhandler(PermanentError)
     def permanent_error(error: PermanentError) -> Response:
-        # an id in the address that is none, or a record on disk that is damaged
+        # something in the address that is not an id, or a record on disk that is damaged
         title, detail = WORDS[404]
         return answer(404, code="not_found", title=title, detail=detail)
 
     @app.errorhandler(CSRFError)
     def csrf_error(_: CSRFError) -> Response:
-        detail = "This page lay open too long, or cookies are blocked. Reload it and send the form again."
-        return answer(400, code="form_expired", title="The form has expired", detail=detail)
+        return answer(400, code="form_expired", title="The form has expired", detail=SENTENCES["form_expired"])
 
     @app.errorhandler(RateLimitExceeded)
     def too_often(error: RateLimitExceeded) -> Response:

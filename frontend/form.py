@@ -15,6 +15,10 @@ from shared.records import Catalog, Mode
 MOST_EMAIL_CHARACTERS: Final = 254
 
 
+#: Fields in the order of the page, so that troubles are listed from top to bottom.
+ORDER: Final = ("media", "detectors", "mode", "email", "pin", "consent")
+
+
 @dataclass(frozen=True)
 class Wish:
     """What a visitor asked for, checked. ``key`` is the random key of the form's page; ``pin`` leaves by hash only."""
@@ -56,7 +60,7 @@ def read_form(untrusted: MultiDict[str, str], *, catalog: Catalog | None, has_fi
     if untrusted.get("consent") != "yes":
         wrong["consent"] = "Please confirm that you may upload this file."
     if wrong:
-        raise FormError(wrong)
+        raise FormError({name: wrong[name] for name in ORDER if name in wrong})
     return Wish(
         detectors=detectors,
         mode=cast(Mode, mode),
@@ -74,7 +78,7 @@ def _detectors(untrusted_ids: list[str], catalog: Catalog | None, wrong: dict[st
     if not chosen:
         wrong["detectors"] = "Choose at least one detector."
     elif not offered.issuperset(chosen):
-        wrong["detectors"] = "One of these detectors is not available just now. Choose again."
+        wrong["detectors"] = "One of these detectors is not available right now. Choose again."
     return chosen
 
 
@@ -88,7 +92,7 @@ def _email(untrusted_email: str, wrong: dict[str, str]) -> str | None:
         checked = validate_email(text, check_deliverability=False, allow_smtputf8=False, allow_display_name=False)
     except EmailNotValidError:
         wrong["email"] = (
-            "This is no e-mail address. Write one address, like name@example.org, or leave the field empty."
+            "This is not a valid e-mail address. Write one address, like name@example.org, or leave the field empty."
         )
         return None
     return checked.ascii_email or checked.normalized

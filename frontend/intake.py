@@ -97,9 +97,9 @@ def _take(site: Portal, wish: Wish, media: IncomingMedia, *, source: str | None)
         if wish.email and site.receipts.open_of(sender_key) >= MOST_OPEN:
             raise UserError(
                 "too_many_open",
-                f"{MOST_OPEN} submissions of this address are still in work. Wait until some are finished.",
+                f"{MOST_OPEN} submissions of this e-mail address are not finished yet. Wait until some are.",
                 status=429,
-                title="Too many at once",
+                title="Too many submissions",
             )
         submission = Submission(
             id=media.id,

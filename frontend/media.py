@@ -135,7 +135,7 @@ class IncomingMedia:
     def check_kind(self) -> None:
         """UserError 415 when the first bytes are of no accepted format."""
         if kind_of(self.head) is None:
-            raise UserError("unsupported_media", status=415, title="Kind of file not accepted")
+            raise UserError("unsupported_media", status=415, title="Type of file not accepted")
 
     def keep(self) -> None:
         """The submission owns the folder now: ``drop`` does nothing any more."""

@@ -22,6 +22,7 @@ from frontend.access import Access
 from frontend.outbox import Kind, Mail, Outbox
 from frontend.receipts import REMEMBERED, Receipt, Receipts
 from frontend.withdrawal import withdraw
+from frontend.wording import date, date_and_time
 from shared.clock import Clock
 from shared.errors import PermanentError, sentence_for
 from shared.reading import RecordInvalid
@@ -45,19 +46,19 @@ HOUSEKEEPING: Final = timedelta(hours=1)
 WORDS: Final[dict[Kind, tuple[str, str, str]]] = {
     "received": (
         "We received your file",
-        "Your file was received and waits for its analysis. This page shows how far it is:",
+        "We received your file and will analyse it. This page shows the progress:",
         "See the progress",
     ),
     "finished": (
         "Your result is ready",
-        "The analysis of your file is finished. Open it with the PIN you chose:",
+        "The analysis of your file is finished. Open the result with the PIN you chose:",
         "Open the result",
     ),
-    "failed": ("Your file could not be analysed", "The analysis of your file ended without a result.", "See the details"),
+    "failed": ("Your file could not be analysed", "The analysis of your file ended without a result.", "See the page"),
     "unlock": (
         "Your result was locked",
-        "A wrong PIN was entered too often, so this result was locked. If that was you, or if you want to open the "
-        "result, unlock it here; then enter your PIN again:",
+        "A wrong PIN was entered too often, so this result was locked. To open it again, unlock it with this link and "
+        "then enter your PIN:",
         "Unlock the result",
     ),
 }  # fmt: skip
@@ -253,17 +254,22 @@ class Postman:
 
     def _message(self, mail: Mail) -> Any:
         title, text, button = WORDS[mail.kind]
+        status = self._store.owners_status(JobId(mail.job), now=self._clock())
+        receipt = self._receipts.get(JobId(mail.job))
+        sent = receipt.created if receipt else (status and status.received) or mail.created
+        finished = status.finished if status and status.finished else mail.created
         words = {
             "title": title,
             "text": text,
             "reason": sentence_for(mail.code) if mail.code else None,
             "button": button,
             "link": mail.link,
-            "days": self._settings.keep_results_days,
+            "sent": date_and_time(sent),
+            "deleted": date(finished + timedelta(days=self._settings.keep_results_days)),
             "kind": mail.kind,
         }
         message = Message(
-            subject=f"{title} - DeepFake-o-meter",
+            subject=f"{title} ({date_and_time(sent)})",  # under 78 characters: longer ones are folded
             recipients=[mail.to],
             body=render_template("mail/mail.txt", **words),
             html=render_template("mail/mail.html", **words),

@@ -26,8 +26,10 @@ _MARKDOWN: Final = MarkdownIt("commonmark", {"html": False}).enable("table").dis
 
 
 def _without_paths(state: StateCore) -> None:
-    """Links into the checkout lead nowhere in the portal: their words stay."""
+    """Remove links into the checkout, which lead nowhere in the portal, and keep their words. Tables can be reached by keyboard."""
     for token in state.tokens:
+        if token.type == "table_open":
+            token.attrSet("tabindex", "0")  # it scrolls on a narrow screen
         depth: list[bool] = []
         kept = []
         for child in token.children or []:

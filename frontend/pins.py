@@ -74,14 +74,14 @@ def weakness(untrusted_pin: str) -> str | None:
     if any(pin == (pin[:size] * 6)[: len(pin)] for size in (1, 2, 3) if size < len(pin)):
         return "This PIN repeats itself. Choose one that is harder to guess."
     if re.fullmatch(r"(?:(\d)\1)+", pin):
-        return "This PIN is made of pairs. Choose one that is harder to guess."
+        return "This PIN is made of pairs of digits. Choose one that is harder to guess."
     steps = {(int(b) - int(a)) % 10 for a, b in pairwise(pin)}
     if steps in ({1}, {9}):
-        return "This PIN is a run of digits. Choose one that is harder to guess."
+        return "The digits of this PIN are in order. Choose one that is harder to guess."
     if len(pin) == 4 and pin[:2] in ("19", "20"):
         return "This PIN looks like a year. Choose one that is harder to guess."
     if pin in COMMON or pin[::-1] in COMMON:
-        return "This PIN is one of the most used. Choose one that is harder to guess."
+        return "Many people use this PIN. Choose one that is harder to guess."
     return None
 
 

@@ -34,7 +34,7 @@ from frontend.portal import Portal, portal
 from frontend.reading import SHOWN, Reading, read_report
 from frontend.security import wrong_pins
 from frontend.withdrawal import withdraw
-from shared.errors import PermanentError, sentence_for
+from shared.errors import SENTENCES, PermanentError, sentence_for
 from shared.records import JobId, Stage, Status, Submission
 from shared.store import checked_id
 
@@ -110,7 +110,7 @@ def _progress_page(site: Portal, seen: Seen) -> Response:
 
 def _gone(seen: Seen) -> Response:
     code = (seen.status.code if seen.status else None) or "expired"
-    return answer(410, code=code, title="This result is gone", detail=sentence_for(code))
+    return answer(410, code=code, title="This result was deleted", detail=sentence_for(code))
 
 
 def _result_page(site: Portal, seen: Seen) -> Response:
@@ -124,7 +124,9 @@ def _result_page(site: Portal, seen: Seen) -> Response:
             reading=reading,
             result=reading.result,
             cards={entry.id: entry for entry in catalog.detectors} if catalog else {},
-            kept_until=reading.result.created + timedelta(days=site.settings.keep_results_days),
+            result_deleted=((seen.status and seen.status.finished) or reading.result.created)
+            + timedelta(days=site.settings.keep_results_days),
+            file_deleted=submission.received + timedelta(days=site.settings.keep_media_days) if submission else None,
             source=submission.source_url if submission else None,
             open_minutes=site.settings.session_minutes,
             chart_sheets=plotting.own_sheets(),
@@ -183,7 +185,7 @@ def unlock(untrusted_id: str, untrusted_token: str) -> Response:
             404,
             code="unlock_unknown",
             title="This link does not work",
-            detail="It was used already, or it is not complete.",
+            detail=SENTENCES["unlock_unknown"],
         )
     return _to(job)
 
@@ -278,7 +280,7 @@ def _reading(untrusted_id: str) -> Reading:
                 403,
                 code="pin_needed",
                 title="Enter your PIN first",
-                detail="This file belongs to a result that is opened with a PIN. The PIN may have to be entered again.",
+                detail=SENTENCES["pin_needed"],
                 link=url_for("viewer.result", untrusted_id=job),
             )
         )

@@ -2,38 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from frontend.access import Answer
 from shared.errors import sentence_for
 from shared.records import Catalog, DetectorProgress, Mode, Status
-from shared.results import DetectorResult
+from shared.results import DetectorResult, PersonScore, Result
 
-#: The dispatcher renews the catalog every few seconds; older than this, it does not live.
+#: The dispatcher renews the catalog every few seconds; when it is older than this, the dispatcher is not running.
 FRESH: Final = timedelta(seconds=30)
+
+#: Below this share of the faces, a detector's score says little about the file.
+FEW: Final = 0.2
+
+CONTAINERS: Final[dict[str, str]] = {
+    "mov,mp4,m4a,3gp,3g2,mj2": "MP4",
+    "avi": "AVI",
+    "jpeg": "JPEG",
+    "png": "PNG",
+    "webp": "WebP",
+}
+
+CODECS: Final[dict[str, str]] = {
+    "h264": "H.264", "hevc": "H.265", "mpeg4": "MPEG-4", "vp8": "VP8", "vp9": "VP9", "av1": "AV1", "mjpeg": "Motion JPEG",
+    "prores": "ProRes", "jpeg": "JPEG", "png": "PNG", "webp": "WebP",
+}  # fmt: skip
+
+#: Names of docs/strategies.md.
+STRATEGIES: Final[dict[str, str]] = {
+    "mean": "The file's score is the mean over all faces, so a short manipulation can vanish in it.",
+    "max_of_persons": "The file's score is that of the person with the highest score.",
+    "max_of_persons_of_shots": "The file's score is that of the person with the highest mean in one shot.",
+    "own": "The method has its own rule for the file's score; its model card describes it.",
+    "selim_confident": "The file's score is the mean of the clearest faces when enough of them agree, else of all faces.",
+    "deepware": "By the published rule of Deepware's scanner, which starts from persons and prefers clear scores.",
+}
 
 #: So many wrong PINs before the lock, it is announced.
 WARN_BELOW: Final = 5
 
 MODES: Final[dict[Mode, tuple[str, str]]] = {
-    "quick": ("Quick", "At most 32 frames of the clip. A first look."),
-    "standard": ("Standard", "The frames the detectors ask for, at most 300. The usual choice."),
-    "thorough": ("Thorough", "Every frame. Finds short manipulations; takes the longest."),
+    "quick": ("Quick", "At most 32 frames of the clip, for a first look."),
+    "standard": ("Standard", "The frames the detectors ask for, at most 300. Right for most clips."),
+    "thorough": ("Thorough", "Every frame. Finds short manipulations, but takes longest."),
 }
 
 STEPS: Final[dict[str, str]] = {
     "waiting": "Waiting",
     "starting": "Preparing the analysis",
     "media": "Reading the file and finding faces",
-    "detectors": "Detectors are judging the faces",
+    "detectors": "The detectors are running",
     "report": "Drawing the report",
     "publish": "Storing the report",
 }
 
 STATES: Final[dict[str, str]] = {
     "waiting": "waiting",
-    "working": "at work",
+    "working": "running",
     "ok": "done",
     "not_applicable": "no opinion",
     "failed": "failed",
@@ -43,13 +70,16 @@ STATES: Final[dict[str, str]] = {
 #: Codes of ``CatalogEntry.unavailable`` in two or three words.
 UNAVAILABLE: Final[dict[str, str]] = {
     "weights_missing": "weights not installed",
+    "weights_not_converted": "weights not converted",
     "weights_mismatch": "weights damaged",
     "engine_unavailable": "containers not running",
+    "image_missing": "container not built",
+    "image_outdated": "container out of date",
 }
 
 
 def catalog_is_fresh(catalog: Catalog | None, now: datetime) -> bool:
-    """Whether the back-end lives, by its catalog."""
+    """Whether the back-end is running, by its catalog."""
     return catalog is not None and now - catalog.updated < FRESH
 
 
@@ -66,9 +96,19 @@ def duration(seconds: float | None) -> str:
 
 
 def clock_time(seconds: float) -> str:
-    """A position in a clip: '0:07', '12:30'."""
-    whole = int(seconds)
-    return f"{whole // 60}:{whole % 60:02d}"
+    """A position in a clip, in tenths of a second: '0:07.4', '12:30.0'."""
+    tenths = round(10 * seconds)
+    return f"{tenths // 600}:{tenths // 10 % 60:02d}.{tenths % 10}"
+
+
+def date(moment: datetime) -> str:
+    """A day for people: '28 December 2026'."""
+    return f"{moment.day} {moment:%B %Y}"
+
+
+def date_and_time(moment: datetime) -> str:
+    """A moment for people: '28 December 2026, 21:45 UTC'."""
+    return f"{date(moment)}, {moment:%H:%M} UTC"
 
 
 def size(count: int) -> str:
@@ -95,14 +135,76 @@ def unavailable(code: str) -> str:
     return UNAVAILABLE.get(code, "not available")
 
 
-def detector_sentence(detector: DetectorResult) -> str:
-    """What one detector's answer means, in one careful sentence."""
+def side_of_threshold(detector: DetectorResult | PersonScore) -> str:
+    """On which side of the detector's threshold a score is: what its label says."""
+    return "at or above its threshold" if detector.hard_label == "fake" else "below its threshold"
+
+
+def detector_sentence(detector: DetectorResult, *, faces: int) -> str:
+    """What one detector's answer means, in one careful sentence. ``faces`` is the number of faces found in the file."""
     if detector.status != "ok" or detector.fake_score is None:
         return detector.message or sentence_for(detector.code or "detector_failed")
-    side = "above" if detector.hard_label == "fake" else "below"
-    if detector.fake_score == detector.threshold:
-        side = "at"
-    return f"Its score is {side} its threshold of {detector.threshold:.2f}, over {detector.faces_scored} faces."
+    side = side_of_threshold(detector)
+    sentence = f"{side[0].upper()}{side[1:]} ({score(detector.fake_score)}, threshold {detector.threshold:.2f})."
+    judged = detector.faces_scored
+    if judged < FEW * faces:
+        return f"{sentence} It could judge only {judged} of {faces} faces, so this says little."
+    return f"{sentence} It judged {judged} of {faces} face{'s' if faces != 1 else ''}."
+
+
+def summary_heading(result: Result) -> str:
+    """How many detectors are at or above their threshold, and which."""
+    judged = [item for item in result.detectors if item.status == "ok"]
+    above = [item.title for item in judged if item.hard_label == "fake"]
+    if not judged:
+        alone = len(result.detectors) == 1
+        return "The detector could not score this file" if alone else "None of the detectors could score this file"
+    if len(judged) == 1:
+        return f"{judged[0].title} is {side_of_threshold(judged[0])}"
+    if not above:
+        return f"None of the {len(judged)} detectors is at or above its threshold"
+    verb, whose = ("is", "its") if len(above) == 1 else ("are", "their")
+    return f"{len(above)} of {len(judged)} detectors {verb} at or above {whose} threshold: {joined(above)}"
+
+
+def summary_rest(result: Result) -> str:
+    """A sentence about the detectors that gave no score; '' when all did."""
+    silent = [item for item in result.detectors if item.status != "ok"]
+    if not silent:
+        return ""
+    reasons = {item.code for item in silent}
+    if len(silent) == len(result.detectors) and len(reasons) == 1:
+        return detector_sentence(silent[0], faces=len(result.faces))
+    if len(silent) == len(result.detectors):
+        return "The reasons are listed below."
+    others = f"{len(silent)} other{'s' if len(silent) > 1 else ''}"
+    return f"{others} gave no score; the reason{'s are' if len(silent) > 1 else ' is'} listed below."
+
+
+def frames_sentence(result: Result) -> str:
+    """How much of the file was looked at."""
+    count = f"{result.sampled_frames} frame{'s' if result.sampled_frames != 1 else ''}"
+    return f"{count} judged" if result.faces else f"{count} searched, no face found"
+
+
+def joined(names: Sequence[str]) -> str:
+    """Names as a list in a sentence: 'A', 'A and B', 'A, B and C'."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def strategy(name: str) -> str:
+    """What became of the scores of single faces (docs/strategies.md)."""
+    return STRATEGIES.get(name, f"By the rule '{name}' of this detector.")
+
+
+def format_name(container: str, codec: str) -> str:
+    """The format of a file as people call it: 'MP4 (H.264)'. FFmpeg has one name for MP4 and MOV."""
+    if container.startswith("matroska"):
+        kind = "WebM" if codec in ("vp8", "vp9", "av1") else "Matroska"
+    else:
+        kind = CONTAINERS.get(container, container.split(",", 1)[0].upper())
+    video = CODECS.get(codec, codec.upper())
+    return kind if video in (kind, "") else f"{kind} ({video})"
 
 
 def pin_sentence(given: Answer) -> str:
@@ -129,17 +231,18 @@ def progress_view(status: Status | None, *, now: datetime) -> dict[str, Any]:
     """A status as the page and its script show it; the same members for both."""
     if status is None:
         return {
-            "state": "queued", "headline": "Received", "detail": "Waiting for the analysis service to take it up.",
+            "state": "queued", "headline": "Received", "detail": "Waiting for the analysis to start.",
             "progress": 0.0, "percent": 0, "detectors": [], "final": False,
         }  # fmt: skip
     final = status.state in ("done", "failed", "expired")
+    words = STATES | ({"waiting": "not run", "working": "interrupted"} if final else {})
     return {
         "state": status.state,
         "headline": _headline(status),
         "detail": _detail(status),
         "progress": round(status.progress, 3),
         "percent": int(100 * status.progress),
-        "detectors": [_detector_view(item) for item in status.detectors],
+        "detectors": [_detector_view(item, words=words) for item in status.detectors],
         "final": final,
     }
 
@@ -149,7 +252,7 @@ def _headline(status: Status) -> str:
         place = status.queue_position
         return "Next in the queue" if place == 1 else f"Number {place} in the queue" if place else "Waiting"
     if status.state == "working":
-        return STEPS.get(status.step, "At work")
+        return STEPS.get(status.step, "Running")
     return {"done": "Finished", "failed": "No result", "expired": "Deleted"}[status.state]
 
 
@@ -157,26 +260,26 @@ def _detail(status: Status) -> str:
     if status.state == "queued":
         wait = status.estimated_wait_s
         if wait is None:
-            return "How long it will take is not known yet: nothing like it was measured here so far."
-        return "It begins in a moment." if wait < 5 else f"It begins in about {duration(wait)}."
+            return "No estimate yet: no similar job has run here."
+        return "It starts in a moment." if wait < 5 else f"It starts in about {duration(wait)}."
     if status.state == "working":
-        return f"This is attempt {status.attempt}; the one before broke off." if status.attempt > 1 else ""
+        return f"Attempt {status.attempt}: the previous one was interrupted." if status.attempt > 1 else ""
     return sentence_for(status.code) if status.code else ""
 
 
-def _detector_view(item: DetectorProgress) -> dict[str, Any]:
+def _detector_view(item: DetectorProgress, *, words: Mapping[str, str]) -> dict[str, Any]:
     share = item.done / item.total if item.total else 0.0
     over = item.state not in ("waiting", "working")
     note = sentence_for(item.code) if item.code and item.state != "ok" else ""
     if item.state == "working" and item.total:
         note = f"{item.done} of {item.total} faces"
     elif item.state == "ok":
-        note = "known from before" if item.cached else duration(item.seconds)
+        note = "cached" if item.cached else duration(item.seconds)
     return {
         "id": item.detector,
         "title": item.title,
         "state": item.state,
-        "words": STATES[item.state],
+        "words": words[item.state],
         "share": 1.0 if over else round(share, 3),
         "note": note,
     }

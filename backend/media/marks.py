@@ -90,7 +90,7 @@ class Marks:
         )  # an edge that shows on any picture
         canvas.frame((x1, y1, x2, y2), colour, thickness=thickness)
         number = "no score" if mark.score is None else f"{mark.score:.2f}"
-        words = f"person {mark.person}  {number}" if self._several and mark.person >= 0 else number
+        words = f"person {mark.person + 1}  {number}" if self._several and mark.person >= 0 else number
         size = max(11, round(unit * 0.9))
         width, height = text_width(words, size=size, bold=True) + 0.8 * unit, 1.35 * unit
         top = y1 - height if y1 - height >= pane.y1 else min(y2, pane.y2 - height)

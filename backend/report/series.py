@@ -73,8 +73,8 @@ def person_series(table: FaceTable, scores: Array, *, person: int) -> Series:
 
 
 def person_name(person: int) -> str:
-    """What pictures and pages call a person; a negative number is a face that was assigned to nobody."""
-    return f"person {person}" if person >= 0 else "unassigned face"
+    """What pictures and pages call a person, counted from 1; a negative number is a face that was assigned to nobody."""
+    return f"person {person + 1}" if person >= 0 else "unassigned face"
 
 
 def persons_scored(table: FaceTable, scores: Array) -> list[int]:

@@ -112,10 +112,10 @@ async function begin() {
   }
   data = await answer.json();
   if (!data.lines.length) {
-    wait.textContent = "No face was scored, so there is no curve.";
+    wait.textContent = "No face was scored, so there are no curves.";
     return;
   }
-  for (const person of data.persons) choice.add(new Option(String(person), String(person)));
+  for (const person of data.persons) choice.add(new Option(String(person + 1), String(person)));
   document.getElementById("person-choice").hidden = data.persons.length === 0;
   wait.remove();
   await draw();

@@ -11,8 +11,34 @@ const plainText = [...dropText.childNodes].map((node) => node.cloneNode(true));
 const limit = Number(form.dataset.limit);
 const megabytes = (bytes) => (bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0) + " MB";
 
+// the same signatures as frontend/media.py: what the server would refuse after the upload is refused before it
+async function isAccepted(chosen) {
+  const head = new Uint8Array(await chosen.slice(0, 12).arrayBuffer());
+  const text = String.fromCharCode(...head);
+  const box = text.slice(4, 8), brand = text.slice(8, 12);
+  if (text.startsWith("\xff\xd8\xff") || text.startsWith("\x89PNG\r\n\x1a\n") || text.startsWith("\x1a\x45\xdf\xa3")) return true;
+  if (text.startsWith("RIFF")) return brand === "WEBP" || brand === "AVI ";
+  if (box === "ftyp") return !["heic", "heix", "heim", "heis", "mif1", "msf1", "avif", "avis"].includes(brand);
+  return ["moov", "mdat", "wide", "free", "skip", "pnot"].includes(box);
+}
+
+const wrongType = "This type of file is not accepted. Use MP4, MOV, MKV, WebM, AVI, JPEG, PNG or WebP.";
+let refused = null;
+
+async function checkType(chosen) {
+  try {
+    if (await isAccepted(chosen)) return;
+  } catch {
+    return; // the browser cannot read it: the server says what is wrong
+  }
+  if (file.files[0] !== chosen) return;
+  refused = chosen;
+  say("media", wrongType);
+}
+
 function showFile() {
   const chosen = file.files[0];
+  refused = null;
   drop.classList.toggle("has", Boolean(chosen));
   if (chosen) {
     const name = document.createElement("strong");
@@ -23,7 +49,8 @@ function showFile() {
     dropText.replaceChildren(...plainText);
   }
   const tooLarge = chosen && chosen.size > limit;
-  say("media", tooLarge ? `This file has ${megabytes(chosen.size)}; at most ${megabytes(limit)} can be taken.` : "");
+  if (chosen && !tooLarge) checkType(chosen);
+  say("media", tooLarge ? `This file has ${megabytes(chosen.size)}; the most this site takes is ${megabytes(limit)}.` : "");
 }
 
 function say(field, text) {
@@ -31,6 +58,10 @@ function say(field, text) {
   if (place) {
     place.textContent = text;
     place.hidden = !text;
+  }
+  for (const input of form.querySelectorAll(`[aria-describedby~="wrong-${field}"]:not([role])`)) {
+    if (text) input.setAttribute("aria-invalid", "true");
+    else input.removeAttribute("aria-invalid");
   }
 }
 
@@ -113,7 +144,11 @@ form.addEventListener("submit", (event) => {
   event.preventDefault();
   if (request) return;
   problems.hidden = true;
-  for (const place of form.querySelectorAll(".wrong")) place.hidden = true;
+  for (const place of form.querySelectorAll(".wrong")) say(place.id.slice("wrong-".length), "");
+  if (file.files[0] && refused === file.files[0]) {
+    showProblems("Please check the form.", { media: wrongType });
+    return;
+  }
   if (file.files[0] && file.files[0].size > limit) {
     showProblems("Please check the form.", { media: `The file is larger than ${megabytes(limit)}. Cut out the part in question.` });
     return;
@@ -132,7 +167,7 @@ form.addEventListener("submit", (event) => {
     try {
       answer = JSON.parse(request.responseText);
     } catch {
-      answer = { title: "The server gave no proper answer. Try again in a moment." };
+      answer = { title: "The server sent an unexpected response. Try again in a moment." };
     }
     if (request.status === 201) {
       location.assign(answer.location);
@@ -143,7 +178,7 @@ form.addEventListener("submit", (event) => {
   });
   request.addEventListener("error", () => {
     idle();
-    showProblems("The connection broke off. Check it and try again.", {});
+    showProblems("The connection was lost. Check it and try again.", {});
   });
   request.addEventListener("abort", idle);
   send.hidden = true;

@@ -166,15 +166,15 @@ def a_result(job: str, now: datetime, *, kind: str = "video") -> Result:
     faces, first, second = [], [], []
     for frame, time_s in enumerate(times):
         shot = 0 if time_s < 6 else 1
-        for person in (1, 2) if time_s < 8 else (1,):
+        for person in (0, 1) if time_s < 8 else (0,):
             faces.append(
                 FaceRow(
                     frame=frame, time_s=time_s, shot=shot, person=person,
-                    box=(40.0 * person, 30.0, 40.0 * person + 90, 140.0), confidence=0.99, tracked=frame % 5 != 0,
+                    box=(40.0 * person + 40, 30.0, 40.0 * person + 130, 140.0), confidence=0.99, tracked=frame % 5 != 0,
                 )
             )  # fmt: skip
-            first.append(round(0.62 + 0.3 * math.sin(time_s + person), 4))
-            second.append(None if 3 < time_s < 4 else round(0.35 + 0.15 * math.cos(2 * time_s + person), 4))
+            first.append(round(0.62 + 0.3 * math.sin(time_s + person + 1), 4))
+            second.append(None if 3 < time_s < 4 else round(0.35 + 0.15 * math.cos(2 * time_s + person + 1), 4))
     shots = [
         Shot(shot=0, start=0, end=29, start_s=0.0, end_s=5.8),
         Shot(shot=1, start=30, end=59, start_s=6.0, end_s=11.8),
@@ -184,7 +184,7 @@ def a_result(job: str, now: datetime, *, kind: str = "video") -> Result:
             person=person, faces=sum(row.person == person for row in faces), first_s=0.0, last_s=11.8,
             keyframe=f"keyframes/person_{person}.jpg",
         )
-        for person in (1, 2)
+        for person in (0, 1)
     )  # fmt: skip
     provenance = Provenance(version="1.0", contract="1", weights={}, parameters={}, runner="process", image=None)
     common: dict[str, Any] = {
@@ -244,7 +244,7 @@ def _detector(
         fake_score=mean(None),
         hard_label=label(mean(None)),
         auc=1 - mean(None),
-        persons=tuple(PersonScore(person=p, faces=5, fake_score=mean(p), hard_label=label(mean(p))) for p in (1, 2)),
+        persons=tuple(PersonScore(person=p, faces=5, fake_score=mean(p), hard_label=label(mean(p))) for p in (0, 1)),
         scores=tuple(scores),
         faces_scored=sum(score is not None for score in scores),
         skipped={"face_too_small": 2},

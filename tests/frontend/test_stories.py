@@ -21,7 +21,7 @@ def test_front_page_offers_ready_detectors_and_names_why_others_are_not(visitor:
     assert "weights not installed" in page
     assert 'value="xception"' not in page
     assert "about 7.4 s here" in page
-    assert "not timed here yet" in page
+    assert "not measured here yet" in page
 
 
 def test_upload_becomes_one_durable_submission_with_its_digest(app: Flask, uploader: Uploader) -> None:
@@ -54,7 +54,7 @@ def test_progress_tells_place_wait_and_each_detector(app: Flask, clock: FrozenCl
     store.write_status(working(job, clock()))
     view = uploader.get(f"/r/{job}/status.json").json
     assert view["percent"] == 46
-    assert [item["words"] for item in view["detectors"]] == ["done", "at work", "waiting"]
+    assert [item["words"] for item in view["detectors"]] == ["done", "running", "waiting"]
     assert view["detectors"][1]["share"] == 0.31
     page = uploader.get(f"/r/{job}").get_data(as_text=True)
     assert "31 of 100 faces" in page
@@ -63,7 +63,7 @@ def test_progress_tells_place_wait_and_each_detector(app: Flask, clock: FrozenCl
 def test_unmeasured_wait_is_never_guessed(app: Flask, clock: FrozenClock, uploader: Uploader) -> None:
     job = uploader.submit()
     portal(app).store.write_status(status(job, clock(), state="queued", queue_position=1, estimated_wait_s=None))
-    assert "not known yet" in uploader.get(f"/r/{job}/status.json").json["detail"]
+    assert "No estimate yet" in uploader.get(f"/r/{job}/status.json").json["detail"]
 
 
 def test_failed_submission_says_what_happened_and_what_to_do(
@@ -73,7 +73,7 @@ def test_failed_submission_says_what_happened_and_what_to_do(
     portal(app).store.write_status(status(job, clock(), state="failed", step="failed", code="media_unreadable"))
     page = uploader.get(f"/r/{job}").get_data(as_text=True)
     assert "could not be decoded" in page
-    assert "Re-export it" in page
+    assert "Export it again" in page
 
 
 def test_right_pin_opens_result_with_scores_labels_limits_and_caution(
@@ -86,13 +86,15 @@ def test_right_pin_opens_result_with_scores_labels_limits_and_caution(
     assert opened.status_code == 303
     page = visitor.get(f"/r/{job}").get_data(as_text=True)
     assert f"{result.detectors[0].fake_score:.2f}" in page
-    assert "labelled fake" in page
+    assert "1 of 2 detectors is at or above its threshold: MesoInception4" in page
     assert "no opinion" in page
     assert "both eyes open; none was found" in page
-    assert "A score is no proof." in page
+    assert "1 other gave no score; the reason is listed below." in page
+    assert "A score is not proof." in page
     assert "Strong compression" in page
     assert "They disagree" not in page
     assert "person_1.jpg" in page
+    assert "<h3>Person 2</h3>" in page
     assert 'video/mesonet.mp4">MesoInception4</a>' in page
 
 
@@ -113,12 +115,12 @@ def test_curves_break_at_cuts_and_gaps_and_follow_the_result(app: Flask, uploade
     data = uploader.get(f"/r/{job}/curves.json").json
     assert data["cuts"] == [6.0]
     by_key = {(line["detector"], line["person"]): line for line in data["lines"]}
-    assert set(by_key) == {(name, person) for name in ("mesonet", "classnseg") for person in (None, 1, 2)}
-    person = by_key["mesonet", 1]
-    rows = [row for row in zip(result.faces, result.detectors[0].scores, strict=True) if row[0].person == 1]
+    assert set(by_key) == {(name, person) for name in ("mesonet", "classnseg") for person in (None, 0, 1)}
+    person = by_key["mesonet", 0]
+    rows = [row for row in zip(result.faces, result.detectors[0].scores, strict=True) if row[0].person == 0]
     assert [y for y in person["y"] if y is not None] == [round(score, 4) for _, score in rows]
     assert person["y"].count(None) == 1  # the cut
-    assert by_key["classnseg", 1]["y"].count(None) == 2  # the cut and the second without scores
+    assert by_key["classnseg", 0]["y"].count(None) == 2  # the cut and the second without scores
 
 
 def test_files_come_with_ranges_types_and_as_downloads(app: Flask, uploader: Uploader) -> None:
@@ -249,7 +251,7 @@ def test_delete_now_removes_media_report_and_address(app: Flask, uploader: Uploa
     assert not store.report(job).exists()
     gone = uploader.get(f"/r/{job}")
     assert gone.status_code == 410
-    assert "as its owner asked" in gone.get_data(as_text=True)
+    assert "at its owner&#39;s request" in gone.get_data(as_text=True)
     assert not [
         path for path in portal(app).settings.data.rglob("*") if path.is_file() and EMAIL.encode() in path.read_bytes()
     ]

@@ -334,7 +334,7 @@ def test_a_still_gets_a_picture_in_place_of_a_video(tmp_path: Path, made_result:
     assert "video/side_by_side.png" in names(out)
     assert plans[0]["kind"] == "image"
     assert [bar["label"] for bar in plans[0]["bars"]] == [
-        "MesoNet, person 0", "MesoNet, person 1", "ClassNSeg, person 0", "ClassNSeg, person 1",
+        "MesoNet, person 1", "MesoNet, person 2", "ClassNSeg, person 1", "ClassNSeg, person 2",
     ]  # fmt: skip
     assert not plans[0]["curves"]
 

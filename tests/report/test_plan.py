@@ -79,7 +79,7 @@ def plan(result: Result, detectors: list[str] | None = None) -> dict:
 
 def test_one_detector_has_a_curve_a_person(made_result: Callable) -> None:
     made = plan(made_result(persons=2))
-    assert [curve["label"] for curve in made["curves"]] == ["person 0", "person 1"]
+    assert [curve["label"] for curve in made["curves"]] == ["person 1", "person 2"]
     assert made["heading"] == "MesoNet"
 
 
@@ -97,7 +97,7 @@ def test_several_detectors_share_one_plot_and_boxes_carry_their_mean(
     expected = (result.detectors[0].scores[0] + result.detectors[1].scores[0]) / 2
     assert made["boxes"]["score"][0] == pytest.approx(expected, abs=1e-4)
     assert made["boxes"]["frame"] == sorted(made["boxes"]["frame"])
-    assert [curve["label"] for curve in plan(result, ["bb"])["curves"]] == ["person 0", "person 1"]
+    assert [curve["label"] for curve in plan(result, ["bb"])["curves"]] == ["person 1", "person 2"]
 
 
 def test_detectors_without_scores_have_no_curve(
