@@ -13,6 +13,7 @@ import numpy as np
 
 from base_detector import Array, BaseDetector, Face, FacePack, Judgement, Progress, Skip
 from detectors.nets import faces
+from detectors.nets.scores import softmax_at
 
 #: variant -> published file
 MODELS = {
@@ -57,23 +58,18 @@ class Boken(BaseDetector):
 
     def probabilities(self, batch: Array) -> Array:
         """Probability of *fake* by each net: (N, 3, 224, 224) -> (3, N) float64."""
-        logits = np.stack([np.asarray(net(batch), np.float64) for net in self._nets])
-        return 1 / (1 + np.exp(logits[..., 0] - logits[..., 1]))
+        return softmax_at(np.stack([net(batch) for net in self._nets]), index=1)
 
     def judge(self, pack: FacePack, progress: Progress) -> Judgement:
         """The largest face of each of 15 pictures; the clip by ``video_probability``."""
         rows = largest(pack, faces.rows_of(pack, faces.evenly(pack, PICTURES)))
         fake = np.full((len(self._nets), len(pack)), np.nan)
         skipped: dict[str, int] = {}
-        size = self.card.batch
-        for some, batch in faces.batches(pack, rows, self._prepare, size=size, skipped=skipped, progress=progress):
+        for some, batch in faces.batches(self, pack, rows, skipped=skipped, progress=progress):
             fake[:, some] = self.probabilities(batch)
         known = ~np.isnan(fake[0])
         video = 1 - video_probability(fake[:, known]) if known.any() else None
         return Judgement(1 - fake.mean(axis=0), video=video, skipped=skipped)
-
-    def _prepare(self, image: Array, face: Face) -> Array:
-        return self.preproc(self.crop_face(image, face))
 
 
 def square(box: Array, *, frame_size: tuple[int, int]) -> faces.Rectangle:

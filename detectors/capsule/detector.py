@@ -10,17 +10,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from base_detector import Array, BaseDetector, ContractError, Face
+from base_detector import Array, BaseDetector, Face
 from detectors.nets.crops import cut_square
+from detectors.nets.faces import normalized
 
 #: ``parameters.variant`` of the card -> published file of the capsules
 VARIANTS = {"without_neuraltextures": "capsule_21.pt", "with_neuraltextures": "capsule_8.pt"}
 #: torchvision's file of VGG-19, of which the first three stages are used
 VGG = "vgg19-dcbb9e9d.pth"
-
-#: ImageNet's mean and deviation, as torchvision states them
-_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
-_STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 
 class Capsule(BaseDetector):
@@ -28,14 +25,12 @@ class Capsule(BaseDetector):
 
     def load(self, weights: Path, device: str) -> None:
         from detectors.nets import capsule, vgg
-        from detectors.nets.checkpoint import fill, read_published, read_torch
+        from detectors.nets.checkpoint import fill, read_published, read_torch, variant_of
         from detectors.runtime import compile_net
 
-        variant = self.card.parameters["variant"]
-        if variant not in VARIANTS:
-            raise ContractError(f"capsule: parameters.variant must be one of {', '.join(VARIANTS)}, not {variant!r}")
+        file = variant_of(self.card, VARIANTS)
         stages, capsules = vgg.ThreeStages(), capsule.CapsuleNet()
-        fill(capsules, read_torch(read_published(weights, self.card, VARIANTS[variant])))
+        fill(capsules, read_torch(read_published(weights, self.card, file)))
         fill(stages, vgg.used_entries(read_torch(read_published(weights, self.card, VGG))))
         example = np.zeros((1, 3, capsule.SIDE, capsule.SIDE), np.float32)
         self._net = compile_net(capsule.Classifier(stages, capsules), example=example, device=device)
@@ -47,8 +42,7 @@ class Capsule(BaseDetector):
     def preproc(self, face: Array) -> Array:
         """(h, w, 3) uint8 RGB -> (3, 300, 300) float32, Pillow's bilinear, ImageNet's mean 0 and deviation 1."""
         scaled = Image.fromarray(np.ascontiguousarray(face)).resize((300, 300), Image.Resampling.BILINEAR)
-        normal = (np.asarray(scaled, np.float32) / np.float32(255) - _MEAN) / _STD
-        return np.ascontiguousarray(normal.transpose(2, 0, 1))
+        return normalized(np.asarray(scaled))
 
     def get_softlabel(self, batch: Array) -> Array:
         """Probability of *real*: (N, 3, 300, 300) -> (N,)."""

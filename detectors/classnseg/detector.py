@@ -11,7 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from base_detector import Array, BaseDetector, ContractError
+from base_detector import Array, BaseDetector
+from detectors.nets.faces import normalized
 
 #: ``parameters.variant`` of the card -> published encoder and decoder
 VARIANTS = {
@@ -19,24 +20,18 @@ VARIANTS = {
     "finetune_26": ("encoder_26.pt", "decoder_26.pt"),
 }
 
-#: ImageNet's mean and deviation, as torchvision states them
-_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
-_STD = np.array([0.229, 0.224, 0.225], np.float32)
-
 
 class ClassNSeg(BaseDetector):
     """Class and segmentation from one encoder; ``parameters.variant`` of the card names the weights."""
 
     def load(self, weights: Path, device: str) -> None:
         from detectors.nets import classnseg
-        from detectors.nets.checkpoint import fill, read_published, read_torch
+        from detectors.nets.checkpoint import fill, read_published, read_torch, variant_of
         from detectors.runtime import compile_net
 
-        variant = self.card.parameters["variant"]
-        if variant not in VARIANTS:
-            raise ContractError(f"classnseg: parameters.variant must be one of {', '.join(VARIANTS)}, not {variant!r}")
+        files = variant_of(self.card, VARIANTS)
         encoder, decoder = classnseg.Encoder(), classnseg.Decoder()
-        for net, file in zip((encoder, decoder), VARIANTS[variant], strict=True):
+        for net, file in zip((encoder, decoder), files, strict=True):
             fill(net, read_torch(read_published(weights, self.card, file)))
         example = np.zeros((1, 3, classnseg.SIDE, classnseg.SIDE), np.float32)
         self._classifier = compile_net(classnseg.Classifier(encoder), example=example, device=device)
@@ -44,8 +39,7 @@ class ClassNSeg(BaseDetector):
 
     def preproc(self, face: Array) -> Array:
         """(h, w, 3) uint8 RGB -> (3, 256, 256) float32, bilinear, ImageNet's mean 0 and deviation 1."""
-        scaled = cv2.resize(face, (256, 256), interpolation=cv2.INTER_LINEAR)
-        return ((scaled.astype(np.float32) / np.float32(255) - _MEAN) / _STD).transpose(2, 0, 1)
+        return normalized(cv2.resize(face, (256, 256), interpolation=cv2.INTER_LINEAR))
 
     def get_softlabel(self, batch: Array) -> Array:
         """Probability of *original*: (N, 3, 256, 256) -> (N,)."""

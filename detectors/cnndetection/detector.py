@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from base_detector import Array, BaseDetector, ContractError, Face
+from base_detector import Array, BaseDetector, Face
 from detectors.nets.crops import cut_square
+from detectors.nets.faces import normalized
+from detectors.nets.scores import sigmoid
 
 #: ``parameters.variant`` of the card -> published file; the number is the share of training pictures blurred and JPEG-compressed
 VARIANTS = {"blur_jpg_prob0.5": "blur_jpg_prob0.5.pth", "blur_jpg_prob0.1": "blur_jpg_prob0.1.pth"}
@@ -21,25 +23,19 @@ VARIANTS = {"blur_jpg_prob0.5": "blur_jpg_prob0.5.pth", "blur_jpg_prob0.1": "blu
 SCALED, SIDE = 256, 224
 #: our choice: FaceForensics++'s own square about the face, see README.md
 SCALE = 1.3
-#: ImageNet's mean and deviation, as torchvision states them
-_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
-_STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 
 class CNNDetection(BaseDetector):
     """ResNet-50 with one output; ``parameters.variant`` of the card names the weights."""
 
     def load(self, weights: Path, device: str) -> None:
-        from detectors.nets.checkpoint import fill, read_published, read_torch
+        from detectors.nets.checkpoint import fill, read_published, read_torch, variant_of
         from detectors.nets.resnet import ResNet
         from detectors.runtime import compile_net
 
-        variant = self.card.parameters["variant"]
-        if variant not in VARIANTS:
-            known = ", ".join(VARIANTS)
-            raise ContractError(f"cnndetection: parameters.variant must be one of {known}, not {variant!r}")
+        file = variant_of(self.card, VARIANTS)
         net = ResNet(50, classes=1)
-        fill(net, read_torch(read_published(weights, self.card, VARIANTS[variant]), inside="model"))
+        fill(net, read_torch(read_published(weights, self.card, file), inside="model"))
         example = np.zeros((1, 3, SIDE, SIDE), np.float32)
         # any size, as published; the platform gives faces of one size
         self._net = compile_net(net, example=example, device=device, input_shapes=[(None, 3, None, None)])
@@ -51,12 +47,12 @@ class CNNDetection(BaseDetector):
     def preproc(self, face: Array) -> Array:
         """(h, w, 3) uint8 RGB -> (3, 224, 224) float32: bilinear to 256, middle 224, ImageNet's mean 0 and deviation 1."""
         scaled = np.asarray(Image.fromarray(face).resize((SCALED, SCALED), Image.Resampling.BILINEAR))
-        return normalised(centre(scaled))
+        return normalized(centre(scaled))
 
     def get_softlabel(self, batch: Array) -> Array:
         """1 - probability of *synthetic*: (N, 3, H, W) -> (N,)."""
         logits = np.asarray(self._net(batch), np.float64)[:, 0]
-        return 1 / (1 + np.exp(np.clip(logits, -700, 700)))
+        return sigmoid(-logits)
 
 
 def centre(image: Array) -> Array:
@@ -64,8 +60,3 @@ def centre(image: Array) -> Array:
     height, width = image.shape[:2]
     top, left = round((height - SIDE) / 2), round((width - SIDE) / 2)
     return image[top : top + SIDE, left : left + SIDE]
-
-
-def normalised(image: Array) -> Array:
-    """(h, w, 3) uint8 RGB -> (3, h, w) float32, ImageNet's mean 0 and deviation 1."""
-    return ((image.astype(np.float32) / np.float32(255) - _MEAN) / _STD).transpose(2, 0, 1)

@@ -6,6 +6,7 @@ the soft label is the rest to one. Persons and clip are joined by the platform's
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ import numpy as np
 
 from base_detector import Array, BaseDetector, Face, FacePack, Judgement, Progress
 from detectors.nets import faces
+from detectors.nets.scores import sigmoid
 
 #: side of the input; side of the square crop in longer sides of the box
 SIDE, MARGIN = 380, 1.65
@@ -24,9 +26,7 @@ class Deepware(BaseDetector):
     """The scanner with as many of the card's files as are installed, as the published code takes every file of its folder."""
 
     def load(self, weights: Path, device: str) -> None:
-        import torch
-
-        from detectors.nets.checkpoint import fill, read_published, read_torch
+        from detectors.nets.checkpoint import filled, read_published, read_torch
         from detectors.nets.efficientnet import EncoderClassifier
         from detectors.runtime import compile_net
 
@@ -34,12 +34,10 @@ class Deepware(BaseDetector):
         for item in self.card.weights:
             if item.optional and not (weights / item.file).is_file():
                 continue
-            with torch.device("meta"):  # fill() sets every number: drawing random ones first would be lost time
-                net = EncoderClassifier("b7", size=(SIDE, SIDE))
-            net.to_empty(device="cpu")
             content = read_published(weights, self.card, item.file)
-            fill(net, read_torch(content, inside="state_dict", prefix="module."))
-            del content
+            state = read_torch(content, inside="state_dict", prefix="module.")
+            net = filled(partial(EncoderClassifier, "b7", size=(SIDE, SIDE)), state)
+            del content, state
             example = np.zeros((1, 3, SIDE, SIDE), np.float32)
             self._nets.append(compile_net(net, example=example, device=device, half=True))
 
@@ -55,7 +53,7 @@ class Deepware(BaseDetector):
     def get_softlabel(self, batch: Array) -> Array:
         """Probability of *real*: (N, 3, 380, 380) -> (N,)."""
         logits = np.mean([np.asarray(net(batch), np.float64)[:, 0] for net in self._nets], axis=0)
-        return np.asarray(1 / (1 + np.exp(logits)))
+        return sigmoid(-logits)
 
     def judge(self, pack: FacePack, progress: Progress) -> Judgement:
         """One picture a second; people seen in fewer than ``parameters.min_faces`` of them are left out, unless all are."""
@@ -63,13 +61,9 @@ class Deepware(BaseDetector):
         kept = without_noise(rows, pack.faces["person"][rows], least=int(self.card.parameters["min_faces"]))
         skipped = {"person_too_brief": len(rows) - len(kept)} if len(kept) < len(rows) else {}
         labels = np.full(len(pack), np.nan)
-        size = self.card.batch
-        for some, batch in faces.batches(pack, kept, self._prepare, size=size, skipped=skipped, progress=progress):
+        for some, batch in faces.batches(self, pack, kept, skipped=skipped, progress=progress):
             labels[some] = self.get_softlabel(batch)
         return Judgement(labels, skipped=skipped)
-
-    def _prepare(self, image: Array, face: Face) -> Array:
-        return self.preproc(self.crop_face(image, face))
 
 
 def square(box: Array) -> faces.Rectangle:

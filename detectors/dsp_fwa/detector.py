@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from base_detector import Array, BaseDetector, Skip
-from detectors.nets import crops
+from base_detector import Array, BaseDetector
+from detectors.nets import heads
 
 #: ImageNet's mean in the order blue, green, red, on 0..255 (Simonyan and Zisserman, 2014)
 MEAN_BGR = np.array([103.939, 116.779, 123.68], np.float32)
@@ -34,24 +34,13 @@ class DspFwa(BaseDetector):
 
     def preproc(self, face: Array) -> Array:
         """(h, w, 3) uint8 RGB, a head with surroundings -> its ten heads (10, 3, 224, 224) float32 BGR minus the mean. Raises Skip."""
-        found = self._landmarker.find(face)
-        if found is None:
-            raise Skip("landmarks_not_found")
-        return prepared(crops.cut_heads(face, found[1]))
+        return prepared(heads.heads_of(face, landmarker=self._landmarker))
 
     def get_softlabel(self, batch: Array) -> Array:
         """1 - probability of *fake*: (N, 10, 3, 224, 224) -> (N,)."""
-        # face by face: ten heads are a batch, and the memory does not grow with the card's
-        fake = np.stack([probability_of_fake(self._net(heads)) for heads in batch])
-        return 1 - crops.head_score(fake)
+        return 1 - heads.fake_of_faces(self._net, batch)
 
 
-def prepared(heads: Array) -> Array:
+def prepared(pictures: Array) -> Array:
     """(10, 224, 224, 3) uint8 RGB -> (10, 3, 224, 224) float32 BGR minus the mean, no scaling."""
-    return np.ascontiguousarray((heads[..., ::-1].astype(np.float32) - MEAN_BGR).transpose(0, 3, 1, 2))
-
-
-def probability_of_fake(logits: Array) -> Array:
-    """Softmax of (n, 2) logits at index 0: (n,) float64."""
-    difference = np.asarray(logits, np.float64)[:, 1] - np.asarray(logits, np.float64)[:, 0]
-    return 1 / (1 + np.exp(np.clip(difference, -700, 700)))
+    return np.ascontiguousarray((pictures[..., ::-1].astype(np.float32) - MEAN_BGR).transpose(0, 3, 1, 2))

@@ -16,14 +16,15 @@ import numpy as np
 
 from base_detector import Array, BaseDetector, FacePack, Judgement, Progress, Skip
 from detectors.eighteen import fusion, tubes
+from detectors.nets.faces import IMAGENET_MEAN, IMAGENET_STD
 
 if TYPE_CHECKING:
     import torch
 
 Compiled = Callable[..., Any]
 
-_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-_HALVES = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+_IMAGENET = (IMAGENET_MEAN, IMAGENET_STD)
+_HALVES = (np.full(3, 0.5, np.float32), np.full(3, 0.5, np.float32))
 #: Kinetics' mean and deviation in grey levels, as published
 _KINETICS = ((110.63666788, 103.16065604, 96.29023126), (38.7568578, 37.88248729, 40.02898126))
 #: the fewest frames that make a clip: the image networks need a group of five
@@ -172,8 +173,7 @@ def image_input(pictures: Array, *, network: Network) -> Array:
     """(n, side, side, 3) uint8 RGB -> (n, 3, side, side) float32, normalised as the network was trained; BGR for Xception."""
     mean, std = _HALVES if network.bgr else _IMAGENET
     scaled = (pictures[..., ::-1] if network.bgr else pictures).astype(np.float32) / np.float32(255)
-    normal: Array = (scaled - np.array(mean, np.float32)) / np.array(std, np.float32)
-    return normal.transpose(0, 3, 1, 2)
+    return ((scaled - mean) / std).transpose(0, 3, 1, 2)
 
 
 def image_logits(run: Compiled, pictures: Array, *, network: Network) -> Array:

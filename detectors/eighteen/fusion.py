@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from base_detector import Array
-from detectors.nets.scores import sigmoid
+from detectors.nets.scores import softmax_at
 
 #: weight of each SlowFast network and of each image network among their like
 SLOWFAST_WEIGHTS: Final = {"sf1": 10, "sf2": 8, "sf3": 4, "sf4": 8}
@@ -37,8 +37,7 @@ def image_frames(count: int) -> Array:
 
 def fake_probability(logits: Array) -> Array:
     """Softmax, index 1: (..., 2) -> (...) float64."""
-    wide = np.asarray(logits, np.float64)
-    return sigmoid(wide[..., 1] - wide[..., 0])
+    return softmax_at(logits, index=1)
 
 
 def group_scores(logits: Array) -> Array:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from base_detector import Array, BaseDetector, FacePack, Judgement, Progress, Skip
-from detectors.nets import crops
+from detectors.nets import heads
 
 #: a third of two frames is none, for which the published rule gives no number; one frame is a picture
 UNJUDGED = (2,)
@@ -37,16 +37,11 @@ class FaceWarpingArtifacts(BaseDetector):
 
     def preproc(self, face: Array) -> Array:
         """(h, w, 3) uint8 RGB, a head with surroundings -> its ten heads (10, 224, 224, 3) float32 BGR 0..255. Raises Skip."""
-        found = self._landmarker.find(face)
-        if found is None:
-            raise Skip("landmarks_not_found")
-        return prepared(crops.cut_heads(face, found[1]))
+        return prepared(heads.heads_of(face, landmarker=self._landmarker))
 
     def get_softlabel(self, batch: Array) -> Array:
         """1 - probability of *fake*: (N, 10, 224, 224, 3) -> (N,)."""
-        # face by face: ten heads are a batch, and the memory does not grow with the card's
-        fake = np.stack([probability_of_fake(self._net(heads)) for heads in batch])
-        return 1 - crops.head_score(fake)
+        return 1 - heads.fake_of_faces(self._net, batch)
 
     def judge(self, pack: FacePack, progress: Progress) -> Judgement:
         """Every face, and the video by the rule of the authors' demo: ``video_score``."""
@@ -57,8 +52,8 @@ class FaceWarpingArtifacts(BaseDetector):
             return Judgement(softlabels, skipped={"too_few_frames": len(pack)})
         for index in range(len(pack)):
             try:
-                heads = self.preproc(self.crop_face(pack.image(index), pack.face(index)))
-                softlabels[index] = self.get_softlabel(heads[None])[0]
+                prepared_face = self.preproc(self.crop_face(pack.image(index), pack.face(index)))
+                softlabels[index] = self.get_softlabel(prepared_face[None])[0]
             except Skip as reason:
                 skipped[str(reason)] = skipped.get(str(reason), 0) + 1
             progress(index + 1, len(pack))
@@ -80,12 +75,6 @@ def video_score(fake: Array, frame_of: Array, *, frames: int) -> float | None:
     return float(np.mean(sorted(scores, reverse=True)[: max(1, frames // 3)]))
 
 
-def prepared(heads: Array) -> Array:
+def prepared(pictures: Array) -> Array:
     """(10, 224, 224, 3) uint8 RGB -> the same in float32 BGR, 0..255; the network takes the mean off itself."""
-    return np.ascontiguousarray(heads[..., ::-1]).astype(np.float32)
-
-
-def probability_of_fake(logits: Array) -> Array:
-    """Softmax of (n, 2) logits at index 0: (n,) float64."""
-    difference = np.asarray(logits, np.float64)[:, 1] - np.asarray(logits, np.float64)[:, 0]
-    return 1 / (1 + np.exp(np.clip(difference, -700, 700)))
+    return np.ascontiguousarray(pictures[..., ::-1]).astype(np.float32)

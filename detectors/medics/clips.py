@@ -15,15 +15,12 @@ import numpy as np
 
 from base_detector import Array, FacePack
 from detectors.medics.regions import Region
+from detectors.nets.faces import IMAGENET_MEAN, IMAGENET_STD
 
 #: sides upstream resizes to and crops from the middle of that (3-D), and resizes to (2-D)
 SQUARE, CROP = 256, 224
 #: frames the 2-D network looks at
 FRAMES_2D = 32
-
-#: ImageNet's mean and deviation, as torchvision states them
-_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
-_STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 
 @dataclass(frozen=True)
@@ -147,7 +144,7 @@ def prepare_2d(faces: Array) -> Array:
 
 
 def _normal(pictures: Array) -> Array:
-    return (pictures / np.float32(255) - _MEAN) / _STD
+    return (pictures / np.float32(255) - IMAGENET_MEAN) / IMAGENET_STD
 
 
 def _time_first(video: Array) -> Array:

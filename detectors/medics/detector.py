@@ -17,7 +17,7 @@ import numpy as np
 from base_detector import Array, BaseDetector, FacePack, Judgement, Progress
 from detectors.medics import clips
 from detectors.medics.regions import EVERY, FIRST, SHORTEST, Region, find_regions, grid_of
-from detectors.nets.scores import sigmoid
+from detectors.nets.scores import sigmoid, softmax_at
 
 if TYPE_CHECKING:
     import torch
@@ -155,9 +155,8 @@ def example_frames(kind: str, frames: int) -> int:
 def score_3d(net: Any, clip: clips.Clip, *, kind: str) -> float:
     """Mean of the fake probability of the clip and of its mirror image."""
     video = PREPARE[kind](clip.video)
-    logits = [np.asarray(net(item[None]), np.float64)[0] for item in (video, video[..., ::-1])]
-    # output 0 is fake; of two outputs the softmax is a sigmoid of the difference
-    return float(np.mean([sigmoid(fake - real) for fake, real in logits]))
+    # output 0 is fake
+    return float(np.mean([softmax_at(net(item[None])[0], index=0) for item in (video, video[..., ::-1])]))
 
 
 def score_2d(net: Any, clip: clips.Clip, *, batch: int = 8) -> float:

@@ -20,19 +20,14 @@ class MesoCnnDetector(BaseDetector):
 
     def load(self, weights: Path, device: str) -> None:
         from detectors.nets import meso_cnn
-        from detectors.nets.checkpoint import fill, read_published
-        from detectors.nets.trained import Judge, read_trained
-        from detectors.runtime import compile_net
+        from detectors.nets.trained import compile_trained
 
         wrong = meso_cnn.wrong_parameter(self.card.parameters)
         if wrong:
-            raise ContractError(f"meso_cnn: {wrong}")
-        content = read_published(weights, self.card, "meso_cnn.safetensors")
-        parameters = {"margin": self.card.margin, **self.card.parameters}
+            raise ContractError(f"{self.card.id}: {wrong}")
         net = meso_cnn.MesoCnn(**self.card.parameters)
-        fill(net, read_trained(content, detector=self.card.id, parameters=parameters))
-        example = np.zeros((1, 3, meso_cnn.SIDE, meso_cnn.SIDE), np.float32)
-        self._net = compile_net(Judge(net), example=example, device=device)
+        shape = (3, meso_cnn.SIDE, meso_cnn.SIDE)
+        self._net = compile_trained(net, weights, card=self.card, shape=shape, device=device)
 
     def crop_face(self, image: Array, face: Face) -> Array:
         """The square of the card's margin about the face box, cut off at the frame's border."""

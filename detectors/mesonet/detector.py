@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from base_detector import Array, BaseDetector, ContractError
+from base_detector import Array, BaseDetector
 
 #: ``parameters.variant`` of the card -> (class in detectors.nets.meso, published file)
 VARIANTS = {
@@ -26,13 +26,10 @@ class MesoNet(BaseDetector):
 
     def load(self, weights: Path, device: str) -> None:
         from detectors.nets import meso
-        from detectors.nets.checkpoint import read_keras, read_published
+        from detectors.nets.checkpoint import read_keras, read_published, variant_of
         from detectors.runtime import compile_net
 
-        variant = self.card.parameters["variant"]
-        if variant not in VARIANTS:
-            raise ContractError(f"mesonet: parameters.variant must be one of {', '.join(VARIANTS)}, not {variant!r}")
-        architecture, file = VARIANTS[variant]
+        architecture, file = variant_of(self.card, VARIANTS)
         net = getattr(meso, architecture)()
         meso.fill_from_keras(net, read_keras(read_published(weights, self.card, file)))
         self._net = compile_net(net, example=np.zeros((1, 3, meso.SIDE, meso.SIDE), np.float32), device=device)

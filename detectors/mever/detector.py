@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from base_detector import Array, BaseDetector, Face, FacePack, Judgement, Progress
+from base_detector import Array, BaseDetector, FacePack, Judgement, Progress
 from detectors.nets import faces
 from detectors.nets.scores import sigmoid
 
@@ -71,8 +71,7 @@ class MeVer(BaseDetector):
         rows, brief = kept_rows(pack)
         skipped = {"person_too_brief": brief} if brief else {}
         labels = np.full(len(pack), np.nan)
-        size = self.card.batch
-        for some, batch in faces.batches(pack, rows, self._prepare, size=size, skipped=skipped, progress=progress):
+        for some, batch in faces.batches(self, pack, rows, skipped=skipped, progress=progress):
             labels[some] = self.get_softlabel(batch)
         known = ~np.isnan(labels)
         persons = person_scores(1 - labels[known], shots=pack.faces["shot"][known], persons=pack.faces["person"][known])
@@ -82,9 +81,6 @@ class MeVer(BaseDetector):
             persons={person: 1 - score for person, score in persons.items()},
             skipped=skipped,
         )
-
-    def _prepare(self, image: Array, face: Face) -> Array:
-        return self.preproc(self.crop_face(image, face))
 
 
 def kept_rows(pack: FacePack) -> tuple[Array, int]:

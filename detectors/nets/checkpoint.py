@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from base_detector import Array, Card, ContractError, WorkerFailure
 
 if TYPE_CHECKING:
     import torch
+
+
+Choice = TypeVar("Choice")
 
 
 class CheckpointError(ContractError):
@@ -32,6 +35,14 @@ class WeightsUnusable(WorkerFailure):
     def __init__(self, code: str, sentence: str) -> None:
         super().__init__(code)
         self.args = (sentence,)
+
+
+def variant_of(card: Card, variants: Mapping[str, Choice]) -> Choice:
+    """What ``parameters.variant`` of the card stands for; ContractError names the known variants."""
+    variant = card.parameters["variant"]
+    if variant not in variants:
+        raise ContractError(f"{card.id}: parameters.variant must be one of {', '.join(variants)}, not {variant!r}")
+    return variants[variant]
 
 
 def read_published(weights: Path, card: Card, file: str) -> bytes:
@@ -109,6 +120,17 @@ def fill(net: torch.nn.Module, state: Mapping[str, torch.Tensor]) -> None:
         net=type(net).__name__,
     )
     net.load_state_dict(dict(state))
+
+
+def filled(build: Callable[[], torch.nn.Module], state: Mapping[str, torch.Tensor]) -> torch.nn.Module:
+    """The network of ``build`` with the numbers of ``state``, as ``fill``; drawing random ones first would be lost time."""
+    import torch
+
+    with torch.device("meta"):
+        net = build()
+    net.to_empty(device="cpu")
+    fill(net, state)
+    return net
 
 
 def check_names(found: Mapping[str, tuple[int, ...]], *, wanted: Mapping[str, tuple[int, ...]], net: str) -> None:

@@ -8,13 +8,13 @@ May be imported by detectors, in workers only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 import cv2
 import numpy as np
 
-from base_detector import Array, Face, FacePack, Progress, Skip
+from base_detector import Array, BaseDetector, Face, FacePack, Progress, Skip
 
 #: left, top, right, bottom in whole pixels of the frame; right and bottom exclusive
 Rectangle = tuple[int, int, int, int]
@@ -94,28 +94,28 @@ def normalized(picture: Array) -> Array:
 
 
 def batches(
+    detector: BaseDetector,
     pack: FacePack,
     rows: Sequence[int] | Array,
-    prepare: Callable[[Array, Face], Array],
     *,
-    size: int,
     skipped: dict[str, int],
     progress: Progress,
 ) -> Iterator[tuple[list[int], Array]]:
-    """Yield (rows, their prepared faces stacked), ``size`` at a time; a Skip is counted in ``skipped`` by its reason.
+    """Yield (rows, their faces as ``detector`` crops and prepares them, stacked), as many at a time as its card says.
 
-    ``progress`` hears how many of all rows were yielded, when the caller comes back for more.
+    A Skip is counted in ``skipped`` by its reason. ``progress`` hears how many of all rows were yielded, when the caller comes back
+    for more.
     """
 
     def each() -> Iterator[tuple[int, Array]]:
         for row in map(int, rows):
             try:
-                yield row, prepare(pack.image(row), pack.face(row))
+                yield row, detector.preproc(detector.crop_face(pack.image(row), pack.face(row)))
             except Skip as reason:
                 skipped[str(reason)] = skipped.get(str(reason), 0) + 1
 
     prepared, done = each(), 0
-    while some := list(islice(prepared, size)):
+    while some := list(islice(prepared, detector.card.batch)):
         yield [row for row, _ in some], np.stack([face for _, face in some])
         done += len(some)
         progress(done, len(rows))

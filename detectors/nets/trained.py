@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from base_detector import ContractError
-from detectors.nets.checkpoint import CheckpointError
+from base_detector import Array, Card, ContractError
+from detectors.nets.checkpoint import CheckpointError, fill, read_published
+from detectors.runtime import compile_net
 
 #: Longest header that is read; ours have a few hundred bytes.
 _LONGEST_HEADER = 1 << 20
@@ -82,6 +85,18 @@ def read_trained(content: bytes, *, detector: str, parameters: Mapping[str, Any]
         return load(content)
     except SafetensorError as error:
         raise CheckpointError(f"the weights of {detector} are damaged ({error}): install them again") from None
+
+
+def compile_trained(
+    net: Calibrated, weights: Path, *, card: Card, shape: tuple[int, ...], device: str
+) -> Callable[[Array], Array]:
+    """Fill ``net`` with the card's own file, ``<id>.safetensors``, and compile its ``Judge`` for one input of ``shape``.
+
+    Raises as ``read_published`` and ``read_trained`` do.
+    """
+    content = read_published(weights, card, f"{card.id}.safetensors")
+    fill(net, read_trained(content, detector=card.id, parameters={"margin": card.margin, **card.parameters}))
+    return compile_net(Judge(net), example=np.zeros((1, *shape), np.float32), device=device)
 
 
 def _header(content: bytes) -> dict[str, str]:

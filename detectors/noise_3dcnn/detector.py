@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from base_detector import BaseDetector, ContractError, FacePack, Judgement, Progress
 
 
@@ -17,19 +15,14 @@ class Noise3dCnnDetector(BaseDetector):
 
     def load(self, weights: Path, device: str) -> None:
         from detectors.nets import noise
-        from detectors.nets.checkpoint import fill, read_published
-        from detectors.nets.trained import Judge, read_trained
-        from detectors.runtime import compile_net
+        from detectors.nets.trained import compile_trained
 
         wrong = noise.wrong_parameter(self.card.parameters)
         if wrong:
             raise ContractError(f"{self.card.id}: {wrong}")
-        content = read_published(weights, self.card, "noise_3dcnn.safetensors")
-        parameters = {"margin": self.card.margin, **self.card.parameters}
         net = noise.Noise3dCnn(kernel=self.card.parameters["kernel"], pool=self.card.parameters["pool"])
-        fill(net, read_trained(content, detector=self.card.id, parameters=parameters))
-        example = np.zeros((1, noise.LENGTH, noise.SIDE, noise.SIDE), np.float32)
-        self._net = compile_net(Judge(net), example=example, device=device)
+        shape = (noise.LENGTH, noise.SIDE, noise.SIDE)
+        self._net = compile_trained(net, weights, card=self.card, shape=shape, device=device)
 
     def judge(self, pack: FacePack, progress: Progress) -> Judgement:
         """Score every window; its score stands at its middle face. The video's score is that of its most suspicious person."""

@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 
 from base_detector import Array, BaseDetector, FacePack, Judgement, Progress
+from detectors.nets.faces import IMAGENET_MEAN, IMAGENET_STD
+from detectors.nets.scores import sigmoid
 from detectors.ntech.tracks import (
     Look,
     Rhythm,
@@ -48,8 +50,8 @@ _POWER, _LOWEST, _HIGHEST = 0.65, 0.01, 0.99
 _LEAST_WEIGHT = 1e-4
 
 #: ImageNet's mean and deviation in grey levels; the published code multiplies by the reciprocal of the deviation
-_MEAN = np.array([0.485, 0.456, 0.406], np.float32) * 255
-_SCALE = np.reciprocal(np.array([0.229, 0.224, 0.225], np.float32) * 255)
+_MEAN = IMAGENET_MEAN * 255
+_SCALE = np.reciprocal(IMAGENET_STD * 255)
 
 
 class Ntech(BaseDetector):
@@ -66,15 +68,10 @@ class Ntech(BaseDetector):
         self, build: Callable[[], torch.nn.Module], weights: Path, file: str, device: str, *, frames: int
     ) -> Callable[[Array], Array]:
         """One net, made and compiled; only what inference needs of it stays in memory."""
-        import torch
-
-        from detectors.nets.checkpoint import fill, read_published, read_torch
+        from detectors.nets.checkpoint import filled, read_published, read_torch
         from detectors.runtime import compile_net
 
-        with torch.device("meta"):  # fill() sets every number: drawing random ones first would be lost time
-            net = build()
-        net.to_empty(device="cpu")
-        fill(net, in_float(read_torch(read_published(weights, self.card, file))))
+        net = filled(build, in_float(read_torch(read_published(weights, self.card, file))))
         example = np.zeros((frames, 3, HEIGHT, WIDTH), np.float32)
         return compile_net(net, example=example, device=device, half=True, probe=soft_pictures(frames))
 
@@ -122,7 +119,7 @@ class Ntech(BaseDetector):
                 if inputs:
                     logits = np.asarray(net(np.concatenate([frames for _, frames in inputs])), np.float64).reshape(-1)
                     for (look, _), own in zip(inputs, logits.reshape(len(inputs), -1), strict=True):
-                        yield look, 1 / (1 + np.exp(-own.clip(-80, 80)))
+                        yield look, sigmoid(own)
 
 
 # --------------------------------------------------------------------------- pixels

@@ -6,6 +6,7 @@ clip is its authors' *confident strategy* over all faces, the clip's score the m
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ import numpy as np
 
 from base_detector import Array, BaseDetector, ContractError, Face, FacePack, Judgement, Progress
 from detectors.nets import faces
+from detectors.nets.scores import sigmoid
 
 #: short name in ``parameters.models`` of the card (seed and epoch) -> published file
 MODELS = {
@@ -35,9 +37,7 @@ class Selim(BaseDetector):
     """The ensemble; ``parameters.models`` of the card names the models that take part."""
 
     def load(self, weights: Path, device: str) -> None:
-        import torch
-
-        from detectors.nets.checkpoint import fill, read_published, read_torch
+        from detectors.nets.checkpoint import filled, read_published, read_torch
         from detectors.nets.efficientnet import EncoderClassifier
         from detectors.runtime import compile_net
 
@@ -49,12 +49,10 @@ class Selim(BaseDetector):
             )
         self._nets = []
         for name in names:
-            with torch.device("meta"):  # fill() sets every number: drawing random ones first would be lost time
-                net = EncoderClassifier("b7", size=(SIDE, SIDE))
-            net.to_empty(device="cpu")
             content = read_published(weights, self.card, MODELS[name])
-            fill(net, read_torch(content, inside="state_dict", prefix="module."))
-            del content
+            state = read_torch(content, inside="state_dict", prefix="module.")
+            net = filled(partial(EncoderClassifier, "b7", size=(SIDE, SIDE)), state)
+            del content, state
             example = np.zeros((1, 3, SIDE, SIDE), np.float32)
             self._nets.append(compile_net(net, example=example, device=device, half=True))
 
@@ -73,15 +71,14 @@ class Selim(BaseDetector):
     def probabilities(self, batch: Array) -> Array:
         """Probability of *fake* by each model: (N, 3, 380, 380) -> (models, N) float64."""
         logits = np.stack([np.asarray(net(batch), np.float64)[:, 0] for net in self._nets])
-        return 1 / (1 + np.exp(-logits))
+        return sigmoid(logits)
 
     def judge(self, pack: FacePack, progress: Progress) -> Judgement:
         """All faces of 32 pictures, 127 faces at most; persons and clip by ``video_probability``."""
         rows = faces.rows_of(pack, faces.evenly(pack, PICTURES))[:MOST_FACES]
         fake = np.full((len(self._nets), len(pack)), np.nan)
         skipped: dict[str, int] = {}
-        size = self.card.batch
-        for some, batch in faces.batches(pack, rows, self._prepare, size=size, skipped=skipped, progress=progress):
+        for some, batch in faces.batches(self, pack, rows, skipped=skipped, progress=progress):
             fake[:, some] = self.probabilities(batch)
         known = ~np.isnan(fake[0])
         if not known.any():
@@ -92,9 +89,6 @@ class Selim(BaseDetector):
         }
         video = 1 - video_probability(fake[:, known])
         return Judgement(1 - fake.mean(axis=0), video=video, persons=persons, skipped=skipped)
-
-    def _prepare(self, image: Array, face: Face) -> Array:
-        return self.preproc(self.crop_face(image, face))
 
 
 def padded_box(box: Array, *, frame_size: tuple[int, int]) -> faces.Rectangle:

@@ -20,6 +20,7 @@ from torch import nn
 
 from base_detector import Array, Card, ContractError, load_detector
 from detectors.nets import meso_cnn, noise
+from detectors.nets.faces import normalized
 from detectors.nets.trained import Calibrated, pack_trained
 from detectors.training.loop import Plan
 from detectors.training.store import Look
@@ -120,11 +121,6 @@ def _noise_gru(card: Card) -> Kind:
     return _noise(card, means=True, build=build, batch=32, plan=plan)
 
 
-#: ImageNet's mean and deviation, as torchvision states them.
-_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
-_STD = np.array([0.229, 0.224, 0.225], np.float32)
-
-
 def _mever(card: Card, name: str) -> Kind:
     """One of the five networks of the MeVer service; the card's file is the one that ends with the network's name."""
     from detectors.nets import mever
@@ -139,7 +135,7 @@ def _mever(card: Card, name: str) -> Kind:
         look=Look(side=mever.SIDE, margin=card.margin, sampling="frames:16", most=16, scaling="pillow"),
         clips=False,
         build=lambda: Uncalibrated(mever.build(name)),
-        prepare=lambda faces: ((faces[0].astype(np.float32) / np.float32(255) - _MEAN) / _STD).transpose(2, 0, 1),
+        prepare=lambda faces: normalized(faces[0]),
         batch=16,
         plan=Plan(steps=20_000, rate=2e-4, warm_up=500, weight_decay=0.02, report_every=500, check_every=500),
         patience=10,

@@ -25,6 +25,7 @@ import torch
 from torch import nn
 
 from base_detector import Array
+from detectors.nets.scores import sigmoid
 from detectors.nets.selfblend import WIDTHS, mirrored
 from detectors.training.doubles import descriptors_of, doubles, tell_apart
 from detectors.training.faces import Bank, build_bank, leave_out, read_bank
@@ -123,7 +124,7 @@ def calibrate(net: nn.Module, bank: Bank, *, recipe: Recipe) -> dict[str, float]
     held = held_out(bank, part="calibration", recipe=recipe, seed=CALIBRATION_SEED, batches=30)
     logits = logits_of(net, held.faces)
     slope, offset = fit_platt(held.labels, logits)
-    scores = 1 / (1 + np.exp(-(slope * logits + offset)))
+    scores = sigmoid(slope * logits + offset)
     threshold = float(np.quantile(scores[held.labels < 0.5], 1 - FLAGGED))
     return {
         "slope": round(slope, 4),

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from base_detector import Array, BaseDetector, ContractError, Face, FacePack, Judgement, Progress, Skip
+from detectors.nets.scores import softmax_at
 
 #: Published files: Xception, WS-DAN on Xception, WS-DAN on EfficientNet-b3 ...
 FILES = ("xception-hg-2.pth", "ckpt_x.pth", "ckpt_e.pth")
@@ -63,7 +64,7 @@ class Wm(BaseDetector):
 
     def get_softlabel(self, batch: Array) -> Array:
         """One minus the face's fake score: (N, 3, 320, 320) -> (N,)."""
-        return 1.0 - fused([fake_of(logits) for logits in self._trio(batch)])
+        return 1.0 - fused([softmax_at(logits, index=1) for logits in self._trio(batch)])
 
     def judge(self, pack: FacePack, progress: Progress) -> Judgement:
         """All faces of up to ``parameters.frames`` evenly chosen frames; the video is the mean over the largest face of each."""
@@ -100,12 +101,6 @@ def alignment(landmarks: Array) -> Array:
     signs = np.array([1.0, np.sign(np.linalg.det(left) * np.linalg.det(right))])
     scaled = (scales @ signs / spread) * (left * signs) @ right
     return np.column_stack([scaled, PLACES.mean(axis=0) - scaled @ points.mean(axis=0)])
-
-
-def fake_of(logits: Array) -> Array:
-    """Softmax at index 1: (N, 2) -> (N,) float64."""
-    wide = np.asarray(logits, np.float64)
-    return np.exp(-np.logaddexp(0, wide[:, 0] - wide[:, 1]))
 
 
 def fused(fakes: list[Array]) -> Array:

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from base_detector import Array, BaseDetector, ContractError, Face
+from detectors.nets.scores import softmax_at
 
 #: ``parameters.variant`` of the card -> converted file: the compression of the videos it was trained on
 VARIANTS = {"raw": "all_raw.safetensors", "c23": "all_c23.safetensors", "c40": "all_c40.safetensors"}
@@ -25,19 +26,16 @@ class Xception(BaseDetector):
         from safetensors import SafetensorError
         from safetensors.torch import load
 
-        from detectors.nets.checkpoint import fill, read_published
+        from detectors.nets.checkpoint import fill, read_published, variant_of
         from detectors.nets.xception import Wrapped
         from detectors.runtime import compile_net
 
-        variant = self.card.parameters["variant"]
-        if variant not in VARIANTS:
-            raise ContractError(f"xception: parameters.variant must be one of {', '.join(VARIANTS)}, not {variant!r}")
+        file = variant_of(self.card, VARIANTS)
         if not 0 < float(self.card.parameters["scale"]) <= self.card.margin:
             raise ContractError(
                 f"xception: parameters.scale must lie above 0 and at most at margin, {self.card.margin}"
             )
-        file = VARIANTS[variant]
-        published = weights / f"all_{variant}.p"
+        published = (weights / file).with_suffix(".p")
         if published.exists() and not (weights / file).exists():
             raise _not_converted(published, file)
         content = read_published(weights, self.card, file)
@@ -63,8 +61,7 @@ class Xception(BaseDetector):
 
     def get_softlabel(self, batch: Array) -> Array:
         """Probability of *real*: (N, 3, 299, 299) -> (N,)."""
-        logits = np.asarray(self._net(batch), np.float64)
-        return np.exp(-np.logaddexp(0, logits[:, 1] - logits[:, 0]))
+        return softmax_at(self._net(batch), index=0)
 
 
 def _not_converted(path: Path, file: str) -> Exception:

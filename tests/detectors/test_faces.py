@@ -79,11 +79,13 @@ def test_batches_leave_out_and_count_what_cannot_be_judged():
             raise Skip("no")
         return np.full(2, image)
 
+    card = SimpleNamespace(batch=2)
+    detector = SimpleNamespace(card=card, crop_face=prepare, preproc=lambda cropped: cropped + 10)
     heard: list[tuple[int, int]] = []
     given = faces.batches(
-        many, range(8), prepare, size=2, skipped=skipped, progress=lambda done, total: heard.append((done, total))
+        detector, many, range(8), skipped=skipped, progress=lambda done, total: heard.append((done, total))
     )
     found = [(rows, batch.tolist()) for rows, batch in given]
-    assert found == [([1, 2], [[1, 1], [2, 2]]), ([4, 5], [[4, 4], [5, 5]]), ([7], [[7, 7]])]
+    assert found == [([1, 2], [[11, 11], [12, 12]]), ([4, 5], [[14, 14], [15, 15]]), ([7], [[17, 17]])]
     assert skipped == {"old": 1, "no": 3}
     assert heard == [(2, 8), (4, 8), (5, 8)]

@@ -17,6 +17,7 @@ from base_detector import BaseDetector, ContractError, Face, load_detector  # no
 from detectors.cnndetection import detector as own  # noqa: E402
 from detectors.nets.checkpoint import CheckpointError  # noqa: E402
 from detectors.nets.checkpoint import fill as fill_net  # noqa: E402
+from detectors.nets.faces import normalized  # noqa: E402
 from detectors.nets.resnet import ResNet  # noqa: E402
 from tests.parity.recipe import compare, filled_state, golden_folder, golden_of  # noqa: E402
 
@@ -56,7 +57,7 @@ def picture(research: Path, name: str) -> np.ndarray:
 
 def prepared(research: Path, entry: dict) -> np.ndarray:
     image = picture(research, entry["input"])
-    return own.normalised(own.centre(image) if entry["crop"] else image)[None]
+    return normalized(own.centre(image) if entry["crop"] else image)[None]
 
 
 def test_names_and_shapes_are_the_published_ones(golden: dict):
@@ -85,7 +86,7 @@ def test_logits_of_any_size_are_the_published_ones(golden: dict, research: Path,
 def test_swapped_channels_do_not_give_the_published_logits(golden: dict, research: Path, detector: BaseDetector):
     for entry in golden["forward"]:
         image = np.ascontiguousarray(picture(research, entry["input"])[..., ::-1])
-        batch = own.normalised(own.centre(image) if entry["crop"] else image)[None]
+        batch = normalized(own.centre(image) if entry["crop"] else image)[None]
         assert abs(detector._net(batch)[0, 0] - entry["logits"][0]) > 1e-2
 
 
@@ -95,7 +96,7 @@ def test_a_face_in_a_frame_is_cut_scaled_and_judged(research: Path, detector: Ba
     verdict = detector.run(frame, face)
     # the same by hand: side int(1.3 * 100), centre (420, 140)
     scaled = Image.fromarray(frame[75:205, 355:485]).resize((256, 256), Image.Resampling.BILINEAR)
-    (logit,) = detector._net(own.normalised(np.asarray(scaled)[16:240, 16:240])[None])[0]
+    (logit,) = detector._net(normalized(np.asarray(scaled)[16:240, 16:240])[None])[0]
     assert verdict.fake_score == pytest.approx(1 / (1 + np.exp(-float(logit))), abs=1e-6)
     assert verdict.hard_label == "real"
 

@@ -13,7 +13,8 @@ pytest.importorskip("cv2")
 from PIL import Image
 
 from base_detector import Face, Skip
-from detectors.nets.crops import HEADS, cut_heads, cut_square, head_box, head_boxes, head_score, square_box
+from detectors.nets.crops import cut_square, square_box
+from detectors.nets.heads import HEADS, cut_heads, head_box, head_boxes, head_score
 from tests.parity.recipe import compare, golden_folder, golden_of
 
 NOWHERE = np.full((5, 2), np.nan, np.float32)

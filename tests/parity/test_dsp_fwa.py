@@ -14,9 +14,10 @@ from PIL import Image  # noqa: E402
 
 from base_detector import BaseDetector, Skip, load_detector  # noqa: E402
 from detectors.dsp_fwa import detector as own  # noqa: E402
-from detectors.nets import crops  # noqa: E402
 from detectors.nets.checkpoint import CheckpointError  # noqa: E402
 from detectors.nets.checkpoint import fill as fill_net  # noqa: E402
+from detectors.nets.heads import cut_heads  # noqa: E402
+from detectors.nets.scores import softmax_at  # noqa: E402
 from detectors.nets.spp_resnet import SppResNet, pyramid  # noqa: E402
 from tests.parity.recipe import compare, filled_state, golden_folder, golden_of  # noqa: E402
 
@@ -52,7 +53,7 @@ def heads(research: Path, golden: dict) -> dict[str, np.ndarray]:
     found = {}
     for name in {entry["input"] for entry in golden["preprocess"]}:
         image = np.asarray(Image.open(folder / name).convert("RGB"))
-        found[name] = crops.cut_heads(image, np.array(landmarks[name][0]["landmarks68"]))
+        found[name] = cut_heads(image, np.array(landmarks[name][0]["landmarks68"]))
     return found
 
 
@@ -79,7 +80,7 @@ def test_logits_and_scores_are_the_published_ones(golden: dict, heads: dict, det
         wanted = np.array(entry["logits_10"])
         found = detector._net(batch)
         assert np.all(np.abs(found - wanted) <= 1e-4 * np.maximum(1, np.abs(wanted)))
-        np.testing.assert_allclose(own.probability_of_fake(found), entry["softmax_index0_10"], atol=1e-5)
+        np.testing.assert_allclose(softmax_at(found, index=0), entry["softmax_index0_10"], atol=1e-5)
         (softlabel,) = detector.get_softlabel(batch[None])
         assert softlabel == pytest.approx(entry["im_test_return_P_real"], abs=1e-5)
         assert 1 - softlabel == pytest.approx(entry["p_fake"], abs=1e-5)
@@ -102,8 +103,8 @@ def test_a_picture_is_judged_from_the_pixels_to_the_score(research: Path, detect
     verdict = detector.run(image)
     assert verdict.skipped is None
     _, points = detector._landmarker.find(image)
-    batch = own.prepared(crops.cut_heads(image, points))
-    fake = np.sort(own.probability_of_fake(detector._net(batch)))[5:].mean()
+    batch = own.prepared(cut_heads(image, points))
+    fake = np.sort(softmax_at(detector._net(batch), index=0))[5:].mean()
     assert verdict.fake_score == pytest.approx(fake, abs=1e-9)
 
 

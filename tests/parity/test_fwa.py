@@ -16,8 +16,10 @@ from PIL import Image
 
 from base_detector import FACE_DTYPE, BaseDetector, Judgement, Skip, WorkerFailure, load_detector
 from detectors.fwa import detector as own
-from detectors.nets import crops, slim_resnet
+from detectors.nets import slim_resnet
 from detectors.nets.checkpoint import CheckpointError, WeightsUnusable
+from detectors.nets.heads import cut_heads
+from detectors.nets.scores import softmax_at
 from shared.errors import SENTENCES
 from tests.parity.recipe import compare, fill, golden_folder, golden_of
 
@@ -71,7 +73,7 @@ def heads(research: Path, golden: dict) -> dict[str, np.ndarray]:
     found = {}
     for name in {entry["input"] for entry in golden["preprocess"]}:
         image = np.asarray(Image.open(folder / name).convert("RGB"))
-        found[name] = crops.cut_heads(image, np.array(landmarks[name][0]["landmarks68"]))
+        found[name] = cut_heads(image, np.array(landmarks[name][0]["landmarks68"]))
     return found
 
 
@@ -95,7 +97,7 @@ def test_logits_and_scores_are_the_published_ones(golden: dict, heads: dict, det
         wanted = np.array(entry["logits_10"])
         found = detector._net(batch)
         assert np.all(np.abs(found - wanted) <= 1e-4 * np.maximum(1, np.abs(wanted)))
-        np.testing.assert_allclose(own.probability_of_fake(found), entry["p_fake_index0_10"], atol=1e-5)
+        np.testing.assert_allclose(softmax_at(found, index=0), entry["p_fake_index0_10"], atol=1e-5)
         (softlabel,) = detector.get_softlabel(batch[None])
         assert 1 - softlabel == pytest.approx(entry["face_score_mean_top5"], abs=1e-5)
 
@@ -121,7 +123,7 @@ def test_a_picture_is_judged_from_the_pixels_to_the_score(research: Path, detect
     image = np.asarray(Image.open(golden_folder(research) / "inputs" / "obama.png").convert("RGB"))
     verdict = detector.run(image)
     _, points = detector._landmarker.find(image)
-    fake = own.probability_of_fake(detector._net(own.prepared(crops.cut_heads(image, points))))
+    fake = softmax_at(detector._net(own.prepared(cut_heads(image, points))), index=0)
     assert verdict.fake_score == pytest.approx(np.sort(fake)[5:].mean(), abs=1e-9)
     assert detector.run(np.full((200, 200, 3), 128, np.uint8)).skipped == "landmarks_not_found"
 
@@ -249,5 +251,5 @@ def test_without_a_scored_face_there_is_no_score():
 
 def test_the_first_output_is_fake():
     np.testing.assert_allclose(
-        own.probability_of_fake(np.array([[900.0, -3.0], [-900.0, 3.0], [1.0, 1.0]])), [1, 0, 0.5], atol=1e-12
+        softmax_at(np.array([[900.0, -3.0], [-900.0, 3.0], [1.0, 1.0]]), index=0), [1, 0, 0.5], atol=1e-12
     )

@@ -16,6 +16,7 @@ from PIL import Image  # noqa: E402
 from base_detector import FACE_DTYPE, ContractError, Face, FacePack, Skip, load_detector  # noqa: E402
 from detectors.nets.checkpoint import CheckpointError, check_names, read_torch  # noqa: E402
 from detectors.nets.checkpoint import fill as fill_net  # noqa: E402
+from detectors.nets.scores import softmax_at  # noqa: E402
 from detectors.nets.wsdan import Attentions, Trio, WsDan  # noqa: E402
 from detectors.nets.xception import Xception  # noqa: E402
 from detectors.wm.detector import (  # noqa: E402
@@ -25,7 +26,6 @@ from detectors.wm.detector import (  # noqa: E402
     STD,
     alignment,
     chosen_faces,
-    fake_of,
     fused,
     largest_faces,
 )
@@ -178,7 +178,9 @@ def test_logits_and_scores_are_the_published_ones(golden: dict, crops: dict, fra
         for name, tolerance in (("m1", 1e-4), ("m2", 1e-4), ("m3", 1e-3)):
             wanted = np.array(entry[name]["logits"])
             assert np.all(np.abs(logits[name][row] - wanted) <= tolerance * np.maximum(1, np.abs(wanted))), name
-            assert fake_of(logits[name][row : row + 1])[0] == pytest.approx(entry[name]["softmax1"], abs=1e-4)
+            assert softmax_at(logits[name][row : row + 1], index=1)[0] == pytest.approx(
+                entry[name]["softmax1"], abs=1e-4
+            )
         assert 1 - detector.get_softlabel(batch)[row] == pytest.approx(entry["face_score"], abs=1e-4)
         landmarks = next(item["landmarks5_int"] for item in golden["crop"] if item["input"] == entry["input"])
         verdict = detector.run(frames[entry["input"]], face_of(landmarks, frames[entry["input"]]))
@@ -342,5 +344,7 @@ def test_every_missing_extra_and_misshapen_entry_is_named():
 
 
 def test_extreme_logits_stay_in_range():
-    np.testing.assert_allclose(fake_of(np.array([[-900.0, 900.0], [900.0, -900.0], [2.0, 2.0]])), [1, 0, 0.5])
+    np.testing.assert_allclose(
+        softmax_at(np.array([[-900.0, 900.0], [900.0, -900.0], [2.0, 2.0]]), index=1), [1, 0, 0.5]
+    )
     np.testing.assert_allclose(fused([np.ones(2), np.zeros(2), np.zeros(2)]), [0.2, 0.2])
