@@ -1,20 +1,24 @@
 """One job in work: what is asked, and the scratch folder whose finished parts survive a crash.
 
 Layout of the scratch folder (local disk): ``media`` (verified copy), ``pack/``, ``scores/<detector>/`` and ``report/``. Each
-part appears by a rename when it is complete, so after ``kill -9`` the pipeline goes on behind the last one.
+part appears by a rename when it is complete, so after ``kill -9`` the pipeline goes on behind the last one. A part that is not
+whole all the same is removed and made again (``backend.parts``).
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from shared import durable
 from shared.digest import sha256_of
-from shared.errors import PermanentError
+from shared.errors import PermanentError, StoreTrouble
+from shared.reading import RecordInvalid, open_regular
 from shared.records import Mode, Submission
 
 
@@ -73,18 +77,54 @@ class Job:
         return self.folder / "scores" / detector
 
     def stage_in(self) -> None:
-        """Copy the media to the scratch; PermanentError(media_changed) when it is not what was uploaded."""
-        if self.media.exists():
-            return
+        """Copy the media to the scratch; PermanentError(media_changed) when it is not, or not there, what was uploaded.
+
+        StoreTrouble when the shared folder does not answer, FileNotFoundError when the whole job is gone from it.
+        """
         (self.folder / "scores").mkdir(parents=True, exist_ok=True)
-        partial = self.folder / ".media.part"
-        shutil.copyfile(self.source, partial)
-        if sha256_of(partial) != self.sha256:
-            partial.unlink()
-            raise PermanentError("media_changed")
-        os.chmod(partial, 0o444)
-        durable.move_file(partial, self.media)
+        if self._is_staged():
+            return
+        with durable.staging(self.media) as partial:
+            self._copy_media(partial)
+            if sha256_of(partial) != self.sha256:
+                raise PermanentError("media_changed")
+            os.chmod(partial, 0o444)
+
+    def _is_staged(self) -> bool:
+        if not durable.exists(self.media):
+            return False
+        info = os.lstat(self.media)
+        if stat.S_ISREG(info.st_mode) and info.st_size == self.bytes:
+            return True
+        durable.remove(self.media)
+        return False
+
+    def _copy_media(self, target: Path) -> None:
+        left = self.bytes + 1  # enough to see that there is more than there should be
+        with self._open_source() as source, target.open("wb") as copy:
+            while left and (block := _read(source, min(left, 1 << 20))):
+                copy.write(block)
+                left -= len(block)
+
+    def _open_source(self) -> BinaryIO:
+        try:
+            return os.fdopen(open_regular(self.source), "rb", buffering=0)
+        except RecordInvalid:
+            raise PermanentError("media_changed") from None
+        except FileNotFoundError:
+            if durable.exists(self.source.parent):
+                raise PermanentError("media_changed") from None
+            raise
+        except OSError as error:
+            raise StoreTrouble(error) from error
 
     def remove(self) -> None:
         """Drop the scratch."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _read(source: BinaryIO, count: int) -> bytes:
+    try:
+        return source.read(count)
+    except OSError as error:
+        raise StoreTrouble(error) from error

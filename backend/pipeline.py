@@ -22,9 +22,10 @@ from backend.catalog.detectors import DetectorCatalog
 from backend.catalog.durations import Durations
 from backend.catalog.states import DetectorStates
 from backend.harvest.media_pack import harvest_pack
-from backend.harvest.scores import harvest_masks, harvest_scores, harvested_masks
+from backend.harvest.scores import HarvestedScores, harvest_masks, harvest_scores, harvested_masks
 from backend.harvest.untrusted import harvest_file
 from backend.job import Cancelled, Job
+from backend.parts import finished_report, finished_scores, has_pack, read_scores
 from backend.report.build import build_report
 from backend.scores.assemble import DetectorOutcome, assemble, shadow_entry
 from backend.scores.cache import ScoreCache
@@ -60,8 +61,8 @@ class Pipeline:
 
     def run(self, job: Job, board: Board) -> Result:
         """Do what is left of ``job``; its report lies in ``job.report`` afterwards. PermanentError names what failed."""
-        if job.report.exists():  # finished before a crash, but not yet published
-            return Result.model_validate_json((job.report / "result.json").read_bytes())
+        if finished := finished_report(job.report):  # before a crash, but not yet published
+            return finished
         seconds: dict[str, float] = {}
         cards = [self.catalog.card(name) for name in job.detectors]
         with _Timed(seconds, "stage"):
@@ -93,7 +94,7 @@ class Pipeline:
     # -- media pass
 
     def _media_pass(self, job: Job, cards: list[Card], board: Board) -> bool:
-        if job.pack.exists():
+        if has_pack(job.pack):
             return False
         request = {
             "samplings": sorted({card.sampling for card in cards}),
@@ -165,8 +166,7 @@ class Pipeline:
         outcome = DetectorOutcome(card=card, provenance=self._provenance(card), folder=job.scores(card.id))
         started = time.perf_counter()
         try:
-            self._score(job, card, pack, board, outcome)
-            outcome.scores = harvest_scores(outcome.folder, card_id=card.id, face_count=len(pack))
+            outcome.scores = self._score(job, card, pack, board, outcome)
         except NotApplicable as reason:
             outcome.status, outcome.code = "not_applicable", str(reason)
         except (WorkerError, PermanentError) as error:
@@ -179,10 +179,10 @@ class Pipeline:
         )
         return outcome
 
-    def _score(self, job: Job, card: Card, pack: FacePack, board: Board, outcome: DetectorOutcome) -> None:
-        if outcome.folder.exists():
+    def _score(self, job: Job, card: Card, pack: FacePack, board: Board, outcome: DetectorOutcome) -> HarvestedScores:
+        if scores := finished_scores(outcome.folder, card_id=card.id, face_count=len(pack)):
             outcome.cached = _marker(outcome.folder).exists()
-            return
+            return scores
         if not len(pack):
             raise NotApplicable("no_face")
         unavailable = self.catalog.unavailable(card)
@@ -194,13 +194,17 @@ class Pipeline:
             media_sha256=job.sha256,
             pack_digest=sha256_of(job.pack / "faces.npy"),
         )
-        staging = outcome.folder.with_name(f".{card.id}.part")
-        if self.cache and self.cache.fetch(key, staging):
+
+        def cached(copy: Path) -> HarvestedScores:
+            scores = read_scores(copy, card_id=card.id, face_count=len(pack))
+            _marker(copy).touch()
+            return scores
+
+        if self.cache and (scores := self.cache.fetch(key, outcome.folder, read=cached)):
             outcome.cached = True
-            _marker(staging).touch()
-            durable.move_directory(staging, outcome.folder)
-            return
+            return scores
         board.detector(card.id, state="working", total=len(pack))
+        taken: list[HarvestedScores] = []
 
         def work(worker: Worker) -> None:
             with worker.room(job.id) as room:
@@ -213,11 +217,12 @@ class Pipeline:
                     pack=room.path("pack"),
                     out=room.path("out"),
                 )
-                _take_scores(room.out, outcome.folder, card=card, faces=len(pack))
+                taken.append(_take_scores(room.out, outcome.folder, card=card, faces=len(pack)))
 
         self._with_worker(detector_spec(card, self.settings), work, job)
         if self.cache:
             self.cache.keep(key, outcome.folder)
+        return taken[-1]
 
     def _deadline(self, card: Card, faces: int) -> float:
         """Ten times what the card promises and at least five minutes, within the site's limit: some read their networks per job."""
@@ -239,10 +244,6 @@ class Pipeline:
         self, job: Job, pack: FacePack, outcomes: list[DetectorOutcome], seconds: dict[str, float], board: Board
     ) -> Result:
         result = assemble(job, pack, outcomes, seconds=seconds)
-        staging = job.folder / ".report.part"
-        if staging.exists():
-            durable.remove_directory(staging)
-        staging.mkdir()
         evidence = {
             item.card.id: masks
             for item in outcomes
@@ -250,17 +251,17 @@ class Pipeline:
         }
         keyframes = {person: pack.image(row) for person, row in pack.keyfaces.items()}
         margins = {outcome.card.id: outcome.card.margin for outcome in outcomes}
-        finished = build_report(
-            result,
-            out=staging,
-            evidence=evidence,
-            video=lambda plan, out: self._render(job, plan, out, board),
-            video_per_detector=job.video_per_detector,
-            keyframes=keyframes,
-            crop=lambda detector, row: square_crop(pack.image(row), pack.face(row).box, margin=margins[detector]),
-        )
-        durable.move_directory(staging, job.report)
-        return finished
+        with durable.staging(job.report) as staging:
+            staging.mkdir()
+            return build_report(
+                result,
+                out=staging,
+                evidence=evidence,
+                video=lambda plan, out: self._render(job, plan, out, board),
+                video_per_detector=job.video_per_detector,
+                keyframes=keyframes,
+                crop=lambda detector, row: square_crop(pack.image(row), pack.face(row).box, margin=margins[detector]),
+            )
 
     def _render(self, job: Job, plan: Path, out: Path, board: Board) -> None:
         """Let the media worker draw the result video (or the marked still) of ``plan`` and take it out of its room."""
@@ -325,16 +326,15 @@ class _Timed:
         self._seconds[self._name] = time.perf_counter() - self._started
 
 
-def _take_scores(untrusted_out: Path, target: Path, *, card: Card, faces: int) -> None:
+def _take_scores(untrusted_out: Path, target: Path, *, card: Card, faces: int) -> HarvestedScores:
     """Check a worker's scores, then write them anew on our side: nothing of the worker's own files is kept."""
     scores = harvest_scores(untrusted_out, card_id=card.id, face_count=faces)
-    staging = target.with_name(f".{target.name}.part")
-    if staging.exists():
-        durable.remove_directory(staging)
-    staging.mkdir(parents=True)
-    harvest_masks(untrusted_out, scores, staging)
-    (staging / "scores.json").write_text(json.dumps(scores.model_dump(mode="json"), allow_nan=False), encoding="utf-8")
-    durable.move_directory(staging, target)
+    with durable.staging(target) as staging:
+        staging.mkdir()
+        harvest_masks(untrusted_out, scores, staging)
+        content = json.dumps(scores.model_dump(mode="json"), allow_nan=False)
+        (staging / "scores.json").write_text(content, encoding="utf-8")
+    return scores
 
 
 def _marker(folder: Path) -> Path:

@@ -80,7 +80,7 @@ def analyze(
     job_id = new_id()
     job = Job(
         id=job_id,
-        source=medium.path,
+        source=medium.path.resolve(),  # a link of the user's own is followed
         sha256=sha256_of(medium.path),
         bytes=medium.path.stat().st_size,
         name=medium.path.name[:120],

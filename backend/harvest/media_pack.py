@@ -7,7 +7,6 @@ Imported by the pipeline and the command line of detectors.
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -15,7 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic.dataclasses import dataclass
 
-from backend.harvest.untrusted import Refused, copy_file, open_folder, read_array, read_file, refusal
+from backend.harvest.untrusted import Refused, copy_file, open_file, open_folder, read_array, read_file, refusal
 from base_detector import FACE_DTYPE, Array, DecodedMedia, Person, Shot
 from shared import durable
 from shared.records import Mode
@@ -118,26 +117,43 @@ def harvest_pack(untrusted_dir: Path, target: Path) -> None:
     The small files are parsed and written anew. The crops are copied: a worker that goes on running could still cut a file short
     that was merely moved, and a memory map of such a file kills its reader.
     """
-    staging = target.with_name(f".{target.name}.part")
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with durable.staging(target) as staging:
+        staging.mkdir()
+        try:
+            with open_folder(untrusted_dir) as folder:
+                info, faces = _read_small_files(folder)
+                crops = crops_size(faces)
+                if copy_file(folder, "crops.bin", staging / "crops.bin", max_bytes=crops) != crops:
+                    raise Refused("crops.bin is shorter than the crops in it")
+        except (Refused, ValidationError) as error:
+            raise refusal("media_bad_output", error) from None
+        np.save(staging / "faces.npy", faces, allow_pickle=False)
+        (staging / "pack.json").write_text(info.as_json(), encoding="utf-8")
+        for path in staging.iterdir():
+            os.chmod(path, 0o444)
+        os.chmod(staging, 0o755)  # noqa: S103  containers read it as another user
+
+
+def check_pack(folder: Path) -> None:
+    """Check a pack that was harvested before; PermanentError(media_bad_output) when it is not whole any more."""
     try:
-        with open_folder(untrusted_dir) as folder:
-            info = PackInfo.model_validate_json(read_file(folder, "pack.json", max_bytes=MAX_PACK_JSON_BYTES))
-            faces = read_faces(read_file(folder, "faces.npy", max_bytes=MAX_FACES_BYTES))
-            check_faces(faces, info)
+        with open_folder(folder) as handle:
+            _, faces = _read_small_files(handle)
             crops = crops_size(faces)
-            if copy_file(folder, "crops.bin", staging / "crops.bin", max_bytes=crops) != crops:
-                raise Refused("crops.bin is shorter than the crops in it")
+            with open_file(handle, "crops.bin", max_bytes=crops) as file:
+                if os.fstat(file).st_size != crops:
+                    raise Refused("crops.bin is shorter than the crops in it")
     except (Refused, ValidationError) as error:
-        shutil.rmtree(staging)
         raise refusal("media_bad_output", error) from None
-    np.save(staging / "faces.npy", faces, allow_pickle=False)
-    (staging / "pack.json").write_text(info.as_json(), encoding="utf-8")
-    for path in staging.iterdir():
-        os.chmod(path, 0o444)
-    os.chmod(staging, 0o755)  # noqa: S103  containers read it as another user
-    durable.move_directory(staging, target)
+
+
+def _read_small_files(folder: int) -> tuple[PackInfo, Array]:
+    """``pack.json`` and ``faces.npy`` of an open folder, checked; Refused or ValidationError."""
+    info = PackInfo.model_validate_json(read_file(folder, "pack.json", max_bytes=MAX_PACK_JSON_BYTES))
+    faces = read_faces(read_file(folder, "faces.npy", max_bytes=MAX_FACES_BYTES))
+    check_faces(faces, info)
+    return info, faces
 
 
 def read_faces(untrusted: bytes) -> Array:

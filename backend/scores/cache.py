@@ -6,15 +6,25 @@ The key is (media sha256, face pack digest, detector, version, contract, weights
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import shutil
-import time
+import os
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
+
+import structlog
 
 from base_detector import SCORES_SCHEMA
 from shared import durable
+from shared.errors import PermanentError
 from shared.results import Provenance
+
+log = structlog.get_logger()
+
+Scores = TypeVar("Scores")
 
 
 class ScoreCache:
@@ -22,6 +32,7 @@ class ScoreCache:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._lock = threading.Lock()
         folder.mkdir(parents=True, exist_ok=True)
 
     @staticmethod
@@ -30,30 +41,48 @@ class ScoreCache:
         parts = [SCORES_SCHEMA, detector, provenance.model_dump(mode="json"), media_sha256, pack_digest]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
-    def fetch(self, key: str, target: Path) -> bool:
-        """Copy the entry to ``target`` (which must not exist); False when there is none."""
+    def fetch(self, key: str, target: Path, *, read: Callable[[Path], Scores]) -> Scores | None:
+        """Copy the entry to ``target`` (which must not exist) and return what ``read`` makes of the copy; None when there is none.
+
+        An entry that ``read`` refuses (PermanentError) is removed and counts as none, and so does one that cannot be copied.
+        """
+        entry = self._folder / key
+        if not durable.exists(entry):
+            return None
         try:
-            shutil.copytree(self._folder / key, target)
-        except FileNotFoundError:
-            shutil.rmtree(target, ignore_errors=True)
-            return False
-        (self._folder / key).touch()
-        return True
+            if not durable.is_folder(entry):
+                raise PermanentError("detector_bad_output")
+            with durable.staging(target) as staging:
+                durable.copy_tree(entry, staging)
+                found = read(staging)
+        except PermanentError as error:
+            log.warning("cached_scores_removed", reason=str(error))
+            durable.remove_directory(entry)
+            return None
+        except OSError as error:
+            log.warning("cached_scores_not_copied", reason=str(error))
+            return None
+        os.utime(entry)
+        return found
 
     def keep(self, key: str, source: Path) -> None:
-        """Store a copy of ``source`` under ``key``; an entry that exists stays as it is."""
-        staging = self._folder / f".{key}.{time.monotonic_ns()}"
-        shutil.copytree(source, staging)
+        """Store a copy of ``source`` under ``key``; an entry that exists stays as it is. Trouble is logged: no job fails for its copy."""
+        target = self._folder / key
         try:
-            durable.move_directory(staging, self._folder / key)
-        except FileExistsError:
-            shutil.rmtree(staging)
+            with self._lock:
+                if durable.exists(target):
+                    return
+                with durable.staging(target) as staging:
+                    durable.copy_tree(source, staging)
+        except OSError as error:
+            log.warning("scores_not_cached", reason=str(error))
 
     def expire(self, *, older_than_s: float, now: float) -> int:
-        """Remove entries not used for ``older_than_s`` seconds before ``now`` (Unix time); how many went."""
+        """Remove entries not used for ``older_than_s`` seconds before ``now`` (Unix time), leftovers of crashes too; how many went."""
         gone = 0
         for entry in self._folder.iterdir():
-            if now - entry.stat().st_mtime > older_than_s:
-                durable.remove_directory(entry)
-                gone += 1
+            with contextlib.suppress(FileNotFoundError):
+                if now - entry.lstat().st_mtime > older_than_s:
+                    durable.remove_directory(entry)
+                    gone += 1
         return gone

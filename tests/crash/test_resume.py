@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -186,3 +187,33 @@ def test_the_same_upload_again_takes_its_scores_from_the_cache(back_end: BackEnd
     assert [item.cached for item in second] == [True, True]
     assert [item.scores for item in first] == [item.scores for item in second]
     assert all(item.evidence for item in second if item.id == "classnseg"), "masks come from the cache as well"
+
+
+def test_parts_that_are_not_whole_after_a_crash_are_made_again_in_the_next_attempt(
+    back_end: BackEnd, astronaut_clip: Path
+):
+    """Each of these failed all three attempts before, or answered detector_bad_output until the cache expired."""
+    back_end.start()
+    first = back_end.submit(astronaut_clip)
+    back_end.wait(lambda: back_end.store.stage_of(first) == "done")
+    second = back_end.submit(astronaut_clip)
+    back_end.wait(lambda: (back_end.scratch(second) / "scores" / "mesonet").exists())
+    back_end.kill()
+    scratch, cache = back_end.scratch(second), back_end.settings.backend_state / "scores"
+    for entry in cache.iterdir():
+        (entry / "scores.json").write_text("{}")
+        (cache / f".{entry.name}.part" / "masks").mkdir(parents=True)
+    for name in ("pack", "scores/mesonet", "scores/classnseg", "report"):
+        shutil.rmtree(scratch / name, ignore_errors=True)
+        (scratch / name).mkdir()
+    for leftover in (".media.part", ".pack.part", ".report.part", "scores/.mesonet.part", "scores/.classnseg.part"):
+        (scratch / leftover / "stray").mkdir(parents=True)
+    (scratch / "media").unlink()
+    (scratch / "media").write_bytes(b"cut")
+    back_end.start()
+    back_end.wait(lambda: back_end.store.stage_of(second) in ("done", "failed"))
+    status = back_end.store.read_status(second)
+    assert (status.state, status.attempt) == ("done", 2)
+    one, two = (back_end.result(job).detectors for job in (first, second))
+    assert [item.cached for item in two] == [False, False]
+    assert [item.scores for item in one] == [item.scores for item in two]

@@ -8,10 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from backend.dispatch.retention import expire
-from backend.scores.cache import ScoreCache
 from shared import durable
 from shared.records import Status
-from shared.results import Provenance
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -92,55 +90,3 @@ def test_a_sweep_that_died_in_the_middle_is_continued(settings, store, submit, m
     gone = expire(store, settings, cache=None, now=NOW)
     assert (gone.media, gone.addresses) == (0, 1)
     assert store.read_submission("done", job).email is None
-
-
-def provenance(**changes) -> Provenance:
-    members = {
-        "version": "1",
-        "contract": "1",
-        "weights": {"a.h5": "1"},
-        "parameters": {"net": "x"},
-        "runner": "process",
-        "image": None,
-    }
-    return Provenance(**members | changes)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"version": "2"},
-        {"contract": "2"},
-        {"weights": {"a.h5": "2"}},
-        {"parameters": {"net": "y"}},
-        {"runner": "docker"},
-        {"image": "sha256:1"},
-    ],
-)
-def test_a_change_of_the_detector_is_another_cache_entry(changes):
-    one = ScoreCache.key(detector="d", provenance=provenance(), media_sha256="m", pack_digest="p")
-    other = ScoreCache.key(detector="d", provenance=provenance(**changes), media_sha256="m", pack_digest="p")
-    assert one != other
-    assert one == ScoreCache.key(detector="d", provenance=provenance(), media_sha256="m", pack_digest="p")
-
-
-def test_scores_cached_in_an_earlier_schema_are_a_miss(monkeypatch):
-    """Their masks are PNG, which nothing reads any more."""
-    now = ScoreCache.key(detector="d", provenance=provenance(), media_sha256="m", pack_digest="p")
-    monkeypatch.setattr("backend.scores.cache.SCORES_SCHEMA", 1)
-    assert ScoreCache.key(detector="d", provenance=provenance(), media_sha256="m", pack_digest="p") != now
-
-
-def test_cached_scores_come_back_as_they_were_and_age_by_use(tmp_path):
-    cache = ScoreCache(tmp_path / "cache")
-    (tmp_path / "scores").mkdir()
-    (tmp_path / "scores" / "scores.json").write_text("{}")
-    assert not cache.fetch("k", tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-    cache.keep("k", tmp_path / "scores")
-    cache.keep("k", tmp_path / "scores")
-    assert cache.fetch("k", tmp_path / "out")
-    assert (tmp_path / "out" / "scores.json").read_text() == "{}"
-    now = (tmp_path / "cache" / "k").stat().st_mtime
-    assert cache.expire(older_than_s=10, now=now + 5) == 0
-    assert cache.expire(older_than_s=10, now=now + 11) == 1

@@ -38,7 +38,8 @@ def _cut(path: Path) -> None:
 
 def _other_schema(path: Path) -> None:
     content = json.loads(path.read_bytes()) if path.is_file() else {}
-    replaced_by(json.dumps((content if isinstance(content, dict) else {}) | {"schema_version": 2}).encode())(path)
+    content = content if isinstance(content, dict) else {}
+    replaced_by(json.dumps(content | {"schema" if "schema" in content else "schema_version": 99}).encode())(path)
 
 
 def _duplicate_keys(path: Path) -> None:

@@ -1,0 +1,74 @@
+"""The finished parts of a job as a later attempt, or another job through the cache, finds them: whole, or removed and made again.
+
+A part appears by one rename when it is complete, so it is whole after ``kill -9``. After a power cut, on a full or failing disk, or by
+somebody's hand it may not be; then it must not fail every attempt that follows. Imported by the pipeline.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+
+from backend.harvest.media_pack import check_pack
+from backend.harvest.scores import HarvestedScores, harvest_masks, harvest_scores
+from shared import durable
+from shared.errors import PermanentError
+from shared.reading import RecordInvalid, read_record
+from shared.results import Result
+
+log = structlog.get_logger()
+
+Part = TypeVar("Part")
+
+
+def finished_report(folder: Path) -> Result | None:
+    """The result of the report in ``folder``, None when there is none any more."""
+    return _whole(folder, _read_report)
+
+
+def has_pack(folder: Path) -> bool:
+    """Whether the face pack in ``folder`` is there and keeps its schema."""
+    return _whole(folder, _read_pack) is not None
+
+
+def finished_scores(folder: Path, *, card_id: str, face_count: int) -> HarvestedScores | None:
+    """The scores in ``folder``, None when there are none any more."""
+    return _whole(folder, lambda part: read_scores(part, card_id=card_id, face_count=face_count))
+
+
+def read_scores(folder: Path, *, card_id: str, face_count: int) -> HarvestedScores:
+    """Scores that we stored before, with all of their masks; PermanentError(detector_bad_output) when something is wrong with them."""
+    scores = harvest_scores(folder, card_id=card_id, face_count=face_count)
+    if scores.masks:
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".masks-") as checked:
+            harvest_masks(folder, scores, Path(checked))
+    return scores
+
+
+def _whole(folder: Path, read: Callable[[Path], Part]) -> Part | None:
+    if not durable.exists(folder):
+        return None
+    try:
+        return read(folder)
+    except (PermanentError, FileNotFoundError) as error:
+        reason = error.reason if isinstance(error, RecordInvalid) else str(error)
+        log.warning("finished_part_removed", part=folder.name, reason=reason)
+        durable.remove(folder)
+        return None
+
+
+def _read_report(folder: Path) -> Result:
+    result = read_record(folder / "result.json", Result)
+    for name in (*result.files, "bundle.zip"):
+        if not (folder / name).is_file():
+            raise RecordInvalid(folder, "a file of the report is missing")
+    return result
+
+
+def _read_pack(folder: Path) -> bool:
+    check_pack(folder)
+    return True
