@@ -8,29 +8,35 @@ from __future__ import annotations
 import json
 import logging
 import os
+import queue
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import structlog
 from rich.console import Console
 
 from backend.commands.exits import EXIT_NOTHING, EXIT_USAGE, errors_explained
+from backend.dispatch.supervisor import SUPERSEDED, Supervisor
 from shared.clock import utc_now
-from shared.errors import DfomError, StoreTrouble, UserError
 from shared.logs import log_to_stderr
 from shared.records import Mode
 from shared.settings import Settings, read_settings
 from shared.store import Store
+
+if TYPE_CHECKING:  # a command loads what it needs: help and version are there at once
+    from backend.catalog.detectors import DetectorCatalog
+    from backend.catalog.durations import Durations
+    from backend.pipeline import Pipeline
+    from backend.scores.cache import ScoreCache
+    from backend.workers.pool import WorkerPool
 
 console = Console(stderr=True)
 
@@ -40,11 +46,11 @@ class Backend:
     """The parts of the back-end, wired."""
 
     settings: Settings
-    pool: Any
-    catalog: Any
-    durations: Any
-    cache: Any
-    pipeline: Any
+    pool: WorkerPool
+    catalog: DetectorCatalog
+    durations: Durations
+    cache: ScoreCache
+    pipeline: Pipeline
 
 
 def build_backend(settings: Settings, *, cached: bool = True) -> Backend:
@@ -112,70 +118,26 @@ def analyze(
             # a scratch of its own: the workers of a running portal are not ours to use
             own = settings.model_copy(update={"scratch": settings.scratch or Path(scratch)})
             backend = build_backend(own, cached=False)
-            try:
-                detectors = _chosen(backend, names)
+            with closing(backend.pool):
                 summaries = list(
-                    _analyze_all(
-                        work, found, backend, detectors, mode or "standard", out, video_per_detector=video_per_detector
+                    work.analyze_all(
+                        found,
+                        pipeline=backend.pipeline,
+                        detectors=work.choose(backend.catalog, names),
+                        mode=mode or "standard",
+                        out=out,
+                        video_per_detector=video_per_detector,
+                        console=console,
                     )
                 )
-            finally:
-                backend.pool.close()
     if as_json:
         click.echo(json.dumps(summaries, indent=1, allow_nan=False))
     else:
         from backend.commands.console import print_summaries
 
         print_summaries(summaries)
-    if not any(
-        "detectors" in item and any(d["status"] == "ok" for d in item["detectors"].values()) for item in summaries
-    ):
+    if not work.found_something(summaries):
         raise SystemExit(EXIT_NOTHING)
-
-
-def _chosen(backend: Backend, names: str | None) -> list[str]:
-    if names is not None:
-        chosen = [name.strip() for name in names.split(",") if name.strip()]
-        if not chosen:
-            raise UserError("no_detector", "Name at least one detector after --detectors.")
-        return list(dict.fromkeys(backend.catalog.card(name).id for name in chosen))
-    offered = (card for card in backend.catalog if backend.catalog.state(card) == "enabled")
-    installed = [card.id for card in offered if backend.catalog.unavailable(card) is None]
-    if not installed:
-        raise UserError(
-            "weights_missing", "No detector is ready. Install weights with 'deepfake-o-meter weights fetch'."
-        )
-    return installed
-
-
-def _analyze_all(
-    work: Any,
-    found: Sequence[Any],
-    backend: Backend,
-    detectors: list[str],
-    mode: Mode,
-    out: Path,
-    *,
-    video_per_detector: bool,
-) -> Iterator[dict[str, Any]]:
-    from backend.commands.console import ConsoleBoard
-
-    for medium in found:
-        with ConsoleBoard(console, medium.path.name) as board:
-            try:
-                result = work.analyze(
-                    medium,
-                    pipeline=backend.pipeline,
-                    detectors=detectors,
-                    mode=mode,
-                    out=out,
-                    video_per_detector=video_per_detector,
-                    board=board,
-                )
-            except DfomError as error:
-                yield {"file": str(medium.path), "code": error.code, "message": error.sentence}
-                continue
-        yield work.summary(medium, result, out=out)
 
 
 # --------------------------------------------------------------------------- serve
@@ -202,96 +164,72 @@ def serve(host: str | None, port: int | None) -> None:
             f"[red]Cannot listen on {settings.host}:{settings.port} ({error.strerror}). Choose another with --port.[/red]"
         )
         raise SystemExit(EXIT_USAGE) from None
-    supervisor = _Supervisor([sys.executable, "-m", "deepfake_o_meter", "dispatch"])
-    console.print(f"DeepFake-o-meter is at [bold]{settings.public_url}[/bold]  (Ctrl-C stops it)", highlight=False)
     _stop_on_signal(_interrupt)
+    supervisor = None
     try:
+        supervisor = Supervisor(
+            [sys.executable, "-m", "deepfake_o_meter", "dispatch"],
+            on_refusal=lambda: os.kill(os.getpid(), signal.SIGTERM),
+            say=lambda words: console.print(words, highlight=False),
+        )
+        console.print(f"DeepFake-o-meter is at [bold]{settings.public_url}[/bold]  (Ctrl-C stops it)", highlight=False)
         server.run()
     except KeyboardInterrupt:
         pass
     finally:
-        console.print("Stopping ...")
-        server.close()
+        _close(server, supervisor)
+    if supervisor and supervisor.refused:
+        raise SystemExit(EXIT_USAGE)
+
+
+def _close(server: Any, supervisor: Supervisor | None) -> None:
+    """End both; a second signal ends the back-end at once."""
+    if supervisor:
+        _stop_on_signal(supervisor.kill)
+    console.print("Stopping ...")
+    server.close()
+    if supervisor:
         supervisor.close()
 
 
-class _Supervisor:
-    """Keeps the dispatcher's process running; pauses grow while it dies at once."""
-
-    def __init__(self, command: Sequence[str]) -> None:
-        self._command = list(command)
-        self._closing = threading.Event()
-        self._process = self._started()
-        self._thread = threading.Thread(target=self._watch, daemon=True, name="supervisor")
-        self._thread.start()
-
-    def _started(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(self._command)  # noqa: S603  our own interpreter and module
-
-    def _watch(self) -> None:
-        pause = 1.0
-        while not self._closing.is_set():
-            begun = time.monotonic()
-            code = self._process.wait()
-            if self._closing.is_set():
-                return
-            if code == EXIT_USAGE:  # it said why; starting it again would not help
-                os.kill(os.getpid(), signal.SIGTERM)
-                return
-            pause = 1.0 if time.monotonic() - begun > 60 else min(60.0, pause * 2)
-            console.print(f"The back-end ended (status {code}); it starts again in {pause:.0f} s.", highlight=False)
-            if not self._closing.wait(pause):
-                self._process = self._started()
-
-    def close(self) -> None:
-        """Ask the dispatcher to stop, wait for its running jobs to be put back, kill it after 40 s."""
-        self._closing.set()
-        self._process.terminate()
-        try:
-            self._process.wait(40)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-
 @main.command(hidden=True)
-def dispatch() -> None:
+@click.option("--child-of", type=int, help="process to end with, at once, when it ends without asking")
+@click.option("--stand-by", is_flag=True, help="wait while another dispatcher works on the folder")
+def dispatch(child_of: int | None, stand_by: bool) -> None:
     """Run the back-end alone on the shared folders."""
     from backend.dispatch.dispatcher import Dispatcher
+    from backend.dispatch.heartbeat import Superseded
+    from backend.workers.confinement import die_with
 
+    if child_of is not None:
+        die_with(child_of)
     with errors_explained():
         settings = read_settings()
         backend = build_backend(settings)
-        dispatcher = Dispatcher(
-            settings,
-            store=_prepared(settings),
-            catalog=backend.catalog,
-            pipeline=backend.pipeline,
-            durations=backend.durations,
-            cache=backend.cache,
-        )
-        _stop_on_signal(dispatcher.stop)
-        try:
-            dispatcher.run()
-        finally:
-            backend.pool.close()
-
-
-def _prepared(settings: Settings) -> Store:
-    """The store, as soon as its folders are mounted: a file server that is away for a while must not end the back-end."""
-    store = Store(settings.submissions, settings.results)
-    pause = 1.0
-    while True:
-        try:
-            return store.prepare(settings.backend_state)
-        except StoreTrouble as error:
-            structlog.get_logger().warning("store_unavailable", reason=error.sentence, again_in_s=pause)
-        time.sleep(pause)
-        pause = min(30.0, pause * 2)
+        dispatcher = Dispatcher(backend, store=Store(settings.submissions, settings.results))
+        _stop_on_signal(_in_a_thread(dispatcher.stop))
+        with closing(backend.pool):
+            try:
+                dispatcher.run(stand_by=stand_by)
+            except Superseded:
+                raise SystemExit(SUPERSEDED) from None
 
 
 def _interrupt() -> None:
     raise KeyboardInterrupt
+
+
+def _in_a_thread(stop: Callable[[], None]) -> Callable[[], None]:
+    """``stop`` for a handler of signals: it takes locks, and the handler may have interrupted whoever holds them."""
+    asked: queue.SimpleQueue[None] = queue.SimpleQueue()  # may be put into from a handler
+
+    def wait() -> None:
+        while True:
+            asked.get()
+            stop()
+
+    threading.Thread(target=wait, name="stop-on-signal", daemon=True).start()
+    return lambda: asked.put(None)
 
 
 def _stop_on_signal(stop: Callable[[], None]) -> None:

@@ -14,7 +14,6 @@ from typing import Any, Protocol
 
 from shared.clock import utc_now
 from shared.records import DetectorProgress, DetectorState, JobId, JobState, Status
-from shared.store import Store
 
 #: Seconds between two progress writes: a fsync on a network folder costs, and nobody reads faster.
 PAUSE_S = 0.5
@@ -50,12 +49,19 @@ class SilentBoard:
         """Nothing."""
 
 
+class StatusWriter(Protocol):
+    """Where a status goes: the store, or what stands before it."""
+
+    def write_status(self, status: Status) -> None:
+        """Replace the status of a job."""
+
+
 class StatusBoard:
-    """Writes ``status.json`` of one job."""
+    """Writes ``status.json`` of one job through ``writer``."""
 
     def __init__(
         self,
-        store: Store,
+        writer: StatusWriter,
         job: JobId,
         *,
         detectors: Sequence[tuple[str, str]],
@@ -63,7 +69,7 @@ class StatusBoard:
         attempt: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._store = store
+        self._writer = writer
         self._clock = clock
         self._lock = threading.Lock()
         self._written = float("-inf")
@@ -148,4 +154,4 @@ class StatusBoard:
         now = self._clock()
         if at_once or now - self._written >= PAUSE_S:
             self._written = now
-            self._store.write_status(self._status)
+            self._writer.write_status(self._status)

@@ -105,6 +105,19 @@ class Status(Record):
     code: str | None = None
 
 
+class Queue(Record):
+    """``results/queue.json``: the waiting jobs in the order in which they will begin, each with its estimated wait in seconds.
+
+    The wait is None as long as something ahead of the job was never measured. Status records get their place from here.
+    """
+
+    max_bytes: ClassVar[int] = 10_000_000
+
+    schema_version: Literal[1] = 1
+    updated: datetime
+    waits: dict[JobId, float | None]
+
+
 class CatalogEntry(Record):
     """One detector as the portal shows it. ``unavailable`` is a code of shared.errors, None = can be chosen."""
 

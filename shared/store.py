@@ -31,7 +31,7 @@ import structlog
 from shared import durable, marker
 from shared.errors import PermanentError, StoreTrouble
 from shared.reading import RecordInvalid, read_bytes, read_record
-from shared.records import DETECTOR_PATTERN, ID_PATTERN, Attempts, Catalog, JobId, Stage, Status, Submission
+from shared.records import DETECTOR_PATTERN, ID_PATTERN, Attempts, Catalog, JobId, Queue, Stage, Status, Submission
 
 STAGES: tuple[Stage, ...] = ("tmp", "new", "active", "done", "failed")
 
@@ -85,6 +85,7 @@ class Store:
     def __init__(self, submissions: Path, results: Path) -> None:
         self.submissions = submissions.absolute()
         self.results = results.absolute()
+        self._queue: tuple[tuple[int, int, int] | None, dict[str, tuple[int, float | None]]] = (None, {})
 
     def prepare(self, state: Path) -> Self:
         """Make and mark what is missing, at the start of a process; ``state`` is the local folder of this side, which remembers it.
@@ -252,21 +253,50 @@ class Store:
             return None
         if status.id != untrusted_id:
             raise RecordInvalid(path, "of another job")
+        if status.state == "queued" and (place := self._places().get(status.id)):
+            position, wait = place
+            return status.model_copy(update={"queue_position": position, "estimated_wait_s": wait})
         return status
+
+    @_writes
+    def write_queue(self, queue: Queue) -> None:
+        """Replace the places of all waiting jobs."""
+        durable.replace_json(self.results / "queue.json", queue.model_dump(mode="json"))
+
+    def _places(self) -> dict[str, tuple[int, float | None]]:
+        """Place and wait of each waiting job, read again when the file is another one; empty when it cannot be read."""
+        path = self.results / "queue.json"
+        try:
+            info = path.stat()
+            version = (info.st_ino, info.st_mtime_ns, info.st_size)
+            if self._queue[0] != version:
+                waits = read_record(path, Queue).waits
+                self._queue = version, {job: (place, wait) for place, (job, wait) in enumerate(waits.items(), start=1)}
+        except (OSError, RecordInvalid):
+            return {}
+        return self._queue[1]
 
     def owners_status(self, untrusted_id: str, *, now: datetime) -> Status | None:
         """``read_status`` as the submission's owner sees it. A damaged record is taken for none while the job waits or is in work (the
-        next write replaces it), and for a failure with the reason ``record_invalid`` afterwards, when nobody writes it any more.
+        next write replaces it), and for a failure with the reason ``record_invalid`` afterwards, when nobody writes it any more. Of a
+        job that has ended, the stage is the truth: a process that was stopped in a write and wakes up may leave an old status behind.
         """
+        job = checked_id(untrusted_id)
         try:
-            return self.read_status(untrusted_id)
+            status = self.read_status(job)
         except RecordInvalid:
-            job = checked_id(untrusted_id)
-            if self.stage_of(job) in ("tmp", "new", "active"):
-                return None
-            return Status(
-                id=job, state="failed", step="failed", updated=now, finished=now, progress=1.0, code="record_invalid"
-            )
+            status, damaged = None, True
+        else:
+            damaged = False
+        if not damaged and (status is None or status.state not in ("queued", "working")):
+            return status
+        stage = self.stage_of(job)
+        if stage not in ("done", "failed", None) or (stage is None and not damaged):
+            return status
+        ended = {"updated": now, "finished": now, "progress": 1.0}
+        if status and stage == "done" and self.report(job).is_dir():
+            return status.model_copy(update={"state": "done", "step": "done"} | ended)
+        return Status(id=job, state="failed", step="failed", code="record_invalid" if damaged else "internal", **ended)
 
     @_writes
     def publish(self, job: JobId, finished: Path, *, check: Callable[[], None] = lambda: None) -> None:
@@ -282,6 +312,27 @@ class Store:
         with durable.staging(target) as staging:
             durable.copy_tree(finished, staging)
             check()
+
+    @_writes
+    def ask_for_end(self, job: JobId) -> bool:
+        """For the front-end: mark a job in ``active`` as withdrawn, so that the back-end ends its work; False when it is not there."""
+        try:
+            handle = os.open(self._withdrawn(job), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        except FileNotFoundError:
+            return False
+        os.close(handle)
+        return True
+
+    @_reads
+    def is_withdrawn(self, job: JobId) -> bool:
+        """Whether the owner of a job in ``active`` wants its end."""
+        found = durable.exists(self._withdrawn(job))
+        if not found:
+            self.check()
+        return found
+
+    def _withdrawn(self, job: JobId) -> Path:
+        return self.job("active", job) / "withdrawn"
 
     def _own_result(self, untrusted_id: str) -> Path:
         """The folder of a job's status and report, made when it is missing; what is not a folder under its name is set aside."""

@@ -11,12 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from backend.board import Board
+from backend.catalog.detectors import DetectorCatalog
+from backend.commands.console import ConsoleBoard
 from backend.job import Job
 from backend.pipeline import Pipeline
 from shared import durable
 from shared.digest import sha256_of
-from shared.errors import UserError
+from shared.errors import DfomError, UserError
 from shared.records import Mode, new_id
 from shared.results import Result
 
@@ -64,6 +68,56 @@ def _named(files: list[Path]) -> Iterator[Medium]:
             unique = f"{name}-{count}"
         taken.add(unique)
         yield Medium(path, unique)
+
+
+def choose(catalog: DetectorCatalog, names: str | None) -> list[str]:
+    """Ids in ``names``, separated by commas; None: all that are offered and can run here. UserError when that leaves none."""
+    if names is not None:
+        chosen = [name.strip() for name in names.split(",") if name.strip()]
+        if not chosen:
+            raise UserError("no_detector", "Name at least one detector after --detectors.")
+        return list(dict.fromkeys(catalog.card(name).id for name in chosen))
+    offered = (card for card in catalog if catalog.state(card) == "enabled")
+    installed = [card.id for card in offered if catalog.unavailable(card) is None]
+    if not installed:
+        raise UserError(
+            "weights_missing", "No detector is ready. Install weights with 'deepfake-o-meter weights fetch'."
+        )
+    return installed
+
+
+def analyze_all(
+    found: Sequence[Medium],
+    *,
+    pipeline: Pipeline,
+    detectors: Sequence[str],
+    mode: Mode,
+    out: Path,
+    video_per_detector: bool,
+    console: Console,
+) -> Iterator[dict[str, Any]]:
+    """Judge one file after the other; the summary of each, or the error that ended it. One bad file does not stop the others."""
+    for medium in found:
+        with ConsoleBoard(console, medium.path.name) as board:
+            try:
+                result = analyze(
+                    medium,
+                    pipeline=pipeline,
+                    detectors=detectors,
+                    mode=mode,
+                    out=out,
+                    video_per_detector=video_per_detector,
+                    board=board,
+                )
+            except DfomError as error:
+                yield {"file": str(medium.path), "code": error.code, "message": error.sentence}
+                continue
+        yield summary(medium, result, out=out)
+
+
+def found_something(summaries: Sequence[dict[str, Any]]) -> bool:
+    """Whether a detector gave a score for one of the files."""
+    return any(answer["status"] == "ok" for item in summaries for answer in item.get("detectors", {}).values())
 
 
 def analyze(

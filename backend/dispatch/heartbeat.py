@@ -3,6 +3,10 @@
 No locks of the file system (they differ between NFS versions): a claim is a file ``.dispatcher-<generation>.json`` made with
 O_EXCL, so of several rivals that see the same dead claim exactly one makes the next generation. Ages are measured on the
 folder's own clock (the mtime of a probe file), so skewed clocks of two machines do not matter.
+
+Whoever holds the claim asks ``check`` before a write that would disturb another holder. There are three answers: it is ours; it was
+taken over (``Superseded``: a newer generation is there); or it cannot be said, because the folder does not answer or is another one
+(OSError). The last one passes and is never taken for a second dispatcher.
 """
 
 from __future__ import annotations
@@ -13,12 +17,32 @@ import os
 import re
 import secrets
 import socket
+import threading
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, Final
 
-from shared.errors import PermanentError
+from shared.errors import PermanentError, StoreTrouble
+from shared.reading import RecordInvalid, read_json
 
 #: Seconds without a beat after which a claim counts as dead. The dispatcher beats every few seconds.
-STALE_S = 30.0
+STALE_S: Final = 30.0
+#: A claim is some hundred bytes.
+_MAX_BYTES: Final = 10_000
+
+
+class Superseded(PermanentError):
+    """Another dispatcher took the folder over, because this one seemed dead."""
+
+    def __init__(self) -> None:
+        super().__init__("second_dispatcher")
+
+
+class ClaimGone(StoreTrouble):
+    """Our claim is not in the folder, and no newer one is: it was deleted or damaged, or this is another folder. The next beat mends it."""
+
+    def __init__(self) -> None:
+        super().__init__(sentence="The claim of this dispatcher is gone from the results folder.")
 
 
 class Heartbeat:
@@ -28,77 +52,131 @@ class Heartbeat:
         self._folder = folder
         self._stale_s = stale_s
         self._token = secrets.token_hex(8)
-        self._own: Path | None = None
+        self._generation = 0
+        self._lock = threading.Lock()  # a claim that is made again would look like a newer one's
 
     def claim(self) -> None:
-        """Take the folder; PermanentError(second_dispatcher) while another one's claim is fresh."""
-        generation, newest = self._newest()
-        if newest and not self._is_stale(newest):
+        """Take the folder; PermanentError(second_dispatcher) while another one's claim is fresh, OSError when it does not answer."""
+        claims = self._claims()
+        generation = max(claims, default=0)
+        if claims and not self._is_stale(claims[generation]):
             raise PermanentError("second_dispatcher")
-        own = self._folder / f".dispatcher-{generation + 1}.json"
-        try:
-            handle = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-        except FileExistsError:
-            raise PermanentError("second_dispatcher") from None
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(self._text())
-        self._own = own
-        if newest:
-            newest.unlink(missing_ok=True)
-        self.beat()
+        self._make(generation + 1, older=claims.values())
 
     def beat(self) -> None:
-        """Renew the claim; PermanentError(second_dispatcher) when somebody took the folder meanwhile."""
-        if self._own is None or self._newest()[1] != self._own:
-            raise PermanentError("second_dispatcher")
-        os.utime(self._own)
+        """Renew the claim. One that was deleted or damaged, while nobody took the folder over, is made again."""
+        with self._lock:
+            try:
+                self._check()
+            except ClaimGone:
+                claims = self._claims()
+                self._make(max(claims, default=0) + 1, older=claims.values())
+            os.utime(self._path(self._generation))
+
+    def check(self) -> None:
+        """Return when the folder is ours; see the module for what is raised otherwise. Costs one small read and one stat."""
+        with self._lock:
+            self._check()
+
+    def _check(self) -> None:
+        if not self._generation:
+            raise ClaimGone
+        if self._path(self._generation + 1).exists():
+            raise Superseded
+        token = None
+        with contextlib.suppress(FileNotFoundError):
+            token = _read(self._path(self._generation)).get("token")
+        if token == self._token:
+            return
+        # another token: all claims were deleted, and another dispatcher began with the same number
+        if token is not None or any(generation > self._generation for generation in self._claims()):
+            raise Superseded
+        raise ClaimGone
 
     def release(self) -> None:
-        """Give the folder back."""
-        if self._own:
-            self._own.unlink(missing_ok=True)
-            self._own = None
+        """Give the folder back, when it is still ours."""
+        with contextlib.suppress(OSError, PermanentError):
+            self.check()
+            self._path(self._generation).unlink()
+        self._generation = 0
 
-    def _newest(self) -> tuple[int, Path | None]:
-        found = [
-            (int(match[1]), path)
+    def _make(self, generation: int, *, older: Iterable[Path]) -> None:
+        path = self._path(generation)
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        except FileExistsError:
+            raise Superseded from None
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                stream.write(json.dumps({"token": self._token} | _this_process()))
+        except OSError:  # a full disk: what was not written claims nothing
+            path.unlink(missing_ok=True)
+            raise
+        self._generation = generation
+        for claim in older:  # all of them: of three generations ``check`` sees the next one only
+            with contextlib.suppress(OSError):
+                claim.unlink()
+
+    def _path(self, generation: int) -> Path:
+        return self._folder / f".dispatcher-{generation}.json"
+
+    def _claims(self) -> dict[int, Path]:
+        return {
+            int(match[1]): path
             for path in self._folder.iterdir()
-            if (match := re.fullmatch(r"\.dispatcher-(\d+)\.json", path.name))
-        ]
-        return max(found) if found else (0, None)
+            if (match := re.fullmatch(r"\.dispatcher-(\d{1,15})\.json", path.name))
+        }
 
     def _is_stale(self, claim: Path) -> bool:
         try:
-            owner = json.loads(claim.read_text(encoding="utf-8"))
-        except (ValueError, FileNotFoundError):
-            owner = {}
-        if owner.get("boot") == _boot_id() and not _process_lives(int(owner["pid"]), owner["started"]):
+            owner = _read(claim)
+        except FileNotFoundError:
+            return True
+        if owner.get("boot") == _boot_id() and owner.get("pids") == _pid_namespace() and not _lives(owner):
             return True  # its process is gone on this very machine: no need to wait
         probe = self._folder / f".probe-{self._token}"
         probe.touch()
         now = probe.stat().st_mtime
         probe.unlink()
         with contextlib.suppress(FileNotFoundError):
-            return now - claim.stat().st_mtime > self._stale_s
+            return abs(now - claim.lstat().st_mtime) > self._stale_s  # one from the future is no beat either
         return True
 
-    def _text(self) -> str:
-        pid = os.getpid()
-        owner = {"host": socket.gethostname(), "boot": _boot_id(), "pid": pid, "started": _started(pid)}
-        return json.dumps({"token": self._token} | owner)
+
+def _read(claim: Path) -> dict[str, Any]:
+    """What a claim says; empty when it is damaged: then its age alone counts."""
+    try:
+        untrusted = read_json(claim, max_bytes=_MAX_BYTES)
+    except RecordInvalid:
+        return {}
+    return untrusted if isinstance(untrusted, dict) else {}
+
+
+def _this_process() -> dict[str, Any]:
+    pid = os.getpid()
+    owner = {"host": socket.gethostname(), "boot": _boot_id(), "pids": _pid_namespace(), "pid": pid}
+    return owner | {"started": _started(pid)}
 
 
 def _boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
+def _pid_namespace() -> str:
+    """Two containers of one machine share its boot id, but not their process ids."""
+    return os.readlink("/proc/self/ns/pid")
+
+
 def _started(pid: int) -> str | None:
-    """Start time of a process in clock ticks (field 22 of /proc/<pid>/stat): tells a reused pid from the old one."""
+    """Start time of a process in clock ticks (field 22 of /proc/<pid>/stat): tells a reused pid from the old one. None when it is dead."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[19]
-    except (FileNotFoundError, IndexError):
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+        return None if fields[0] in ("Z", "X") else fields[19]  # a zombie waits for its parent only
+    except (OSError, IndexError):
         return None
 
 
-def _process_lives(pid: int, started: object) -> bool:
-    return _started(pid) is not None and _started(pid) == started
+def _lives(owner: dict[str, Any]) -> bool:
+    pid = owner.get("pid")
+    started = _started(pid) if type(pid) is int else None
+    return started is not None and started == owner.get("started")

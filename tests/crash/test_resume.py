@@ -71,7 +71,7 @@ class BackEnd:
 
     def scratch(self, job: JobId) -> Path:
         """The job's scratch folder."""
-        return self.settings.scratch_folder / "jobs" / job
+        return self.settings.scratch_folder / "jobs" / "main" / job
 
     def wait(self, condition: Callable[[], object], *, within_s: float = 120, every_s: float = 0.01) -> None:
         """Wait until ``condition``; show the log when it does not come true."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from backend.job import Job
 from shared.records import JobId, Submission, new_id
 from shared.settings import Settings, read_settings
 from shared.store import Store
+from tests.dispatch.back_end import BackEnd
 
 
 @pytest.fixture
@@ -45,3 +47,17 @@ def submit(store: Store) -> Callable[..., JobId]:
         return job
 
     return submit
+
+
+@pytest.fixture
+def dispatcher_for(settings: Settings, store: Store, tmp_path: Path) -> Iterator[Callable[..., BackEnd]]:
+    """Start a dispatcher whose jobs run ``script``; further settings by name. All are stopped at the end."""
+    started: list[BackEnd] = []
+
+    def make(script: Callable[[Job], None] = lambda job: None, **changes) -> BackEnd:
+        started.append(BackEnd(settings.model_copy(update=changes), store, tmp_path, script))
+        return started[-1]
+
+    yield make
+    for back_end in started:
+        back_end.end()

@@ -4,76 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from backend.catalog.detectors import DetectorCatalog
-from backend.catalog.durations import Durations
 from backend.dispatch.dispatcher import Dispatcher
-from backend.dispatch.heartbeat import Heartbeat
 from backend.job import Cancelled, Job
-from backend.scores.cache import ScoreCache
 from shared.errors import PermanentError, RetryableError
 from shared.records import JobId, Status
-from shared.settings import Settings
-from shared.store import Store
-
-
-class ScriptedPipeline:
-    """Runs ``script(job)`` as the work and leaves a report."""
-
-    def __init__(self, script: Callable[[Job], None]) -> None:
-        self.pool = SimpleNamespace(runner_kind=lambda: "process")
-        self.script, self.ran = script, []
-
-    def run(self, job: Job, board) -> None:
-        self.ran.append(job.id)
-        job.stage_in()
-        board.step("media")
-        self.script(job)
-        job.report.mkdir()
-        (job.report / "result.json").write_text("{}")
-
-
-@pytest.fixture
-def dispatcher_for(settings: Settings, store: Store, tmp_path: Path):
-    started: list[tuple[Dispatcher, threading.Thread]] = []
-
-    def make(script: Callable[[Job], None] = lambda job: None, **changes) -> tuple[Dispatcher, ScriptedPipeline]:
-        pipeline = ScriptedPipeline(script)
-        dispatcher = Dispatcher(
-            settings.model_copy(update=changes),
-            store=store,
-            catalog=DetectorCatalog(settings.detectors, availability=lambda card: None),
-            pipeline=pipeline,
-            durations=Durations(tmp_path / "durations.json"),
-            cache=ScoreCache(tmp_path / "cache"),
-        )
-        thread = threading.Thread(target=dispatcher.run)
-        thread.start()
-        started.append((dispatcher, thread))
-        return dispatcher, pipeline
-
-    yield make
-    for dispatcher, thread in started:
-        dispatcher.stop()
-        thread.join(20)
-        assert not thread.is_alive()
-
-
-def eventually(condition: Callable[[], object], *, within_s: float = 10) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.02)
-
-
-def state(store: Store, job: JobId) -> str | None:
-    status = store.read_status(job)
-    return status.state if status else None
+from tests.dispatch.back_end import ScriptedPipeline, eventually, state, wired
 
 
 def test_a_submission_becomes_a_published_result(store, submit, dispatcher_for, settings):
@@ -81,7 +19,7 @@ def test_a_submission_becomes_a_published_result(store, submit, dispatcher_for, 
     job = submit()
     eventually(lambda: state(store, job) == "done" and store.stage_of(job) == "done")
     assert (store.report(job) / "result.json").is_file()
-    eventually(lambda: not (settings.scratch_folder / "jobs" / job).exists())
+    eventually(lambda: not (settings.scratch_folder / "jobs" / "main" / job).exists())
 
 
 def test_work_begins_within_half_a_second_of_the_upload(store, submit, dispatcher_for):
@@ -101,14 +39,7 @@ def test_the_scan_finds_what_no_event_announced(store, submit, dispatcher_for):
 def test_a_second_dispatcher_on_the_folder_refuses_to_start(store, submit, dispatcher_for, settings, tmp_path):
     dispatcher_for()
     eventually(lambda: list(store.results.glob(".dispatcher-*")))
-    rival = Dispatcher(
-        settings,
-        store=store,
-        catalog=DetectorCatalog(settings.detectors, availability=lambda card: None),
-        pipeline=ScriptedPipeline(lambda job: None),
-        durations=Durations(tmp_path / "other.json"),
-        cache=ScoreCache(tmp_path / "other"),
-    )
+    rival = Dispatcher(wired(settings, ScriptedPipeline(lambda job: None), tmp_path / "other"), store=store)
     with pytest.raises(PermanentError, match="second_dispatcher"):
         rival.run()
 
@@ -118,7 +49,7 @@ def test_work_that_breaks_off_is_begun_three_times_and_then_given_up(store, subm
     def breaks(job: Job) -> None:
         raise error
 
-    _, pipeline = dispatcher_for(breaks)
+    pipeline = dispatcher_for(breaks).pipeline
     job = submit()
     eventually(lambda: state(store, job) == "failed" and store.stage_of(job) == "failed")
     assert pipeline.ran == [job] * 3
@@ -129,7 +60,7 @@ def test_a_permanent_failure_is_not_tried_again(store, submit, dispatcher_for):
     def fails(job: Job) -> None:
         raise PermanentError("media_unreadable")
 
-    _, pipeline = dispatcher_for(fails)
+    pipeline = dispatcher_for(fails).pipeline
     job = submit()
     eventually(lambda: store.stage_of(job) == "failed")
     assert pipeline.ran == [job]
@@ -157,7 +88,7 @@ def test_a_fourth_attempt_never_begins(store, submit, dispatcher_for):
     store.move(job, "new", "active")
     for _ in range(3):
         store.count_attempt(job)
-    _, pipeline = dispatcher_for()
+    pipeline = dispatcher_for().pipeline
     eventually(lambda: store.stage_of(job) == "failed")
     assert pipeline.ran == []
 
@@ -187,7 +118,7 @@ def test_stopping_puts_the_running_job_back_without_counting_it(store, submit, d
             time.sleep(0.01)
         raise Cancelled
 
-    dispatcher, _ = dispatcher_for(works)
+    dispatcher = dispatcher_for(works).dispatcher
     job = submit()
     assert working.wait(5)
     dispatcher.stop()
@@ -213,27 +144,6 @@ def test_waiting_jobs_see_their_place_and_an_honest_wait(store, submit, dispatch
         go.set()
     eventually(lambda: state(store, third) == "done")
     assert place(third).queue_position is None
-
-
-def test_a_zombie_publishes_nothing_and_stops(store, submit, dispatcher_for):
-    working, go = threading.Event(), threading.Event()
-
-    def works(job: Job) -> None:
-        working.set()
-        go.wait(10)
-
-    dispatcher_for(works)
-    job = submit()
-    assert working.wait(5)
-    claim = next(store.results.glob(".dispatcher-*"))
-    claim.write_text("{}")  # as seen from elsewhere: a claim that went stale
-    usurper = Heartbeat(store.results, stale_s=-1)
-    usurper.claim()
-    go.set()
-    eventually(lambda: not any(t.name.startswith("job-") for t in threading.enumerate()))
-    assert not store.report(job).exists()
-    assert store.stage_of(job) == "active", "the job belongs to the other dispatcher now"
-    usurper.release()
 
 
 def test_the_catalog_says_what_is_offered_and_that_the_back_end_lives(store, dispatcher_for):

@@ -12,7 +12,7 @@ import pytest
 
 from shared.errors import RetryableError, StoreTrouble
 from shared.marker import MARKER
-from shared.records import Catalog, JobId, Status, new_id
+from shared.records import Catalog, JobId, Queue, Status, new_id
 from shared.store import STAGES, Store
 from tests.shared.damage import DAMAGES, Damage
 from tests.shared.test_store import submission
@@ -60,6 +60,9 @@ def steps(store: Store, job: JobId, report: Path) -> dict[str, Callable[[], obje
         "read_status": lambda: store.read_status(job),
         "owners_status": lambda: store.owners_status(job, now=NOW),
         "publish": lambda: store.publish(job, report),
+        "write_queue": lambda: store.write_queue(Queue(updated=NOW, waits={job: None})),
+        "ask_for_end": lambda: store.ask_for_end(job),
+        "is_withdrawn": lambda: store.is_withdrawn(job),
         "write_catalog": lambda: store.write_catalog(
             Catalog(updated=NOW, runner="process", queued=0, working=0, detectors=())
         ),

@@ -1,0 +1,125 @@
+"""One attempt at one job, in a thread of the engine: the pipeline, the publishing, and how the attempt ended.
+
+The dispatcher makes a run, hands it to the engine and reads its ``ending`` afterwards; a run decides nothing about other jobs.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import structlog
+
+from backend.board import StatusBoard
+from backend.dispatch.hold import Hold, NotOurs
+from backend.job import Cancelled, Job
+from base_detector import ContractError
+from shared.errors import DfomError, RetryableError, StoreTrouble
+from shared.records import JobId, Submission
+from shared.store import Store
+
+if TYPE_CHECKING:
+    from backend.pipeline import Pipeline
+
+log = structlog.get_logger()
+
+#: ``released``: it goes on later as if nothing had happened. ``broke_off``: the attempt counts. ``store_away``: a shared folder did not
+#: take our writes, which is no fault of the job. ``not_ours``: another dispatcher has it, or its owner deleted it.
+Ending = Literal["done", "failed", "released", "broke_off", "store_away", "not_ours"]
+
+#: Why one run is cancelled: a visitor's job needs the place, or the owner deletes the submission.
+Why = Literal["yield", "withdrawn"]
+
+
+class Run:
+    """Call it to do the work; ``folder`` is the job's scratch."""
+
+    def __init__(
+        self, submission: Submission, *, hold: Hold, board: StatusBoard, store: Store, pipeline: Pipeline, folder: Path
+    ) -> None:
+        self.submission, self.hold, self.board = submission, hold, board
+        #: set before it is cancelled; None: the back-end stops
+        self.why: Why | None = None
+        self.ending: Ending = "not_ours"
+        #: the code a failed job ended with, also when it could not be written yet
+        self.code: str | None = None
+        self._store, self._pipeline, self._folder = store, pipeline, folder
+        self._log = log.bind(job=submission.id, attempt=hold.attempt)
+
+    @property
+    def job(self) -> JobId:
+        """Id of the job."""
+        return self.hold.job
+
+    def __call__(self, cancelled: Callable[[], bool]) -> None:
+        """Work until the job is done, has failed, or is to stop. Raises nothing."""
+        try:
+            self.ending = self._attempt(cancelled)
+        except NotOurs:
+            self.ending = "not_ours"
+        except StoreTrouble as error:
+            self._log.warning("store_away", reason=error.sentence)
+            self.ending = "store_away"
+        except BaseException:  # a mistake of ours: the attempt is counted, so this ends
+            self._log.exception("job_broke_off", code="internal")
+            self.ending = "broke_off"
+        self._log.info("job_ended", ending=self.ending)
+
+    def _attempt(self, cancelled: Callable[[], bool]) -> Ending:
+        try:
+            source = self._store.job("active", self.job) / "media"
+            job = Job.of(self.submission, source=source, folder=self._folder, cancelled=cancelled)
+            self.board.step("starting")
+            self._pipeline.run(job, self.board)
+            self._publish(job)
+            return "done"
+        except NotOurs:
+            raise
+        except Cancelled:
+            return self._let_go()
+        except StoreTrouble:
+            raise
+        except RetryableError as error:
+            self._log.warning("job_broke_off", code=error.code)
+            return "broke_off"
+        except (DfomError, ContractError) as error:
+            self.code = error.code if isinstance(error, DfomError) else "internal"
+            self._log.warning("job_failed", code=self.code, exc_info=self.code == "internal")
+            self.give_up(self.code)
+            return "failed"
+        except Exception:
+            self.hold.check()  # the cause may be that a shared folder is away
+            raise
+
+    def _publish(self, job: Job) -> None:
+        self.hold.publish(job.report)
+        self.board.finish("done")
+        self.hold.move("done")
+        self._shadow(job)
+        job.remove()
+
+    def _shadow(self, job: Job) -> None:
+        """The visitor has the result: whatever happens to detectors on trial touches it no more."""
+        try:
+            self._pipeline.run_shadow(job)
+        except Cancelled:
+            self._log.info("shadow_left_out")
+        except Exception:
+            self._log.exception("shadow_failed")
+
+    def _let_go(self) -> Ending:
+        if self.why == "withdrawn":
+            self.code = "deleted"
+            self.give_up(self.code)
+            return "failed"
+        self.hold.uncount()
+        return "released"
+
+    def give_up(self, code: str) -> None:
+        """End the job with ``code`` and delete its scratch."""
+        self.board.finish("failed", code=code)
+        shutil.rmtree(self._folder, ignore_errors=True)  # before the move: a job that has moved is nobody's any more
+        self.hold.move("failed")
+        self._log.warning("job_given_up", code=code)

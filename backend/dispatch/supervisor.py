@@ -1,0 +1,119 @@
+"""Keeps the dispatcher's process running beside the portal, and lets it end with the portal, however that ends.
+
+Promises: a dispatcher that dies is started again, with growing pauses while it dies at once; only a refusal at the very first start
+(another dispatcher works on the folder, a setting is wrong) is passed on; nothing of the back-end outlives this process, not even
+``kill -9``: the kernel kills the dispatcher with it, and the workers with the dispatcher. Imported by the composition root.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+#: Exit statuses of the dispatcher's process. At its first start: it said why, and starting it again would not help.
+REFUSED: Final = 2
+#: Another dispatcher took the folder over while this one seemed dead (EX_TEMPFAIL of sysexits.h): it may stand by.
+SUPERSEDED: Final = 75
+
+#: Seconds before the first restart and at most; a process that lived longer than ``LIVED_S`` is restarted after the first pause.
+PAUSE_S: Final = 1.0
+MOST_S: Final = 60.0
+LIVED_S: Final = 60.0
+#: Seconds a dispatcher gets to put its jobs back: 30 s for the jobs, and some for the workers.
+STOP_S: Final = 45.0
+
+
+class Supervisor:
+    """Runs ``command`` with ``--child-of PID``, and ``--stand-by`` from its second start on.
+
+    ``on_refusal`` is called, once and from a thread, when the first start ended with REFUSED; ``say`` gets a sentence on every other end.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        on_refusal: Callable[[], None],
+        say: Callable[[str], None],
+        pause_s: float = PAUSE_S,
+    ) -> None:
+        self._command, self._on_refusal, self._say, self._pause_s = list(command), on_refusal, say, pause_s
+        self._closing = threading.Event()
+        self._starting = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.refused = False
+        # one thread starts and awaits all of them: the kernel sends the parent-death signal when the thread that forked ends
+        self._thread = threading.Thread(target=self._watch, daemon=True, name="supervisor")
+        self._thread.start()
+
+    @property
+    def pid(self) -> int | None:
+        """The process in work, None while there is none."""
+        process = self._process
+        return process.pid if process and process.poll() is None else None
+
+    def close(self) -> None:
+        """Ask the dispatcher to stop, wait until it has put its jobs back, kill it when that takes too long."""
+        self._closing.set()
+        with self._starting:
+            process = self._process
+        if process is not None:
+            process.terminate()
+            process.send_signal(signal.SIGCONT)  # one that was stopped could not answer
+            try:
+                process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        self._thread.join()
+
+    def kill(self) -> None:
+        """End the dispatcher now; its jobs are taken up by the next one. ``close`` returns then."""
+        process = self._process
+        if process is not None:
+            process.kill()
+
+    def _watch(self) -> None:
+        pause, first = self._pause_s, True
+        while True:
+            begun = time.monotonic()
+            code = self._run_once(first=first)
+            if self._closing.is_set():
+                return
+            if first and code == REFUSED:
+                self.refused = True
+                self._on_refusal()
+                return
+            first = False
+            pause = self._pause_s if time.monotonic() - begun > LIVED_S else min(MOST_S, pause * 2)
+            if code == SUPERSEDED:
+                self._say("Another back-end took over; this one stands by.")
+                pause = self._pause_s
+            else:
+                self._say(f"The back-end ended ({_words(code)}); it starts again in {pause:.0f} s.")
+            if self._closing.wait(pause):
+                return
+
+    def _run_once(self, *, first: bool) -> int | None:
+        """Start the process and wait for its end; its exit status, None when it could not be started."""
+        command = [*self._command, "--child-of", str(os.getpid()), *([] if first else ["--stand-by"])]
+        with self._starting:
+            if self._closing.is_set():
+                return None
+            try:
+                self._process = subprocess.Popen(command)  # noqa: S603  our own interpreter and module
+            except OSError as error:  # no memory, no process left
+                self._process = None
+                self._say(f"The back-end could not be started: {error.strerror}.")
+                return None
+        return self._process.wait()
+
+
+def _words(code: int | None) -> str:
+    if code is None:
+        return "not started"
+    return f"killed by signal {-code}" if code < 0 else f"status {code}"

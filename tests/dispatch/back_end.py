@@ -1,0 +1,86 @@
+"""A dispatcher around a scripted pipeline, for tests: real folders, real threads, no workers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+from backend.catalog.detectors import DetectorCatalog
+from backend.catalog.durations import Durations
+from backend.dispatch.dispatcher import Dispatcher
+from backend.dispatch.heartbeat import Superseded
+from backend.job import Job
+from backend.scores.cache import ScoreCache
+from shared.records import JobId
+from shared.settings import Settings
+from shared.store import Store
+
+
+class ScriptedPipeline:
+    """Runs ``script(job)`` as the work and leaves a report."""
+
+    def __init__(self, script: Callable[[Job], None]) -> None:
+        self.pool = SimpleNamespace(runner_kind=lambda: "process")
+        self.script, self.ran = script, []
+
+    def run(self, job: Job, board) -> None:
+        self.ran.append(job.id)
+        if job.report.exists():
+            return
+        job.stage_in()
+        board.step("media")
+        self.script(job)
+        job.report.mkdir()
+        (job.report / "result.json").write_text("{}")
+
+    def run_shadow(self, job: Job) -> None:
+        """No detector is on trial."""
+
+
+def wired(settings: Settings, pipeline: ScriptedPipeline, state: Path) -> SimpleNamespace:
+    """A back-end around a scripted pipeline."""
+    return SimpleNamespace(
+        settings=settings,
+        catalog=DetectorCatalog(settings.detectors, availability=lambda card: None),
+        pipeline=pipeline,
+        durations=Durations(state / "durations.json"),
+        cache=ScoreCache(state / "cache"),
+    )
+
+
+class BackEnd:
+    """One dispatcher in a thread; ``superseded`` once it stood down for another one."""
+
+    def __init__(self, settings: Settings, store: Store, state: Path, script: Callable[[Job], None]) -> None:
+        self.pipeline = ScriptedPipeline(script)
+        self.dispatcher = Dispatcher(wired(settings, self.pipeline, state), store=store, retry_s=(0.0,))
+        self.superseded = False
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.dispatcher.run()
+        except Superseded:
+            self.superseded = True
+
+    def end(self) -> None:
+        """Stop it."""
+        self.dispatcher.stop()
+        self.thread.join(20)
+        assert not self.thread.is_alive()
+
+
+def eventually(condition: Callable[[], object], *, within_s: float = 10) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.02)
+
+
+def state(store: Store, job: JobId) -> str | None:
+    status = store.read_status(job)
+    return status.state if status else None
