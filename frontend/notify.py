@@ -189,10 +189,10 @@ class Postman:
             receipt = receipt.model_copy(update={"welcome": False})
             self._receipts.write(receipt)
         status = self._store.owners_status(job, now=now)
-        if status is None or status.state in ("queued", "working"):
-            return
         if receipt.delete:
             withdraw(job, store=self._store, receipts=self._receipts, outbox=self._outbox, access=self._access, now=now)
+            return
+        if status is None or status.state in ("queued", "working"):
             return
         if status.state != "expired":
             self._add(job, "finished" if status.state == "done" else "failed", now=now, code=status.code)

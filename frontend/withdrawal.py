@@ -1,13 +1,15 @@
 """Deleting a submission at its owner's wish: media, address, report, scores' files and waiting mails.
 
-A submission in work is deleted as soon as the back-end lets go of it (the receipt remembers the wish); every other one
-at once. Each step is complete in itself, so a crash in the middle is mended by asking again. For the front-end only.
+A submission in work is deleted as soon as the back-end lets go of it: a mark asks the back-end to end the work, which takes seconds, and
+the receipt remembers the wish. Every other one is deleted at once, and so is one whose back-end does not live. Each step is complete in
+itself, so a crash in the middle is mended by asking again. For the front-end only.
 """
 
 from __future__ import annotations
 
 import contextlib
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from frontend.access import Access
 from frontend.outbox import Outbox
@@ -15,14 +17,19 @@ from frontend.receipts import Receipt, Receipts
 from shared.records import JobId, Status
 from shared.store import Store
 
+#: A back-end that wrote no catalog for so long does not live; it writes one every five seconds.
+SILENT: Final = timedelta(seconds=45)
+
 
 def withdraw(job: JobId, *, store: Store, receipts: Receipts, outbox: Outbox, access: Access, now: datetime) -> bool:
     """Delete everything of ``job`` now (True), or when its work has ended (False)."""
     status = store.owners_status(job, now=now)
     stage = store.stage_of(job)
-    if stage == "active" and (status is None or status.state in ("queued", "working")):
+    if stage == "active" and (status is None or status.state in ("queued", "working")) and _lives(store, now=now):
         receipt = receipts.get(job) or Receipt(id=job, created=now, fingerprint="")
-        receipts.write(receipt.model_copy(update={"delete": True, "open": True}))
+        if not (receipt.delete and receipt.open):
+            receipts.write(receipt.model_copy(update={"delete": True, "open": True}))
+        store.ask_for_end(job)
         return False
     gone = Status(
         id=job,
@@ -43,3 +50,9 @@ def withdraw(job: JobId, *, store: Store, receipts: Receipts, outbox: Outbox, ac
     access.forget(job)
     receipts.drop(job)
     return True
+
+
+def _lives(store: Store, *, now: datetime) -> bool:
+    """Whether the back-end gave a sign of life lately: a dead one lets go of nothing, and one that wakes up writes nothing for the job."""
+    catalog = store.read_catalog()
+    return catalog is not None and now - catalog.updated < SILENT

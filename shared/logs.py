@@ -26,7 +26,9 @@ def shortened(value: Any) -> Any:
         return {shortened(name): shortened(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [shortened(item) for item in value]
-    return value
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    return shortened(str(value))  # a path, an exception
 
 
 def log_to_stderr(level: int) -> None:

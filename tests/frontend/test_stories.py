@@ -296,9 +296,24 @@ def test_submission_in_work_is_deleted_when_the_work_ends(app: Flask, clock: Fro
     uploader.post(f"/r/{job}/delete", {"pin": PIN})
     site.postman.tick()
     assert site.store.stage_of(JobId(job)) == "active"
+    assert site.store.is_withdrawn(JobId(job)), "the back-end ends the work now"
     assert "will be deleted" in uploader.get(f"/r/{job}").get_data(as_text=True)
     site.store.write_status(status(job, clock(), state="done", step="done"))
     site.store.move(JobId(job), "active", "done")
+    site.postman.tick()
+    assert site.store.stage_of(JobId(job)) is None
+    assert uploader.get(f"/r/{job}").status_code == 410
+
+
+def test_submission_in_work_is_deleted_at_once_when_the_back_end_is_dead(
+    app: Flask, clock: FrozenClock, uploader: Uploader
+) -> None:
+    job = uploader.submit()
+    site = portal(app)
+    site.store.move(JobId(job), "new", "active")
+    site.store.write_status(working(job, clock()))
+    uploader.post(f"/r/{job}/delete", {"pin": PIN})
+    clock.forward(seconds=60)
     site.postman.tick()
     assert site.store.stage_of(JobId(job)) is None
     assert uploader.get(f"/r/{job}").status_code == 410

@@ -7,6 +7,7 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,6 +50,14 @@ def test_ids_and_tokens_are_cut_wherever_they_are(lines: Any) -> None:
     assert "aA_-0123456789012345" not in json.dumps(found)
     assert found[0]["job"] == job[:8] + "…"
     assert found[2]["message"] == f"Exception while serving /r/{job[:8]}…/pin"
+
+
+def test_paths_and_errors_are_cut_as_well(lines: Any) -> None:
+    job = new_id()
+    structlog.get_logger().info("gone", path=Path("/scratch/jobs/main") / job / "media", error=ValueError(f"no {job}"))
+    [line] = lines()
+    assert line["path"] == f"/scratch/jobs/main/{job[:8]}…/media"
+    assert line["error"] == f"no {job[:8]}…"
 
 
 def test_traces_hold_no_values_of_variables(lines: Any) -> None:
