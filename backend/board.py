@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from shared.clock import utc_now
-from shared.records import DetectorProgress, DetectorState, JobId, JobState, Status
+from shared.records import DetectorProgress, JobId, JobState, Status
 
 #: Seconds between two progress writes: a fsync on a network folder costs, and nobody reads faster.
 PAUSE_S = 0.5
@@ -25,27 +25,17 @@ class Board(Protocol):
     def step(self, name: str, *, done: int = 0, total: int = 0) -> None:
         """The job is at ``name``: media, detectors, report or publish; ``done`` of ``total`` parts of it."""
 
-    def detector(
-        self,
-        detector: str,
-        *,
-        state: DetectorState,
-        done: int = 0,
-        total: int = 0,
-        code: str | None = None,
-        seconds: float | None = None,
-        cached: bool = False,
-    ) -> None:
-        """One detector's state."""
+    def detector(self, progress: DetectorProgress) -> None:
+        """How far one detector is, or what became of it."""
 
 
 class SilentBoard:
-    """Tells nobody."""
+    """For work that nobody follows."""
 
     def step(self, name: str, *, done: int = 0, total: int = 0) -> None:
         """Nothing."""
 
-    def detector(self, detector: str, **_: Any) -> None:
+    def detector(self, progress: DetectorProgress) -> None:
         """Nothing."""
 
 
@@ -93,33 +83,13 @@ class StatusBoard:
             self._change(step=name)
             self._write(at_once=changed)
 
-    def detector(
-        self,
-        detector: str,
-        *,
-        state: DetectorState,
-        done: int = 0,
-        total: int = 0,
-        code: str | None = None,
-        seconds: float | None = None,
-        cached: bool = False,
-    ) -> None:
+    def detector(self, progress: DetectorProgress) -> None:
         """Write a detector's state at once when it changes, its progress now and then."""
         with self._lock:
-            before = next(item for item in self._status.detectors if item.detector == detector)
-            after = before.model_copy(
-                update={
-                    "state": state,
-                    "done": done,
-                    "total": total,
-                    "code": code,
-                    "seconds": seconds,
-                    "cached": cached,
-                }
-            )
-            detectors = tuple(after if item is before else item for item in self._status.detectors)
+            before = next(item for item in self._status.detectors if item.detector == progress.detector)
+            detectors = tuple(progress if item is before else item for item in self._status.detectors)
             self._change(step="detectors", detectors=detectors)
-            self._write(at_once=before.state != state)
+            self._write(at_once=before.state != progress.state)
 
     def finish(self, state: JobState, *, code: str | None = None) -> None:
         """Write the last status of the job."""

@@ -21,15 +21,14 @@ from backend.board import Board, SilentBoard
 from backend.catalog.detectors import DetectorCatalog
 from backend.catalog.durations import Durations
 from backend.catalog.states import DetectorStates
-from backend.harvest.media_pack import harvest_pack
 from backend.harvest.scores import HarvestedScores, harvest_masks, harvest_scores, harvested_masks
-from backend.harvest.untrusted import harvest_file
 from backend.job import Cancelled, Job
 from backend.parts import finished_report, finished_scores, has_pack, read_scores
 from backend.report.build import build_report
 from backend.scores.assemble import DetectorOutcome, assemble, shadow_entry
 from backend.scores.cache import ScoreCache
 from backend.weights.folder import WeightsFolder
+from backend.workers.media_calls import context_for, draw_result, find_faces
 from backend.workers.pool import WorkerPool
 from backend.workers.spec import WorkerError, detector_spec, media_spec
 from backend.workers.worker import Worker
@@ -37,13 +36,12 @@ from base_detector import CONTRACT_VERSION, Card, FacePack, NotApplicable, squar
 from shared import durable
 from shared.digest import sha256_of
 from shared.errors import PermanentError, UserError
+from shared.records import DetectorProgress
 from shared.results import Provenance, Result
 from shared.settings import Settings
 
 log = structlog.get_logger()
 
-#: Context crops reach this factor times the face box, or further when a chosen detector's margin asks for it.
-CONTEXT = 2.0
 #: A worker that died is replaced and asked once more; what kills two workers in a row is given up.
 TRIES = 2
 
@@ -96,26 +94,20 @@ class Pipeline:
     def _media_pass(self, job: Job, cards: list[Card], board: Board) -> bool:
         if has_pack(job.pack):
             return False
-        request = {
-            "samplings": sorted({card.sampling for card in cards}),
-            "mode": job.mode,
-            "context": max([CONTEXT, *(card.margin for card in cards)]),
-            "limits": self._limits(),
-        }
 
         def work(worker: Worker) -> None:
-            with worker.room(job.id) as room:
-                room.link(job.media, "media")
-                worker.call(
-                    "extract",
-                    timeout_s=self.settings.media_timeout_s,
-                    on_progress=lambda done, total: board.step("media", done=done, total=total),
-                    cancelled=job.cancelled,
-                    media=room.path("media"),
-                    pack=room.path("out/pack"),
-                    **request,
-                )
-                harvest_pack(room.out / "pack", job.pack)
+            find_faces(
+                worker,
+                job.media,
+                job.pack,
+                name=job.id,
+                samplings=sorted({card.sampling for card in cards}),
+                mode=job.mode,
+                context=context_for(cards),
+                settings=self.settings,
+                on_progress=lambda done, total: board.step("media", done=done, total=total),
+                cancelled=job.cancelled,
+            )
 
         try:
             self._with_worker(media_spec(self.settings), work, job)
@@ -125,16 +117,6 @@ class Pipeline:
             code = "media_unreadable" if error.code == "detector_failed" else error.code
             raise PermanentError(code) from None
         return True
-
-    def _limits(self) -> dict[str, Any]:
-        settings = self.settings
-        return {
-            "max_duration_s": settings.max_duration_s,
-            "max_pixels": settings.max_pixels,
-            "max_frames": settings.max_frames,
-            "max_pack_bytes": settings.max_pack_mb * 1_000_000,
-            "wall_s": settings.media_timeout_s,
-        }
 
     # -- detectors
 
@@ -174,9 +156,7 @@ class Pipeline:
             outcome.status, outcome.code = "timed_out" if timed_out else "failed", error.code
             log.warning("detector_failed", job=job.id, detector=card.id, code=error.code)
         outcome.wall_s = time.perf_counter() - started
-        board.detector(
-            card.id, state=outcome.status, code=outcome.code, seconds=round(outcome.wall_s, 2), cached=outcome.cached
-        )
+        board.detector(outcome.progress())
         return outcome
 
     def _score(self, job: Job, card: Card, pack: FacePack, board: Board, outcome: DetectorOutcome) -> HarvestedScores:
@@ -203,8 +183,14 @@ class Pipeline:
         if self.cache and (scores := self.cache.fetch(key, outcome.folder, read=cached)):
             outcome.cached = True
             return scores
-        board.detector(card.id, state="working", total=len(pack))
         taken: list[HarvestedScores] = []
+
+        def working(done: int, total: int) -> None:
+            board.detector(
+                DetectorProgress(detector=card.id, title=card.title, state="working", done=done, total=total)
+            )
+
+        working(0, len(pack))
 
         def work(worker: Worker) -> None:
             with worker.room(job.id) as room:
@@ -212,7 +198,7 @@ class Pipeline:
                 worker.call(
                     "predict",
                     timeout_s=self._deadline(card, len(pack)),
-                    on_progress=lambda done, total: board.detector(card.id, state="working", done=done, total=total),
+                    on_progress=working,
                     cancelled=job.cancelled,
                     pack=room.path("pack"),
                     out=room.path("out"),
@@ -267,20 +253,16 @@ class Pipeline:
         """Let the media worker draw the result video (or the marked still) of ``plan`` and take it out of its room."""
 
         def work(worker: Worker) -> None:
-            with worker.room(job.id) as room:
-                room.link(job.media, "media")
-                room.link(plan, "plan.json")
-                worker.call(
-                    "render",
-                    timeout_s=self.settings.media_timeout_s,
-                    on_progress=lambda done, total: board.step("report", done=done, total=total),
-                    cancelled=job.cancelled,
-                    media=room.path("media"),
-                    plan=room.path("plan.json"),
-                    out=room.path(f"out/{out.name}"),
-                    limits=self._limits(),
-                )
-                harvest_file(room.out, out.name, out, max_bytes=self.settings.max_pack_mb * 1_000_000)
+            draw_result(
+                worker,
+                job.media,
+                plan,
+                out,
+                name=job.id,
+                settings=self.settings,
+                on_progress=lambda done, total: board.step("report", done=done, total=total),
+                cancelled=job.cancelled,
+            )
 
         try:
             self._with_worker(media_spec(self.settings), work, job)

@@ -18,7 +18,7 @@ from rich.table import Table
 from backend.catalog.detectors import UnusableCard
 from base_detector import Card
 from shared.errors import sentence_for
-from shared.records import DetectorState
+from shared.records import DetectorProgress
 
 #: What a step of the pipeline is called on the terminal.
 _STEPS = {"media": "finding faces", "report": "drawing the report"}
@@ -55,21 +55,12 @@ class ConsoleBoard:
         """Show a step of the pipeline and how far it is."""
         self._show(_STEPS.get(name, name), done=done, total=total)
 
-    def detector(
-        self,
-        detector: str,
-        *,
-        state: DetectorState,
-        done: int = 0,
-        total: int = 0,
-        code: str | None = None,
-        seconds: float | None = None,
-        cached: bool = False,
-    ) -> None:
+    def detector(self, progress: DetectorProgress) -> None:
         """Show a detector at work; print a line when it gave no score."""
-        self._show(detector, done=done, total=total)
-        if code:
-            self._console.print(f"{self._name}: {detector}: {sentence_for(code)}", highlight=False, markup=False)
+        self._show(progress.detector, done=progress.done, total=progress.total)
+        if progress.code:
+            line = f"{self._name}: {progress.detector}: {sentence_for(progress.code)}"
+            self._console.print(line, highlight=False, markup=False)
 
     def _show(self, description: str, *, done: int, total: int) -> None:
         self._progress.update(self._task, description=description, completed=done, total=total or None)

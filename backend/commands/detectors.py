@@ -25,8 +25,8 @@ from backend.admission.template import SAMPLES, write_detector
 from backend.catalog.detectors import card_errors, find_cards
 from backend.catalog.states import MEANINGS, DetectorStates
 from backend.commands.exits import EXIT_FAILED, errors_explained
-from backend.harvest.media_pack import harvest_pack
 from backend.workers.availability import unavailable
+from backend.workers.media_calls import find_faces
 from backend.workers.pool import WorkerPool
 from backend.workers.runner import docker_runner
 from backend.workers.spec import WorkerSpec, detector_spec, media_spec
@@ -168,18 +168,17 @@ def _checked(card: Card, spec: WorkerSpec, settings: Settings, media: Path, cons
 def _portrait(pool: WorkerPool, settings: Settings, media: Path, scratch: Path) -> Path:
     """Find the face of ``media`` as for any upload."""
     target = scratch / "portrait"
-    with pool.lease(media_spec(settings)) as worker, worker.room("portrait") as room:
-        room.link(media, "media")
-        worker.call(
-            "extract",
-            timeout_s=settings.media_timeout_s,
-            media=room.path("media"),
-            pack=room.path("out/pack"),
+    with pool.lease(media_spec(settings)) as worker:
+        find_faces(
+            worker,
+            media,
+            target,
+            name="portrait",
             samplings=["every_frame"],
             mode="quick",
             context=3.0,
+            settings=settings,
         )
-        harvest_pack(room.out / "pack", target)
     return target
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from backend.media.ahead import Ahead, depth_for
-from backend.media.limits import Deadline, MediaLimits
+from backend.media.limits import UNLIMITED, Deadline, MediaLimits
 from backend.media.medium import Medium, Picture
 from backend.media.opening import open_medium
 from backend.media.pack import PackWriter
@@ -53,7 +53,7 @@ def extract_pack(
     *,
     samplings: Sequence[str],
     mode: str = "standard",
-    limits: MediaLimits | Mapping[str, Any] | None = None,
+    limits: MediaLimits = UNLIMITED,
     context: float = 2.0,
     progress: Progress | None = None,
     detector: FaceDetector | None = None,
@@ -64,14 +64,16 @@ def extract_pack(
     (pictures done, expected). Raises WorkerFailure ``unsupported_media``, ``media_unreadable``, ``media_too_large``,
     ``media_too_long``, ``media_timed_out``, ``pack_too_large``, ``bad_request``; NotApplicable ``no_video``.
     """
-    bounds = MediaLimits.of(limits)
     if not 1.0 <= context <= 8.0 or pack.exists():
         raise WorkerFailure("bad_request")
     part = pack.with_name(f".{pack.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
-        with open_medium(media, limits=bounds) as medium, PackWriter(part, max_bytes=bounds.max_pack_bytes) as writer:
-            done = _Pass(medium, writer, bounds, detector or warm_detector(), context=context, mode=mode)
+        with (
+            open_medium(media, limits=limits) as medium,
+            PackWriter(part, max_bytes=limits.max_pack_mb * 1_000_000) as writer,
+        ):
+            done = _Pass(medium, writer, limits, detector or warm_detector(), context=context, mode=mode)
             answer = done.run(samplings, progress)
         durable.move_directory(part, pack)
     finally:

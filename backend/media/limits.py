@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Final
 
 from base_detector import WorkerFailure
 
@@ -22,23 +22,27 @@ _MOST_SIDE = 1 << 16
 
 @dataclass(frozen=True)
 class MediaLimits:
-    """Bounds of one medium; the defaults are those of ``shared.settings``.
+    """Bounds of one medium, under the names that ``shared.settings`` gives them.
 
-    ``max_pixels`` counts width x height of one picture, ``max_frames`` decoded pictures, ``wall_s`` seconds of work.
+    ``max_pixels`` counts width x height of one picture, ``max_frames`` decoded pictures, ``max_pack_mb`` 10^6 bytes of the pack,
+    ``media_timeout_s`` seconds of work.
     """
 
-    max_duration_s: float = 1800.0
-    max_pixels: int = 8192 * 8192
-    max_frames: int = 120_000
-    max_pack_bytes: int = 20_000_000_000
-    wall_s: float = 1800.0
+    max_duration_s: float
+    max_pixels: int
+    max_frames: int
+    max_pack_mb: int
+    media_timeout_s: float
 
     @classmethod
-    def of(cls, untrusted: MediaLimits | Mapping[str, Any] | None) -> MediaLimits:
-        """Limits from a worker request (members left out keep their defaults); WorkerFailure(bad_request) if malformed."""
-        if untrusted is None or isinstance(untrusted, MediaLimits):
-            return untrusted or cls()
-        if not isinstance(untrusted, Mapping) or set(untrusted) - {field.name for field in fields(cls)}:
+    def of(cls, settings: object) -> MediaLimits:
+        """The limits among the settings of a process."""
+        return cls(**{field.name: getattr(settings, field.name) for field in fields(cls)})
+
+    @classmethod
+    def from_request(cls, untrusted: object) -> MediaLimits:
+        """Limits from a worker request, which must name each of them; WorkerFailure(bad_request) if malformed."""
+        if not isinstance(untrusted, Mapping) or set(untrusted) != {field.name for field in fields(cls)}:
             raise WorkerFailure("bad_request")
         for value in untrusted.values():
             number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -59,12 +63,18 @@ class MediaLimits:
             raise WorkerFailure("media_too_long")
 
 
+#: For media of one's own, as in training: pixels are what the decoder itself can count, the rest is without end.
+UNLIMITED: Final = MediaLimits(
+    max_duration_s=math.inf, max_pixels=2**31 - 1, max_frames=2**31 - 1, max_pack_mb=2**31, media_timeout_s=math.inf
+)
+
+
 class Deadline:
     """The end of the wall time: ``check`` raises WorkerFailure(``media_timed_out``) once it has passed."""
 
     def __init__(self, limits: MediaLimits, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._end = clock() + limits.wall_s * _OWN_DEADLINE
+        self._end = clock() + limits.media_timeout_s * _OWN_DEADLINE
 
     def check(self) -> None:
         """Raise when the time is up."""

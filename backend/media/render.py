@@ -86,7 +86,7 @@ def lay_out(size: tuple[int, int], *, kind: str, duration_s: float) -> Layout:
 
 
 def render(
-    media: Path, plan: Path, out: Path, *, limits: dict[str, Any], progress: Progress | None = None
+    media: Path, plan: Path, out: Path, *, limits: MediaLimits, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Draw ``plan`` (JSON) over ``media`` into ``out`` (.mp4, or .png for a still).
 
@@ -97,11 +97,10 @@ def render(
     content = json.loads(plan.read_text(encoding="utf-8"))
     if content.get("schema") != PLAN_SCHEMA:
         raise WorkerFailure("bad_request")
-    bounds = MediaLimits.of(limits)
     made = (
-        _still(media, content, out, bounds)
+        _still(media, content, out, limits)
         if content["kind"] == "image"
-        else _clip(media, content, out, bounds, progress)
+        else _clip(media, content, out, limits, progress)
     )
     return {"seconds": round(time.perf_counter() - started, 4), **made}
 

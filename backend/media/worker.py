@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from backend.media.limits import MediaLimits
 from base_detector import Verb, WorkerFailure, serve_worker
 
 Progress = Callable[[int, int], None]
@@ -30,7 +31,8 @@ def extract(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     from backend.media.extract import extract_pack
 
     media, pack = _paths(request, "media", "pack")
-    return _ask(extract_pack, media, pack, **request, progress=progress)
+    limits = MediaLimits.from_request(request.pop("limits", None))
+    return _ask(extract_pack, media, pack, **request, limits=limits, progress=progress)
 
 
 def render(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -38,7 +40,8 @@ def render(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     from backend.media.render import render as draw
 
     media, plan, out = _paths(request, "media", "plan", "out")
-    return _ask(draw, media, plan, out, **request, progress=progress)
+    limits = MediaLimits.from_request(request.pop("limits", None))
+    return _ask(draw, media, plan, out, **request, limits=limits, progress=progress)
 
 
 VERBS: dict[str, Verb] = {"load": load, "extract": extract, "render": render}

@@ -18,7 +18,7 @@ from backend.scores.aggregate import consensus, report_auc, video_score
 from base_detector import Card, FacePack
 from shared.clock import utc_now
 from shared.errors import sentence_for
-from shared.records import DetectorState
+from shared.records import DetectorProgress, DetectorState
 from shared.results import (
     DetectorResult,
     FaceRow,
@@ -41,6 +41,17 @@ class DetectorOutcome:
     scores: HarvestedScores | None = None
     cached: bool = False
     wall_s: float = 0.0
+
+    def progress(self) -> DetectorProgress:
+        """What the board shows of it."""
+        return DetectorProgress(
+            detector=self.card.id,
+            title=self.card.title,
+            state=self.status,
+            code=self.code,
+            seconds=round(self.wall_s, 2),
+            cached=self.cached,
+        )
 
 
 def assemble(job: Job, pack: FacePack, outcomes: list[DetectorOutcome], *, seconds: dict[str, float]) -> Result:

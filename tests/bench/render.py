@@ -25,7 +25,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from backend.media.limits import MediaLimits  # noqa: E402
+from backend.media.limits import UNLIMITED  # noqa: E402
 from backend.media.opening import open_medium  # noqa: E402
 from backend.media.render import render  # noqa: E402
 from backend.report.plan import build_plan  # noqa: E402
@@ -47,14 +47,14 @@ def measure(clip: Path, *, detectors: int = 3, rounds: int = 3) -> dict[str, flo
     with tempfile.TemporaryDirectory() as scratch:
         plan, out = Path(scratch) / "plan.json", Path(scratch) / "out.mp4"
         plan.write_text(json.dumps(build_plan(result, None)), encoding="utf-8")
-        render(clip, plan, out, limits={})
+        render(clip, plan, out, limits=UNLIMITED)
         with av.open(str(out)) as drawn:
             pictures = [frame.to_ndarray() for frame in drawn.decode(video=0)]
         spent: dict[str, list[tuple[float, float]]] = {"decode": [], "encode": [], "render": []}
         for _ in range(rounds):
             spent["decode"].append(_timed(lambda: _decode(clip)))
             spent["encode"].append(_timed(lambda: _encode(pictures, fps, out)))
-            spent["render"].append(_timed(lambda: render(clip, plan, out, limits={})))
+            spent["render"].append(_timed(lambda: render(clip, plan, out, limits=UNLIMITED)))
     wall = {name: statistics.median(seconds for seconds, _ in values) for name, values in spent.items()}
     cpu = {name: statistics.median(seconds for _, seconds in values) for name, values in spent.items()}
     ratios = {
@@ -72,7 +72,7 @@ def _timed(work: Callable[[], Any]) -> tuple[float, float]:
 
 
 def _decode(clip: Path) -> None:
-    with open_medium(clip, limits=MediaLimits()) as medium:
+    with open_medium(clip, limits=UNLIMITED) as medium:
         for _ in medium.pictures():
             pass
 

@@ -6,12 +6,17 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from backend.media.limits import MediaLimits
 from base_detector import CONTRACT_VERSION, PROTOCOL_VERSION, Card
+from shared.settings import Settings
+
+LIMITS = asdict(MediaLimits.of(Settings()))
 
 ROOT = Path(__file__).resolve().parents[2]
 DETECTORS = sorted(path.parent.name for path in (ROOT / "detectors").glob("*/detector.toml"))
@@ -134,7 +139,13 @@ def test_a_clip_goes_through_media_and_detector_containers(
     cards = [Card.read(ROOT / "detectors" / name) for name in DETECTORS]
     samplings = sorted({card.sampling for card in cards})
     answer = media.ask(
-        verb="extract", media="media", pack="out/pack", samplings=samplings, mode="quick", context=2.0, limits={}
+        verb="extract",
+        media="media",
+        pack="out/pack",
+        samplings=samplings,
+        mode="quick",
+        context=2.0,
+        limits=asdict(MediaLimits.of(Settings())),
     )
     assert answer["status"] == "ok", answer
     assert answer["faces"] > 0

@@ -6,6 +6,7 @@ import resource
 import struct
 import time
 import zlib
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +33,8 @@ def code_of(run_pass, path: Path, **options) -> str:
         ({"max_pixels": 320 * 240 - 1}, "media_too_large"),
         ({"max_duration_s": 0.3}, "media_too_long"),
         ({"max_frames": 14}, "media_too_long"),
-        ({"max_pack_bytes": 200_000}, "pack_too_large"),
-        ({"wall_s": 1e-9}, "media_timed_out"),
+        ({"max_pack_mb": 0.2}, "pack_too_large"),
+        ({"media_timeout_s": 1e-9}, "media_timed_out"),
     ],
 )
 def test_each_limit_has_its_name(run_pass, tmp_path: Path, astronaut: np.ndarray, limits: dict, code: str):
@@ -43,7 +44,7 @@ def test_each_limit_has_its_name(run_pass, tmp_path: Path, astronaut: np.ndarray
 
 def test_a_medium_at_its_limits_passes(run_pass, tmp_path: Path, astronaut: np.ndarray):
     clip = encode(tmp_path / "a.mp4", moving(astronaut, count=15))
-    limits = MediaLimits(max_pixels=320 * 240, max_frames=15, max_duration_s=0.6)
+    limits = {"max_pixels": 320 * 240, "max_frames": 15, "max_duration_s": 0.6}
     assert len(run_pass(clip, limits=limits)) == 15
 
 
@@ -69,30 +70,33 @@ def test_a_video_larger_than_allowed_is_not_even_decoded(run_pass, tmp_path: Pat
 
 
 def test_limits_of_a_request_are_checked():
-    given = MediaLimits.of({"max_pixels": 5, "wall_s": 2.5})
-    assert (given.max_pixels, given.wall_s, given.max_frames) == (5, 2.5, 120_000)
+    whole = asdict(MediaLimits.of(Settings(max_pixels=5, media_timeout_s=2.5)))
+    assert MediaLimits.from_request(whole) == MediaLimits.of(Settings(max_pixels=5, media_timeout_s=2.5))
+    less = {name: value for name, value in whole.items() if name != "max_frames"}
     for wrong in (
-        {"pixels": 1},
-        {"max_pixels": "many"},
-        {"wall_s": float("nan")},
-        {"max_frames": -1},
-        {"max_frames": True},
+        whole | {"pixels": 1},
+        whole | {"max_pixels": "many"},
+        whole | {"media_timeout_s": float("nan")},
+        whole | {"max_frames": -1},
+        whole | {"max_frames": True},
+        less,
+        {},
+        None,
         [1],
     ):
         with pytest.raises(WorkerFailure, match="bad_request"):
-            MediaLimits.of(wrong)
+            MediaLimits.from_request(wrong)
 
 
-def test_defaults_are_those_of_the_settings():
-    settings, limits = Settings(), MediaLimits()
-    assert (limits.max_duration_s, limits.max_pixels) == (settings.max_duration_s, settings.max_pixels)
-    assert (limits.max_frames, limits.wall_s) == (settings.max_frames, settings.media_timeout_s)
-    assert limits.max_pack_bytes == settings.max_pack_mb * 1_000_000
+def test_limits_are_settings_under_the_same_names():
+    limits = asdict(MediaLimits.of(Settings()))
+    assert len(limits) == 5
+    assert limits.items() <= Settings().model_dump().items()
 
 
 def test_the_deadline_leaves_time_to_answer():
     now = [100.0]
-    deadline = Deadline(MediaLimits(wall_s=100), clock=lambda: now[0])
+    deadline = Deadline(MediaLimits.of(Settings(media_timeout_s=100)), clock=lambda: now[0])
     now[0] = 196.0
     deadline.check()
     now[0] = 198.0

@@ -9,11 +9,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from backend.media.limits import MediaLimits
 from base_detector import FacePack
+from shared.settings import Settings
+
+LIMITS = asdict(MediaLimits.of(Settings()))
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -76,13 +81,7 @@ def test_a_worker_extracts_with_progress_and_paths_of_its_exchange_folder(exchan
             samplings=["every_frame"],
             mode="standard",
             context=2.0,
-            limits={
-                "max_duration_s": 60,
-                "max_pixels": 10**7,
-                "max_frames": 1000,
-                "max_pack_bytes": 10**9,
-                "wall_s": 100,
-            },
+            limits=LIMITS,
         )
     assert answer["status"] == "ok"
     assert (answer["faces"], answer["frames"]) == (50, 50)
@@ -95,9 +94,11 @@ def test_a_worker_extracts_with_progress_and_paths_of_its_exchange_folder(exchan
     ("request_members", "code"),
     [
         ({"verb": "extract", "media": "media", "pack": "out/other"}, "bad_request"),
-        ({"verb": "extract", "samplings": ["fps:1"]}, "bad_request"),
-        ({"verb": "extract", "media": "media", "pack": "out/other", "samplings": ["fps:1"], "colour": 1}, "bad_request"),
-        ({"verb": "extract", "media": "media", "pack": "out/other", "samplings": ["fps:1"], "limits": {"max_pixels": 9}},
+        ({"verb": "extract", "samplings": ["fps:1"], "limits": LIMITS}, "bad_request"),
+        ({"verb": "extract", "media": "media", "pack": "out/other", "samplings": ["fps:1"]}, "bad_request"),
+        ({"verb": "extract", "media": "media", "pack": "out/other", "samplings": ["fps:1"], "limits": LIMITS, "colour": 1},
+         "bad_request"),
+        ({"verb": "extract", "media": "media", "pack": "out/other", "samplings": ["fps:1"], "limits": LIMITS | {"max_pixels": 9}},
          "media_too_large"),
         ({"verb": "render", "media": "media"}, "bad_request"),
         ({"verb": "dance"}, "unknown_verb"),
@@ -119,7 +120,8 @@ def test_sound_only_is_answered_as_not_applicable(exchange: Path):
     with av.open(str(exchange / "sound.mp4"), "w") as container:
         add_tone(container)
     with Caller(exchange) as caller:
-        answer, _ = caller.call(verb="extract", media="sound.mp4", pack="out/sound", samplings=["fps:1"])
+        request = {"media": "sound.mp4", "pack": "out/sound", "samplings": ["fps:1"], "limits": LIMITS}
+        answer, _ = caller.call(verb="extract", **request)
     assert answer == {"status": "not_applicable", "reason": "no_video"}
 
 

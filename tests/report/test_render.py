@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,20 +17,24 @@ import pytest
 from PIL import Image
 
 from backend.media.canvas import Canvas, Matrix, fitted, legible, text_width
+from backend.media.limits import MediaLimits
 from backend.media.marks import Marks
 from backend.media.panel import Rect
 from backend.media.render import lay_out, render
 from backend.report.plan import build_plan
 from base_detector import WorkerFailure
 from shared.results import Result
+from shared.settings import Settings
+
+LIMITS = MediaLimits.of(Settings())
 
 
 def draw(
-    result: Result, media: Path, out: Path, *, detectors: list[str] | None = None, **limits: Any
+    result: Result, media: Path, out: Path, *, detectors: list[str] | None = None, **limits: float
 ) -> dict[str, Any]:
     plan = out.with_suffix(".json")
     plan.write_text(json.dumps(build_plan(result, detectors)), encoding="utf-8")
-    return render(media, plan, out, limits=limits)
+    return render(media, plan, out, limits=replace(LIMITS, **limits))
 
 
 def encode(
@@ -244,7 +249,7 @@ def test_a_clip_longer_than_the_limits_is_refused(astronaut_clip: Path, made_res
 def test_a_plan_of_another_schema_is_refused(astronaut_clip: Path, tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_text('{"schema": 2, "kind": "video"}')
     with pytest.raises(WorkerFailure, match="bad_request"):
-        render(astronaut_clip, tmp_path / "plan.json", tmp_path / "out.mp4", limits={})
+        render(astronaut_clip, tmp_path / "plan.json", tmp_path / "out.mp4", limits=LIMITS)
 
 
 def test_progress_reaches_the_caller(astronaut_clip: Path, made_result: Callable, tmp_path: Path) -> None:
@@ -254,7 +259,7 @@ def test_progress_reaches_the_caller(astronaut_clip: Path, made_result: Callable
         astronaut_clip,
         tmp_path / "plan.json",
         tmp_path / "out.mp4",
-        limits={},
+        limits=LIMITS,
         progress=lambda *step: seen.append(step),
     )
     assert seen == [(25, 50), (50, 50)]

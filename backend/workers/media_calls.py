@@ -1,0 +1,90 @@
+"""What the media worker is asked: to find the faces of a file, and to draw a result. The answers are taken as untrusted.
+
+Owns the members of both requests (docs/media_pass.md). Imported by the pipeline and the command line of detectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from backend.harvest.media_pack import harvest_pack
+from backend.harvest.untrusted import harvest_file
+from backend.media.limits import MediaLimits
+from backend.workers.worker import Worker
+from base_detector import Card
+from shared.records import Mode
+from shared.settings import Settings
+
+#: Context crops reach this factor times the face box, or further when a chosen detector's margin asks for it.
+CONTEXT = 2.0
+
+Progress = Callable[[int, int], None]
+
+
+def context_for(cards: Iterable[Card]) -> float:
+    """Side of the context crops in box sides that all of ``cards`` can cut their own crops from."""
+    return max([CONTEXT, *(card.margin for card in cards)])
+
+
+def find_faces(
+    worker: Worker,
+    media: Path,
+    target: Path,
+    *,
+    name: str,
+    samplings: Sequence[str],
+    mode: Mode,
+    context: float,
+    settings: Settings,
+    on_progress: Progress | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> None:
+    """Run the media pass; the face pack is in ``target`` afterwards. ``name`` is that of the room, the rest as in ``extract_pack``.
+
+    Raises WorkerError, NotApplicable (``no_video``) or PermanentError (``media_bad_output``).
+    """
+    with worker.room(name) as room:
+        room.link(media, "media")
+        worker.call(
+            "extract",
+            timeout_s=settings.media_timeout_s,
+            on_progress=on_progress,
+            cancelled=cancelled,
+            media=room.path("media"),
+            pack=room.path("out/pack"),
+            samplings=list(samplings),
+            mode=mode,
+            context=context,
+            limits=asdict(MediaLimits.of(settings)),
+        )
+        harvest_pack(room.out / "pack", target)
+
+
+def draw_result(
+    worker: Worker,
+    media: Path,
+    plan: Path,
+    target: Path,
+    *,
+    name: str,
+    settings: Settings,
+    on_progress: Progress | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> None:
+    """Draw the result video, or the marked still, of ``plan`` (``backend.report.plan``) to ``target``. Raises as ``find_faces``."""
+    with worker.room(name) as room:
+        room.link(media, "media")
+        room.link(plan, "plan.json")
+        worker.call(
+            "render",
+            timeout_s=settings.media_timeout_s,
+            on_progress=on_progress,
+            cancelled=cancelled,
+            media=room.path("media"),
+            plan=room.path("plan.json"),
+            out=room.path(f"out/{target.name}"),
+            limits=asdict(MediaLimits.of(settings)),
+        )
+        harvest_file(room.out, target.name, target, max_bytes=settings.max_pack_mb * 1_000_000)
