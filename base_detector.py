@@ -2,7 +2,7 @@
 
 Owns: the card (``detector.toml``), the face pack reader, ``BaseDetector``, worker protocol v1.
 Promises: needs numpy and the standard library only; a detector of a third party needs this one file. May be
-imported by everything; imports nothing of ours (the stand-alone command line loads the media pass lazily).
+imported by everything; imports nothing of ours.
 
 Direction of scores: inside a detector class a *soft label* is 1 for real and 0 for fake (the contract of the DeepFake-o-meter
 paper, 2021, section 3). Everywhere else the number is ``fake_score``, 1 for fake; ``fake_score_of`` is the one conversion.
@@ -35,6 +35,7 @@ import reprlib
 import resource
 import socket
 import sys
+import tempfile
 import time
 import tomllib
 from collections.abc import Callable, Collection, Iterator
@@ -81,7 +82,7 @@ FACE_DTYPE = np.dtype(
 )
 
 Array = npt.NDArray[Any]
-#: Told how far the work is: (done, total).
+#: Called with how far the work is: (done, total).
 Progress = Callable[[int, int], None]
 
 
@@ -465,7 +466,14 @@ class Judgement:
 
 
 class Skip(Exception):
-    """Raise in ``crop_face`` or ``preproc``: this face cannot be judged. The argument is a short reason code."""
+    """Raise in ``crop_face`` or ``preproc``: this face cannot be judged. The argument is a code such as ``face_too_small``."""
+
+    def __init__(self, reason: str) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9_.]{0,40}", reason):
+            raise ContractError(
+                f"Skip({reason!r}): the reason is a code like 'face_too_small', docs/worker_protocol.md has a list"
+            )
+        super().__init__(reason)
 
 
 class BaseDetector:
@@ -555,10 +563,10 @@ class BaseDetector:
         masks: list[dict[str, Any]] = []
         seconds = {"preproc": 0.0, "net": 0.0}
         if type(self).judge is BaseDetector.judge:
-            judged = self._judge_faces(pack, out, masks, seconds, progress or _untold)
+            judged = self._judge_faces(pack, out, masks, seconds, progress or _silent)
         else:
             started = time.perf_counter()
-            judged = self.judge(pack, progress or _untold)
+            judged = self.judge(pack, progress or _silent)
             seconds["net"] = time.perf_counter() - started
         softlabels = self._labels_in_range(judged.softlabels, len(pack))
         persons = [
@@ -647,8 +655,8 @@ class BaseDetector:
             yield from (int(own[i]) for i in np.unique(np.linspace(0, len(own) - 1, 8).astype(int)))
 
 
-def _untold(done: int, total: int) -> None:
-    """Nobody wants to know how far it is."""
+def _silent(done: int, total: int) -> None:
+    """Progress that nobody waits for."""
 
 
 def _write_mask(out: Path, index: int, picture: Array) -> dict[str, Any]:
@@ -775,12 +783,14 @@ def detector_verbs(detector: BaseDetector, weights: Path, device: str) -> dict[s
 
     def predict(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
         load({}, progress)
+        if not all(isinstance(request.get(name), str) for name in ("pack", "out")):
+            raise WorkerFailure("bad_request")
         pack, out = FacePack(Path(request["pack"])), Path(request["out"])
         if not len(pack):
             raise NotApplicable("no_face")
         scores = detector.run_pack(pack, out, progress=progress)
         if not scores["face_index"]:
-            raise NotApplicable(max(scores["skipped"], key=scores["skipped"].__getitem__))
+            raise NotApplicable(max(scores["skipped"], key=scores["skipped"].__getitem__, default="not_judgeable"))
         temporary = out / "scores.json.tmp"
         temporary.write_text(json.dumps(scores, allow_nan=False), encoding="utf-8")
         temporary.rename(out / "scores.json")
@@ -790,29 +800,48 @@ def detector_verbs(detector: BaseDetector, weights: Path, device: str) -> dict[s
 
 
 def main(argv: list[str] | None = None) -> int:
-    """``python -m base_detector detectors.mesonet MEDIA`` or ``... --serve EXCHANGE`` for a worker."""
+    """Judge a face pack and print its scores: ``python -m base_detector detectors.mesonet PACK``; or be a worker: ``--serve``."""
     parser = argparse.ArgumentParser(prog="base_detector", description=main.__doc__)
     parser.add_argument("module", help="package of the detector, for example detectors.mesonet")
-    parser.add_argument("media", nargs="?", type=Path, help="video or image to judge")
+    parser.add_argument("pack", nargs="?", type=Path, help="face pack to judge: a folder (docs/face_pack.md)")
+    parser.add_argument("--out", type=Path, help="folder to write scores.json and evidence to, instead of printing")
     parser.add_argument("--weights", type=Path, help="folder of the weights (default: var/weights/<detector>)")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda:0 (default: cpu)")
     parser.add_argument("--serve", type=Path, metavar="EXCHANGE", help="be a worker on EXCHANGE/worker.sock")
     args = parser.parse_args(argv)
-    if (args.media is None) == (args.serve is None):
-        parser.error("name either MEDIA to judge or --serve EXCHANGE")
-    detector = load_detector(args.module)
-    weights = (args.weights or Path("var/weights") / detector.card.id).resolve()
-    if args.serve:
-        serve_worker(detector_verbs(detector, weights, args.device), args.serve)
-        return 0
-    if not args.media.is_file():
-        parser.error(f"{args.media} is not a file")
-    standalone = importlib.import_module(
-        "backend.commands.standalone"
-    )  # lazily: the decoder is no part of the contract
-    return int(standalone.judge(detector, args.media, weights=weights, device=args.device))
+    if (args.pack is None) == (args.serve is None):
+        parser.error("name either PACK to judge or --serve EXCHANGE")
+    if args.pack and not (args.pack / "pack.json").is_file():
+        remedy = f"use: deepfake-o-meter detectors run {args.module.rpartition('.')[2]} {args.pack}"
+        parser.error(f"{args.pack} is not a face pack, a folder with pack.json. For a video or image {remedy}")
+    try:
+        detector = load_detector(args.module)
+        weights = (args.weights or Path("var/weights") / detector.card.id).resolve()
+        verbs = detector_verbs(detector, weights, args.device)
+        if args.serve:
+            serve_worker(verbs, args.serve)
+            return 0
+        return _judge(verbs["predict"], args.pack, args.out)
+    except ContractError as error:
+        parser.error(str(error))
+
+
+def _judge(predict: Verb, pack: Path, out: Path | None) -> int:
+    with tempfile.TemporaryDirectory() as scratch:
+        target = out or Path(scratch)
+        target.mkdir(parents=True, exist_ok=True)
+        try:
+            predict({"pack": str(pack), "out": str(target)}, _silent)
+        except (NotApplicable, WorkerFailure) as error:
+            status = "not_applicable" if isinstance(error, NotApplicable) else "error"
+            print(json.dumps({"status": status, "code": str(error)}))
+            return 3
+        if out is None:
+            print((target / "scores.json").read_text(encoding="utf-8"))
+    return 0
 
 
 if __name__ == "__main__":
-    # `python -m` makes this file `__main__`; detectors subclass `base_detector`, so run that module's main.
-    raise SystemExit(importlib.import_module("base_detector").main())
+    import base_detector  # `python -m` makes this file `__main__`; detectors subclass the one of this name
+
+    raise SystemExit(base_detector.main())

@@ -27,17 +27,17 @@ from backend.parts import finished_report, finished_scores, has_pack, read_score
 from backend.report.build import build_report
 from backend.scores.assemble import DetectorOutcome, assemble, shadow_entry
 from backend.scores.cache import ScoreCache
-from backend.weights.folder import WeightsFolder
 from backend.workers.media_calls import context_for, draw_result, find_faces
 from backend.workers.pool import WorkerPool
+from backend.workers.provenance import provenance
 from backend.workers.spec import WorkerError, detector_spec, media_spec
 from backend.workers.worker import Worker
-from base_detector import CONTRACT_VERSION, Card, FacePack, NotApplicable, square_crop
+from base_detector import Card, FacePack, NotApplicable, square_crop
 from shared import durable
 from shared.digest import sha256_of
 from shared.errors import PermanentError, UserError
 from shared.records import DetectorProgress
-from shared.results import Provenance, Result
+from shared.results import Result
 from shared.settings import Settings
 
 log = structlog.get_logger()
@@ -145,7 +145,8 @@ class Pipeline:
         threading.Thread(target=start, name="warm-up", daemon=True).start()
 
     def _detector(self, job: Job, card: Card, pack: FacePack, board: Board) -> DetectorOutcome:
-        outcome = DetectorOutcome(card=card, provenance=self._provenance(card), folder=job.scores(card.id))
+        made_by = provenance(card, settings=self.settings, pool=self.pool)
+        outcome = DetectorOutcome(card=card, provenance=made_by, folder=job.scores(card.id))
         started = time.perf_counter()
         try:
             outcome.scores = self._score(job, card, pack, board, outcome)
@@ -213,16 +214,6 @@ class Pipeline:
     def _deadline(self, card: Card, faces: int) -> float:
         """Ten times what the card promises and at least five minutes, within the site's limit: some read their networks per job."""
         return min(self.settings.detector_timeout_s, max(300.0, 10 * card.seconds_per_face * faces))
-
-    def _provenance(self, card: Card) -> Provenance:
-        return Provenance(
-            version=card.version,
-            contract=CONTRACT_VERSION,
-            weights=WeightsFolder(self.settings.weights_folder).sha256(card),
-            parameters=card.parameters,
-            runner=self.pool.runner_kind(),
-            image=self.pool.image_digest(detector_spec(card, self.settings)),
-        )
 
     # -- report
 

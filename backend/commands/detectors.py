@@ -12,7 +12,6 @@ import platform
 import re
 import tempfile
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -22,21 +21,19 @@ from rich.markup import escape
 from backend.admission.check import Admission, Check, measured_part, report_of
 from backend.admission.practice import PracticePacks
 from backend.admission.template import SAMPLES, write_detector
-from backend.catalog.detectors import card_errors, find_cards
+from backend.catalog.detectors import find_cards
 from backend.catalog.states import MEANINGS, DetectorStates
 from backend.commands.exits import EXIT_FAILED, errors_explained
+from backend.commands.run import make_pack, run
+from backend.commands.target import asked_for
 from backend.workers.availability import unavailable
-from backend.workers.media_calls import find_faces
 from backend.workers.pool import WorkerPool
-from backend.workers.runner import docker_runner
-from backend.workers.spec import WorkerSpec, detector_spec, media_spec
+from backend.workers.spec import WorkerSpec
 from base_detector import STATES, Card
 from shared.clock import utc_now
 from shared.errors import UserError, sentence_for
 from shared.settings import Settings, read_settings
 
-#: under which docker/images.py puts the card on an image
-CARD_LABEL = "org.deepfake-o-meter.card"
 _MARKS = {
     "passed": "[green]passed   [/green]",
     "failed": "[red]FAILED   [/red]",
@@ -113,7 +110,7 @@ def check(what: str, media: Path | None) -> None:
     """Run the admission list on the detector in folder PATH (or of that id), or on a container image named PREFIX/ID."""
     with errors_explained():
         settings = read_settings()
-        card, spec, settings = _asked_for(what, settings)
+        card, spec, settings = asked_for(what, settings)
         console = Console(highlight=False)
         console.print(f"{card.title} ({card.id} {card.version})", markup=False)
         checks = _checked(card, spec, settings, media or SAMPLES / "portrait.jpg", console)
@@ -152,7 +149,16 @@ def _checked(card: Card, spec: WorkerSpec, settings: Settings, media: Path, cons
             code = unavailable(card, settings=own, pool=pool, spec=spec)
             if code:
                 raise UserError(code, f"{card.id} cannot be checked: {sentence_for(code)}")
-            packs = PracticePacks(Path(scratch) / "packs", portrait=_portrait(pool, own, media, Path(scratch)))
+            portrait = make_pack(
+                media,
+                Path(scratch) / "portrait",
+                settings=own,
+                pool=pool,
+                samplings=["every_frame"],
+                mode="quick",
+                context=3.0,
+            )
+            packs = PracticePacks(Path(scratch) / "packs", portrait=portrait.folder)
             pictures = card.folder / "check"
             admission = Admission(
                 card,
@@ -165,57 +171,6 @@ def _checked(card: Card, spec: WorkerSpec, settings: Settings, media: Path, cons
             return admission.run()
 
 
-def _portrait(pool: WorkerPool, settings: Settings, media: Path, scratch: Path) -> Path:
-    """Find the face of ``media`` as for any upload."""
-    target = scratch / "portrait"
-    with pool.lease(media_spec(settings)) as worker:
-        find_faces(
-            worker,
-            media,
-            target,
-            name="portrait",
-            samplings=["every_frame"],
-            mode="quick",
-            context=3.0,
-            settings=settings,
-        )
-    return target
-
-
-def _asked_for(what: str, settings: Settings) -> tuple[Card, WorkerSpec, Settings]:
-    """The card of a folder, an id or an image, what to start for it, and the settings for that."""
-    folder = Path(what)
-    if (folder / "detector.toml").is_file():
-        with card_errors():
-            card = Card.read(folder.resolve())
-        if card.folder.parent != settings.detectors.resolve():
-            raise UserError(
-                "bad_name",
-                f"Put the folder below {settings.detectors} (or set DFOM_DETECTORS), or check its image: PREFIX/{card.id}.",
-            )
-        return card, detector_spec(card, settings), settings
-    if "/" not in what:
-        card = find_cards(settings.detectors).named(what)
-        return card, detector_spec(card, settings), settings
-    card = _card_of_image(what)
-    spec = replace(detector_spec(card, settings), image=what, bundled=False)
-    return card, spec, settings.model_copy(update={"runner": "docker"})
-
-
-def _card_of_image(image: str) -> Card:
-    """The card an image carries as its label."""
-    with closing(docker_runner(threads=1)) as runner:
-        label = runner.image_label(image, CARD_LABEL)
-    if label is None:
-        raise UserError("bad_card", f"{image} carries no card (label {CARD_LABEL}): docker/build.py writes it.")
-    try:
-        untrusted = json.loads(label)
-    except (ValueError, RecursionError):
-        raise UserError("bad_card", f"The card on {image} is not valid JSON: build the image again.") from None
-    with card_errors():
-        return Card.from_json(untrusted, folder=Path.cwd() / image.rpartition("/")[2])
-
-
 def _write_measured(card: Card, report: dict[str, object]) -> bool:
     readme = card.folder / "README.md"
     if not readme.is_file() or not _MEASURED.search(text := readme.read_text(encoding="utf-8")):
@@ -224,3 +179,6 @@ def _write_measured(card: Card, report: dict[str, object]) -> bool:
     words = measured_part(report, day=utc_now().date().isoformat(), machine=machine)
     readme.write_text(_MEASURED.sub(lambda found: found[1] + words + found[2], text), encoding="utf-8")
     return True
+
+
+detectors.add_command(run)

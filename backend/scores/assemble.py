@@ -56,7 +56,7 @@ class DetectorOutcome:
 
 def assemble(job: Job, pack: FacePack, outcomes: list[DetectorOutcome], *, seconds: dict[str, float]) -> Result:
     """The result of ``job``, without the report's files."""
-    detectors = tuple(_detector_result(outcome, pack) for outcome in outcomes)
+    detectors = tuple(detector_result(outcome, pack) for outcome in outcomes)
     parts = {f"media.{name}": value for name, value in pack.seconds.items()}
     return Result(
         id=job.id,
@@ -87,7 +87,8 @@ def _face_row(row: Any) -> FaceRow:
     )
 
 
-def _detector_result(outcome: DetectorOutcome, pack: FacePack) -> DetectorResult:
+def detector_result(outcome: DetectorOutcome, pack: FacePack) -> DetectorResult:
+    """What one detector says, without the report's pictures."""
     card, scores = outcome.card, outcome.scores
     common: dict[str, Any] = {
         "id": card.id,
@@ -128,7 +129,7 @@ def _detector_result(outcome: DetectorOutcome, pack: FacePack) -> DetectorResult
 
 def shadow_entry(outcome: DetectorOutcome, pack: FacePack) -> dict[str, Any]:
     """What is recorded of a detector that is on trial: nothing that leads back to the submission."""
-    found = _detector_result(outcome, pack)
+    found = detector_result(outcome, pack)
     return {
         "day": utc_now().date().isoformat(),
         "version": outcome.card.version,

@@ -179,16 +179,6 @@ def test_nothing_analysed_ends_with_3(cli: CommandLine, tmp_path: Path):
     assert "Traceback" not in said.stderr
 
 
-def test_a_detector_runs_alone_with_the_contract_only(weights_folder: Path):
-    command = [sys.executable, "-m", "base_detector", "detectors.mesonet", str(ROOT / "tests/fixtures/astronaut.jpg")]
-    said = subprocess.run(
-        [*command, "--weights", str(weights_folder / "mesonet")], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    scores = json.loads(said.stdout)
-    assert scores["detector"] == "mesonet"
-    assert len(scores["fake_score"]) == 1
-
-
 def test_expire_says_what_it_removed(bare: CommandLine):
     said = bare("expire")
     assert said.returncode == 0

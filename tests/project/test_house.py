@@ -15,7 +15,7 @@ PROGRAM = ("shared", "frontend", "backend", "detectors", "docker", "base_detecto
 
 MOST_LINES = 600
 #: modules that are longer, and how long they may be until they are split
-TOO_LONG = {"base_detector.py": 820}
+TOO_LONG = {"base_detector.py": 850}
 
 
 def tracked(*below: str) -> list[Path]:
@@ -84,9 +84,8 @@ def test_no_module_is_longer_than_600_lines():
 
 
 def test_no_import_is_hidden_in_a_string():
-    waiting = {"base_detector.py"}  # its command line moves out of it
     hidden = {str(path.relative_to(ROOT)): imports_by_string(path) for path in tracked(*PROGRAM)}
-    assert {name: lines for name, lines in hidden.items() if lines and name not in waiting} == {}
+    assert {name: lines for name, lines in hidden.items() if lines} == {}
 
 
 def test_only_store_and_durable_rename_files():

@@ -1,0 +1,183 @@
+"""``detectors run``: one detector on one file, by the platform's own media pass and workers, without a portal.
+
+Owns the command, and the way from a file to one detector's result. Imported by the command line of detectors.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+import click
+from rich.console import Console
+
+from backend.commands.exits import EXIT_NOTHING, errors_explained
+from backend.commands.target import asked_for
+from backend.harvest.scores import HarvestedScores, harvest_scores
+from backend.scores.assemble import DetectorOutcome, detector_result
+from backend.workers.availability import unavailable
+from backend.workers.media_calls import context_for, find_faces
+from backend.workers.pool import WorkerPool
+from backend.workers.provenance import provenance
+from backend.workers.spec import WorkerError, WorkerSpec, media_spec
+from base_detector import Card, FacePack, NotApplicable
+from shared.errors import PermanentError, UserError, sentence_for
+from shared.records import Mode
+from shared.results import DetectorResult
+from shared.settings import Settings, read_settings
+
+
+def make_pack(
+    media: Path,
+    target: Path,
+    *,
+    settings: Settings,
+    pool: WorkerPool,
+    samplings: Sequence[str],
+    mode: Mode,
+    context: float,
+) -> FacePack:
+    """Find the faces of ``media`` as for any upload; the pack is in ``target``, which must not exist. DfomError says why not."""
+    try:
+        with pool.lease(media_spec(settings)) as worker:
+            find_faces(
+                worker,
+                media.resolve(),
+                target,
+                name="media",
+                samplings=samplings,
+                mode=mode,
+                context=context,
+                settings=settings,
+            )
+    except NotApplicable as reason:
+        raise UserError(str(reason)) from None
+    except WorkerError as error:
+        raise PermanentError("media_unreadable" if error.code == "detector_failed" else error.code) from None
+    return FacePack(target)
+
+
+@click.command()
+@click.argument("what", metavar="ID|PATH|IMAGE")
+@click.argument("media", type=click.Path(path_type=Path))
+@click.option("--mode", type=click.Choice(get_args(Mode)), default="standard", show_default=True)
+@click.option("--weights", type=click.Path(path_type=Path), help="folder of its files (default: the installed ones)")
+@click.option("--device", type=click.Choice(["cpu", "cuda:0"]), help="where the networks run (default: by DFOM_GPUS)")
+@click.option("--keep-pack", type=click.Path(path_type=Path), help="new folder for the face pack, to judge it again")
+@click.option("--json", "as_json", is_flag=True, help="print the result as in result.json")
+def run(
+    what: str, media: Path, mode: Mode, weights: Path | None, device: str | None, keep_pack: Path | None, as_json: bool
+) -> None:
+    """Judge the file MEDIA by one detector: its ID, its folder or its image. It need not be enabled.
+
+    Exit status: 0 it gave a score, 2 it could not be started, 3 it gave none. The sentence says why.
+    """
+    with errors_explained(), tempfile.TemporaryDirectory(prefix="deepfake-o-meter-run-") as scratch:
+        _check_paths(media, weights, keep_pack)
+        card, spec, settings = asked_for(what, read_settings())
+        # a scratch of its own: the workers of a running portal are not ours to use
+        settings = settings.model_copy(update={"scratch": Path(scratch), "hot": [], "cold": []})
+        if weights:
+            (Path(scratch) / "weights").mkdir()
+            (Path(scratch) / "weights" / card.id).symlink_to(weights.resolve())
+            settings = settings.model_copy(update={"weights": Path(scratch) / "weights"})
+            spec = replace(spec, weights=weights.resolve() if card.weights else None)
+        if device:
+            spec = replace(spec, device=device)
+            settings = settings.model_copy(update={"gpus": (settings.gpus or ["0"]) if device != "cpu" else []})
+        with closing(WorkerPool(settings)) as pool:
+            code = unavailable(card, settings=settings, pool=pool, spec=spec)
+            if code:
+                raise UserError(code, f"{card.id} cannot run: {sentence_for(code)}")
+            pack_folder = (keep_pack or Path(scratch) / "pack").absolute()
+            with errors_explained(EXIT_NOTHING), Console(stderr=True).status("finding faces") as status:
+                result = judge(
+                    card, spec, media, settings=settings, pool=pool, mode=mode, pack_folder=pack_folder,
+                    on_progress=lambda done, total: status.update(f"{card.id}: {done} of {total} faces"),
+                )  # fmt: skip
+    click.echo(result.model_dump_json(indent=1) if as_json else _in_words(result))
+    if result.status != "ok":
+        raise SystemExit(EXIT_NOTHING)
+
+
+def judge(
+    card: Card,
+    spec: WorkerSpec,
+    media: Path,
+    *,
+    settings: Settings,
+    pool: WorkerPool,
+    mode: Mode,
+    pack_folder: Path,
+    on_progress: Callable[[int, int], None],
+) -> DetectorResult:
+    """What ``card`` says of ``media``, as in ``detectors`` of result.json. DfomError when there is no face pack to judge."""
+    pack = make_pack(
+        media,
+        pack_folder,
+        settings=settings,
+        pool=pool,
+        samplings=[card.sampling],
+        mode=mode,
+        context=context_for([card]),
+    )
+    found = provenance(card, settings=settings, pool=pool, spec=spec)
+    outcome = DetectorOutcome(card=card, provenance=found, folder=pack_folder)
+    started = time.perf_counter()
+    try:
+        outcome.scores = _scores(card, spec, pack, settings=settings, pool=pool, on_progress=on_progress)
+    except NotApplicable as reason:
+        outcome.status, outcome.code = "not_applicable", str(reason)
+    except (WorkerError, PermanentError) as error:
+        timed_out = error.code == "detector_timed_out"
+        outcome.status, outcome.code = "timed_out" if timed_out else "failed", error.code
+    outcome.wall_s = time.perf_counter() - started
+    return detector_result(outcome, pack)
+
+
+def _scores(
+    card: Card,
+    spec: WorkerSpec,
+    pack: FacePack,
+    *,
+    settings: Settings,
+    pool: WorkerPool,
+    on_progress: Callable[[int, int], None],
+) -> HarvestedScores:
+    if not len(pack):
+        raise NotApplicable("no_face")
+    with pool.lease(spec) as worker, worker.room("run") as room:
+        room.link(pack.folder, "pack")
+        worker.call(
+            "predict",
+            timeout_s=settings.detector_timeout_s,
+            on_progress=on_progress,
+            pack=room.path("pack"),
+            out=room.path("out"),
+        )
+        return harvest_scores(room.out, card_id=card.id, face_count=len(pack))
+
+
+def _check_paths(media: Path, weights: Path | None, keep_pack: Path | None) -> None:
+    if not media.is_file():
+        raise UserError("no_such_file", f"{media} is not a file: name a video or an image.")
+    if weights and not weights.is_dir():
+        raise UserError("no_such_file", f"{weights} is not a folder: name the one that holds the detector's files.")
+    if keep_pack and keep_pack.exists():
+        raise UserError("no_such_file", f"{keep_pack} is there already: name a new folder.")
+
+
+def _in_words(result: DetectorResult) -> str:
+    if result.fake_score is None:
+        return f"{result.id}: no score. {result.message}"
+    persons = f"{len(result.persons)} person{'s' * (len(result.persons) != 1)}"
+    return (
+        f"{result.id}: fake score {result.fake_score:.3f} ({result.hard_label}, its threshold is {result.threshold:g}), "
+        f"{result.faces_scored} of {len(result.scores)} faces scored, {persons}\n"
+        "0 = real, 1 = fake. A score is an indication, not a proof."
+    )
