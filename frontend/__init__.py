@@ -31,6 +31,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, background: bool =
     upload.init_upload(app)
     for part in (intake, viewer, pages):
         app.register_blueprint(part.blueprint)
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # troubles of a form are in the order of the page
     security.init_security(app, settings)
     faults.init_faults(app)
     _init_templates(app)

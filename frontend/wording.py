@@ -144,12 +144,13 @@ def detector_sentence(detector: DetectorResult, *, faces: int) -> str:
     """What one detector's answer means, in one careful sentence. ``faces`` is the number of faces found in the file."""
     if detector.status != "ok" or detector.fake_score is None:
         return detector.message or sentence_for(detector.code or "detector_failed")
-    side = side_of_threshold(detector)
-    sentence = f"{side[0].upper()}{side[1:]} ({score(detector.fake_score)}, threshold {detector.threshold:.2f})."
+    side = side_of_threshold(detector).replace("its threshold", f"its threshold of {detector.threshold:.2f}")
     judged = detector.faces_scored
     if judged < FEW * faces:
-        return f"{sentence} It could judge only {judged} of {faces} faces, so this says little."
-    return f"{sentence} It judged {judged} of {faces} face{'s' if faces != 1 else ''}."
+        return f"Its score is {side}, but it could judge only {judged} of {faces} faces, so this says little."
+    if judged == faces:
+        return f"Its score is {side}. It judged {'the one face' if faces == 1 else f'all {faces} faces'}."
+    return f"Its score is {side}. It judged {judged} of {faces} faces."
 
 
 def summary_heading(result: Result) -> str:

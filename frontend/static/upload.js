@@ -9,7 +9,8 @@ const dropText = document.getElementById("drop-text");
 const problems = document.getElementById("problems");
 const plainText = [...dropText.childNodes].map((node) => node.cloneNode(true));
 const limit = Number(form.dataset.limit);
-const megabytes = (bytes) => (bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0) + " MB";
+const sizeOf = (bytes) =>
+  bytes < 1e6 ? Math.max(1, Math.round(bytes / 1e3)) + " kB" : (bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0) + " MB";
 
 // the same signatures as frontend/media.py: what the server would refuse after the upload is refused before it
 async function isAccepted(chosen) {
@@ -43,14 +44,14 @@ function showFile() {
   if (chosen) {
     const name = document.createElement("strong");
     name.textContent = chosen.name;
-    dropText.replaceChildren(name, ` (${megabytes(chosen.size)})`);
+    dropText.replaceChildren(name, ` (${sizeOf(chosen.size)})`);
     url.value = "";
   } else {
     dropText.replaceChildren(...plainText);
   }
   const tooLarge = chosen && chosen.size > limit;
   if (chosen && !tooLarge) checkType(chosen);
-  say("media", tooLarge ? `This file has ${megabytes(chosen.size)}; the most this site takes is ${megabytes(limit)}.` : "");
+  say("media", tooLarge ? `This file has ${sizeOf(chosen.size)}; the most this site takes is ${sizeOf(limit)}.` : "");
 }
 
 function say(field, text) {
@@ -150,7 +151,7 @@ form.addEventListener("submit", (event) => {
     return;
   }
   if (file.files[0] && file.files[0].size > limit) {
-    showProblems("Please check the form.", { media: `The file is larger than ${megabytes(limit)}. Cut out the part in question.` });
+    showProblems("Please check the form.", { media: `The file is larger than ${sizeOf(limit)}. Cut out the part in question.` });
     return;
   }
   request = new XMLHttpRequest();

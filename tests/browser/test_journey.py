@@ -81,7 +81,7 @@ def _check_chart(page: Any) -> None:
     assert card["y"] <= legend["y"]
     assert legend["y"] + legend["height"] <= card["y"] + card["height"] + 1
     before = page.evaluate("document.getElementById('chart').data[0].y")
-    page.select_option("#person", value="1")
+    page.select_option("#person", index=2)
     _until(page, "document.getElementById('chart').data[0].y.length === 41")  # 40 faces and a cut
     assert page.evaluate("document.getElementById('chart').data[0].y") != before
 
@@ -117,6 +117,46 @@ def test_wrong_form_is_told_at_the_field_and_nothing_is_lost(site: Any, watched:
     assert [line for line in seen.trouble if "422" not in line] == []
 
 
+def test_wrong_type_is_refused_before_the_upload(site: Any, watched: Any, tmp_path: Path) -> None:
+    app, url = site
+    page = watched().page
+    sound = tmp_path / "interview.mp4"  # the content counts, not the suffix
+    sound.write_bytes(b"ID3\x04" + bytes(5000))
+    _fill(page, url, sound)
+    page.wait_for_selector("#wrong-media:visible")
+    assert "type of file is not accepted" in page.inner_text("#wrong-media")
+    assert page.get_attribute("#file", "aria-invalid") == "true"
+    page.get_by_role("button", name="Analyse").click()
+    assert "type of file is not accepted" in page.inner_text("#problems")
+    assert portal(app).store.ids("new") == []
+    picture = tmp_path / "a.bin"
+    picture.write_bytes(JPEG)
+    page.set_input_files("#file", str(picture))
+    _until(page, "document.getElementById('wrong-media').hidden")
+    assert page.get_attribute("#file", "aria-invalid") is None
+    page.get_by_role("button", name="Analyse").click()
+    page.wait_for_url("**/r/*")
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_troubles_are_listed_in_the_order_of_the_page_and_marked_at_their_fields(
+    site: Any, watched: Any, tmp_path: Path, scripts: bool
+) -> None:
+    _, url = site
+    page = watched(java_script_enabled=scripts).page
+    media = tmp_path / "a.jpg"
+    media.write_bytes(JPEG)
+    _fill(page, url, media, pin="1234")
+    page.fill("#email", "a@b@c")
+    page.uncheck("input[name=consent]")
+    page.get_by_role("button", name="Analyse").click()
+    page.wait_for_selector("#wrong-pin:visible")
+    listed = [link.get_attribute("href") for link in page.locator("#problems a").all()]
+    assert listed == ["#field-email", "#field-pin", "#field-consent"]
+    marked = page.locator("[aria-invalid=true]")
+    assert [item.get_attribute("name") for item in marked.all()] == ["email", "pin", "consent"]
+
+
 def test_journey_without_scripts(site: Any, watched: Any, tmp_path: Path) -> None:
     app, url = site
     media = tmp_path / "a.jpg"
@@ -132,6 +172,7 @@ def test_journey_without_scripts(site: Any, watched: Any, tmp_path: Path) -> Non
     _open(page)
     page.wait_for_selector("h2:has-text('1 of 2 detectors is at or above its threshold: MesoInception4')")
     assert page.locator("noscript img, img[alt^='Curve']").count() == 1
+    assert not page.locator("#chart-wait").is_visible()
     assert seen.trouble == []
 
 
