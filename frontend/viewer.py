@@ -28,7 +28,6 @@ from werkzeug.exceptions import NotFound
 
 from frontend import plotting, wording
 from frontend.access import close_session, epoch_of, open_session
-from frontend.charts import chart
 from frontend.faults import answer, wants_json
 from frontend.portal import Portal, portal
 from frontend.reading import SHOWN, Reading, read_report
@@ -201,12 +200,6 @@ def close(untrusted_id: str) -> Response:
 
 
 # --------------------------------------------------------------------------- files and deletion
-
-
-@blueprint.get("/r/<untrusted_id>/curves.json")
-def curves(untrusted_id: str) -> Response:
-    """The curves for the page's chart."""
-    return jsonify(chart(_reading(untrusted_id).result))
 
 
 @blueprint.get("/r/<untrusted_id>/files/<path:untrusted_name>")

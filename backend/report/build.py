@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from backend.report.bundle import checksums, write_bundle
+from backend.report.curves import write_curves
 from backend.report.faces import CropOf, write_evidence, write_keyframes
 from backend.report.page import write_page, write_readme
 from backend.report.pictures import draw_all_curves, draw_curves, draw_sorted
@@ -58,9 +59,10 @@ def build_report(
                 f"detector id {item.id!r} is no file name here: use other lower-case letters, digits and _"
             )
     started = time.perf_counter()
-    scored = _scored(result)
+    scored = scored_detectors(result)
     _draw_pictures(result, scored, out)
     write_scores(result, out / "scores.csv")
+    write_curves(result, scored, out / "curves.json")
     names = write_keyframes(result, keyframes, out)
     marks = write_evidence(evidence, out, crop=crop)
     result = _with_files(result, names, marks)
@@ -75,7 +77,7 @@ def build_report(
     return result
 
 
-def _scored(result: Result) -> list[tuple[DetectorResult, Array]]:
+def scored_detectors(result: Result) -> list[tuple[DetectorResult, Array]]:
     """Detectors with at least one score, and their scores as (faces,) with NaN."""
     faces = len(result.faces)
     pairs = [(item, score_array(item, faces=faces)) for item in result.detectors]

@@ -72,6 +72,7 @@ def write_readme(result: Result, out: Path, *, not_drawn: str | None) -> None:
         "  summary.html   one page to read and print",
         "  scores.csv     one row a face: frame, time, person (from 0; pictures: from 1), box, a fake score for each detector",
         "  result.json    everything, for programs; 'files' lists each file with its sha256",
+        "  curves.json    the curves of the page's chart: times and fake scores, null where a line breaks",
         "  curves/        fake score over time, a picture for each detector",
         "  sorted/        integrity scores (1 - fake score), sorted, with their area",
         "  keyframes/     a typical face of each person",

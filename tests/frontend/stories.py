@@ -17,6 +17,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 from PIL import Image
 
+from backend.report.build import scored_detectors
+from backend.report.curves import write_curves
 from frontend.portal import portal
 from shared.records import Catalog, CatalogEntry, DetectorProgress, JobId, Status
 from shared.results import (
@@ -94,14 +96,22 @@ def catalog(now: datetime) -> Catalog:
 
 
 def finish(
-    app: Flask, job: str, *, video: Path | None = None, portrait: Path | None = None, kind: str = "video"
+    app: Flask,
+    job: str,
+    *,
+    video: Path | None = None,
+    portrait: Path | None = None,
+    kind: str = "video",
+    curves: bool = True,
 ) -> Result:
-    """Do the back-end's part for a submission: move it on, publish a report, say done."""
+    """Do the back-end's part for a submission: move it on, publish a report, say done. ``curves``: with ``curves.json`` in it."""
     site = portal(app)
     now = site.clock()
     result = a_result(job, now, kind=kind)
     folder = site.settings.data / "scratch" / job
     folder.mkdir(parents=True)
+    if curves:
+        write_curves(result, scored_detectors(result), folder / "curves.json")
     files = _write_files(folder, result, video=video, portrait=portrait)
     result = result.model_copy(update={"files": files})
     (folder / "result.json").write_text(result.model_dump_json())

@@ -112,7 +112,10 @@ def test_curves_break_at_cuts_and_gaps_and_follow_the_result(app: Flask, uploade
     job = uploader.submit()
     result = finish(app, job)
     uploader.enter_pin(job)
-    data = uploader.get(f"/r/{job}/curves.json").json
+    page = uploader.get(f"/r/{job}").get_data(as_text=True)
+    address = re.search(r'data-curves="([^"]+)"', page)
+    assert address
+    data = json.loads(uploader.get(address[1]).data)
     assert data["cuts"] == [6.0]
     by_key = {(line["detector"], line["person"]): line for line in data["lines"]}
     assert set(by_key) == {(name, person) for name in ("mesonet", "classnseg") for person in (None, 0, 1)}
@@ -121,6 +124,16 @@ def test_curves_break_at_cuts_and_gaps_and_follow_the_result(app: Flask, uploade
     assert [y for y in person["y"] if y is not None] == [round(score, 4) for _, score in rows]
     assert person["y"].count(None) == 1  # the cut
     assert by_key["classnseg", 0]["y"].count(None) == 2  # the cut and the second without scores
+
+
+def test_a_result_from_before_curves_json_shows_its_pictures_and_says_why(app: Flask, uploader: Uploader) -> None:
+    job = uploader.submit()
+    finish(app, job, curves=False)
+    uploader.enter_pin(job)
+    page = uploader.get(f"/r/{job}").get_data(as_text=True)
+    assert "from an earlier version of this site, so its curves are pictures" in page
+    assert 'id="chart"' not in page
+    assert page.count("files/curves/all.png") == 1
 
 
 def test_files_come_with_ranges_types_and_as_downloads(app: Flask, uploader: Uploader) -> None:
@@ -169,7 +182,7 @@ def test_listed_name_that_became_a_link_is_not_followed(app: Flask, uploader: Up
     assert uploader.get(f"/r/{job}/files/scores.csv").status_code == 404
 
 
-@pytest.mark.parametrize("path", ["", "/curves.json", "/files/bundle.zip", "/files/video/side_by_side.mp4"])
+@pytest.mark.parametrize("path", ["", "/files/curves.json", "/files/bundle.zip", "/files/video/side_by_side.mp4"])
 def test_session_opens_its_own_result_only(app: Flask, uploader: Uploader, path: str) -> None:
     mine, other = uploader.submit(), uploader.submit(pin="739164")
     finish(app, mine)

@@ -71,7 +71,7 @@ def test_a_report_holds_what_the_documentation_lists(tmp_path: Path, made_result
         video_per_detector=True,
     )
     assert names(out) == {
-        "README.txt", "bundle.zip", "result.json", "scores.csv", "summary.html",
+        "README.txt", "bundle.zip", "curves.json", "result.json", "scores.csv", "summary.html",
         "curves/all.png", "curves/classnseg.png", "curves/mesonet.png", "sorted/classnseg.png", "sorted/mesonet.png",
         "evidence/classnseg/000000.png", "evidence/classnseg/000005.png",
         "keyframes/person_0.jpg", "keyframes/person_1.jpg",
@@ -298,6 +298,7 @@ def test_a_file_without_faces_gets_a_report_that_says_so(
     assert names(out) == {
         "README.txt",
         "bundle.zip",
+        "curves.json",
         "result.json",
         "scores.csv",
         "summary.html",

@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 
 from backend.media.panel import CurvePanel, Rect, _clock, _Curve, _ticks
+from backend.report.build import scored_detectors
+from backend.report.curves import MOST_POINTS, write_curves
 from backend.report.palette import CURVES, SCALE, curve_colour, curve_style, score_colour
 from backend.report.pictures import draw_all_curves, draw_curves, draw_sorted, drawable
 from backend.report.plan import build_plan, face_means
@@ -67,6 +69,52 @@ def test_the_highest_face_of_a_frame_stands_for_it_and_persons_stand_alone() -> 
 def test_scores_that_are_not_parallel_to_the_faces_are_refused(made_result: Callable) -> None:
     with pytest.raises(ValueError, match="parallel"):
         score_array(made_result().detectors[0], faces=49)
+
+
+# --------------------------------------------------------------------------- curves.json
+
+
+def curves_of(result: Result, folder: Path) -> dict:
+    write_curves(result, scored_detectors(result), folder / "curves.json")
+    return json.loads((folder / "curves.json").read_text())
+
+
+def test_the_chart_breaks_where_the_pictures_do(made_result: Callable, made_detector: Callable, tmp_path: Path) -> None:
+    def detectors(faces: list) -> list:
+        first = made_detector("aa", faces=faces, level=0.8)
+        gaps = tuple(None if 10 <= row.frame < 20 else score for row, score in zip(faces, first.scores, strict=True))
+        return [first.model_copy(update={"scores": gaps}), made_detector("bb", faces=faces, level=0.5)]
+
+    result = made_result(persons=2, detectors=detectors)
+    made = curves_of(result, tmp_path)
+    assert made["persons"] == [0, 1]
+    assert [(line["detector"], line["person"], line["colour"]) for line in made["lines"]] == [
+        (name, person, colour) for colour, name in enumerate(("aa", "bb")) for person in (None, 0, 1)
+    ]
+    drawn = plan(result)["curves"]
+    for line, curve in zip([item for item in made["lines"] if item["person"] is None], drawn, strict=True):
+        assert line["t"].count(None) == line["y"].count(None) == len(curve["runs"]) - 1
+        points = [[t, y] for t, y in zip(line["t"], line["y"], strict=True) if t is not None]
+        np.testing.assert_allclose(points, [point for run in curve["runs"] for point in run], atol=1e-3)
+    assert [len(curve["runs"]) for curve in drawn] == [2, 1]
+
+
+def test_a_long_line_is_thinned_without_losing_a_peak_or_a_break(
+    made_result: Callable, made_detector: Callable, tmp_path: Path
+) -> None:
+    def detectors(faces: list) -> list:
+        scores = [0.4 + 0.001 * (row.frame % 7) for row in faces]
+        scores[5001], scores[9002] = 0.97, 0.01
+        scores[7000:7010] = [None] * 10
+        return [made_detector("aa", faces=faces, level=0.5).model_copy(update={"scores": tuple(scores)})]
+
+    (line,) = curves_of(made_result(frames=12_000, detectors=detectors), tmp_path)["lines"]
+    known = [score for score in line["y"] if score is not None]
+    assert 2000 < len(known) <= MOST_POINTS + 2
+    assert (max(known), min(known)) == (0.97, 0.01)
+    assert line["y"].count(None) == 1
+    edge = line["t"].index(None)
+    assert line["t"][edge - 1] < 7000 / 25 < line["t"][edge + 1]
 
 
 # --------------------------------------------------------------------------- plan
