@@ -104,7 +104,9 @@ class StatusBoard:
 
     def _change(self, **members: Any) -> None:
         changed = self._status.model_copy(update=members | {"updated": utc_now()})
-        self._status = changed.model_copy(update={"progress": max(self._status.progress, self._done(changed))})
+        self._status = changed.model_copy(
+            update={"progress": max(self._status.progress, min(1.0, self._done(changed)))}
+        )
 
     def _done(self, status: Status) -> float:
         """Part of the job that is done: media 0.3, detectors 0.5 in equal parts, report 0.2 (about what they cost)."""

@@ -2,7 +2,7 @@
 
 Layout of the scratch folder (local disk): ``media`` (verified copy), ``pack/``, ``scores/<detector>/`` and ``report/``. Each
 part appears by a rename when it is complete, so after ``kill -9`` the pipeline goes on behind the last one. A part that is not
-whole all the same is removed and made again (``backend.parts``).
+whole all the same is removed and made again (``backend.harvest.stored``).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from shared import durable
 from shared.digest import sha256_of
 from shared.errors import PermanentError, StoreTrouble
 from shared.reading import RecordInvalid, open_regular
-from shared.records import Mode, Submission
+from shared.records import JobId, Mode, Submission
 
 
 class Cancelled(BaseException):
@@ -30,7 +30,7 @@ class Cancelled(BaseException):
 class Job:
     """What the pipeline is asked to do. ``source`` is the submitted file, ``folder`` the job's scratch."""
 
-    id: str
+    id: JobId
     source: Path
     sha256: str
     bytes: int

@@ -22,8 +22,8 @@ from backend.catalog.detectors import DetectorCatalog
 from backend.catalog.durations import Durations
 from backend.catalog.states import DetectorStates
 from backend.harvest.scores import HarvestedScores, harvest_masks, harvest_scores, harvested_masks
+from backend.harvest.stored import finished_report, finished_scores, has_pack, read_scores
 from backend.job import Cancelled, Job
-from backend.parts import finished_report, finished_scores, has_pack, read_scores
 from backend.report.build import build_report
 from backend.scores.assemble import DetectorOutcome, assemble, shadow_entry
 from backend.scores.cache import ScoreCache

@@ -168,7 +168,7 @@ class Postman:
     # -- following submissions
 
     def _follow(self, receipt: Receipt) -> None:
-        job, now = JobId(receipt.id), self._clock()
+        job, now = receipt.id, self._clock()
         if not receipt.open:
             if now - receipt.created > REMEMBERED:
                 self._receipts.drop(job)

@@ -20,7 +20,7 @@ from pydantic import StringConstraints
 
 from shared import durable
 from shared.reading import RecordInvalid, read_record
-from shared.records import ID_PATTERN, Record
+from shared.records import ID_PATTERN, Moment, Record
 
 log = structlog.get_logger()
 
@@ -39,8 +39,8 @@ class Mail(Record):
     kind: Kind
     to: str
     link: str
-    created: datetime
-    next_at: datetime
+    created: Moment
+    next_at: Moment
     message_id: str
     code: str | None = None
     tries: int = 0

@@ -20,7 +20,7 @@ from pydantic import StringConstraints
 
 from shared import durable
 from shared.reading import RecordInvalid, read_record
-from shared.records import ID_PATTERN, JobId, Record
+from shared.records import ID_PATTERN, JobId, Moment, Record
 
 log = structlog.get_logger()
 
@@ -31,8 +31,8 @@ REMEMBERED: Final = timedelta(hours=24)
 class Receipt(Record):
     """``receipts/<id>.json``. ``fingerprint`` covers the form's key and all its content."""
 
-    id: Annotated[str, StringConstraints(pattern=ID_PATTERN)]
-    created: datetime
+    id: Annotated[JobId, StringConstraints(pattern=ID_PATTERN)]
+    created: Moment
     fingerprint: str
     #: keyed hash of the e-mail address, or of the network peer where there is none
     address: str = ""
@@ -58,7 +58,7 @@ class Receipts:
             except (RecordInvalid, OSError) as error:
                 log.warning("receipt_not_readable", file=path.name, reason=type(error).__name__)
                 continue
-            self._receipts[JobId(receipt.id)] = receipt
+            self._receipts[receipt.id] = receipt
 
     def keyed(self, *parts: str) -> str:
         """A keyed hash of ``parts`` (HMAC-SHA-256, 64 hex digits)."""
@@ -75,7 +75,7 @@ class Receipts:
         with self._guard:
             for receipt in self._receipts.values():
                 if receipt.fingerprint == fingerprint and now - receipt.created < REMEMBERED:
-                    return JobId(receipt.id)
+                    return receipt.id
         return None
 
     def get(self, job: JobId) -> Receipt | None:
@@ -85,10 +85,10 @@ class Receipts:
 
     def write(self, receipt: Receipt) -> None:
         """Store a receipt, durably, or replace it."""
-        path = self._path(JobId(receipt.id))
+        path = self._path(receipt.id)
         durable.replace_json(path, receipt.model_dump(mode="json"), mode=0o600)
         with self._guard:
-            self._receipts[JobId(receipt.id)] = receipt
+            self._receipts[receipt.id] = receipt
 
     def drop(self, job: JobId) -> None:
         """Forget a submission."""

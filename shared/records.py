@@ -9,7 +9,7 @@ import secrets
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal, NewType
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 JobId = NewType("JobId", str)
 
@@ -27,6 +27,17 @@ Mode = Literal["quick", "standard", "thorough"]
 Stage = Literal["tmp", "new", "active", "done", "failed"]
 JobState = Literal["queued", "working", "done", "failed", "expired"]
 DetectorState = Literal["waiting", "working", "ok", "not_applicable", "failed", "timed_out"]
+
+
+def _can_be_counted_with(moment: datetime) -> datetime:
+    """Refuse years to which retention times cannot be added."""
+    if not 1970 <= moment.year < 9000:
+        raise ValueError("not a moment of ours")
+    return moment
+
+
+#: A point in time, aware: one without its zone cannot be compared with ours.
+Moment = Annotated[AwareDatetime, AfterValidator(_can_be_counted_with)]
 
 
 def new_id() -> JobId:
@@ -47,8 +58,8 @@ class Submission(Record):
     """``submission.json``: what the visitor asked for. ``pin_hash`` is argon2id over an HMAC with the portal's pepper."""
 
     schema_version: Literal[1] = 1
-    id: Annotated[str, StringConstraints(pattern=ID_PATTERN)]
-    received: datetime
+    id: Annotated[JobId, StringConstraints(pattern=ID_PATTERN)]
+    received: Moment
     email: str | None
     pin_hash: str | None
     detectors: Annotated[tuple[DetectorId, ...], Field(min_length=1, max_length=64)]
@@ -89,18 +100,18 @@ class Status(Record):
     """``status.json`` of one job, replaced atomically all along. Times are UTC."""
 
     schema_version: Literal[1] = 1
-    id: str
+    id: Annotated[JobId, StringConstraints(pattern=ID_PATTERN)]
     state: JobState
     step: str = "waiting"
-    updated: datetime
-    received: datetime | None = None
-    finished: datetime | None = None
+    updated: Moment
+    received: Moment | None = None
+    finished: Moment | None = None
     attempt: int = 0
     #: 1 = next; None when the job is not queued
     queue_position: int | None = None
     #: from measured durations; None while nothing was measured yet
     estimated_wait_s: float | None = None
-    progress: float = 0.0
+    progress: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     detectors: tuple[DetectorProgress, ...] = ()
     code: str | None = None
 
@@ -145,7 +156,7 @@ class Catalog(Record):
     max_bytes: ClassVar[int] = 4_000_000
 
     schema_version: Literal[1] = 1
-    updated: datetime
+    updated: Moment
     runner: str
     queued: int
     working: int

@@ -7,7 +7,6 @@ Every score is a ``fake_score`` in [0, 1], 1 = fake, and null where there is non
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
@@ -15,7 +14,7 @@ from pydantic.dataclasses import dataclass
 
 from base_detector import DecodedMedia, Shot
 from base_detector import Person as SeenPerson
-from shared.records import Mode, Record
+from shared.records import Mode, Moment, Record
 
 #: as ``Record`` has it, for the records that extend one of the contract's
 _AS_RECORD = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -127,7 +126,7 @@ class Result(Record):
 
     schema_version: Literal[1] = 1
     id: str
-    created: datetime
+    created: Moment
     platform_version: str
     media: MediaFacts
     mode: Mode

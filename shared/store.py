@@ -19,6 +19,7 @@ import contextlib
 import functools
 import os
 import re
+import secrets
 import shutil
 import time
 from collections.abc import Callable
@@ -400,6 +401,50 @@ class Store:
                 for entry in entries
                 if re.fullmatch(ID_PATTERN, entry.name) and entry.is_dir(follow_symlinks=False)
             )
+
+    @_writes
+    def now(self) -> float:
+        """The present moment on the clock that stamps these folders, seconds since 1970: a file server has a clock of its own."""
+        probe = self.results / f".probe-{secrets.token_hex(6)}"
+        try:
+            probe.touch(exist_ok=False)
+            return probe.lstat().st_mtime
+        finally:
+            probe.unlink(missing_ok=True)
+
+    @_reads
+    def changed(self, stage: Stage | None, job: JobId) -> float:
+        """When the job's folder in ``stage`` was last changed, its result's folder for None; on the clock of ``now``."""
+        return (self.job(stage, job) if stage else self.result(job)).lstat().st_mtime
+
+    @_writes
+    def remove_media(self, stage: Stage, job: JobId) -> bool:
+        """Delete a job's media, whatever has become of it; False when there is none."""
+        media = self.job(stage, job) / "media"
+        if not durable.exists(media):
+            return False
+        durable.remove(media)
+        return True
+
+    @_writes
+    def forget_address(self, stage: Stage, submission: Submission) -> None:
+        """Write the record of a submission anew without the visitor's address and the address of a download."""
+        bare = submission.model_copy(update={"email": None, "source_url": None})
+        durable.replace_json(self.job(stage, submission.id) / "submission.json", bare.model_dump(mode="json"))
+
+    @_reads
+    def dot_names(self) -> list[tuple[Path, float]]:
+        """Files and folders with a dot-name, in all places where such names are made, and when each was last changed."""
+        self.check()
+        cards = self.results / "model_cards"
+        places = [self.results, *map(self.result, self.result_ids()), *(self.submissions / stage for stage in STAGES)]
+        found = []
+        for place in [*places, *([cards] if durable.is_folder(cards) else [])]:
+            with contextlib.suppress(FileNotFoundError), os.scandir(place) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        found.append((Path(entry.path), entry.stat(follow_symlinks=False).st_mtime))
+        return found
 
     @_writes
     def remove_report(self, job: JobId) -> None:

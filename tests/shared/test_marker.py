@@ -70,6 +70,11 @@ def steps(store: Store, job: JobId, report: Path) -> dict[str, Callable[[], obje
         "write_model_card": lambda: store.write_model_card("mesonet", "# MesoNet"),
         "read_model_card": lambda: store.read_model_card("mesonet"),
         "result_ids": store.result_ids,
+        "now": store.now,
+        "changed": lambda: store.changed("new", job),
+        "remove_media": lambda: store.remove_media("new", job),
+        "forget_address": lambda: store.forget_address("new", submission(job)),
+        "dot_names": store.dot_names,
         "remove_report": lambda: store.remove_report(job),
         "remove_submission": lambda: store.remove_submission("new", job),
         "remove_result": lambda: store.remove_result(job),
@@ -79,7 +84,7 @@ def steps(store: Store, job: JobId, report: Path) -> dict[str, Callable[[], obje
 #: Steps that answer from the other folder, as long as what they look for is there.
 OF_ONE_FOLDER = {
     "submissions": {"read_status", "owners_status", "read_catalog", "read_model_card", "result_ids"},
-    "results": {"ids", "misfits", "stage_of", "read_submission", "attempts"},
+    "results": {"ids", "misfits", "stage_of", "read_submission", "attempts", "changed"},
 }
 
 

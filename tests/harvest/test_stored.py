@@ -13,8 +13,8 @@ import pytest
 
 from backend.harvest.media_pack import harvest_pack
 from backend.harvest.scores import HarvestedScores
+from backend.harvest.stored import finished_report, finished_scores, has_pack
 from backend.job import Job
-from backend.parts import finished_report, finished_scores, has_pack
 from base_detector import SCORES_SCHEMA
 from shared.errors import PermanentError, StoreTrouble
 from shared.records import new_id
