@@ -51,7 +51,7 @@ CONTRACT_VERSION = "1"
 STATES = ("draft", "quarantine", "shadow", "enabled", "disabled")
 INPUTS = ("face", "frame", "video")
 #: How scores become one number (docs/strategies.md). ``own``: ``judge`` says it.
-AGGREGATIONS = ("mean", "max_of_persons", "max_of_persons_of_shots", "deepware", "selim_confident", "own")
+AGGREGATIONS = ("mean", "max_of_persons", "max_of_persons_of_shots", "deepware", "own")
 #: The keys of the card's table ``[resources]``.
 RESOURCES = ("memory_mb", "seconds_per_face", "batch")
 PROTOCOL_VERSION = 1

@@ -30,19 +30,19 @@ from backend.scores.cache import ScoreCache
 from backend.workers.media_calls import context_for, draw_result, find_faces
 from backend.workers.pool import WorkerPool
 from backend.workers.provenance import provenance
-from backend.workers.spec import WorkerError, detector_spec, media_spec
+from backend.workers.spec import ENGINE_AWAY, WorkerError, detector_spec, media_spec
 from backend.workers.worker import Worker
 from base_detector import Card, FacePack, NotApplicable, square_crop
 from shared import durable
 from shared.digest import sha256_of
-from shared.errors import PermanentError, UserError
+from shared.errors import PermanentError, RetryableError, UserError
 from shared.records import DetectorProgress
 from shared.results import Result
 from shared.settings import Settings
 
 log = structlog.get_logger()
 
-#: A worker that died is replaced and asked once more; what kills two workers in a row is given up.
+#: A worker that died is replaced and asked once more; what kills two workers in a row ends the attempt, or this detector's part in it.
 TRIES = 2
 
 
@@ -58,7 +58,8 @@ class Pipeline:
     states: DetectorStates | None = None
 
     def run(self, job: Job, board: Board) -> Result:
-        """Do what is left of ``job``; its report lies in ``job.report`` afterwards. PermanentError names what failed."""
+        """Do what is left of ``job``; its report lies in ``job.report`` afterwards. PermanentError names what failed, RetryableError
+        what may do better in the next attempt."""
         if finished := finished_report(job.report):  # before a crash, but not yet published
             return finished
         seconds: dict[str, float] = {}
@@ -114,8 +115,9 @@ class Pipeline:
         except NotApplicable as reason:
             raise UserError(str(reason)) from None
         except WorkerError as error:
-            code = "media_unreadable" if error.code == "detector_failed" else error.code
-            raise PermanentError(code) from None
+            if error.code == "detector_failed":
+                raise PermanentError("media_unreadable") from None
+            raise error.for_the_job() from None
         return True
 
     # -- detectors
@@ -153,6 +155,8 @@ class Pipeline:
         except NotApplicable as reason:
             outcome.status, outcome.code = "not_applicable", str(reason)
         except (WorkerError, PermanentError) as error:
+            if error.code == ENGINE_AWAY:
+                raise RetryableError(error.code) from None
             timed_out = error.code == "detector_timed_out"
             outcome.status, outcome.code = "timed_out" if timed_out else "failed", error.code
             log.warning("detector_failed", job=job.id, detector=card.id, code=error.code)
@@ -258,7 +262,9 @@ class Pipeline:
         try:
             self._with_worker(media_spec(self.settings), work, job)
         except WorkerError as error:
-            raise PermanentError(error.code) from None
+            if error.code == ENGINE_AWAY:
+                raise RetryableError(error.code) from None
+            raise PermanentError(error.code) from None  # the report goes without its video
 
     # -- inside
 

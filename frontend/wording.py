@@ -36,7 +36,6 @@ STRATEGIES: Final[dict[str, str]] = {
     "max_of_persons": "The file's score is that of the person with the highest score.",
     "max_of_persons_of_shots": "The file's score is that of the person with the highest mean in one shot.",
     "own": "The method has its own rule for the file's score; its model card describes it.",
-    "selim_confident": "The file's score is the mean of the clearest faces when enough of them agree, else of all faces.",
     "deepware": "By the published rule of Deepware's scanner, which starts from persons and prefers clear scores.",
 }
 

@@ -59,8 +59,8 @@ HUNG: Final = 70
 PATIENCE_S: Final = 3.0
 #: Seconds before the second and the third attempt: a container engine is restarted in less.
 RETRY_S: Final = (5.0, 30.0)
-#: Seconds before a job goes on whose folder did not take our writes.
-STORE_RETRY_S: Final = 5.0
+#: Seconds before a job goes on that was held up by what all jobs need.
+HELD_UP_S: Final = 5.0
 #: Seconds of a scan for first statuses: a thousand uploads at once get theirs over several scans.
 GREET_S: Final = 0.5
 #: Where jobs without a run are found; ``active`` is read last, so that one that moves on meanwhile is not missed.
@@ -284,8 +284,8 @@ class Dispatcher:
             if run.ending == "broke_off":
                 pause = self._retry_s[min(run.hold.attempt, len(self._retry_s)) - 1]
                 self._not_before[job] = self._clock() + pause
-            elif run.ending == "store_away":
-                self._not_before[job] = self._clock() + STORE_RETRY_S
+            elif run.ending == "held_up":
+                self._not_before[job] = self._clock() + HELD_UP_S
                 self._uncounted.add(job)
                 if run.code:
                     self._verdicts[job] = run.code
@@ -294,7 +294,7 @@ class Dispatcher:
                     self._places.show_waiting(run.submission)
             elif run.ending == "not_ours" and self._store.stage_of(job) == "active":
                 # the claim is ours and the job is here: a woken dispatcher counted an attempt before it stood down
-                self._not_before[job] = self._clock() + STORE_RETRY_S
+                self._not_before[job] = self._clock() + HELD_UP_S
                 self._uncounted.add(job)
             elif run.ending == "not_ours":
                 shutil.rmtree(self._folder(job), ignore_errors=True)

@@ -15,6 +15,7 @@ import structlog
 from backend.board import StatusBoard
 from backend.dispatch.hold import Hold, NotOurs
 from backend.job import Cancelled, Job
+from backend.workers.spec import ENGINE_AWAY
 from base_detector import ContractError
 from shared.errors import DfomError, RetryableError, StoreTrouble
 from shared.records import JobId, Submission
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-#: ``released``: it goes on later as if nothing had happened. ``broke_off``: the attempt counts. ``store_away``: a shared folder did not
-#: take our writes, which is no fault of the job. ``not_ours``: another dispatcher has it, or its owner deleted it.
-Ending = Literal["done", "failed", "released", "broke_off", "store_away", "not_ours"]
+#: ``released``: it goes on later as if nothing had happened. ``broke_off``: the attempt counts. ``held_up``: what all jobs need was away
+#: (a shared folder, the container engine), which is no fault of this one. ``not_ours``: another dispatcher has it, or its owner deleted it.
+Ending = Literal["done", "failed", "released", "broke_off", "held_up", "not_ours"]
 
 #: Why one run is cancelled: a visitor's job needs the place, or the owner deletes the submission.
 Why = Literal["yield", "withdrawn"]
@@ -60,8 +61,8 @@ class Run:
         except NotOurs:
             self.ending = "not_ours"
         except StoreTrouble as error:
-            self._log.warning("store_away", reason=error.sentence)
-            self.ending = "store_away"
+            self._log.warning("job_held_up", reason=error.sentence)
+            self.ending = "held_up"
         except BaseException:  # a mistake of ours: the attempt is counted, so this ends
             self._log.exception("job_broke_off", code="internal")
             self.ending = "broke_off"
@@ -83,7 +84,7 @@ class Run:
             raise
         except RetryableError as error:
             self._log.warning("job_broke_off", code=error.code)
-            return "broke_off"
+            return "held_up" if error.code == ENGINE_AWAY else "broke_off"
         except (DfomError, ContractError) as error:
             self.code = error.code if isinstance(error, DfomError) else "internal"
             self._log.warning("job_failed", code=self.code, exc_info=self.code == "internal")
@@ -94,6 +95,7 @@ class Run:
             raise
 
     def _publish(self, job: Job) -> None:
+        self.board.step("publish")
         self.hold.publish(job.report)
         self.board.finish("done")
         self.hold.move("done")

@@ -17,7 +17,6 @@ STRATEGY_WORDS: Final[dict[str, str]] = {
     "max_of_persons": "the person with the highest score",
     "max_of_persons_of_shots": "the highest person of the highest shot",
     "deepware": "Deepware's rule over persons",
-    "selim_confident": "Seferbekov's rule over clear scores",
     "own": "the method's own rule (see its card)",
 }
 

@@ -16,7 +16,7 @@ from base_detector import Array
 from shared.errors import PermanentError
 from shared.results import Consensus, DetectorResult
 
-#: clear scores in Selim's confident_strategy and in Deepware's id_strategy and strategy
+#: clear scores in Deepware's id_strategy and strategy
 _CLEAR_FAKE: Final = 0.8
 _CLEAR_REAL: Final = 0.2
 
@@ -105,16 +105,6 @@ def _deepware(scores: Array, faces: Array, persons_scores: Mapping[int, float]) 
     return deepware_video(np.array(persons))
 
 
-def _selim_confident(scores: Array, faces: Array, persons_scores: Mapping[int, float]) -> float:
-    """Selim's confident_strategy: mean of the clear fakes if there are many, of the clear reals if nearly all, else all."""
-    fake, real = scores[scores > _CLEAR_FAKE], scores[scores < _CLEAR_REAL]
-    if len(fake) > len(scores) // 2.5 and len(fake) > 11:
-        return float(fake.mean())
-    if len(real) > 0.9 * len(scores):
-        return float(real.mean())
-    return float(scores.mean())
-
-
 Rule = Callable[[Array, Array, Mapping[int, float]], float]
 
 #: the detector joins its scores itself: several networks or clips, each by the published rule of its authors
@@ -125,7 +115,6 @@ STRATEGIES: Final[dict[str, Rule]] = {
     "max_of_persons": _max_of_persons,
     "max_of_persons_of_shots": _max_of_persons_of_shots,
     "deepware": _deepware,
-    "selim_confident": _selim_confident,
 }
 
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from backend.catalog.detectors import BUNDLED
 from base_detector import Card
-from shared.errors import DfomError
+from shared.errors import DfomError, PermanentError, RetryableError
 from shared.settings import Settings
 
 MEDIA_MODULE: Final = "backend.media.worker"
@@ -19,6 +19,10 @@ MEDIA_MODULE: Final = "backend.media.worker"
 MEDIA_MEMORY_MB: Final = 3072
 #: Scores of 120,000 frames fill 10 MB; masks are small.
 DETECTOR_OUTPUT_MB: Final = 256
+
+
+#: No container engine answers: nothing that needs a worker can go on, and no job is to blame.
+ENGINE_AWAY: Final = "engine_unavailable"
 
 
 @dataclass(frozen=True)
@@ -82,3 +86,7 @@ class WorkerError(DfomError):
     def __init__(self, code: str, *, retryable: bool = False) -> None:
         super().__init__(code)
         self.retryable = retryable
+
+    def for_the_job(self) -> RetryableError | PermanentError:
+        """What it means for a job that cannot go on without the worker: the next attempt may do better, or none will."""
+        return (RetryableError if self.retryable else PermanentError)(self.code)

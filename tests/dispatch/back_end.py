@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -54,9 +54,11 @@ def wired(settings: Settings, pipeline: ScriptedPipeline, state: Path) -> Simple
 class BackEnd:
     """One dispatcher in a thread; ``superseded`` once it stood down for another one."""
 
-    def __init__(self, settings: Settings, store: Store, state: Path, script: Callable[[Job], None]) -> None:
+    def __init__(
+        self, settings: Settings, store: Store, state: Path, script: Callable[[Job], None], *, retry_s: Sequence[float]
+    ) -> None:
         self.pipeline = ScriptedPipeline(script)
-        self.dispatcher = Dispatcher(wired(settings, self.pipeline, state), store=store, retry_s=(0.0,))
+        self.dispatcher = Dispatcher(wired(settings, self.pipeline, state), store=store, retry_s=retry_s)
         self.superseded = False
         self.thread = threading.Thread(target=self._run)
         self.thread.start()

@@ -54,8 +54,8 @@ def dispatcher_for(settings: Settings, store: Store, tmp_path: Path) -> Iterator
     """Start a dispatcher whose jobs run ``script``; further settings by name. All are stopped at the end."""
     started: list[BackEnd] = []
 
-    def make(script: Callable[[Job], None] = lambda job: None, **changes) -> BackEnd:
-        started.append(BackEnd(settings.model_copy(update=changes), store, tmp_path, script))
+    def make(script: Callable[[Job], None] = lambda job: None, *, retry_s=(0.0,), **changes) -> BackEnd:
+        started.append(BackEnd(settings.model_copy(update=changes), store, tmp_path, script, retry_s=retry_s))
         return started[-1]
 
     yield make

@@ -44,7 +44,7 @@ def test_a_second_dispatcher_on_the_folder_refuses_to_start(store, submit, dispa
         rival.run()
 
 
-@pytest.mark.parametrize("error", [RetryableError("engine_unavailable"), ValueError("a mistake of ours")])
+@pytest.mark.parametrize("error", [RetryableError("worker_died"), ValueError("a mistake of ours")])
 def test_work_that_breaks_off_is_begun_three_times_and_then_given_up(store, submit, dispatcher_for, error):
     def breaks(job: Job) -> None:
         raise error

@@ -15,7 +15,7 @@ from backend.dispatch.heartbeat import Heartbeat
 from backend.dispatch.periodic import Periodic, Trouble
 from backend.job import Job
 from shared import durable
-from shared.errors import PermanentError, StoreTrouble
+from shared.errors import PermanentError, RetryableError, StoreTrouble
 from tests.dispatch.back_end import eventually, state
 from tests.shared.damage import DAMAGES, Damage, replaced_by
 
@@ -111,7 +111,7 @@ def test_a_damaged_claim_of_somebody_else_counts_by_its_age_alone(store):
 @pytest.mark.parametrize("which", ["results", "submissions"])
 def test_a_folder_that_is_away_for_a_moment_ends_nobody(store, submit, dispatcher_for, monkeypatch, which: str):
     monkeypatch.setattr("backend.dispatch.dispatcher.BEAT_S", 0.05)
-    monkeypatch.setattr("backend.dispatch.dispatcher.STORE_RETRY_S", 0.05)
+    monkeypatch.setattr("backend.dispatch.dispatcher.HELD_UP_S", 0.05)
     working, go = threading.Event(), threading.Event()
 
     def works(job: Job) -> None:
@@ -143,7 +143,7 @@ def test_a_folder_that_is_away_for_a_moment_ends_nobody(store, submit, dispatche
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
 def test_a_folder_that_takes_no_writes_is_waited_for(store, submit, dispatcher_for, monkeypatch, number: int):
     monkeypatch.setattr("backend.dispatch.dispatcher.BEAT_S", 0.05)
-    monkeypatch.setattr("backend.dispatch.dispatcher.STORE_RETRY_S", 0.05)
+    monkeypatch.setattr("backend.dispatch.dispatcher.HELD_UP_S", 0.05)
     working, go, refusing = threading.Event(), threading.Event(), threading.Event()
     really = os.open
 
@@ -172,7 +172,7 @@ def test_a_folder_that_takes_no_writes_is_waited_for(store, submit, dispatcher_f
 
 
 def test_a_failure_that_could_not_be_written_is_written_later(store, submit, dispatcher_for, monkeypatch):
-    monkeypatch.setattr("backend.dispatch.dispatcher.STORE_RETRY_S", 0.05)
+    monkeypatch.setattr("backend.dispatch.dispatcher.HELD_UP_S", 0.05)
     refusing = threading.Event()
     really = store.write_status
 
@@ -195,6 +195,33 @@ def test_a_failure_that_could_not_be_written_is_written_later(store, submit, dis
     eventually(lambda: store.stage_of(job) == "failed")
     assert store.read_status(job).code == "media_unreadable"
     assert back_end.pipeline.ran == [job], "the work is not done again for that"
+
+
+def test_an_engine_that_is_restarted_costs_no_attempt(store, submit, dispatcher_for, monkeypatch):
+    monkeypatch.setattr("backend.dispatch.dispatcher.HELD_UP_S", 0.02)
+    tries = []
+
+    def works(job: Job) -> None:
+        tries.append(1)
+        if len(tries) < 8:
+            raise RetryableError("engine_unavailable")
+
+    dispatcher_for(works)
+    job = submit()
+    eventually(lambda: state(store, job) == "done")
+    assert store.read_status(job).attempt == 1
+
+
+def test_an_attempt_that_broke_off_is_followed_by_a_pause(store, submit, dispatcher_for):
+    def breaks(job: Job) -> None:
+        raise RetryableError("worker_died")
+
+    back_end = dispatcher_for(breaks, retry_s=(0.3, 0.6))
+    began = time.monotonic()
+    job = submit()
+    eventually(lambda: store.stage_of(job) == "failed")
+    assert time.monotonic() - began >= 0.9
+    assert back_end.pipeline.ran == [job] * 3
 
 
 def test_a_dispatcher_starts_when_its_folders_are_mounted(store, submit, dispatcher_for):

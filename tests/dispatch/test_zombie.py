@@ -103,7 +103,7 @@ def test_its_scan_begins_nothing_either(store, submit, dispatcher_for):
 
 def test_the_successor_goes_on_when_a_woken_one_counted_an_attempt(store, submit, dispatcher_for, monkeypatch):
     """A woken one may be in the middle of its write: check, stop, go on."""
-    monkeypatch.setattr("backend.dispatch.dispatcher.STORE_RETRY_S", 0.05)
+    monkeypatch.setattr("backend.dispatch.dispatcher.HELD_UP_S", 0.05)
     counted = threading.Event()
 
     def works(job: Job) -> None:

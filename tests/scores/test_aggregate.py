@@ -44,13 +44,6 @@ def golden(research: Path, name: str) -> dict:
     return json.loads((research / "detectors" / "golden" / "a" / f"{name}.json").read_text())
 
 
-def test_selim_confident_equals_the_published_code(research: Path) -> None:
-    cases = [case for case in golden(research, "selim")["aggregate"] if case["faces"]]
-    assert len(cases) > 10
-    for case in cases:
-        assert score("selim_confident", case["faces"]) == pytest.approx(case["confident_strategy"], abs=1e-6), case
-
-
 def test_deepware_persons_equal_the_published_code(research: Path) -> None:
     cases = [case for case in golden(research, "deepware")["aggregate"]["id_strategy"] if case["id_score"] != "NaN"]
     assert len(cases) > 8
@@ -99,11 +92,6 @@ def test_mever_rule_on_the_research_cases(research: Path) -> None:
 def test_a_person_in_two_shots_is_averaged_shot_by_shot() -> None:
     table = faces((0, 0), (0, 0), (1, 0), (1, 1))
     assert score("max_of_persons_of_shots", [0.2, 0.4, 0.9, 0.1], table) == pytest.approx(0.9)
-
-
-def test_selim_needs_twelve_clear_fakes() -> None:
-    assert score("selim_confident", [0.9] * 11 + [0.5]) == pytest.approx((0.9 * 11 + 0.5) / 12)
-    assert score("selim_confident", [0.9] * 12 + [0.5]) == pytest.approx(0.9)
 
 
 def test_faces_without_opinion_and_without_person_are_left_out() -> None:
