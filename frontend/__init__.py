@@ -15,6 +15,7 @@ from frontend.outbox import Outbox
 from frontend.pins import Pins, read_secret
 from frontend.portal import EXTENSION, Portal
 from frontend.receipts import Receipts
+from shared import words
 from shared.clock import Clock, utc_now
 from shared.settings import Settings
 from shared.store import Store
@@ -73,20 +74,20 @@ def _build(app: Flask, settings: Settings, *, clock: Clock) -> Portal:
 
 def _init_templates(app: Flask) -> None:
     app.jinja_env.filters.update(
-        duration=wording.duration,
-        size=wording.size,
-        score=wording.score,
-        clock_time=wording.clock_time,
-        date=wording.date,
-        date_and_time=wording.date_and_time,
+        duration=words.duration,
+        size=words.size,
+        score=words.score,
+        clock_time=words.clock_time,
+        date=words.date,
+        date_and_time=words.date_and_time,
         unavailable=wording.unavailable,
-        sentence=wording.detector_sentence,
-        side=wording.side_of_threshold,
-        strategy=wording.strategy,
+        sentence=words.detector_sentence,
+        side=words.side_of_threshold,
+        strategy=words.strategy,
     )
     app.jinja_env.globals.update(
         modes=wording.MODES,
-        format_name=wording.format_name,
+        format_name=words.format_name,
         summary_heading=wording.summary_heading,
         summary_rest=wording.summary_rest,
         frames_sentence=wording.frames_sentence,

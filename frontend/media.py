@@ -16,6 +16,7 @@ from typing import Final
 
 from shared.errors import UserError
 from shared.records import JobId, new_id
+from shared.signatures import is_iso_image
 from shared.store import Store
 
 #: As many first bytes as the longest signature needs (an ISO brand ends at byte 12).
@@ -26,9 +27,6 @@ NAME_LENGTH: Final = 120
 
 #: First box of an MP4 or QuickTime file: ISO/IEC 14496-12 section 4.3, QuickTime File Format "atoms".
 _ISO_BOXES: Final = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})
-
-#: Brands of still-image formats inside the same box structure (HEIF, AVIF), which the media pass does not take.
-_ISO_IMAGE_BRANDS: Final = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis"})
 
 
 def kind_of(untrusted_head: bytes) -> str | None:
@@ -43,8 +41,7 @@ def kind_of(untrusted_head: bytes) -> str | None:
     if head.startswith(b"RIFF"):
         return {b"WEBP": "webp", b"AVI ": "avi"}.get(head[8:12])
     if head[4:8] in _ISO_BOXES:
-        heif = head[4:8] == b"ftyp" and head[8:12] in _ISO_IMAGE_BRANDS
-        return None if heif else "iso"
+        return None if is_iso_image(head) else "iso"
     return None
 
 

@@ -22,13 +22,13 @@ from frontend.access import Access
 from frontend.outbox import Kind, Mail, Outbox
 from frontend.receipts import REMEMBERED, Receipt, Receipts
 from frontend.withdrawal import withdraw
-from frontend.wording import date, date_and_time
 from shared.clock import Clock
 from shared.errors import PermanentError, sentence_for
 from shared.reading import RecordInvalid
 from shared.records import JobId
 from shared.settings import Settings
 from shared.store import Store, checked_id
+from shared.words import date, date_and_time
 
 log = structlog.get_logger()
 

@@ -1,4 +1,4 @@
-"""Words and small numbers as pages show them: times, sizes, scores, states. Pure functions. For the front-end only."""
+"""What pages say of submissions, results and the back-end. For the front-end only; ``shared.words`` has what reports say too."""
 
 from __future__ import annotations
 
@@ -9,35 +9,11 @@ from typing import Any, Final
 from frontend.access import Answer
 from shared.errors import sentence_for
 from shared.records import Catalog, DetectorProgress, Mode, Status
-from shared.results import DetectorResult, PersonScore, Result
+from shared.results import Result
+from shared.words import detector_sentence, duration, side_of_threshold
 
 #: The dispatcher renews the catalog every few seconds; when it is older than this, the dispatcher is not running.
 FRESH: Final = timedelta(seconds=30)
-
-#: Below this share of the faces, a detector's score says little about the file.
-FEW: Final = 0.2
-
-CONTAINERS: Final[dict[str, str]] = {
-    "mov,mp4,m4a,3gp,3g2,mj2": "MP4",
-    "avi": "AVI",
-    "jpeg": "JPEG",
-    "png": "PNG",
-    "webp": "WebP",
-}
-
-CODECS: Final[dict[str, str]] = {
-    "h264": "H.264", "hevc": "H.265", "mpeg4": "MPEG-4", "vp8": "VP8", "vp9": "VP9", "av1": "AV1", "mjpeg": "Motion JPEG",
-    "prores": "ProRes", "jpeg": "JPEG", "png": "PNG", "webp": "WebP",
-}  # fmt: skip
-
-#: Names of docs/strategies.md.
-STRATEGIES: Final[dict[str, str]] = {
-    "mean": "The file's score is the mean over all faces, so a short manipulation can vanish in it.",
-    "max_of_persons": "The file's score is that of the person with the highest score.",
-    "max_of_persons_of_shots": "The file's score is that of the person with the highest mean in one shot.",
-    "own": "The method has its own rule for the file's score; its model card describes it.",
-    "deepware": "By the published rule of Deepware's scanner, which starts from persons and prefers clear scores.",
-}
 
 #: So many wrong PINs before the lock, it is announced.
 WARN_BELOW: Final = 5
@@ -82,74 +58,9 @@ def catalog_is_fresh(catalog: Catalog | None, now: datetime) -> bool:
     return catalog is not None and now - catalog.updated < FRESH
 
 
-def duration(seconds: float | None) -> str:
-    """A length of time for people: '40 s', '3 min', '2 h 10 min'; '' for None."""
-    if seconds is None:
-        return ""
-    if seconds < 9.95 and seconds != round(seconds):
-        return f"{seconds:.1f} s"
-    if seconds < 99.5:
-        return f"{round(seconds)} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def clock_time(seconds: float) -> str:
-    """A position in a clip, in tenths of a second: '0:07.4', '12:30.0'."""
-    tenths = round(10 * seconds)
-    return f"{tenths // 600}:{tenths // 10 % 60:02d}.{tenths % 10}"
-
-
-def date(moment: datetime) -> str:
-    """A day for people: '28 December 2026'."""
-    return f"{moment.day} {moment:%B %Y}"
-
-
-def date_and_time(moment: datetime) -> str:
-    """A moment for people: '28 December 2026, 21:45 UTC'."""
-    return f"{date(moment)}, {moment:%H:%M} UTC"
-
-
-def size(count: int) -> str:
-    """A number of bytes in decimal units: '340 kB', '12.3 MB'."""
-    if count < 1_000_000:
-        return f"{max(1, round(count / 1000))} kB"
-    return f"{count / 1_000_000:.1f} MB"
-
-
-def score(value: float | None) -> str:
-    """A score with two digits, a dash where there is none. 1.00 and 0.00 stand for those values only."""
-    if value is None:
-        return "–"
-    text = f"{value:.2f}"
-    if text == "1.00" and value < 1:
-        return ">0.99"
-    if text == "0.00" and value > 0:
-        return "<0.01"
-    return text
-
-
 def unavailable(code: str) -> str:
     """Why a detector cannot be chosen, in a few words."""
     return UNAVAILABLE.get(code, "not available")
-
-
-def side_of_threshold(detector: DetectorResult | PersonScore) -> str:
-    """On which side of the detector's threshold a score is: what its label says."""
-    return "at or above its threshold" if detector.hard_label == "fake" else "below its threshold"
-
-
-def detector_sentence(detector: DetectorResult, *, faces: int) -> str:
-    """What one detector's answer means, in one careful sentence. ``faces`` is the number of faces found in the file."""
-    if detector.status != "ok" or detector.fake_score is None:
-        return detector.message or sentence_for(detector.code or "detector_failed")
-    side = side_of_threshold(detector).replace("its threshold", f"its threshold of {detector.threshold:.2f}")
-    judged = detector.faces_scored
-    if judged < FEW * faces:
-        return f"Its score is {side}, but it could judge only {judged} of {faces} faces, so this says little."
-    if judged == faces:
-        return f"Its score is {side}. It judged {'the one face' if faces == 1 else f'all {faces} faces'}."
-    return f"Its score is {side}. It judged {judged} of {faces} faces."
 
 
 def summary_heading(result: Result) -> str:
@@ -190,21 +101,6 @@ def frames_sentence(result: Result) -> str:
 def joined(names: Sequence[str]) -> str:
     """Names as a list in a sentence: 'A', 'A and B', 'A, B and C'."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
-def strategy(name: str) -> str:
-    """What became of the scores of single faces (docs/strategies.md)."""
-    return STRATEGIES.get(name, f"By the rule '{name}' of this detector.")
-
-
-def format_name(container: str, codec: str) -> str:
-    """The format of a file as people call it: 'MP4 (H.264)'. FFmpeg has one name for MP4 and MOV."""
-    if container.startswith("matroska"):
-        kind = "WebM" if codec in ("vp8", "vp9", "av1") else "Matroska"
-    else:
-        kind = CONTAINERS.get(container, container.split(",", 1)[0].upper())
-    video = CODECS.get(codec, codec.upper())
-    return kind if video in (kind, "") else f"{kind} ({video})"
 
 
 def pin_sentence(given: Answer) -> str:

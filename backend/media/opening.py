@@ -13,12 +13,10 @@ from backend.media.medium import Medium
 from backend.media.still import StillMedium
 from backend.media.video import VideoMedium
 from base_detector import WorkerFailure
+from shared.signatures import is_iso_image
 
 #: First bytes of what Pillow reads here; everything else is the demuxers' business (with a list of its own).
 _IMAGE_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")
-
-#: Brands of still images inside the box structure of MP4 (HEIF, AVIF): their tiles would pass for small videos.
-_ISO_IMAGE_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis"})
 
 
 def open_medium(path: Path, *, limits: MediaLimits) -> AbstractContextManager[Medium]:
@@ -29,7 +27,7 @@ def open_medium(path: Path, *, limits: MediaLimits) -> AbstractContextManager[Me
     """
     with path.open("rb") as stream:
         untrusted_head = stream.read(32)
-    if untrusted_head[4:8] == b"ftyp" and untrusted_head[8:12] in _ISO_IMAGE_BRANDS:
+    if is_iso_image(untrusted_head):
         raise WorkerFailure("unsupported_media")
     webp = untrusted_head.startswith(b"RIFF") and untrusted_head[8:12] == b"WEBP"
     if webp or untrusted_head.startswith(_IMAGE_SIGNATURES):

@@ -19,6 +19,7 @@ from backend.report import words
 from backend.report.palette import hexadecimal, score_colour
 from backend.report.series import person_name
 from shared.results import DetectorResult, Result
+from shared.words import clock_time, counted, date_and_time, detector_sentence, duration, format_name, size, strategy
 
 #: widths of what is embedded as JPEG, so that the page stays small
 _STILL_WIDTH, _EVIDENCE_WIDTH = 1600, 420
@@ -31,12 +32,12 @@ def write_page(result: Result, out: Path, *, not_drawn: str | None) -> None:
     scored = [item for item in result.detectors if item.status == "ok"]
     page = _template().render(
         result=result,
-        created=result.created.strftime("%d %B %Y, %H:%M UTC").lstrip("0"),
+        created=date_and_time(result.created),
         facts=_facts(result),
         headline=words.headline(result),
         details=words.details(result),
         cautions=words.CAUTIONS,
-        rows=[_row(item) for item in result.detectors],
+        rows=[_row(item, faces=len(result.faces)) for item in result.detectors],
         persons=_persons(result, scored, out),
         moving=_moving(out),
         still=_still(out),
@@ -62,7 +63,7 @@ def write_readme(result: Result, out: Path, *, not_drawn: str | None) -> None:
         words.headline(result),
         *words.details(result),
         "",
-        *(f"* {item.title}: {_line(item)}" for item in result.detectors),
+        *(f"* {item.title}: {_line(item, faces=len(result.faces))}" for item in result.detectors),
         "",
         "How to read it",
         *(f"* {caution}" for caution in words.CAUTIONS),
@@ -105,10 +106,10 @@ def _facts(result: Result) -> list[tuple[str, str]]:
     facts = [("File", media.name), ("Kind", f"{media.kind}, {media.width} × {media.height} pixels")]
     if media.kind == "video":
         rate = f", {media.fps:.3g} frames a second" if media.fps else ""
-        facts.append(("Length", f"{words.duration_words(media.duration_s)}, {media.frames:,} frames{rate}"))
+        facts.append(("Length", f"{duration(media.duration_s)}, {media.frames:,} frames{rate}"))
         facts.append(("Sound", "present, not examined" if media.has_audio else "none"))
     facts += [
-        ("Size", f"{words.size_words(media.bytes)}, {media.codec} in {media.container.split(',')[0]}"),
+        ("Size", f"{size(media.bytes)}, {format_name(media.container, media.codec)}"),
         (
             "Looked at",
             _looked_at(result),
@@ -120,22 +121,20 @@ def _facts(result: Result) -> list[tuple[str, str]]:
 
 def _looked_at(result: Result) -> str:
     pictures = (
-        "the picture"
-        if result.media.kind == "image"
-        else f"{words.counted(result.sampled_frames, 'frame')} ({result.mode})"
+        "the picture" if result.media.kind == "image" else f"{counted(result.sampled_frames, 'frame')} ({result.mode})"
     )
     if not result.faces:
         return f"{pictures}, no face"
-    return f"{pictures}, {words.counted(len(result.faces), 'face')} of {words.counted(len(result.persons), 'person')}"
+    return f"{pictures}, {counted(len(result.faces), 'face')} of {counted(len(result.persons), 'person')}"
 
 
-def _row(item: DetectorResult) -> dict[str, Any]:
+def _row(item: DetectorResult, *, faces: int) -> dict[str, Any]:
     score = item.fake_score
     return {
         "title": item.title,
         "paper": item.paper,
-        "sentence": words.status_sentence(item),
-        "strategy": words.strategy_words(item.strategy),
+        "sentence": detector_sentence(item, faces=faces),
+        "strategy": strategy(item.strategy),
         "score": None if score is None else f"{score:.2f}",
         "at": None if score is None else round(100 * score, 1),
         "colour": hexadecimal(score_colour(score)),
@@ -153,12 +152,12 @@ def _persons(result: Result, scored: list[DetectorResult], out: Path) -> list[di
         if person.keyframe is None:
             continue
         own = [(item.title, one) for item in scored for one in item.persons if one.person == person.person]
-        span = f"{words.duration_words(person.first_s)} to {words.duration_words(person.last_s)}"
+        span = f"{clock_time(person.first_s)} to {clock_time(person.last_s)}"
         persons.append(
             {
                 "name": person_name(person.person).capitalize(),
                 "picture": _embedded(out / person.keyframe),
-                "seen": words.counted(person.faces, "face") + (f", {span}" if result.media.kind == "video" else ""),
+                "seen": counted(person.faces, "face") + (f", {span}" if result.media.kind == "video" else ""),
                 "scores": [(title, f"{one.fake_score:.2f}", one.hard_label) for title, one in own],
             }
         )
@@ -219,10 +218,6 @@ def _data_address(content: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _line(item: DetectorResult) -> str:
-    score = (
-        ""
-        if item.fake_score is None
-        else f"{item.fake_score:.2f}, label {item.hard_label}, threshold {item.threshold:.2f}. "
-    )
-    return score + words.status_sentence(item)
+def _line(item: DetectorResult, *, faces: int) -> str:
+    score = "" if item.fake_score is None else f"{item.fake_score:.2f}, label {item.hard_label}. "
+    return score + detector_sentence(item, faces=faces)

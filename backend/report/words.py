@@ -8,17 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from shared.errors import sentence_for
 from shared.results import DetectorResult, Result
-
-#: strategy of a card -> how its score was joined (docs/strategies.md has the formulas)
-STRATEGY_WORDS: Final[dict[str, str]] = {
-    "mean": "mean of all scored faces",
-    "max_of_persons": "the person with the highest score",
-    "max_of_persons_of_shots": "the highest person of the highest shot",
-    "deepware": "Deepware's rule over persons",
-    "own": "the method's own rule (see its card)",
-}
+from shared.words import counted
 
 CAUTIONS: Final[tuple[str, ...]] = (
     "A fake score says how much a face resembles the manipulated faces a detector learned from: 0 = like its real examples, "
@@ -68,43 +59,9 @@ def details(result: Result) -> list[str]:
     return sentences
 
 
-def status_sentence(detector: DetectorResult) -> str:
-    """What became of one detector."""
-    if detector.status != "ok" or detector.fake_score is None:
-        return detector.message or sentence_for(detector.code or "detector_failed")
-    side = "at or above" if detector.hard_label == "fake" else "below"
-    skipped = sum(detector.skipped.values())
-    left_out = f" {counted(skipped, 'face')} could not be judged." if skipped else ""
-    return f"Score {side} its threshold, from {counted(detector.faces_scored, 'face')}.{left_out}"
-
-
 def label_words(detector: DetectorResult) -> str:
     """The detector's label as the table shows it, a dash without one."""
     return detector.hard_label or "–"
-
-
-def strategy_words(strategy: str) -> str:
-    """How face scores became the detector's score."""
-    return STRATEGY_WORDS.get(strategy, strategy)
-
-
-def duration_words(seconds: float) -> str:
-    """Minutes, seconds and tenths."""
-    minutes, tenths = divmod(round(seconds * 10), 600)
-    return f"{minutes}:{tenths // 10:02d}.{tenths % 10} min" if minutes else f"{tenths / 10:.1f} s"
-
-
-def size_words(count: int) -> str:
-    """Bytes in decimal units."""
-    for unit, step in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if count >= step:
-            return f"{count / step:.1f} {unit}"
-    return f"{count} bytes"
-
-
-def counted(number: int, noun: str) -> str:
-    """``1 face``, ``2,000 faces``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def plain(untrusted_words: str) -> str:
