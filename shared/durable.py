@@ -102,7 +102,7 @@ def rename(source: Path, target: Path) -> None:
     try:
         os.rename(source, target)
     except OSError as error:
-        if error.errno == errno.ENOTEMPTY:  # it appeared just now
+        if error.errno == errno.ENOTEMPTY and exists(target):  # it appeared just now
             raise FileExistsError(f"{target} exists already") from None
         raise
     fsync_directory(target.parent)
@@ -158,7 +158,11 @@ def remove(path: Path) -> None:
     if is_folder(path):
         shutil.rmtree(path)
     else:
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            if exists(path):
+                raise
 
 
 def remove_directory(folder: Path) -> None:
@@ -170,6 +174,8 @@ def remove_directory(folder: Path) -> None:
     try:
         os.rename(folder, hidden)
     except FileNotFoundError:
+        if exists(folder):
+            raise
         return
     fsync_directory(folder.parent)
     with contextlib.suppress(OSError):

@@ -93,9 +93,14 @@ class Store:
 
         StoreTrouble when a folder was in use before and is not mounted now.
         """
-        marker.set_up((self.submissions, self.results), memory=state / "shared_folders.json")
-        for stage in STAGES:
-            (self.submissions / stage).mkdir(exist_ok=True)
+        try:
+            marker.set_up((self.submissions, self.results), memory=state / "shared_folders.json")
+            for stage in STAGES:
+                (self.submissions / stage).mkdir(exist_ok=True)
+        except StoreTrouble:
+            raise
+        except OSError as error:
+            raise StoreTrouble(error) from error
         return self
 
     def check(self) -> None:
@@ -107,6 +112,12 @@ class Store:
             raise
         except OSError as error:
             raise StoreTrouble(error) from error
+
+    def _check_absence(self, path: Path) -> None:
+        """StoreTrouble unless the folders are there and ``path`` is not: to take a record for missing would begin anew."""
+        self.check()
+        if durable.exists(path):
+            raise StoreTrouble(sentence=f"{path.name} is there and cannot be opened.")
 
     # -- paths
 
@@ -141,7 +152,15 @@ class Store:
         """Write the record and publish the job with one rename to ``new/<id>``; durable when it returns."""
         folder = self.job("tmp", submission.id)
         durable.replace_json(folder / "submission.json", submission.model_dump(mode="json"))
-        durable.move_directory(folder, self.job("new", submission.id))
+        try:
+            durable.move_directory(folder, self.job("new", submission.id))
+        except FileExistsError:
+            raise
+        except OSError:
+            # renamed perhaps, but not durable: the visitor gets an error, so nothing of it may be worked on
+            with contextlib.suppress(OSError):
+                durable.remove_directory(self.job("new", submission.id))
+            raise
 
     def discard(self, job: JobId) -> None:
         """Drop an upload that was not completed; what cannot be removed now is swept later."""
@@ -223,7 +242,7 @@ class Store:
         try:
             return read_record(self._attempts(job), Attempts).attempts
         except FileNotFoundError:
-            self.check()
+            self._check_absence(self._attempts(job))
             return 0
 
     @_writes
@@ -250,7 +269,7 @@ class Store:
         try:
             status = read_record(path, Status)
         except FileNotFoundError:
-            self.check()
+            self._check_absence(path)
             return None
         if status.id != untrusted_id:
             raise RecordInvalid(path, "of another job")
@@ -277,6 +296,7 @@ class Store:
             return {}
         return self._queue[1]
 
+    @_reads
     def owners_status(self, untrusted_id: str, *, now: datetime) -> Status | None:
         """``read_status`` as the submission's owner sees it. A damaged record is taken for none while the job waits or is in work (the
         next write replaces it), and for a failure with the reason ``record_invalid`` afterwards, when nobody writes it any more. Of a
@@ -294,10 +314,12 @@ class Store:
         stage = self.stage_of(job)
         if stage not in ("done", "failed", None) or (stage is None and not damaged):
             return status
-        ended = {"updated": now, "finished": now, "progress": 1.0}
-        if status and stage == "done" and self.report(job).is_dir():
-            return status.model_copy(update={"state": "done", "step": "done"} | ended)
-        return Status(id=job, state="failed", step="failed", code="record_invalid" if damaged else "internal", **ended)
+        ended = status or Status(id=job, state="failed", updated=now)
+        if stage == "done" and durable.is_folder(self.report(job)):
+            change = {"state": "done", "step": "done"}
+        else:
+            change = {"state": "failed", "step": "failed", "code": "record_invalid" if damaged else "internal"}
+        return ended.model_copy(update={**change, "updated": now, "finished": now, "progress": 1.0})
 
     @_writes
     def publish(self, job: JobId, finished: Path, *, check: Callable[[], None] = lambda: None) -> None:
@@ -318,10 +340,10 @@ class Store:
     def ask_for_end(self, job: JobId) -> bool:
         """For the front-end: mark a job in ``active`` as withdrawn, so that the back-end ends its work; False when it is not there."""
         try:
-            handle = os.open(self._withdrawn(job), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+            durable.replace_bytes(self._withdrawn(job), b"")
         except FileNotFoundError:
+            self.check()
             return False
-        os.close(handle)
         return True
 
     @_reads
