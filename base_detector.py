@@ -734,10 +734,12 @@ def _answer_line(verbs: dict[str, Verb], line: bytes, stream: Any) -> bool:
     def progress(done: int, total: int) -> None:
         send({"event": "progress", "done": done, "total": total})
 
-    try:
+    request: Any = None
+    verb: Any = None
+    with contextlib.suppress(ValueError, RecursionError):
         request = json.loads(line)
-        verb = request.pop("verb")
-    except (ValueError, KeyError, AttributeError):
+        verb = request.pop("verb", None) if isinstance(request, dict) else None
+    if not isinstance(verb, str):
         send({"status": "error", "code": "bad_request", "retryable": False})
         return True
     if verb == "stop":

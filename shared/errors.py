@@ -107,6 +107,41 @@ SENTENCES: Final[dict[str, str]] = {
     "store_unavailable": "The storage of this site does not answer. Try again in a moment.",
 }
 
+#: Why a detector has no opinion on a file: what its worker may name in ``not_applicable``. Anything else counts as ``not_judgeable``.
+REASONS: Final = frozenset(
+    {
+        "no_face",
+        "no_video",
+        "not_judgeable",
+        "mouth_or_eyes_closed",
+        "landmarks_not_found",
+        "needs_a_clip",
+        "person_too_brief",
+        "no_face_at_start",
+        "face_not_followed",
+        "face_seldom_seen",
+        "too_few_frames",
+        "face_too_small",
+    }
+)
+#: What a worker may name in ``error``; the other codes are the platform's own to give. Anything else counts as ``detector_failed``.
+WORKER_CODES: Final = frozenset(
+    {
+        "bad_request",
+        "detector_failed",
+        "needs_tensorflow",
+        "out_of_memory",
+        "unknown_verb",
+        "weights_mismatch",
+        "weights_missing",
+        "weights_not_converted",
+    }
+)
+#: The media worker may name these as well.
+MEDIA_CODES: Final = frozenset(
+    {"media_unreadable", "unsupported_media", "media_too_large", "media_too_long", "pack_too_large", "media_timed_out"}
+)
+
 
 class DfomError(Exception):
     """Base of all our errors: a stable ``code`` and a sentence for people."""

@@ -24,7 +24,7 @@ from backend.admission.practice import PracticePacks
 from backend.harvest.scores import HarvestedScores, harvest_scores
 from backend.workers.spec import WorkerError, WorkerSpec
 from backend.workers.worker import Worker
-from base_detector import CONTRACT_VERSION, Array, Card, NotApplicable
+from base_detector import CONTRACT_VERSION, Array, Card, ContractError, NotApplicable
 from shared.errors import PermanentError, sentence_for
 
 Outcome = Literal["passed", "failed", "not_tried"]
@@ -135,10 +135,13 @@ class Admission:
     def _describes(self) -> Finding:
         with self._lease() as worker:
             untrusted = worker.call("describe", timeout_s=60).get("card")
-        found = untrusted if isinstance(untrusted, dict) else {}
-        wanted = json.loads(json.dumps(self.card.as_json()))
+        try:
+            found = Card.from_json(untrusted, folder=self.card.folder).as_json()
+        except ContractError as error:
+            raise Failed(f"what it says of itself is not a card: {error}") from None
+        wanted = self.card.as_json()
         # its state is the operator's to say
-        differing = sorted(name for name in wanted if name != "state" and found.get(name) != wanted[name])
+        differing = sorted(name for name in wanted if name != "state" and found[name] != wanted[name])
         if differing:
             raise Failed(
                 f"what it says of itself differs from its card in {', '.join(differing)}: build its image again."

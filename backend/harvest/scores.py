@@ -41,7 +41,7 @@ class HarvestedMask(Record):
     """A picture for face row ``index``; its file's name follows from it."""
 
     index: Count
-    file: str
+    file: Annotated[str, StringConstraints(pattern=r"^masks/[0-9]{6,10}\.npy$")]
 
     @model_validator(mode="after")
     def _named_after_its_face(self) -> HarvestedMask:

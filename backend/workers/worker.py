@@ -1,7 +1,7 @@
 """The conversation with one worker.
 
 Promises: every call ends by its deadline, when the worker dies, when it is cancelled, or when the worker writes more than it may;
-whatever a worker says is checked, and only codes that ``shared.errors`` knows leave this module. A worker that broke its word is
+whatever a worker says is checked, and only codes that ``shared.errors`` gives a worker leave this module. A worker that broke its word is
 ``broken`` and not used again. Imported by the pipeline, the pool and the runners.
 """
 
@@ -21,7 +21,7 @@ from backend.workers.endings import Ending, RunnerKind, Running, end
 from backend.workers.exchange import Exchange, Room
 from backend.workers.spec import WorkerError, WorkerSpec
 from base_detector import CONTRACT_VERSION, PROTOCOL_VERSION, NotApplicable
-from shared.errors import SENTENCES
+from shared.errors import MEDIA_CODES, REASONS, WORKER_CODES
 
 log = structlog.get_logger()
 
@@ -167,11 +167,12 @@ class Worker:
             return untrusted
         if status == "not_applicable":
             reason = untrusted.get("reason")
-            raise NotApplicable(reason if isinstance(reason, str) and reason in SENTENCES else "not_judgeable")
+            raise NotApplicable(reason if isinstance(reason, str) and reason in REASONS else "not_judgeable")
         if status != "error":
             raise self._lost(self._bad_output)
         code = untrusted.get("code")
-        known = code if isinstance(code, str) and code in SENTENCES else "detector_failed"
+        codes = WORKER_CODES if self.spec.is_detector else WORKER_CODES | MEDIA_CODES
+        known = code if isinstance(code, str) and code in codes else "detector_failed"
         log.warning("worker_error", worker=self.spec.name, verb=verb, code=known, log=self._running.last_words())
         self.broken = known == "out_of_memory"  # it is in no state to go on
         raise WorkerError(known, retryable=untrusted.get("retryable") is True)

@@ -39,8 +39,9 @@ def test_a_reason_it_knows_comes_out_and_one_it_invents_does_not(start: Start) -
     worker = start()
     with pytest.raises(NotApplicable, match=r"^no_face$"):
         worker.call("refuse", timeout_s=5, reason="no_face")
-    with pytest.raises(NotApplicable, match=r"^not_judgeable$"):
-        worker.call("refuse", timeout_s=5, reason="<b>visit evil.example</b>")
+    for invented in ("<b>visit evil.example</b>", "deleted", "weights_missing", 7):
+        with pytest.raises(NotApplicable, match=r"^not_judgeable$"):
+            worker.call("refuse", timeout_s=5, reason=invented)
     assert worker.alive()
 
 
@@ -49,6 +50,9 @@ def test_a_code_it_knows_comes_out_and_one_it_invents_does_not(start: Start) -> 
     for said, heard in (
         ("weights_missing", "weights_missing"),
         ("your_fault", "detector_failed"),
+        ("second_dispatcher", "detector_failed"),  # ours to say
+        ("media_unreadable", "detector_failed"),  # a detector does not read media
+        ("no_face", "detector_failed"),
         (7, "detector_failed"),
     ):
         with pytest.raises(WorkerError) as caught:
