@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -46,6 +47,7 @@ class Served:
         settings = {"data": folder / "var", "port": free_port(), "runner": "process"} | settings
         self.host, self.port = str(settings.get("host", "127.0.0.1")), int(settings["port"])
         self.data = Path(settings["data"])
+        self.scratch = Path(settings.get("scratch", self.data / "scratch"))
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith("DFOM_")}
         for name, value in settings.items():
             text = json.dumps(value) if isinstance(value, (list, bool)) else str(value)
@@ -91,6 +93,8 @@ class Served:
         page = client.get("/", headers={"Accept": "text/html"})
         token = re.search(r'name="csrf_token" value="([^"]+)"', page.text)
         assert token, page.text[:500]
+        cookie = page.headers.get("Set-Cookie", "").partition(";")[0]  # by hand: a Secure one is not sent to plain HTTP
+        headers = {"Cookie": cookie} if cookie else {}
         fields = {
             "csrf_token": token[1],
             "detectors": "mesonet",
@@ -98,7 +102,26 @@ class Served:
             "pin": PIN,
             "consent": "yes",
         } | changed
-        return client.post("/submit", data=fields, files={"media": ("a.jpg", media)} if media is not None else None)
+        files = {"media": ("a.jpg", media)} if media is not None else None
+        return client.post("/submit", data=fields, files=files, headers=headers)
+
+    def submit(self, media: bytes, **changed: Any) -> str:
+        """Upload a file; the id of the submission."""
+        with self.client() as client:
+            answer = self.upload(client, media, **changed)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
+
+    def workers(self, name: str) -> list[dict[str, str]]:
+        """Environments of the running worker processes of one name."""
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                command = (entry / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
+                if str(self.scratch.absolute()) in command and f"/{name}-" in command:
+                    pairs = (entry / "environ").read_bytes().decode(errors="replace").split("\0")
+                    found.append(dict(pair.partition("=")[::2] for pair in pairs if pair))
+        return found
 
     def finished(self, job: str, *, within_s: float = 120) -> dict[str, Any]:
         """The status of a job once it has ended."""

@@ -74,6 +74,9 @@ def test_form_without_our_token_does_nothing(app: Flask, uploader: Uploader, pat
     uploader.enter_pin(job)
     data = {} if token is None else {"csrf_token": token}
     assert uploader.client.post(path.format(job=job), data=data).status_code == 400
+    problem = uploader.client.post(path.format(job=job), data=data, headers={"Accept": "application/json"})
+    assert (problem.status_code, problem.mimetype) == (400, "application/problem+json")
+    assert problem.json["code"] == "form_expired"
     assert portal(app).store.report(job).exists()
     assert uploader.get(f"/r/{job}/files/bundle.zip").status_code == 200
 
