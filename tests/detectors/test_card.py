@@ -20,9 +20,13 @@ from backend.catalog.states import DetectorStates
 from backend.commands.detectors import detectors
 from backend.commands.weights import weights
 from backend.scores.aggregate import OWN, STRATEGIES
+from backend.workers.spec import detector_spec
 from base_detector import AGGREGATIONS, Card, ContractError
 from shared.errors import UserError
 from shared.records import DETECTOR_PATTERN
+from shared.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
 
 GOOD = """
 id = "toy"
@@ -354,6 +358,15 @@ def test_a_third_partys_card_cannot_enable_itself(folder: Path, tmp_path: Path):
             states.move(card, "quarantine")
     states.keep_report(loud, {"passed": True, "version": loud.version})
     assert states.move(loud, "quarantine") == "draft"
+
+
+def test_ours_stay_enabled_beside_a_strangers_card_in_a_folder_of_links(folder: Path, tmp_path: Path):
+    """As docs/admission.md says to install it."""
+    (folder / "mesonet").symlink_to(ROOT / "detectors" / "mesonet")
+    states, settings = DetectorStates(tmp_path / "state"), Settings(data=tmp_path)
+    ours, stranger = find_cards(folder).named("mesonet"), find_cards(folder).named("alpha")
+    assert (states.of(ours), states.of(stranger)) == ("enabled", "draft")
+    assert (detector_spec(ours, settings).bundled, detector_spec(stranger, settings).bundled) == (True, False)
 
 
 def test_ids_of_cards_are_those_of_records():
