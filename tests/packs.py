@@ -12,6 +12,16 @@ import numpy as np
 from base_detector import PACK_SCHEMA, FacePack
 
 
+def write_faces(folder: Path, rows: np.ndarray, crops: Iterable[np.ndarray]) -> None:
+    """Write ``faces.npy`` and ``crops.bin``: ``rows`` (n,) of FACE_DTYPE, of which the places in the file are set here, and their crops."""
+    offset = 0
+    with (folder / "crops.bin").open("wb") as stream:
+        for row, crop in zip(rows, crops, strict=True):
+            row["crop_offset"], row["crop_height"], row["crop_width"] = offset, *crop.shape[:2]
+            offset += stream.write(np.ascontiguousarray(crop, np.uint8).tobytes())
+    np.save(folder / "faces.npy", rows)
+
+
 def finish_pack(
     folder: Path,
     *,

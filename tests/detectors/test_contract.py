@@ -30,7 +30,7 @@ from base_detector import (
     load_detector,
 )
 from shared.errors import SENTENCES
-from tests.packs import finish_pack
+from tests.packs import finish_pack, write_faces
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = sorted(path.parent for path in (ROOT / "detectors").glob("*/detector.toml"))
@@ -74,15 +74,10 @@ def write_pack(folder: Path, images: list[np.ndarray]) -> FacePack:
     """A face pack with one whole-picture face an image, all of person 0."""
     folder.mkdir()
     faces = np.zeros(len(images), FACE_DTYPE)
-    offset = 0
     for row, image in zip(faces, images, strict=True):
-        height, width = image.shape[:2]
-        row["box"], row["landmarks"], row["confidence"] = (0, 0, width, height), np.nan, 1
-        row["crop_offset"], row["crop_height"], row["crop_width"] = offset, height, width
-        offset += image.size
+        row["box"], row["landmarks"], row["confidence"] = (0, 0, *image.shape[1::-1]), np.nan, 1
     faces["frame"] = np.arange(len(images))
-    np.save(folder / "faces.npy", faces)
-    (folder / "crops.bin").write_bytes(b"".join(image.tobytes() for image in images))
+    write_faces(folder, faces, images)
     return finish_pack(folder, size=(640, 480))
 
 

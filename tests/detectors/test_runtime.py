@@ -103,6 +103,15 @@ def test_cuda_without_a_gpu_says_to_use_the_cpu(net: Small):
         runtime.compile_net(net, example=noise(1, 3, 16, 16), device="cuda:0")
 
 
+def assert_as_torch(compiled: runtime.Compiled, net: Small, *, atol: float) -> None:
+    batch = noise(4, 3, 16, 16)
+    with torch.no_grad():
+        expected = net(torch.from_numpy(batch))
+    for ours, theirs in zip(compiled(batch), expected, strict=True):
+        assert ours.dtype == np.float32
+        np.testing.assert_allclose(ours, theirs.numpy(), atol=atol)
+
+
 @pytest.mark.parametrize(("half", "tolerance"), [(False, 1e-5), (True, 2e-2)])
 def test_the_way_through_torch_gives_the_same_numbers_and_leaves_the_network_as_it_was(
     net: Small, half: bool, tolerance: float, monkeypatch: pytest.MonkeyPatch
@@ -110,12 +119,7 @@ def test_the_way_through_torch_gives_the_same_numbers_and_leaves_the_network_as_
     """The GPU's code on the CPU: layout, precision and copies are the same, only the device is not."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     compiled = runtime._place_on_gpu(net, "cpu", half=half)
-    batch = noise(4, 3, 16, 16)
-    with torch.no_grad():
-        expected = net(torch.from_numpy(batch))
-    for ours, theirs in zip(compiled(batch), expected, strict=True):
-        assert ours.dtype == np.float32
-        np.testing.assert_allclose(ours, theirs.numpy(), atol=tolerance)
+    assert_as_torch(compiled, net, atol=tolerance)
     assert net.conv.weight.dtype == torch.float32
     assert net.conv.weight.is_contiguous()
 
@@ -126,12 +130,7 @@ def test_a_gpu_gives_the_numbers_of_the_cpu_and_leaves_the_network_where_it_was(
     net: Small, half: bool, tolerance: float
 ):
     compiled = runtime.compile_net(net, example=noise(1, 3, 16, 16), device="cuda:0", half=half)
-    batch = noise(4, 3, 16, 16)
-    with torch.no_grad():
-        expected = net(torch.from_numpy(batch))
-    for ours, theirs in zip(compiled(batch), expected, strict=True):
-        assert ours.dtype == np.float32
-        np.testing.assert_allclose(ours, theirs.numpy(), atol=tolerance)
+    assert_as_torch(compiled, net, atol=tolerance)
 
 
 def test_importing_openvino_starts_no_telemetry():

@@ -1,4 +1,5 @@
-"""Deterministic weights and tensor summaries of the golden vectors (the research data's RECIPE.md and README.md)."""
+"""Deterministic weights and tensor summaries of the golden vectors (the research data's RECIPE.md and README.md), and what the tests
+against them ask again and again: the pictures, the networks filled, the entries of a file that does not fit."""
 
 from __future__ import annotations
 
@@ -8,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+
+from base_detector import Face
 
 
 def fill(key: str, shape: tuple[int, ...], *, channels_last: bool = False) -> np.ndarray:
@@ -40,6 +44,38 @@ def golden_of(research: Path, name: str) -> dict[str, Any]:
     return json.loads((golden_folder(research) / f"{name}.json").read_text())
 
 
+def picture(research: Path, name: str) -> np.ndarray:
+    """An input picture of the golden vectors: (H, W, 3) uint8 RGB."""
+    from PIL import Image
+
+    return np.asarray(Image.open(golden_folder(research) / "inputs" / name).convert("RGB"))
+
+
+def squares(research: Path, entries: list[dict]) -> list[np.ndarray]:
+    """The square that each of ``entries`` names in its picture, ``crop_x_y_size``; the whole picture where it names none."""
+    found = []
+    for entry in entries:
+        x, y, side = entry["crop_x_y_size"] or (0, 0, None)
+        whole = picture(research, entry["input"])
+        found.append(np.ascontiguousarray(whole[y : y + side, x : x + side] if side else whole))
+    return found
+
+
+def context(image: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, Face]:
+    """The platform's context crop of a face, twice its longer side, with the face in it."""
+    side = 2 * max(box[2] - box[0], box[3] - box[1])
+    x, y = (max(0, int((box[i] + box[i + 2]) / 2 - side / 2)) for i in (0, 1))
+    crop = image[y : int((box[1] + box[3] + side) / 2) + 1, x : int((box[0] + box[2] + side) / 2) + 1]
+    inside = np.asarray(box, np.float32) - np.tile(np.array([x, y], np.float32), 2)
+    size = (image.shape[1], image.shape[0])
+    return crop, Face(inside, np.full((5, 2), np.nan, np.float32), image_origin=(x, y), frame_size=size)
+
+
+def names_of(tensors: list) -> dict[str, tuple[tuple[int, ...], str]]:
+    """name -> (shape, dtype) of the rows (name, shape, dtype) of golden vectors."""
+    return {name: (tuple(shape), kind) for name, shape, kind in tensors}
+
+
 def listed_names(research: Path, file: str) -> dict[str, tuple[tuple[int, ...], str]]:
     """name -> (shape, dtype) of every tensor of one net, from ``state_dicts/<file>.txt``."""
     lines = (research / "detectors" / "golden" / "state_dicts" / f"{file}.txt").read_text().splitlines()
@@ -63,6 +99,45 @@ def filled_state(
         else:
             state[name] = torch.from_numpy(fill(name, shape) * np.float32(2.0 ** (scale_pow2 or {}).get(name, 0)))
     return state
+
+
+def made(net: Any) -> Any:
+    """A torch network in evaluation mode with the recipe's numbers; its calibration stays as it is."""
+    import torch
+
+    for name, tensor in net.eval().state_dict().items():
+        if tensor.dtype.is_floating_point and name != "calibration":
+            tensor.copy_(torch.from_numpy(fill(name, tuple(tensor.shape))))
+    return net
+
+
+def write_trained(folder: Path, net: Any, *, detector: str) -> None:
+    """The file of a detector that the operator trains, with the numbers of ``net``."""
+    from base_detector import load_detector
+    from detectors.nets.trained import pack_trained
+
+    card = load_detector(f"detectors.{detector}").card
+    content = pack_trained(net, detector=detector, parameters={"margin": card.margin, **card.parameters})
+    (folder / f"{detector}.safetensors").write_bytes(content)
+
+
+def assert_each_difference_is_named(
+    net: Any, *, missing: str, extra: str, misshapen: tuple[str, tuple[int, ...], tuple[int, ...]]
+) -> None:
+    """A state without ``missing``, with ``extra`` and with one entry (name, shape, right shape) misshapen is refused in those words."""
+    import torch
+
+    from detectors.nets.checkpoint import CheckpointError
+    from detectors.nets.checkpoint import fill as fill_net
+
+    name, shape, right = misshapen
+    state = dict(net.state_dict())
+    del state[missing]
+    state |= {extra: torch.zeros(2), name: torch.zeros(shape)}
+    with pytest.raises(CheckpointError) as caught:
+        fill_net(net, state)
+    for part in (f"missing {missing}", f"extra {extra}", f"{name} has shape {shape}, not {right}"):
+        assert part in str(caught.value)
 
 
 def compare(found: np.ndarray, summary: dict, *, atol: float) -> None:

@@ -10,13 +10,15 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import base_detector  # noqa: E402
-from base_detector import FACE_DTYPE, BaseDetector, Face, FacePack, Skip, load_detector  # noqa: E402
+from base_detector import BaseDetector, FacePack, Skip, load_detector  # noqa: E402
 from detectors.boken import detector as boken  # noqa: E402
 from detectors.nets.checkpoint import fill  # noqa: E402
 from detectors.nets.efficientnet import EfficientNet  # noqa: E402
 from detectors.runtime import compile_net  # noqa: E402
-from tests.packs import finish_pack  # noqa: E402
-from tests.parity.recipe import compare, filled_state, golden_folder, golden_of, listed_names  # noqa: E402
+from tests.parity.clips import write_people_pack  # noqa: E402
+from tests.parity.recipe import compare, context, filled_state, golden_of, listed_names  # noqa: E402
+
+GOLDEN = "boken"
 
 
 def state_of(research: Path, variant: str) -> dict:
@@ -29,45 +31,17 @@ def write_weights(folder: Path, research: Path) -> None:
         torch.save(state_of(research, variant), folder / file)
 
 
-@pytest.fixture(scope="module")
-def golden(research: Path) -> dict:
-    return golden_of(research, "boken")
-
-
-@pytest.fixture(scope="module")
-def pictures(research: Path, golden: dict) -> dict[str, np.ndarray]:
-    from PIL import Image
-
-    names = {entry["input"] for entry in golden["crop"] if "input" in entry}
-    return {name: np.asarray(Image.open(golden_folder(research) / "inputs" / name).convert("RGB")) for name in names}
-
-
-@pytest.fixture(scope="module")
-def loaded(research: Path, tmp_path_factory: pytest.TempPathFactory) -> BaseDetector:
-    folder = tmp_path_factory.mktemp("boken")
-    write_weights(folder, research)
-    detector = load_detector("detectors.boken")
-    assert {path.name for path in folder.iterdir()} == {item.file for item in detector.card.weights}
-    detector.load(folder, "cpu")
-    return detector
-
-
-def context(image: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, Face]:
-    """The platform's context crop of a face, twice its longer side, with the face in it."""
-    side = 2 * max(box[2] - box[0], box[3] - box[1])
-    x, y = (max(0, int((box[i] + box[i + 2]) / 2 - side / 2)) for i in (0, 1))
-    crop = image[y : int((box[1] + box[3] + side) / 2) + 1, x : int((box[0] + box[2] + side) / 2) + 1]
-    inside = np.asarray(box, np.float32) - np.tile(np.array([x, y], np.float32), 2)
-    size = (image.shape[1], image.shape[0])
-    return crop, Face(inside, np.full((5, 2), np.nan, np.float32), image_origin=(x, y), frame_size=size)
-
-
 def prepared(entry: dict, pictures: dict) -> np.ndarray:
     detector = load_detector("detectors.boken")
     return detector.preproc(detector.crop_face(*context(pictures[entry["input"]], np.float32(entry["box_float32"]))))
 
 
 # --------------------------------------------------------------------------- against the published code
+
+
+def test_the_card_names_the_published_files(weights: Path):
+    files = {item.file for item in load_detector("detectors.boken").card.weights}
+    assert {path.name for path in weights.iterdir()} == files
 
 
 @pytest.mark.parametrize("variant", ["b0", "b1", "b2"])
@@ -99,17 +73,17 @@ def test_preprocessing_is_the_published_one(golden: dict, pictures: dict):
         compare(prepared(place, pictures)[None], entry["tensor"], atol=1e-6)
 
 
-def test_logits_and_scores_are_the_published_ones(golden: dict, pictures: dict, loaded: BaseDetector):
+def test_logits_and_scores_are_the_published_ones(golden: dict, pictures: dict, detector: BaseDetector):
     assert len(golden["forward"]) == 6
     places = {entry["input"]: entry for entry in golden["crop"] if "input" in entry}
     for entry in golden["forward"]:
         x = prepared(places[entry["input"]], pictures)[None]
         index = list(boken.MODELS).index(entry["model"])
-        found, wanted = loaded._nets[index](x)[0], np.array(entry["logits"])
+        found, wanted = detector._nets[index](x)[0], np.array(entry["logits"])
         assert np.all(np.abs(found - wanted) <= 1e-4 * np.maximum(1, np.abs(wanted)))
-        assert loaded.probabilities(x)[index, 0] == pytest.approx(entry["softmax1"], abs=1e-4)
+        assert detector.probabilities(x)[index, 0] == pytest.approx(entry["softmax1"], abs=1e-4)
         # negative control: channels the other way
-        assert np.abs(loaded._nets[index](np.ascontiguousarray(x[:, ::-1]))[0] - wanted).max() > 0.01
+        assert np.abs(detector._nets[index](np.ascontiguousarray(x[:, ::-1]))[0] - wanted).max() > 0.01
 
 
 @pytest.mark.parametrize("variant", ["b0", "b1", "b2"])
@@ -140,10 +114,10 @@ def test_static_padding_compiles_as_it_stands(research: Path, golden: dict, pict
     )
 
 
-def test_a_batch_gives_what_its_faces_give_one_by_one(golden: dict, pictures: dict, loaded: BaseDetector):
+def test_a_batch_gives_what_its_faces_give_one_by_one(golden: dict, pictures: dict, detector: BaseDetector):
     batch = np.stack([prepared(entry, pictures) for entry in golden["crop"][:5]])
-    single = np.concatenate([loaded.get_softlabel(batch[i : i + 1]) for i in range(5)])
-    np.testing.assert_allclose(loaded.get_softlabel(batch), single, atol=1e-5)
+    single = np.concatenate([detector.get_softlabel(batch[i : i + 1]) for i in range(5)])
+    np.testing.assert_allclose(detector.get_softlabel(batch), single, atol=1e-5)
     assert len(set(np.round(single, 3))) == 5
 
 
@@ -171,16 +145,8 @@ def test_crops_move_inside_at_the_left_and_shrink_at_the_right():
 
 def write_pack(folder: Path, rows: list[tuple[int, int, int, int]]) -> FacePack:
     """A pack with a grey face a row: (frame, person, side of the box, grey level)."""
-    folder.mkdir()
-    found, pixels = np.zeros(len(rows), FACE_DTYPE), []
-    for row, (frame, person, side, level) in zip(found, rows, strict=True):
-        row["frame"], row["person"], row["time_s"] = frame, person, frame / 25
-        row["box"], row["crop_origin"] = (40 - side / 2, 40 - side / 2, 40 + side / 2, 40 + side / 2), (20, 20)
-        row["crop_offset"], row["crop_height"], row["crop_width"] = len(pixels) * 4800, 40, 40
-        pixels.append(bytes([level]) * 4800)
-    np.save(folder / "faces.npy", found)
-    (folder / "crops.bin").write_bytes(b"".join(pixels))
-    return finish_pack(folder, size=(640, 480))
+    grey = [(frame, person, side, np.full((40, 40, 3), level, np.uint8)) for frame, person, side, level in rows]
+    return write_people_pack(folder, grey)
 
 
 def stub(batch: np.ndarray) -> np.ndarray:

@@ -10,50 +10,34 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from PIL import Image  # noqa: E402
 
 from backend.scores.aggregate import video_score  # noqa: E402
 from base_detector import FACE_DTYPE, BaseDetector, ContractError, Face, Skip, load_detector  # noqa: E402
 from detectors.nets import capsule, vgg  # noqa: E402
 from detectors.nets.checkpoint import CheckpointError  # noqa: E402
 from detectors.nets.checkpoint import fill as fill_net  # noqa: E402
-from tests.parity.recipe import compare, filled_state, golden_folder, golden_of  # noqa: E402
+from tests.parity.recipe import (  # noqa: E402
+    assert_each_difference_is_named,
+    compare,
+    filled_state,
+    golden_of,
+    names_of,
+    picture,
+    squares,
+)
+
+GOLDEN = "capsule_v2"
 
 
 def write_weights(folder: Path, research: Path) -> None:
     """The files of the card, filled by the recipe; of VGG-19 what is used, and one entry that is not."""
     golden = golden_of(research, "capsule_v2")
     folder.mkdir(parents=True, exist_ok=True)
-    names = {name: (tuple(shape), kind) for name, shape, kind in golden["state_dict"]["capsule"]["tensors"]}
+    names = names_of(golden["state_dict"]["capsule"]["tensors"])
     torch.save(filled_state(names, golden["scale_pow2"]), folder / "capsule_21.pt")
-    names = {
-        name.replace("vgg_1.", "features."): (tuple(shape), kind)
-        for name, shape, kind in golden["state_dict"]["vgg"]["tensors"]
-    }
+    names = names_of(golden["state_dict"]["vgg"]["tensors"])
+    names = {name.replace("vgg_1.", "features."): entry for name, entry in names.items()}
     torch.save(filled_state(names) | {"classifier.6.bias": torch.zeros(1000)}, folder / "vgg19-dcbb9e9d.pth")
-
-
-@pytest.fixture(scope="module")
-def golden(research: Path) -> dict:
-    return golden_of(research, "capsule_v2")
-
-
-@pytest.fixture(scope="module")
-def loaded(research: Path, tmp_path_factory: pytest.TempPathFactory) -> BaseDetector:
-    folder = tmp_path_factory.mktemp("capsule")
-    write_weights(folder, research)
-    detector = load_detector("detectors.capsule")
-    detector.load(folder, "cpu")
-    return detector
-
-
-def _crops(golden: dict, research: Path) -> list[np.ndarray]:
-    crops = []
-    for entry in golden["preprocess"]:
-        image = np.asarray(Image.open(golden_folder(research) / "inputs" / entry["input"]).convert("RGB"))
-        x, y, side = entry["crop_x_y_size"] or (0, 0, max(image.shape))
-        crops.append(image[y : y + side, x : x + side])
-    return crops
 
 
 def test_names_and_shapes_are_the_published_ones(golden: dict):
@@ -72,13 +56,13 @@ def test_names_and_shapes_are_the_published_ones(golden: dict):
         assert sum(item.numel() for item in net.parameters()) == listed[part]["parameters"]
 
 
-def test_the_crop_is_the_published_one(research: Path, golden: dict, loaded: BaseDetector):
+def test_the_crop_is_the_published_one(research: Path, golden: dict, detector: BaseDetector):
     boxes = {(e["input"], tuple(e["x_y_size"])): e["dlib_ltrb"] for e in golden_of(research, "xception_ffpp")["crop"]}
     compared = 0
-    for entry, crop in zip(golden["preprocess"], _crops(golden, research), strict=True):
+    for entry, crop in zip(golden["preprocess"], squares(research, golden["preprocess"]), strict=True):
         box = entry["crop_x_y_size"] and boxes.get((entry["input"], tuple(entry["crop_x_y_size"])))
         if box:
-            frame = np.asarray(Image.open(golden_folder(research) / "inputs" / entry["input"]).convert("RGB"))
+            frame = picture(research, entry["input"])
             # as the platform gives it: a context crop of two longer sides, clipped at the frame
             left, top = max(0, 2 * box[0] - box[2]), max(0, 2 * box[1] - box[3])
             context = frame[top : 2 * box[3] - box[1], left : 2 * box[2] - box[0]]
@@ -88,33 +72,33 @@ def test_the_crop_is_the_published_one(research: Path, golden: dict, loaded: Bas
                 image_origin=(left, top),
                 frame_size=(frame.shape[1], frame.shape[0]),
             )
-            np.testing.assert_array_equal(loaded.crop_face(context, face), crop)
+            np.testing.assert_array_equal(detector.crop_face(context, face), crop)
             compared += 1
     assert compared == 3
 
 
-def test_preprocessing_is_the_published_one(research: Path, golden: dict, loaded: BaseDetector):
-    for entry, crop in zip(golden["preprocess"], _crops(golden, research), strict=True):
-        compare(loaded.preproc(crop)[None], entry["tensor"], atol=1e-6)
+def test_preprocessing_is_the_published_one(research: Path, golden: dict, detector: BaseDetector):
+    for entry, crop in zip(golden["preprocess"], squares(research, golden["preprocess"]), strict=True):
+        compare(detector.preproc(crop)[None], entry["tensor"], atol=1e-6)
 
 
-def test_capsules_and_probabilities_are_the_published_ones(research: Path, golden: dict, loaded: BaseDetector):
+def test_capsules_and_probabilities_are_the_published_ones(research: Path, golden: dict, detector: BaseDetector):
     assert len(golden["forward"]) == 4
-    batch = np.stack([loaded.preproc(crop) for crop in _crops(golden, research)])
-    rows, probabilities = loaded._net(batch)
+    batch = np.stack([detector.preproc(crop) for crop in squares(research, golden["preprocess"])])
+    rows, probabilities = detector._net(batch)
     assert rows.shape == (4, 4, 2)
     for found, probability, soft, entry in zip(
-        rows, probabilities, loaded.get_softlabel(batch), golden["forward"], strict=True
+        rows, probabilities, detector.get_softlabel(batch), golden["forward"], strict=True
     ):
         np.testing.assert_allclose(found, entry["z"], atol=1e-4)
         np.testing.assert_allclose(probability, entry["class_"], atol=1e-4)
         assert 1 - soft == pytest.approx(entry["p_fake"], abs=1e-4)
 
 
-def test_a_batch_gives_what_its_faces_give_one_by_one(research: Path, golden: dict, loaded: BaseDetector):
-    batch = np.stack([loaded.preproc(crop) for crop in _crops(golden, research)])
-    single = [loaded.get_softlabel(item[None])[0] for item in batch]
-    np.testing.assert_allclose(loaded.get_softlabel(batch), single, atol=1e-6)
+def test_a_batch_gives_what_its_faces_give_one_by_one(research: Path, golden: dict, detector: BaseDetector):
+    batch = np.stack([detector.preproc(crop) for crop in squares(research, golden["preprocess"])])
+    single = [detector.get_softlabel(item[None])[0] for item in batch]
+    np.testing.assert_allclose(detector.get_softlabel(batch), single, atol=1e-6)
 
 
 def test_inner_layers_are_the_published_ones(research: Path, golden: dict, tmp_path: Path):
@@ -123,7 +107,7 @@ def test_inner_layers_are_the_published_ones(research: Path, golden: dict, tmp_p
     fill_net(net, torch.load(tmp_path / "capsule_21.pt", weights_only=True))
     fill_net(stages, vgg.used_entries(torch.load(tmp_path / "vgg19-dcbb9e9d.pth", weights_only=True)))
     detector = load_detector("detectors.capsule")
-    for crop, entry in list(zip(_crops(golden, research), golden["forward"], strict=True))[:2]:
+    for crop, entry in list(zip(squares(research, golden["preprocess"]), golden["forward"], strict=True))[:2]:
         with torch.no_grad():
             features = stages(torch.from_numpy(detector.preproc(crop)[None]))
             compare(features.numpy(), entry["vgg_features"], atol=1e-4)
@@ -135,9 +119,9 @@ def test_inner_layers_are_the_published_ones(research: Path, golden: dict, tmp_p
             assert not torch.allclose(biased, statistics[:, 1], atol=1e-4)
 
 
-def test_swapped_channels_do_not_give_the_published_capsules(research: Path, golden: dict, loaded: BaseDetector):
-    for crop, entry in zip(_crops(golden, research), golden["forward"], strict=True):
-        swapped = loaded._net(loaded.preproc(np.ascontiguousarray(crop[..., ::-1]))[None])[0]
+def test_swapped_channels_do_not_give_the_published_capsules(research: Path, golden: dict, detector: BaseDetector):
+    for crop, entry in zip(squares(research, golden["preprocess"]), golden["forward"], strict=True):
+        swapped = detector._net(detector.preproc(np.ascontiguousarray(crop[..., ::-1]))[None])[0]
         assert np.abs(swapped[0] - entry["z"]).max() > 1e-3
 
 
@@ -159,18 +143,12 @@ def test_a_video_is_the_mean_of_its_faces(golden: dict):
 
 def test_every_missing_extra_and_misshapen_entry_is_named():
     net = capsule.CapsuleNet()
-    state = dict(net.state_dict())
-    del state["fea_ext.capsules.3.4.running_var"]
-    state["fea_ext.capsules.10.0.bias"] = torch.zeros(64)
-    state["routing_stats.route_weights"] = torch.zeros(3, 10, 4, 8)
-    with pytest.raises(CheckpointError) as caught:
-        fill_net(net, state)
-    for part in (
-        "missing fea_ext.capsules.3.4.running_var",
-        "extra fea_ext.capsules.10.0.bias",
-        "routing_stats.route_weights has shape (3, 10, 4, 8), not (2, 10, 4, 8)",
-    ):
-        assert part in str(caught.value)
+    assert_each_difference_is_named(
+        net,
+        missing="fea_ext.capsules.3.4.running_var",
+        extra="fea_ext.capsules.10.0.bias",
+        misshapen=("routing_stats.route_weights", (3, 10, 4, 8), (2, 10, 4, 8)),
+    )
 
 
 def test_another_networks_file_is_not_taken_for_vgg():

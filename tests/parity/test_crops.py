@@ -10,18 +10,13 @@ import pytest
 
 pytest.importorskip("cv2")
 
-from PIL import Image
 
 from base_detector import Face, Skip
 from detectors.nets.crops import cut_square, square_box
 from detectors.nets.heads import HEADS, cut_heads, head_box, head_boxes, head_score
-from tests.parity.recipe import compare, golden_folder, golden_of
+from tests.parity.recipe import compare, golden_folder, golden_of, picture
 
 NOWHERE = np.full((5, 2), np.nan, np.float32)
-
-
-def inputs(research: Path, name: str) -> np.ndarray:
-    return np.asarray(Image.open(golden_folder(research) / "inputs" / name).convert("RGB"))
 
 
 def test_the_square_is_the_published_one(research: Path):
@@ -31,7 +26,7 @@ def test_the_square_is_the_published_one(research: Path):
         found = square_box(entry["ltrb"], scale=1.3, frame_size=tuple(entry["image_wh"]))
         assert found == tuple(entry["x_y_size"])
     for entry in golden["crop"]:
-        image = inputs(research, entry["input"])
+        image = picture(research, entry["input"])
         x, y, side = square_box(entry["dlib_ltrb"], scale=1.3, frame_size=image.shape[1::-1])
         assert [x, y, side] == entry["x_y_size"]
         if "crop_bgr" in entry:
@@ -44,7 +39,7 @@ def test_the_ten_heads_are_the_published_ones(research: Path, name: str):
     landmarks = json.loads((golden_folder(research) / "inputs" / "landmarks.json").read_text())["faces"]
     assert len(golden["crop"]) == 5
     for entry in golden["crop"]:
-        image = inputs(research, entry["input"])
+        image = picture(research, entry["input"])
         points = np.array(landmarks[entry["input"]][entry.get("face", 0)][entry.get("landmark_set", "landmarks68")])
         found = [list(box) for box in head_boxes(points, frame_size=image.shape[1::-1])]
         assert found == entry["x1_y1_x2_y2_per_seed_0_to_9"]

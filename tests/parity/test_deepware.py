@@ -16,8 +16,10 @@ from detectors.deepware import detector as deepware  # noqa: E402
 from detectors.nets import faces  # noqa: E402
 from detectors.nets.checkpoint import WeightsUnusable  # noqa: E402
 from detectors.nets.efficientnet import EncoderClassifier  # noqa: E402
-from tests.packs import finish_pack  # noqa: E402
-from tests.parity.recipe import compare, filled_state, golden_folder, golden_of, listed_names  # noqa: E402
+from tests.parity.clips import write_people_pack  # noqa: E402
+from tests.parity.recipe import compare, context, filled_state, golden_of, listed_names  # noqa: E402
+
+GOLDEN = "deepware"
 
 
 def write_weights(folder: Path, research: Path) -> None:
@@ -26,46 +28,17 @@ def write_weights(folder: Path, research: Path) -> None:
     torch.save(filled_state(names, scale), folder / "deepware.pt")
 
 
-@pytest.fixture(scope="module")
-def golden(research: Path) -> dict:
-    return golden_of(research, "deepware")
-
-
-@pytest.fixture(scope="module")
-def pictures(research: Path, golden: dict) -> dict[str, np.ndarray]:
-    from PIL import Image
-
-    names = {entry["input"] for entry in golden["crop"]}
-    return {name: np.asarray(Image.open(golden_folder(research) / "inputs" / name).convert("RGB")) for name in names}
-
-
-@pytest.fixture(scope="module")
-def loaded(research: Path, tmp_path_factory: pytest.TempPathFactory) -> BaseDetector:
-    folder = tmp_path_factory.mktemp("deepware")
-    write_weights(folder, research)
-    detector = load_detector("detectors.deepware")
-    assert [item.file for item in detector.card.weights if not item.optional] == ["deepware.pt"]
-    detector.load(folder, "cpu")
-    assert len(detector._nets) == 1
-    return detector
-
-
-def context(image: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, Face]:
-    """The platform's context crop of a face, twice its longer side, with the face in it."""
-    side = 2 * max(box[2] - box[0], box[3] - box[1])
-    x, y = (max(0, int((box[i] + box[i + 2]) / 2 - side / 2)) for i in (0, 1))
-    crop = image[y : int((box[1] + box[3] + side) / 2) + 1, x : int((box[0] + box[2] + side) / 2) + 1]
-    inside = np.asarray(box, np.float32) - np.tile(np.array([x, y], np.float32), 2)
-    size = (image.shape[1], image.shape[0])
-    return crop, Face(inside, np.full((5, 2), np.nan, np.float32), image_origin=(x, y), frame_size=size)
-
-
 def prepared(entry: dict, pictures: dict) -> np.ndarray:
     detector = load_detector("detectors.deepware")
     return detector.preproc(detector.crop_face(*context(pictures[entry["input"]], np.float32(entry["box_float32"]))))
 
 
 # --------------------------------------------------------------------------- against the published code
+
+
+def test_the_one_published_file_is_enough(detector: BaseDetector):
+    assert [item.file for item in detector.card.weights if not item.optional] == ["deepware.pt"]
+    assert len(detector._nets) == 1
 
 
 def test_names_and_shapes_are_the_published_ones(research: Path, golden: dict):
@@ -100,17 +73,17 @@ def test_preprocessing_is_the_published_one(golden: dict, pictures: dict):
         compare(prepared(entry, pictures)[None], entry["tensor"], atol=1e-6)
 
 
-def test_logits_are_the_published_ones(golden: dict, pictures: dict, loaded: BaseDetector):
+def test_logits_are_the_published_ones(golden: dict, pictures: dict, detector: BaseDetector):
     assert len(golden["forward"]) == 2
     moved = []
     for entry, place in zip(golden["forward"], golden["preprocess"], strict=False):
         assert entry["input"] == place["input"]
         x = prepared(place, pictures)[None]
         (logit,) = entry["logits"]
-        found = float(loaded._nets[0](x)[0, 0])
+        found = float(detector._nets[0](x)[0, 0])
         assert abs(found - logit) <= 1e-3 * max(1, abs(logit))
-        assert 1 - loaded.get_softlabel(x)[0] == pytest.approx(entry["p_fake"], abs=1e-4)
-        moved.append(abs(float(loaded._nets[0](np.ascontiguousarray(x[:, ::-1]))[0, 0]) - logit))
+        assert 1 - detector.get_softlabel(x)[0] == pytest.approx(entry["p_fake"], abs=1e-4)
+        moved.append(abs(float(detector._nets[0](np.ascontiguousarray(x[:, ::-1]))[0, 0]) - logit))
     # negative control: channels the other way
     assert min(moved) > 2e-3
     assert max(moved) > 0.01
@@ -204,19 +177,14 @@ def test_optional_files_take_part_when_they_are_there(tmp_path: Path, monkeypatc
 
 def write_pack(folder: Path, rows: list[tuple[int, int, int]]) -> FacePack:
     """A pack with a grey face a row: (frame, person, grey level); 25 pictures a second, all between first and last sampled."""
-    folder.mkdir()
-    found, pixels = np.zeros(len(rows), FACE_DTYPE), []
-    for row, (frame, person, level) in zip(found, rows, strict=True):
-        row["frame"], row["person"], row["time_s"] = frame, person, frame / 25
-        row["box"], row["crop_origin"] = (30, 30, 50, 50), (20, 20)
-        row["crop_offset"], row["crop_height"], row["crop_width"] = len(pixels) * 4800, 40, 40
-        # the corner stays black and another pixel white, so that the stretch leaves the grey alone
+
+    def grey(level: int) -> np.ndarray:
+        # the corner is black and another pixel white, so that the stretch leaves the grey alone
         picture = np.full((40, 40, 3), level, np.uint8)
         picture[8, 8], picture[8, 9] = 0, 255
-        pixels.append(picture.tobytes())
-    np.save(folder / "faces.npy", found)
-    (folder / "crops.bin").write_bytes(b"".join(pixels))
-    return finish_pack(folder, size=(640, 480))
+        return picture
+
+    return write_people_pack(folder, [(frame, person, 20, grey(level)) for frame, person, level in rows])
 
 
 def bright(batch: np.ndarray) -> np.ndarray:

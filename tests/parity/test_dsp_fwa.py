@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,51 +9,30 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from PIL import Image  # noqa: E402
 
 from base_detector import BaseDetector, Skip, load_detector  # noqa: E402
 from detectors.dsp_fwa import detector as own  # noqa: E402
-from detectors.nets.checkpoint import CheckpointError  # noqa: E402
-from detectors.nets.checkpoint import fill as fill_net  # noqa: E402
 from detectors.nets.heads import cut_heads  # noqa: E402
 from detectors.nets.scores import softmax_at  # noqa: E402
 from detectors.nets.spp_resnet import SppResNet, pyramid  # noqa: E402
-from tests.parity.recipe import compare, filled_state, golden_folder, golden_of  # noqa: E402
+from tests.parity.recipe import (  # noqa: E402
+    assert_each_difference_is_named,
+    compare,
+    filled_state,
+    golden_of,
+    names_of,
+    picture,
+)
+
+GOLDEN = "dsp_fwa"
 
 
 def write_weights(folder: Path, research: Path) -> None:
     """The file of the card in the published layout, filled by the recipe."""
     golden = golden_of(research, "dsp_fwa")
-    names = {name: (tuple(shape), kind) for name, shape, kind in golden["state_dict"]["tensors"]}
+    names = names_of(golden["state_dict"]["tensors"])
     folder.mkdir(parents=True, exist_ok=True)
     torch.save({"epoch": 0, "net": filled_state(names, golden["scale_pow2"])}, folder / "SPP-res50.pth")
-
-
-@pytest.fixture(scope="module")
-def golden(research: Path) -> dict:
-    return golden_of(research, "dsp_fwa")
-
-
-@pytest.fixture(scope="module")
-def detector(research: Path, tmp_path_factory: pytest.TempPathFactory) -> BaseDetector:
-    pytest.importorskip("dlib")
-    folder = tmp_path_factory.mktemp("weights") / "dsp_fwa"
-    write_weights(folder, research)
-    loaded = load_detector("detectors.dsp_fwa")
-    loaded.load(folder, "cpu")
-    return loaded
-
-
-@pytest.fixture(scope="module")
-def heads(research: Path, golden: dict) -> dict[str, np.ndarray]:
-    """Ten heads (RGB) of each picture, about the given landmarks."""
-    folder = golden_folder(research) / "inputs"
-    landmarks = json.loads((folder / "landmarks.json").read_text())["faces"]
-    found = {}
-    for name in {entry["input"] for entry in golden["preprocess"]}:
-        image = np.asarray(Image.open(folder / name).convert("RGB"))
-        found[name] = cut_heads(image, np.array(landmarks[name][0]["landmarks68"]))
-    return found
 
 
 def test_names_and_shapes_are_the_published_ones(golden: dict):
@@ -99,7 +77,7 @@ def test_a_face_of_a_batch_scores_as_alone(heads: dict, detector: BaseDetector):
 
 
 def test_a_picture_is_judged_from_the_pixels_to_the_score(research: Path, detector: BaseDetector):
-    image = np.asarray(Image.open(golden_folder(research) / "inputs" / "obama.png").convert("RGB"))
+    image = picture(research, "obama.png")
     verdict = detector.run(image)
     assert verdict.skipped is None
     _, points = detector._landmarker.find(image)
@@ -149,15 +127,6 @@ def test_a_face_too_small_for_heads_is_skipped():
 def test_every_missing_extra_and_misshapen_entry_is_named():
     with torch.device("meta"):
         net = SppResNet()
-        state = dict(net.state_dict())
-        del state["resnet.fc.bias"]
-        state["resnet.layer1.0.conv1.weight"] = torch.zeros(2)
-        state["classifier.bias"] = torch.zeros(3)
-    with pytest.raises(CheckpointError) as caught:
-        fill_net(net, state)
-    for part in (
-        "missing resnet.fc.bias",
-        "extra resnet.layer1.0.conv1.weight",
-        "classifier.bias has shape (3,), not (2,)",
-    ):
-        assert part in str(caught.value)
+    assert_each_difference_is_named(
+        net, missing="resnet.fc.bias", extra="resnet.layer1.0.conv1.weight", misshapen=("classifier.bias", (3,), (2,))
+    )

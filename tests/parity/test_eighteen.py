@@ -16,7 +16,6 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
-from PIL import Image
 
 import base_detector
 from base_detector import FACE_DTYPE, BaseDetector, FacePack, load_detector
@@ -33,8 +32,8 @@ from detectors.eighteen.detector import (
 )
 from detectors.nets.checkpoint import CheckpointError
 from detectors.nets.slowfast import SlowFast
-from tests.packs import finish_pack
-from tests.parity.recipe import compare, filled_state, golden_folder, golden_of, listed_names
+from tests.packs import finish_pack, write_faces
+from tests.parity.recipe import compare, filled_state, golden_of, listed_names, picture
 
 #: kind of network -> its names in the golden vectors
 KINDS = {"slowfast": "sf", "xception": "xcp", "b3": "b3", "resnet34": "res34", "b1": "b1", "b0": "b0"}
@@ -54,6 +53,9 @@ CORNERS = {
 }
 SIDES = (222, 208)
 WIDTH, HEIGHT = 900, 528
+
+
+GOLDEN = "eighteen"
 
 
 def recipe_state(research: Path, kind: str) -> dict[str, torch.Tensor]:
@@ -78,17 +80,10 @@ def write_weights(folder: Path, research: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def golden(research: Path) -> dict:
-    return golden_of(research, "eighteen")
-
-
-@pytest.fixture(scope="module")
-def detector(research: Path, tmp_path_factory: pytest.TempPathFactory) -> BaseDetector:
+def detector(weights: Path) -> BaseDetector:
     """Loaded; of networks with equal weights one is compiled, once."""
-    folder = tmp_path_factory.mktemp("weights") / "eighteen"
-    write_weights(folder, research)
     detector = load_detector("detectors.eighteen")
-    detector.load(folder, "cpu")
+    detector.load(weights, "cpu")
     compile_one, compiled = detector._compile, {}
 
     def remembered(network):
@@ -121,26 +116,22 @@ def write_pack(
     folder.mkdir()
     table = np.zeros(len(faces), FACE_DTYPE)
     context = base_detector.Card.read(Path(tubes.__file__).parent).margin
-    with (folder / "crops.bin").open("wb") as stream:
-        for row, (frame, person, box) in zip(table, faces, strict=True):
-            image = frames[frame]
-            half = max(box[2] - box[0], box[3] - box[1]) * context / 2
-            cx, cy = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-            x0, y0 = max(0, int(cx - half)), max(0, int(cy - half))
-            crop = image[y0 : int(np.ceil(cy + half)), x0 : int(np.ceil(cx + half))]
-            row["frame"], row["person"], row["box"], row["time_s"] = frame, person, box, frame / 30
-            row["confidence"], row["landmarks"] = 1, np.nan
-            row["crop_offset"], row["crop_origin"] = stream.tell(), (x0, y0)
-            row["crop_height"], row["crop_width"] = crop.shape[:2]
-            stream.write(crop.tobytes())
-    np.save(folder / "faces.npy", table)
+    crops = []
+    for row, (frame, person, box) in zip(table, faces, strict=True):
+        half = max(box[2] - box[0], box[3] - box[1]) * context / 2
+        cx, cy = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+        x0, y0 = max(0, int(cx - half)), max(0, int(cy - half))
+        crops.append(frames[frame][y0 : int(np.ceil(cy + half)), x0 : int(np.ceil(cx + half))])
+        row["frame"], row["person"], row["box"], row["time_s"] = frame, person, box, frame / 30
+        row["confidence"], row["landmarks"], row["crop_origin"] = 1, np.nan, (x0, y0)
+    write_faces(folder, table, crops)
     height, width = next(iter(frames.values())).shape[:2]
     return finish_pack(folder, size=(width, height), sampled=frames, fps=30.0, **({"frames": total} if total else {}))
 
 
 def golden_pack(research: Path, folder: Path, count: int) -> FacePack:
     """The golden clip's first ``count`` frames: a picture of two people that wanders, black in frame 5."""
-    image = np.asarray(Image.open(golden_folder(research) / "inputs" / "two_people.png").convert("RGB"))
+    image = picture(research, "two_people.png")
     assert image.shape == (HEIGHT, WIDTH, 3)
     frames = {t: np.zeros_like(image) if t == 5 else np.roll(image, (2 * t, 3 * t), axis=(0, 1)) for t in range(count)}
     faces = [

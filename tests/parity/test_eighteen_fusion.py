@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from detectors.eighteen import fusion
 from detectors.eighteen.detector import NETWORKS, network_score
-from tests.parity.recipe import golden_of
 
-
-@pytest.fixture(scope="module")
-def golden(research: Path) -> dict:
-    return golden_of(research, "eighteen")
+GOLDEN = "eighteen"
 
 
 def test_image_scores_follow_the_published_rule(golden: dict):

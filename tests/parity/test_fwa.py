@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import sys
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import pytest
 
 pytest.importorskip("cv2")
 
-from PIL import Image
 
 from base_detector import FACE_DTYPE, BaseDetector, Judgement, Skip, WorkerFailure, load_detector
 from detectors.fwa import detector as own
@@ -21,12 +19,15 @@ from detectors.nets.checkpoint import CheckpointError, WeightsUnusable
 from detectors.nets.heads import cut_heads
 from detectors.nets.scores import softmax_at
 from shared.errors import SENTENCES
-from tests.parity.recipe import compare, fill, golden_folder, golden_of
+from tests.parity.recipe import compare, fill, golden_of, picture
 
 needs_tensorflow = pytest.mark.skipif(
     importlib.util.find_spec("tensorflow") is None,
     reason="tensorflow-cpu is not installed: pip install 'tensorflow-cpu<2.21'",
 )
+
+
+GOLDEN = "fwa"
 
 
 def write_weights(folder: Path, research: Path) -> None:
@@ -48,33 +49,6 @@ def write_checkpoint(folder: Path, values: dict[str, np.ndarray]) -> None:
         shape_and_slices=[""] * len(values),
         tensors=[tf.constant(value) for value in values.values()],
     )
-
-
-@pytest.fixture(scope="module")
-def golden(research: Path) -> dict:
-    return golden_of(research, "fwa")
-
-
-@pytest.fixture(scope="module")
-def detector(research: Path, tmp_path_factory: pytest.TempPathFactory) -> BaseDetector:
-    pytest.importorskip("dlib")
-    folder = tmp_path_factory.mktemp("weights") / "fwa"
-    write_weights(folder, research)
-    loaded = load_detector("detectors.fwa")
-    loaded.load(folder, "cpu")
-    return loaded
-
-
-@pytest.fixture(scope="module")
-def heads(research: Path, golden: dict) -> dict[str, np.ndarray]:
-    """Ten heads (RGB) of each picture, about the given landmarks."""
-    folder = golden_folder(research) / "inputs"
-    landmarks = json.loads((folder / "landmarks.json").read_text())["faces"]
-    found = {}
-    for name in {entry["input"] for entry in golden["preprocess"]}:
-        image = np.asarray(Image.open(folder / name).convert("RGB"))
-        found[name] = cut_heads(image, np.array(landmarks[name][0]["landmarks68"]))
-    return found
 
 
 def test_names_and_shapes_are_the_published_ones(golden: dict):
@@ -120,7 +94,7 @@ def test_swapped_channels_do_not_give_the_published_logits(golden: dict, heads: 
 
 @needs_tensorflow
 def test_a_picture_is_judged_from_the_pixels_to_the_score(research: Path, detector: BaseDetector):
-    image = np.asarray(Image.open(golden_folder(research) / "inputs" / "obama.png").convert("RGB"))
+    image = picture(research, "obama.png")
     verdict = detector.run(image)
     _, points = detector._landmarker.find(image)
     fake = softmax_at(detector._net(own.prepared(cut_heads(image, points))), index=0)

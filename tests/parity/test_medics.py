@@ -13,7 +13,6 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from PIL import Image  # noqa: E402
 
 from base_detector import FACE_DTYPE, BaseDetector, ContractError, FacePack, load_detector  # noqa: E402
 from detectors.medics import clips  # noqa: E402
@@ -21,10 +20,16 @@ from detectors.medics import detector as medics  # noqa: E402
 from detectors.medics.regions import Region, find_regions, grid_of  # noqa: E402
 from detectors.nets import i3d, video_resnet  # noqa: E402
 from detectors.nets.checkpoint import CheckpointError  # noqa: E402
-from detectors.nets.checkpoint import fill as fill_net  # noqa: E402
 from shared.errors import SENTENCES  # noqa: E402
-from tests.packs import finish_pack  # noqa: E402
-from tests.parity.recipe import compare, filled_state, golden_folder, golden_of, listed_names  # noqa: E402
+from tests.packs import finish_pack, write_faces  # noqa: E402
+from tests.parity.recipe import (  # noqa: E402
+    assert_each_difference_is_named,
+    compare,
+    filled_state,
+    golden_of,
+    listed_names,
+    picture,
+)
 
 #: kind of network -> its list of names, and its entry in the golden vectors
 LISTS = {
@@ -35,6 +40,9 @@ LISTS = {
     "r2p1_112": ("medics_r2p1_112", "r2p1_112"),
     "2d": ("medics_se_resnext50", "se_resnext50"),
 }
+
+
+GOLDEN = "medics"
 
 
 def write_weights(folder: Path, research: Path) -> None:
@@ -53,26 +61,19 @@ def write_weights(folder: Path, research: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def golden(research: Path) -> dict:
-    return golden_of(research, "medics")
-
-
-@pytest.fixture(scope="module")
 def frames(research: Path) -> list[np.ndarray]:
     """The golden vectors' video: a picture that is rolled right by a pixel a frame and down by one every other frame."""
-    picture = np.asarray(Image.open(golden_folder(research) / "inputs" / "two_people.png").convert("RGB"))[:480, :720]
-    return [np.roll(picture, (t // 2, t), axis=(0, 1)) for t in range(32)]
+    first = picture(research, "two_people.png")[:480, :720]
+    return [np.roll(first, (t // 2, t), axis=(0, 1)) for t in range(32)]
 
 
 @pytest.fixture(scope="module")
-def loaded(research: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[medics.Medics]:
-    folder = tmp_path_factory.mktemp("medics")
-    write_weights(folder, research)
+def loaded(weights: Path) -> Iterator[medics.Medics]:
     detector = load_detector("detectors.medics")
     assert isinstance(detector, medics.Medics)
-    detector.load(folder, "cpu")
+    detector.load(weights, "cpu")
     yield detector
-    for file in folder.iterdir():  # half a gigabyte
+    for file in weights.iterdir():  # half a gigabyte
         file.unlink()
 
 
@@ -275,14 +276,9 @@ def test_a_short_example_pads_as_the_whole_clip_does():
 
 def test_every_missing_extra_and_misshapen_entry_is_named():
     net = video_resnet.MC3()
-    state = dict(net.state_dict())
-    del state["layer2.0.conv1.0.weight"]
-    state["layer9.bias"] = torch.zeros(2)
-    state["fc.bias"] = torch.zeros(3)
-    with pytest.raises(CheckpointError) as caught:
-        fill_net(net, state)
-    for part in ("missing layer2.0.conv1.0.weight", "extra layer9.bias", "fc.bias has shape (3,), not (2,)"):
-        assert part in str(caught.value)
+    assert_each_difference_is_named(
+        net, missing="layer2.0.conv1.0.weight", extra="layer9.bias", misshapen=("fc.bias", (3,), (2,))
+    )
     assert issubclass(CheckpointError, ContractError)
 
 
@@ -307,22 +303,17 @@ def write_pack(
 ) -> FacePack:
     """A pack of ``faces`` (frame, box, and if not 0 person and shot), cut from ``scene`` as the media pass cuts them."""
     folder.mkdir()
-    rows, content = np.zeros(len(faces), FACE_DTYPE), []
-    offset = 0
+    rows, crops = np.zeros(len(faces), FACE_DTYPE), []
     for row, face in zip(rows, sorted(faces, key=lambda item: item["frame"]), strict=True):
         x1, y1, x2, y2 = face["box"]
         half = max(x2 - x1, y2 - y1) * margin / 2
         left, top = max(0, int((x1 + x2) / 2 - half)), max(0, int((y1 + y2) / 2 - half))
         right, bottom = min(SIZE[0], int((x1 + x2) / 2 + half)), min(SIZE[1], int((y1 + y2) / 2 + half))
-        crop = scene(face["frame"])[top:bottom, left:right]
+        crops.append(scene(face["frame"])[top:bottom, left:right])
         row["frame"], row["time_s"], row["box"], row["confidence"] = face["frame"], face["frame"] / 25, face["box"], 1
         row["person"], row["shot"] = face.get("person", 0), face.get("shot", 0)
-        row["crop_offset"], row["crop_height"], row["crop_width"] = offset, *crop.shape[:2]
         row["crop_origin"] = left, top
-        offset += crop.size
-        content.append(crop.tobytes())
-    np.save(folder / "faces.npy", rows)
-    (folder / "crops.bin").write_bytes(b"".join(content))
+    write_faces(folder, rows, crops)
     return finish_pack(folder, size=SIZE, sampled=sampled, shots=shots or [])
 
 
@@ -485,11 +476,11 @@ def test_pixels_no_crop_shows_are_the_last_seen_ones_else_the_next(tmp_path: Pat
     region = Region((0, 3), (100, 119), (0, 59), np.array([[0, 100, 60, 120]] * 3))
     assert clips.unseen_share(pack, region) == pytest.approx(2 / 3)
     assert len(clips.cut_clip(pack, region).video) == 3
-    for frame, picture in enumerate(clips._frames(pack, region.frames, (0, 100), (80, 20))):
+    for frame, seen in enumerate(clips._frames(pack, region.frames, (0, 100), (80, 20))):
         for place in range(3):
             part = np.s_[:, 20 * place : 20 * place + 20]
-            np.testing.assert_array_equal(picture[part], scene(place)[100:120][part], err_msg=f"{frame} {place}")
-        assert not picture[:, 60:].any()  # never shown: black
+            np.testing.assert_array_equal(seen[part], scene(place)[100:120][part], err_msg=f"{frame} {place}")
+        assert not seen[:, 60:].any()  # never shown: black
 
 
 def test_what_is_shown_again_replaces_what_stood_in(tmp_path: Path):

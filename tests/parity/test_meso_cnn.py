@@ -15,37 +15,16 @@ from detectors.nets.checkpoint import CheckpointError  # noqa: E402
 from detectors.nets.faces import resized  # noqa: E402
 from detectors.nets.meso_cnn import MesoCnn, as_input  # noqa: E402
 from detectors.nets.trained import pack_trained, read_trained  # noqa: E402
-from tests.parity.recipe import fill  # noqa: E402
+from tests.parity.recipe import made, write_trained  # noqa: E402
 
 
 def made_net() -> MesoCnn:
-    net = MesoCnn().eval()
-    state = net.state_dict()
-    for name, tensor in state.items():
-        if tensor.dtype.is_floating_point and name != "calibration":
-            tensor.copy_(torch.from_numpy(fill(name, tuple(tensor.shape))))
-    return net
+    return made(MesoCnn())
 
 
 def write_weights(folder: Path, research: Path) -> None:
     """The file of the card with the recipe's numbers; the research data hold nothing of this detector."""
-    card = load_detector("detectors.meso_cnn").card
-    content = pack_trained(made_net(), detector="meso_cnn", parameters={"margin": card.margin, **card.parameters})
-    (folder / "meso_cnn.safetensors").write_bytes(content)
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("meso_cnn")
-    write_weights(folder, Path("nowhere"))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def detector(weights: Path) -> BaseDetector:
-    loaded = load_detector("detectors.meso_cnn")
-    loaded.load(weights, "cpu")
-    return loaded
+    write_trained(folder, made_net(), detector="meso_cnn")
 
 
 def test_the_maps_have_the_sizes_same_pooling_gives():

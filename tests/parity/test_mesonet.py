@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +11,13 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("h5py")
 
-from PIL import Image  # noqa: E402
 
 from base_detector import load_detector  # noqa: E402
 from detectors.nets import meso  # noqa: E402
 from detectors.nets.checkpoint import CheckpointError, read_keras  # noqa: E402
-from tests.parity.recipe import compare, fill  # noqa: E402
+from tests.parity.recipe import compare, fill, picture  # noqa: E402
 
+GOLDEN = "mesonet"
 NETS = {"Meso4": meso.Meso4, "MesoInception4": meso.MesoInception4}
 VARIANTS = {
     "Meso4_DF.h5": "Meso4_DF",
@@ -26,20 +25,6 @@ VARIANTS = {
     "MesoInception_DF.h5": "MesoInception4_DF",
     "MesoInception_F2F.h5": "MesoInception4_F2F",
 }
-
-
-@pytest.fixture(scope="module")
-def inputs(research: Path) -> Path:
-    return research / "detectors" / "golden" / "a" / "inputs"
-
-
-@pytest.fixture(scope="module")
-def golden(research: Path) -> dict:
-    return json.loads((research / "detectors" / "golden" / "a" / "mesonet.json").read_text())
-
-
-def picture(inputs: Path, name: str) -> np.ndarray:
-    return np.asarray(Image.open(inputs / name).convert("RGB"))
 
 
 @pytest.fixture(scope="module")
@@ -54,28 +39,30 @@ def loaded(weights_folder: Path) -> dict:
     return detectors
 
 
-def test_preprocessing_is_the_published_one(golden: dict, inputs: Path, loaded: dict):
+def test_preprocessing_is_the_published_one(golden: dict, research: Path, loaded: dict):
     assert len(golden["preprocess"]) == 2
     for entry in golden["preprocess"]:
-        found = loaded["Meso4_DF.h5"].preproc(picture(inputs, entry["input"]))
+        found = loaded["Meso4_DF.h5"].preproc(picture(research, entry["input"]))
         assert found.dtype == np.float32
         compare(found.transpose(1, 2, 0)[None], entry["tensor"], atol=1e-6)
 
 
-def test_scores_of_all_four_networks_are_the_published_ones(golden: dict, inputs: Path, loaded: dict):
+def test_scores_of_all_four_networks_are_the_published_ones(golden: dict, research: Path, loaded: dict):
     assert {entry["weights"] for entry in golden["forward"]} == set(VARIANTS)
     for entry in golden["forward"]:
-        verdict = loaded[entry["weights"]].run(picture(inputs, entry["input"]))
+        verdict = loaded[entry["weights"]].run(picture(research, entry["input"]))
         assert verdict.softlabel == pytest.approx(entry["raw"][0], abs=1e-4), entry["weights"]
         assert verdict.fake_score == pytest.approx(entry["p_fake"], abs=1e-4), entry["weights"]
 
 
-def test_swapped_channels_and_unscaled_pixels_give_the_published_wrong_scores(golden: dict, inputs: Path, loaded: dict):
+def test_swapped_channels_and_unscaled_pixels_give_the_published_wrong_scores(
+    golden: dict, research: Path, loaded: dict
+):
     """Negative controls: the published code shows what these two mistakes give, and we see that they are told apart."""
     apart = 0
     for entry in golden["forward"]:
         detector = loaded[entry["weights"]]
-        image = picture(inputs, entry["input"])
+        image = picture(research, entry["input"])
         swapped = detector.run(np.ascontiguousarray(image[..., ::-1])).softlabel
         assert swapped == pytest.approx(entry["negative_control_bgr_raw"][0], abs=1e-4)
         unscaled = float(detector.get_softlabel(255 * detector.preproc(image)[None])[0])
@@ -84,13 +71,13 @@ def test_swapped_channels_and_unscaled_pixels_give_the_published_wrong_scores(go
     assert apart >= 6
 
 
-def test_networks_with_recipe_weights_give_the_published_outputs(golden: dict, inputs: Path, loaded: dict):
+def test_networks_with_recipe_weights_give_the_published_outputs(golden: dict, research: Path, loaded: dict):
     assert len(golden["recipe_forward"]) == 4
     for entry in golden["recipe_forward"]:
         net = NETS[entry["network"]]().eval()
         arrays = {name: fill(name, shape, channels_last=True) for name, shape in meso.keras_shapes(net).items()}
         meso.fill_from_keras(net, arrays)
-        batch = loaded["Meso4_DF.h5"].preproc(picture(inputs, entry["input"]))[None]
+        batch = loaded["Meso4_DF.h5"].preproc(picture(research, entry["input"]))[None]
         with torch.no_grad():
             assert float(net(torch.from_numpy(batch))[0]) == pytest.approx(entry["raw"][0], abs=1e-4)
             turned = np.ascontiguousarray(batch.transpose(0, 1, 3, 2))

@@ -22,7 +22,7 @@ from detectors.nets import mever  # noqa: E402
 from detectors.nets.checkpoint import CheckpointError  # noqa: E402
 from detectors.nets.checkpoint import fill as fill_net  # noqa: E402
 from shared.errors import SENTENCES  # noqa: E402
-from tests.packs import finish_pack  # noqa: E402
+from tests.packs import finish_pack, write_faces  # noqa: E402
 from tests.parity.recipe import golden_of  # noqa: E402
 
 #: the networks that these tests install: the smallest, and one with a head
@@ -52,20 +52,6 @@ def write_weights(folder: Path, research: Path) -> None:
         save_file(made(name).state_dict(), folder / f"{name}.safetensors")
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("mever")
-    write_weights(folder, folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def loaded(weights: Path) -> BaseDetector:
-    detector = load_detector("detectors.mever")
-    detector.load(weights, "cpu")
-    return detector
-
-
 # --------------------------------------------------------------------------- the rule
 
 
@@ -80,12 +66,10 @@ def write_pack(
     folder.mkdir()
     rows = np.zeros(len(faces), FACE_DTYPE)
     side = 8
-    for index, (row, (shot, frame, person)) in enumerate(zip(rows, faces, strict=True)):
+    for row, (shot, frame, person) in zip(rows, faces, strict=True):
         row["shot"], row["frame"], row["person"] = shot, frame, person
         row["box"], row["landmarks"], row["confidence"] = (0, 0, side, side), np.nan, 1
-        row["crop_offset"], row["crop_height"], row["crop_width"] = index * side * side * 3, side, side
-    np.save(folder / "faces.npy", rows)
-    (folder / "crops.bin").write_bytes(b"".join(bytes([index]) * (side * side * 3) for index in range(len(faces))))
+    write_faces(folder, rows, [np.full((side, side, 3), index, np.uint8) for index in range(len(faces))])
     frames = [frame for frames in pictures.values() for frame in frames]
     shots = [{"shot": shot, "start": frames[0], "end": frames[-1]} for shot, frames in pictures.items()]
     return finish_pack(folder, size=(side, side), sampled=frames, shots=shots, kind=kind)
@@ -365,17 +349,17 @@ def test_two_heads_are_averaged_and_the_map_has_ten_by_ten_places():
 # --------------------------------------------------------------------------- files
 
 
-def test_the_installed_files_are_loaded_and_answer_as_torch_does(loaded: BaseDetector):
-    assert len(loaded._nets) == len(INSTALLED)
+def test_the_installed_files_are_loaded_and_answer_as_torch_does(detector: BaseDetector):
+    assert len(detector._nets) == len(INSTALLED)
     pictures = np.random.default_rng(3).integers(0, 256, (3, 90, 90, 3), np.uint8)
-    batch = np.stack([loaded.preproc(picture) for picture in pictures])
+    batch = np.stack([detector.preproc(picture) for picture in pictures])
     with torch.no_grad():
         logits = [made(name)(torch.from_numpy(batch))[:, 0].double().numpy() for name in INSTALLED]
-    found = loaded.probabilities(batch)
+    found = detector.probabilities(batch)
     np.testing.assert_allclose(found, 1 / (1 + np.exp(-np.stack(logits))), atol=1e-4)
     assert np.ptp(found, axis=1).min() > 1e-4
-    single = [loaded.get_softlabel(item[None])[0] for item in batch]
-    np.testing.assert_allclose(loaded.get_softlabel(batch), single, atol=1e-6)
+    single = [detector.get_softlabel(item[None])[0] for item in batch]
+    np.testing.assert_allclose(detector.get_softlabel(batch), single, atol=1e-6)
     np.testing.assert_allclose(single, 1 - found.mean(axis=0), atol=1e-6)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +13,9 @@ cv2 = pytest.importorskip("cv2")
 from PIL import Image  # noqa: E402
 
 from detectors.nets import mtcnn  # noqa: E402
+from tests.parity.recipe import golden_folder, picture  # noqa: E402
 
-
-@pytest.fixture(scope="module")
-def golden(research: Path) -> dict:
-    return json.loads((research / "detectors" / "golden" / "a" / "mtcnn.json").read_text())
+GOLDEN = "mtcnn"
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +39,7 @@ def _settings(run: dict) -> dict:
 def test_every_golden_run_gives_the_same_faces(golden: dict, detector: mtcnn.Mtcnn, research: Path):
     assert len(golden["runs"]) == 30
     for run in golden["runs"]:
-        image = Image.open(research / "detectors" / "golden" / "a" / "inputs" / run["input"]).convert("RGB")
+        image = Image.open(golden_folder(research) / "inputs" / run["input"]).convert("RGB")
         if run["config"].startswith("selim"):
             image = image.resize((image.width // 2, image.height // 2))
         where = f"{run['config']} on {run['input']}"
@@ -56,7 +53,7 @@ def test_every_golden_run_gives_the_same_faces(golden: dict, detector: mtcnn.Mtc
 
 
 def test_the_nets_give_the_published_outputs(golden: dict, detector: mtcnn.Mtcnn, research: Path):
-    image = np.asarray(Image.open(research / "detectors" / "golden" / "a" / "inputs" / "obama.png").convert("RGB"))
+    image = picture(research, "obama.png")
     compared = 0
     for entry in golden["networks"]:
         net = {"pnet": detector._pnet, "rnet": detector._rnet, "onet": detector._onet}[entry["net"]]

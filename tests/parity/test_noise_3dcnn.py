@@ -12,38 +12,17 @@ torch = pytest.importorskip("torch")
 
 from base_detector import BaseDetector, ContractError, FacePack, detector_verbs, load_detector  # noqa: E402
 from detectors.nets.noise import LENGTH, STEP_S, Noise3dCnn, features, noise_map, windows  # noqa: E402
-from detectors.nets.trained import pack_trained  # noqa: E402
 from tests.parity.clips import write_clip_pack  # noqa: E402
-from tests.parity.recipe import fill  # noqa: E402
+from tests.parity.recipe import made, write_trained  # noqa: E402
 
 
 def made_net() -> Noise3dCnn:
-    net = Noise3dCnn(kernel=3, pool=2).eval()
-    for name, tensor in net.state_dict().items():
-        if tensor.dtype.is_floating_point and name != "calibration":
-            tensor.copy_(torch.from_numpy(fill(name, tuple(tensor.shape))))
-    return net
+    return made(Noise3dCnn(kernel=3, pool=2))
 
 
 def write_weights(folder: Path, research: Path) -> None:
     """The file of the card with the recipe's numbers; the research data hold nothing of this detector."""
-    card = load_detector("detectors.noise_3dcnn").card
-    content = pack_trained(made_net(), detector="noise_3dcnn", parameters={"margin": card.margin, **card.parameters})
-    (folder / "noise_3dcnn.safetensors").write_bytes(content)
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("noise_3dcnn")
-    write_weights(folder, Path("nowhere"))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def detector(weights: Path) -> BaseDetector:
-    loaded = load_detector("detectors.noise_3dcnn")
-    loaded.load(weights, "cpu")
-    return loaded
+    write_trained(folder, made_net(), detector="noise_3dcnn")
 
 
 @pytest.fixture(scope="module")

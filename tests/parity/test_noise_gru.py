@@ -13,38 +13,17 @@ torch = pytest.importorskip("torch")
 from base_detector import BaseDetector, ContractError, load_detector  # noqa: E402
 from detectors.nets.faces import resized  # noqa: E402
 from detectors.nets.noise import STEP_S, NoiseGru, features  # noqa: E402
-from detectors.nets.trained import pack_trained  # noqa: E402
 from tests.parity.clips import write_clip_pack  # noqa: E402
-from tests.parity.recipe import fill  # noqa: E402
+from tests.parity.recipe import made, write_trained  # noqa: E402
 
 
 def made_net() -> NoiseGru:
-    net = NoiseGru(units=16).eval()
-    for name, tensor in net.state_dict().items():
-        if tensor.dtype.is_floating_point and name != "calibration":
-            tensor.copy_(torch.from_numpy(fill(name, tuple(tensor.shape))))
-    return net
+    return made(NoiseGru(units=16))
 
 
 def write_weights(folder: Path, research: Path) -> None:
     """The file of the card with the recipe's numbers; the research data hold nothing of this detector."""
-    card = load_detector("detectors.noise_gru").card
-    content = pack_trained(made_net(), detector="noise_gru", parameters={"margin": card.margin, **card.parameters})
-    (folder / "noise_gru.safetensors").write_bytes(content)
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("noise_gru")
-    write_weights(folder, Path("nowhere"))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def detector(weights: Path) -> BaseDetector:
-    loaded = load_detector("detectors.noise_gru")
-    loaded.load(weights, "cpu")
-    return loaded
+    write_trained(folder, made_net(), detector="noise_gru")
 
 
 def test_the_net_is_torchs_own_gru_written_out():

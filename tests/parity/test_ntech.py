@@ -11,17 +11,16 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from PIL import Image  # noqa: E402
 
 from base_detector import FACE_DTYPE, FacePack, load_detector  # noqa: E402
 from detectors.nets import sequence_b7  # noqa: E402
-from detectors.nets.checkpoint import CheckpointError  # noqa: E402
-from detectors.nets.checkpoint import fill as fill_net  # noqa: E402
 from detectors.nets.efficientnet import EfficientNet  # noqa: E402
 from detectors.ntech import detector as ntech  # noqa: E402
 from detectors.ntech import tracks  # noqa: E402
-from tests.packs import finish_pack  # noqa: E402
-from tests.parity.recipe import compare, filled_state, golden_folder, golden_of, listed_names  # noqa: E402
+from tests.packs import finish_pack, write_faces  # noqa: E402
+from tests.parity.recipe import assert_each_difference_is_named, compare, filled_state, golden_of, listed_names  # noqa: E402
+
+GOLDEN = "ntech"
 
 
 def write_weights(folder: Path, research: Path) -> None:
@@ -40,18 +39,6 @@ def _write(folder: Path, research: Path, *, half: bool) -> dict:
         torch.save(saved, folder / file)
     os.link(folder / ntech.FIRST, folder / ntech.SECOND)
     return state
-
-
-@pytest.fixture(scope="module")
-def golden(research: Path) -> dict:
-    return golden_of(research, "ntech")
-
-
-@pytest.fixture(scope="module")
-def pictures(research: Path, golden: dict) -> dict[str, np.ndarray]:
-    folder = golden_folder(research) / "inputs"
-    names = {entry["input"] for entry in golden["crop"]}
-    return {name: np.asarray(Image.open(folder / name).convert("RGB")) for name in sorted(names)}
 
 
 @pytest.fixture(scope="module")
@@ -82,19 +69,12 @@ def write_pack(folder: Path, frames: list[np.ndarray], rows: list[dict], *, fps:
     """A pack whose context crops are whole frames; a row names its frame ``at`` and may set fields of ``FACE_DTYPE``."""
     folder.mkdir()
     faces = np.zeros(len(rows), FACE_DTYPE)
-    offset = 0
-    chunks = []
     for face, row in zip(faces, rows, strict=True):
-        picture = row.get("image", frames[row["at"]])
         face["frame"], face["time_s"] = row["at"], row["at"] / (fps or 15)
-        face["crop_offset"], face["crop_height"], face["crop_width"] = offset, *picture.shape[:2]
         face["confidence"], face["box"] = 1, row["box"]
         for name in set(row) & {"shot", "person", "time_s", "confidence", "crop_origin"}:
             face[name] = row[name]
-        offset += picture.size
-        chunks.append(np.ascontiguousarray(picture).tobytes())
-    np.save(folder / "faces.npy", faces)
-    (folder / "crops.bin").write_bytes(b"".join(chunks))
+    write_faces(folder, faces, [row.get("image", frames[row["at"]]) for row in rows])
     height, width = frames[0].shape[:2]
     return finish_pack(folder, size=(width, height), sampled=range(len(frames)), fps=fps)
 
@@ -187,18 +167,12 @@ def test_temporal_expansion_is_the_published_convolution():
 def test_every_missing_extra_and_misshapen_entry_is_named():
     with torch.device("meta"):
         net = sequence_b7.sequence_b7()
-    state = dict(net.state_dict())
-    del state["_blocks.4._expand_conv.conv.weight"]
-    state["_blocks.4._expand_conv.weight"] = torch.zeros(192, 32, 1, 1)
-    state["_fc.bias"] = torch.zeros(2)
-    with pytest.raises(CheckpointError) as caught:
-        fill_net(net, state)
-    for part in (
-        "missing _blocks.4._expand_conv.conv.weight",
-        "extra _blocks.4._expand_conv.weight",
-        "_fc.bias has shape (2,), not (1,)",
-    ):
-        assert part in str(caught.value)
+    assert_each_difference_is_named(
+        net,
+        missing="_blocks.4._expand_conv.conv.weight",
+        extra="_blocks.4._expand_conv.weight",
+        misshapen=("_fc.bias", (2,), (1,)),
+    )
 
 
 def test_halves_become_floats_and_infinite_counters_zeros():

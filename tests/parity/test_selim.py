@@ -12,13 +12,15 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import base_detector  # noqa: E402
-from base_detector import FACE_DTYPE, BaseDetector, ContractError, Face, FacePack, Skip, load_detector  # noqa: E402
+from base_detector import BaseDetector, ContractError, Face, FacePack, Skip, load_detector  # noqa: E402
 from detectors.nets import faces  # noqa: E402
 from detectors.nets.checkpoint import WeightsUnusable  # noqa: E402
 from detectors.nets.efficientnet import EncoderClassifier  # noqa: E402
 from detectors.selim import detector as selim  # noqa: E402
-from tests.packs import finish_pack  # noqa: E402
-from tests.parity.recipe import compare, filled_state, golden_folder, golden_of, listed_names  # noqa: E402
+from tests.parity.clips import write_people_pack  # noqa: E402
+from tests.parity.recipe import compare, context, filled_state, golden_of, listed_names  # noqa: E402
+
+GOLDEN = "selim"
 
 
 def write_weights(folder: Path, research: Path) -> None:
@@ -32,19 +34,6 @@ def write_weights(folder: Path, research: Path) -> None:
         os.link(first, other)
 
 
-@pytest.fixture(scope="module")
-def golden(research: Path) -> dict:
-    return golden_of(research, "selim")
-
-
-@pytest.fixture(scope="module")
-def pictures(research: Path, golden: dict) -> dict[str, np.ndarray]:
-    from PIL import Image
-
-    names = {entry["input"] for entry in golden["crop"]}
-    return {name: np.asarray(Image.open(golden_folder(research) / "inputs" / name).convert("RGB")) for name in names}
-
-
 def only(name: str) -> BaseDetector:
     """The detector with one model instead of seven."""
     detector = load_detector("detectors.selim")
@@ -53,23 +42,11 @@ def only(name: str) -> BaseDetector:
 
 
 @pytest.fixture(scope="module")
-def loaded(research: Path, tmp_path_factory: pytest.TempPathFactory) -> BaseDetector:
-    folder = tmp_path_factory.mktemp("selim")
-    write_weights(folder, research)
-    assert {path.name for path in folder.iterdir()} == set(selim.MODELS.values())
+def loaded(weights: Path) -> BaseDetector:
+    assert {path.name for path in weights.iterdir()} == set(selim.MODELS.values())
     detector = only("777_31")
-    detector.load(folder, "cpu")
+    detector.load(weights, "cpu")
     return detector
-
-
-def context(image: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, Face]:
-    """The platform's context crop of a face, twice its longer side, with the face in it."""
-    side = 2 * max(box[2] - box[0], box[3] - box[1])
-    x, y = (max(0, int((box[i] + box[i + 2]) / 2 - side / 2)) for i in (0, 1))
-    crop = image[y : int((box[1] + box[3] + side) / 2) + 1, x : int((box[0] + box[2] + side) / 2) + 1]
-    inside = np.asarray(box, np.float32) - np.tile(np.array([x, y], np.float32), 2)
-    size = (image.shape[1], image.shape[0])
-    return crop, Face(inside, np.full((5, 2), np.nan, np.float32), image_origin=(x, y), frame_size=size)
 
 
 # --------------------------------------------------------------------------- against the published code
@@ -186,16 +163,8 @@ def test_each_of_the_named_models_is_wanted(tmp_path: Path):
 
 def write_pack(folder: Path, rows: list[tuple[int, int, int]]) -> FacePack:
     """A pack with a grey face a row: (frame, person, grey level); 25 pictures a second."""
-    folder.mkdir()
-    found, pixels = np.zeros(len(rows), FACE_DTYPE), []
-    for row, (frame, person, level) in zip(found, rows, strict=True):
-        row["frame"], row["person"], row["time_s"] = frame, person, frame / 25
-        row["box"], row["crop_origin"] = (30, 30, 50, 50), (20, 20)
-        row["crop_offset"], row["crop_height"], row["crop_width"] = len(pixels) * 4800, 40, 40
-        pixels.append(bytes([level]) * 4800)
-    np.save(folder / "faces.npy", found)
-    (folder / "crops.bin").write_bytes(b"".join(pixels))
-    return finish_pack(folder, size=(640, 480))
+    grey = [(frame, person, 20, np.full((40, 40, 3), level, np.uint8)) for frame, person, level in rows]
+    return write_people_pack(folder, grey)
 
 
 def nets(*offsets: float) -> list:

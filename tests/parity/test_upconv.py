@@ -10,7 +10,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
 
 from base_detector import BaseDetector, Face, Skip, load_detector
 from detectors.nets import spectrum
@@ -19,10 +18,13 @@ from detectors.upconv import refit
 from detectors.upconv.classifier import FAKE_LABEL, MODES, Classifier, as_bytes, read_classifier
 from detectors.upconv.features import FeatureFileError, read_features
 from detectors.upconv.refit import fit
-from tests.parity.recipe import golden_folder, golden_of
+from tests.parity.recipe import golden_folder, golden_of, picture, squares
 
 #: what nine significant digits leave of a number about 1
 CLOSE = {"rtol": 5e-9, "atol": 1e-9}
+
+
+GOLDEN = "upconv"
 
 
 def table(experiment: str, *, rows: int = 60, seed: int = 5) -> tuple[np.ndarray, np.ndarray]:
@@ -42,11 +44,6 @@ def write_weights(folder: Path, research: Path) -> None:
     (folder / "upconv.npz").write_bytes(as_bytes(fit(*table("FF"), mode="LR_FF")))
 
 
-@pytest.fixture(scope="module")
-def golden(research: Path) -> dict:
-    return golden_of(research, "upconv")
-
-
 @pytest.fixture
 def detector(tmp_path: Path) -> BaseDetector:
     write_weights(tmp_path / "upconv", tmp_path)
@@ -55,21 +52,12 @@ def detector(tmp_path: Path) -> BaseDetector:
     return made
 
 
-def _crops(golden: dict, research: Path) -> list[np.ndarray]:
-    crops = []
-    for entry in golden["features"]:
-        image = np.asarray(Image.open(golden_folder(research) / "inputs" / entry["input"]).convert("RGB"))
-        x, y, side = entry["crop_x_y_size"] or (0, 0, max(image.shape))
-        crops.append(np.ascontiguousarray(image[y : y + side, x : x + side]))
-    return crops
-
-
 # --------------------------------------------------------------------------- features
 
 
 def test_grey_crops_and_their_curves_are_the_published_ones(research: Path, golden: dict, detector: BaseDetector):
     assert len(golden["features"]) == 8
-    for entry, crop in zip(golden["features"], _crops(golden, research), strict=True):
+    for entry, crop in zip(golden["features"], squares(research, golden["features"]), strict=True):
         grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
         assert list(grey.shape) == entry["grey"]["shape"]
         places, values = zip(*entry["grey"]["samples"], strict=True)
@@ -108,7 +96,7 @@ def test_rows_that_the_authors_published_come_out_of_their_pictures(research: Pa
 
 
 def test_the_curve_of_faces_hq_is_the_published_one(research: Path, golden: dict):
-    image = np.asarray(Image.open(golden_folder(research) / "inputs" / "obama.png").convert("RGB"))
+    image = picture(research, "obama.png")
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[:800, :800]
     wanted = golden["faces_hq"]
     whole = np.pad(grey, ((0, 224), (0, 224)), mode="reflect")
@@ -123,7 +111,7 @@ def test_the_curve_of_faces_hq_is_the_published_one(research: Path, golden: dict
 
 
 def test_without_a_detail_of_the_rule_the_published_curve_is_missed(research: Path, golden: dict):
-    for entry, crop in zip(golden["features"], _crops(golden, research), strict=True):
+    for entry, crop in zip(golden["features"], squares(research, golden["features"]), strict=True):
         wanted = np.array(entry["feature80"])
         # the mean of the channels instead of luma, blue for red
         swapped = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)
@@ -160,10 +148,10 @@ def test_published_decision_values_become_scores_of_fake(golden: dict):
 def test_the_crop_is_the_published_one(research: Path, golden: dict, detector: BaseDetector):
     boxes = golden_of(research, "xception_ffpp")["crop"]
     compared = 0
-    for entry, crop in zip(golden["features"], _crops(golden, research), strict=True):
+    for entry, crop in zip(golden["features"], squares(research, golden["features"]), strict=True):
         for box in boxes:
             if box["input"] == entry["input"] and box["x_y_size"] == entry["crop_x_y_size"]:
-                image = np.asarray(Image.open(golden_folder(research) / "inputs" / entry["input"]).convert("RGB"))
+                image = picture(research, entry["input"])
                 face = Face(box=np.array(box["dlib_ltrb"], np.float32), landmarks=np.full((5, 2), np.nan, np.float32))
                 np.testing.assert_array_equal(detector.crop_face(image, face), crop)
                 compared += 1

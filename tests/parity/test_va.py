@@ -13,14 +13,11 @@ pytest.importorskip("cv2")
 
 from base_detector import Card
 from detectors.va import classifiers, texture
+from tests.parity.recipe import golden_folder, picture
 
+GOLDEN = "va"
 FILES = ("mlp_df", "logreg_df", "mlp_f2f", "logreg_f2f")
 REGIONS = {"deepfake": ("eyes", "teeth"), "face2face": ("nose", "faceborder")}
-
-
-@pytest.fixture(scope="module")
-def golden(research: Path) -> dict:
-    return json.loads((research / "detectors" / "golden" / "a" / "va.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +29,11 @@ def published(research: Path) -> dict[str, classifiers.Classifier]:
 @pytest.fixture(scope="module")
 def cases(research: Path, golden: dict) -> list[tuple[str, np.ndarray, np.ndarray, dict]]:
     """(pipeline, picture, landmarks, golden face) of every face of every case."""
-    folder = research / "detectors" / "golden" / "a" / "inputs"
+    folder = golden_folder(research) / "inputs"
     landmarks = json.loads((folder / "landmarks.json").read_text())["faces"]
     found = []
     for case in golden["cases"]:
-        image = np.asarray(Image.open(folder / case["input"]).convert("RGB"))
+        image = picture(research, case["input"])
         for face in case["faces"]:
             points = np.array(landmarks[case["input"]][face["landmark_face_index"]][case["landmark_set"]])
             found.append((case["pipeline"], image, points, face))
@@ -176,7 +173,7 @@ def test_dlib_finds_the_published_boxes(research: Path, weights_folder: Path):
     pytest.importorskip("dlib")
     from detectors.nets.landmarks import Landmarker
 
-    folder = research / "detectors" / "golden" / "a" / "inputs"
+    folder = golden_folder(research) / "inputs"
     known = json.loads((folder / "inputs.json").read_text())["files"]
     landmarker = Landmarker()
     for name in ("obama.png", "meso_df00204.png", "ff_519_515_f030.png"):

@@ -11,7 +11,6 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from PIL import Image  # noqa: E402
 
 from base_detector import FACE_DTYPE, ContractError, Face, FacePack, Skip, load_detector  # noqa: E402
 from detectors.nets.checkpoint import CheckpointError, check_names, read_torch  # noqa: E402
@@ -29,7 +28,7 @@ from detectors.wm.detector import (  # noqa: E402
     fused,
     largest_faces,
 )
-from tests.packs import finish_pack  # noqa: E402
+from tests.packs import finish_pack, write_faces  # noqa: E402
 from tests.parity.recipe import compare, filled_state, golden_folder, golden_of, listed_names  # noqa: E402
 
 #: name in the golden vectors, list of names, published file
@@ -38,6 +37,9 @@ NETS = (
     ("m2", "wm_m2_wsdan_xception", FILES[1]),
     ("m3", "wm_m3_wsdan_efficientnet_b3", FILES[2]),
 )
+
+
+GOLDEN = "wm"
 
 
 def make_nets() -> tuple[torch.nn.Module, ...]:
@@ -54,37 +56,12 @@ def write_weights(folder: Path, research: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def golden(research: Path) -> dict:
-    return golden_of(research, "wm")
-
-
-@pytest.fixture(scope="module")
-def frames(research: Path, golden: dict) -> dict[str, np.ndarray]:
-    names = {entry["input"] for entry in golden["crop"]}
-    return {name: np.asarray(Image.open(golden_folder(research) / "inputs" / name).convert("RGB")) for name in names}
-
-
-@pytest.fixture(scope="module")
-def weights(research: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wm")
-    write_weights(folder, research)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def detector(weights: Path):
-    loaded = load_detector("detectors.wm")
-    loaded.load(weights, "cpu")
-    return loaded
-
-
-@pytest.fixture(scope="module")
-def crops(research: Path, golden: dict, frames: dict) -> dict[str, np.ndarray]:
+def crops(research: Path, golden: dict, pictures: dict) -> dict[str, np.ndarray]:
     """The aligned crop of the first face of each picture, RGB, cut from the whole frame as published."""
     detector, found = load_detector("detectors.wm"), {}
     for entry in golden["crop"]:
         if entry["face_index"] == 0:
-            frame = frames[entry["input"]]
+            frame = pictures[entry["input"]]
             found[entry["input"]] = detector.crop_face(frame, face_of(entry["landmarks5_int"], frame))
     return found
 
@@ -112,10 +89,10 @@ def test_the_alignment_is_the_published_one(golden: dict):
         np.testing.assert_allclose(alignment(np.array(entry["landmarks5_int"])), entry["affine_2x3"], atol=1e-4)
 
 
-def test_aligned_faces_are_the_published_ones(golden: dict, frames: dict):
+def test_aligned_faces_are_the_published_ones(golden: dict, pictures: dict):
     detector = load_detector("detectors.wm")
     for entry in golden["crop"]:
-        frame, summary = frames[entry["input"]], entry["crop_bgr_320"]
+        frame, summary = pictures[entry["input"]], entry["crop_bgr_320"]
         # a fraction of a pixel is cut off, as published
         crop = detector.crop_face(frame, face_of(np.array(entry["landmarks5_int"]) + 0.7, frame))[..., ::-1]
         assert list(crop.shape) == summary["shape"]
@@ -129,12 +106,12 @@ def test_aligned_faces_are_the_published_ones(golden: dict, frames: dict):
 
 
 def test_a_context_crop_of_the_cards_margin_gives_the_face_of_the_whole_frame(
-    research: Path, golden: dict, frames: dict
+    research: Path, golden: dict, pictures: dict
 ):
     detector = load_detector("detectors.wm")
     known = json.loads((golden_folder(research) / "inputs" / "landmarks.json").read_text())["faces"]
     for entry in golden["crop"]:
-        frame = frames[entry["input"]]
+        frame = pictures[entry["input"]]
         height, width = frame.shape[:2]
         measured = known[entry["input"]][entry["face_index"]]
         box, points = np.array(measured["mtcnn_box"]), np.array(measured["mtcnn_points5"], np.float32)
@@ -170,7 +147,7 @@ def test_what_the_nets_see_is_the_published_input(golden: dict, crops: dict):
             assert np.abs(wide.ravel()[list(places)] - values).mean() < 0.5 / 255 / 0.2424
 
 
-def test_logits_and_scores_are_the_published_ones(golden: dict, crops: dict, frames: dict, detector):
+def test_logits_and_scores_are_the_published_ones(golden: dict, crops: dict, pictures: dict, detector):
     assert len(golden["forward"]) == 3
     batch = np.stack([detector.preproc(crops[entry["input"]]) for entry in golden["forward"]])
     logits = dict(zip(("m1", "m2", "m3"), detector._trio(batch), strict=True))
@@ -183,7 +160,7 @@ def test_logits_and_scores_are_the_published_ones(golden: dict, crops: dict, fra
             )
         assert 1 - detector.get_softlabel(batch)[row] == pytest.approx(entry["face_score"], abs=1e-4)
         landmarks = next(item["landmarks5_int"] for item in golden["crop"] if item["input"] == entry["input"])
-        verdict = detector.run(frames[entry["input"]], face_of(landmarks, frames[entry["input"]]))
+        verdict = detector.run(pictures[entry["input"]], face_of(landmarks, pictures[entry["input"]]))
         assert verdict.fake_score == pytest.approx(entry["face_score"], abs=1e-4)
         assert verdict.hard_label == "real"
     # batch = single, and a negative control: the other channel order
@@ -230,9 +207,8 @@ def write_pack(folder: Path, faces: list[tuple[int, int, float]]) -> FacePack:
     rows = np.zeros(len(faces), FACE_DTYPE)
     for row, (frame, person, side) in zip(rows, faces, strict=True):
         row["frame"], row["person"], row["box"] = frame, person, (100, 100, 100 + side, 100 + side)
-        row["landmarks"], row["crop_height"], row["crop_width"] = PLACES, 320, 320
-    np.save(folder / "faces.npy", rows)
-    (folder / "crops.bin").write_bytes(bytes(320 * 320 * 3) if faces else b"")
+        row["landmarks"] = PLACES
+    write_faces(folder, rows, [np.zeros((320, 320, 3), np.uint8)] * len(faces))
     return finish_pack(folder, size=(320, 320))
 
 

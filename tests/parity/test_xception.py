@@ -25,18 +25,16 @@ from detectors.nets.checkpoint import fill as fill_net  # noqa: E402
 from detectors.nets.crops import square_box  # noqa: E402
 from detectors.nets.xception import Wrapped, Xception  # noqa: E402
 from detectors.xception import convert  # noqa: E402
-from tests.parity.recipe import compare, filled_state, golden_folder, golden_of, listed_names  # noqa: E402
+from tests.parity.recipe import compare, filled_state, golden_of, listed_names, names_of  # noqa: E402
 
-
-def names_of(golden: dict) -> dict[str, tuple[tuple[int, ...], str]]:
-    return {name: (tuple(shape), kind) for name, shape, kind in golden["state_dict"]["tensors"]}
+GOLDEN = "xception_ffpp"
 
 
 def published_net(research: Path) -> nn.Module:
     """The net filled by the recipe."""
     golden = golden_of(research, "xception_ffpp")
     net = Wrapped().eval()
-    fill_net(net, filled_state(names_of(golden), golden["scale_pow2"]))
+    fill_net(net, filled_state(names_of(golden["state_dict"]["tensors"]), golden["scale_pow2"]))
     return net
 
 
@@ -46,26 +44,6 @@ def write_weights(folder: Path, research: Path) -> None:
     torch.save(published_net(research), published)
     convert.convert(published, folder / "all_c23.safetensors")
     published.unlink()
-
-
-@pytest.fixture(scope="module")
-def golden(research: Path) -> dict:
-    return golden_of(research, "xception_ffpp")
-
-
-@pytest.fixture(scope="module")
-def frames(research: Path, golden: dict) -> dict[str, np.ndarray]:
-    names = {entry["input"] for entry in golden["crop"]}
-    return {name: np.asarray(Image.open(golden_folder(research) / "inputs" / name).convert("RGB")) for name in names}
-
-
-@pytest.fixture(scope="module")
-def detector(research: Path, tmp_path_factory: pytest.TempPathFactory):
-    folder = tmp_path_factory.mktemp("xception")
-    write_weights(folder, research)
-    loaded = load_detector("detectors.xception")
-    loaded.load(folder, "cpu")
-    return loaded
 
 
 def face_of(box: list[int], frame: np.ndarray) -> Face:
@@ -83,7 +61,11 @@ def square_of(frame: np.ndarray, rectangle: list[int]) -> np.ndarray:
 
 def test_names_and_shapes_are_the_published_ones(research: Path, golden: dict):
     wanted = {name: tuple(tensor.shape) for name, tensor in Wrapped().state_dict().items()}
-    check_names({name: shape for name, (shape, _) in names_of(golden).items()}, wanted=wanted, net="xception")
+    check_names(
+        {name: shape for name, (shape, _) in names_of(golden["state_dict"]["tensors"]).items()},
+        wanted=wanted,
+        net="xception",
+    )
     for file, head in (("wm_m1_xception", "last_linear"), ("eighteen_xcp", "fc")):
         net = Xception(head=head)
         listed = {name: shape for name, (shape, _) in listed_names(research, file).items()}
@@ -91,14 +73,14 @@ def test_names_and_shapes_are_the_published_ones(research: Path, golden: dict):
     assert sum(parameter.numel() for parameter in Wrapped().parameters()) == golden["state_dict"]["parameters"]
 
 
-def test_the_square_about_the_face_is_the_published_one(golden: dict, frames: dict, detector):
+def test_the_square_about_the_face_is_the_published_one(golden: dict, pictures: dict, detector):
     assert len(golden["crop_synthetic"]) == 12
     for entry in golden["crop_synthetic"]:
         assert list(square_box(entry["ltrb"], scale=1.3, frame_size=tuple(entry["image_wh"]))) == entry["x_y_size"]
     assert len(golden["crop"]) == 10
     summarised = 0
     for entry in golden["crop"]:
-        frame = frames[entry["input"]]
+        frame = pictures[entry["input"]]
         crop = detector.crop_face(frame, face_of(entry["dlib_ltrb"], frame))
         assert np.array_equal(crop, square_of(frame, entry["x_y_size"]))
         if "crop_bgr" in entry:
@@ -107,9 +89,9 @@ def test_the_square_about_the_face_is_the_published_one(golden: dict, frames: di
     assert summarised == 8
 
 
-def test_the_crop_does_not_depend_on_where_the_context_crop_was_cut(golden: dict, frames: dict, detector):
+def test_the_crop_does_not_depend_on_where_the_context_crop_was_cut(golden: dict, pictures: dict, detector):
     for entry in golden["crop"]:
-        frame, box = frames[entry["input"]], np.array(entry["dlib_ltrb"])
+        frame, box = pictures[entry["input"]], np.array(entry["dlib_ltrb"])
         reach = round(0.5 * (box[2] - box[0]))
         left, top = np.maximum(box[:2] - reach, 0)
         context = frame[top : box[3] + reach, left : box[2] + reach]
@@ -119,16 +101,16 @@ def test_the_crop_does_not_depend_on_where_the_context_crop_was_cut(golden: dict
         assert np.array_equal(detector.crop_face(context, face), square_of(frame, entry["x_y_size"]))
 
 
-def test_preprocessing_is_the_published_one(golden: dict, frames: dict, detector):
+def test_preprocessing_is_the_published_one(golden: dict, pictures: dict, detector):
     assert len(golden["preprocess"]) == 8
     for entry in golden["preprocess"]:
-        crop = square_of(frames[entry["input"]], entry["crop_x_y_size"])
+        crop = square_of(pictures[entry["input"]], entry["crop_x_y_size"])
         compare(detector.preproc(crop)[None], entry["tensor"], atol=1e-6)
 
 
-def test_logits_and_scores_are_the_published_ones(golden: dict, frames: dict, detector):
+def test_logits_and_scores_are_the_published_ones(golden: dict, pictures: dict, detector):
     squares = {entry["input"]: entry["crop_x_y_size"] for entry in golden["preprocess"]}
-    crops = [square_of(frames[entry["input"]], squares[entry["input"]]) for entry in golden["forward"]]
+    crops = [square_of(pictures[entry["input"]], squares[entry["input"]]) for entry in golden["forward"]]
     batch = np.stack([detector.preproc(crop) for crop in crops])
     logits = detector._net(batch)
     assert len(golden["forward"]) == 3
@@ -138,7 +120,7 @@ def test_logits_and_scores_are_the_published_ones(golden: dict, frames: dict, de
         assert np.all(np.abs(found - wanted) <= 1e-4 * np.maximum(1, np.abs(wanted)))
         # the detector alone, its own square about the same box
         origin = next(item for item in golden["crop"] if item["input"] == entry["input"])
-        frame = frames[entry["input"]]
+        frame = pictures[entry["input"]]
         verdict = detector.run(frame, face_of(origin["dlib_ltrb"], frame))
         assert verdict.fake_score == pytest.approx(entry["p_fake"], abs=1e-4)
         assert verdict.softlabel == pytest.approx(entry["softmax"][0], abs=1e-4)
@@ -152,14 +134,14 @@ def test_logits_and_scores_are_the_published_ones(golden: dict, frames: dict, de
         compare(plain[None], golden["preprocess"][0]["tensor"], atol=1e-6)
 
 
-def test_inner_layers_are_the_published_ones(research: Path, golden: dict, frames: dict, detector):
+def test_inner_layers_are_the_published_ones(research: Path, golden: dict, pictures: dict, detector):
     net, entry = published_net(research), golden["forward"][0]
     seen = {}
     for probe in entry["probes"]:
         net.get_submodule(probe["module"]).register_forward_hook(
             lambda _, __, out, name=probe["module"]: seen.update({name: out.clone()})
         )
-    crop = square_of(frames[entry["input"]], golden["preprocess"][0]["crop_x_y_size"])
+    crop = square_of(pictures[entry["input"]], golden["preprocess"][0]["crop_x_y_size"])
     with torch.inference_mode():
         net(torch.from_numpy(detector.preproc(crop)[None]))
     assert len(seen) == 9
