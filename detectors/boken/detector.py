@@ -76,7 +76,7 @@ def square(box: Array, *, frame_size: tuple[int, int]) -> faces.Rectangle:
     """The published crop of a float box (left, top, right, bottom; pixels of the frame): a square of 1.2 longer sides, in the frame.
 
     The rule of FaceForensics++ with float boxes: the centre is rounded down, the square moved inside at the left and top and shrunk
-    at the right and bottom. Raises Skip ``face_too_small`` when nothing of it lies in the frame.
+    at the right and bottom. Raises Skip ``face_too_small`` when no part of it is in the frame.
     """
     left, top, right, bottom = np.asarray(box, np.float32)
     width, height = frame_size

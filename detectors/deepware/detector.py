@@ -34,10 +34,11 @@ class Deepware(BaseDetector):
         for item in self.card.weights:
             if item.optional and not (weights / item.file).is_file():
                 continue
-            content = read_published(weights, self.card, item.file)
-            state = read_torch(content, inside="state_dict", prefix="module.")
-            net = filled(partial(EncoderClassifier, "b7", size=(SIDE, SIDE)), state)
-            del content, state
+            # in one expression: a quarter of a gigabyte each, file and tensors are gone before the net is compiled
+            net = filled(
+                partial(EncoderClassifier, "b7", size=(SIDE, SIDE)),
+                read_torch(read_published(weights, self.card, item.file), inside="state_dict", prefix="module."),
+            )
             example = np.zeros((1, 3, SIDE, SIDE), np.float32)
             self._nets.append(compile_net(net, example=example, device=device, half=True))
 
@@ -69,7 +70,7 @@ class Deepware(BaseDetector):
 def square(box: Array) -> faces.Rectangle:
     """The published crop of a float32 box (left, top, right, bottom; pixels of the frame); it may reach outside the frame.
 
-    Side = int(1.65 x longer side); the centre is rounded down, half a side (rounded down) lies on each side of it.
+    Side = int(1.65 x longer side); the centre is rounded down, with half a side (rounded down) on each side of it.
     """
     left, top, right, bottom = np.asarray(box, np.float32)
     half = int(max(right - left, bottom - top) * MARGIN) // 2
@@ -84,7 +85,7 @@ def stretched(picture: Array) -> Array:
 
 
 def without_noise(rows: Array, persons: Array, *, least: int) -> Array:
-    """The ``rows`` whose person has at least ``least`` of them; all rows of persons when nobody has."""
+    """The ``rows`` whose person has at least ``least`` of them; all rows with a person when none has."""
     numbers, counts = np.unique(persons[persons >= 0], return_counts=True)
     enough = numbers[counts >= least]
     return rows[np.isin(persons, enough)] if len(enough) else rows[persons >= 0]

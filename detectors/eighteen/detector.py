@@ -73,7 +73,7 @@ class Eighteen(BaseDetector):
     """Eleven networks, one at a time, over the tubes of one or two people."""
 
     def load(self, weights: Path, device: str) -> None:
-        """Fill every network once, so that a wrong file is told now; they are filled again, one by one, for each clip."""
+        """Fill every network once, so that a wrong file is reported now; they are filled again, one by one, for each clip."""
         self._weights, self._device = weights, device
         for network in NETWORKS:
             self._fill(network)
@@ -215,6 +215,6 @@ def _judgement(found: list[tubes.Tube], scores: dict[str, list[Array]], *, count
             if score is not None:
                 shown.setdefault(int(tube.rows[position]), []).append(score)
     softlabels = np.full(count, np.nan)
-    for row, several in shown.items():  # a face that stands in for missing frames may be the middle of several groups
+    for row, several in shown.items():  # a face that is used for missing frames may be the middle of several groups
         softlabels[row] = 1 - float(np.mean(several))
     return Judgement(softlabels, video=None if video is None else 1 - video, persons=persons)

@@ -2,7 +2,7 @@
 
 Owns: every rule between the logits of a network and the score of a video, and the published weights of the networks.
 Promises: pure functions over numpy arrays; the published numbers (tests/parity/test_eighteen.py); what cannot be formed is NaN or
-None, never a stand-in (the published code says -1 for it, and 0.5 for a video without any score).
+None, never a made-up value (the published code says -1 for it, and 0.5 for a video without any score).
 Imported by ``detectors.eighteen.detector``. All scores are fake scores in [0, 1], 1 = fake: index 1 of the published softmax.
 """
 

@@ -53,7 +53,7 @@ class Tube:
 def choose_frames(sampled: Array, *, total: int) -> Frames:
     """Pick from the ``sampled`` frame numbers (ascending) of a clip of ``total`` frames: every ceil(total / 160)-th from the first.
 
-    A sampled frame at most half a step away stands in for one that is not there. Where the pack is too sparse for that
+    A sampled frame at most half a step away replaces one that is not there. Where the pack is too sparse for that
     (``complete`` False), as many of its frames as the published code takes, evenly.
     """
     step = max(1, -(-total // MOST_FRAMES))
@@ -113,7 +113,7 @@ def follow(boxes: Array, *, frame_size: tuple[int, int]) -> tuple[Array, int]:
 
 
 def find_tubes(pack: FacePack, frames: Frames) -> list[Tube]:
-    """The one or two people seen longest in ``frames``, longest first; empty when most frames show nobody."""
+    """The one or two people seen longest in ``frames``, longest first; empty when most frames show no face."""
     faces = pack.faces
     rows = np.flatnonzero(np.isin(faces["frame"], frames.numbers) & (faces["person"] >= 0))
     counts = np.zeros(len(frames.numbers), np.int64)

@@ -1,7 +1,7 @@
 """Pixels of a region over time out of the platform's context crops, and what the networks eat of them.
 
 Owns: putting crops back into their frames, and the published preprocessing (The Medics' ``face_utils`` and ``cnn2d``).
-Promises: one frame at a time in memory at the crops' own size; every pixel that a crop shows in a frame stands where the frame has it.
+Promises: one frame at a time in memory at the crops' own size; every pixel that a crop shows in a frame is where the frame has it.
 Imported by this detector only. Pictures are (h, w, 3) uint8 RGB.
 """
 
@@ -65,8 +65,8 @@ def _frames(pack: FacePack, frames: tuple[int, int], origin: tuple[int, int], si
     picture = np.zeros((size[1], size[0], 3), np.uint8)
 
     def paste(frame: int) -> None:
-        for index, there, here in _places(pack, frame, origin, size):
-            picture[there] = pack.image(index)[here]
+        for index, target, part in _places(pack, frame, origin, size):
+            picture[target] = pack.image(index)[part]
 
     for frame in reversed(range(*frames)):  # leaves at every pixel what it shows when it is shown first
         paste(frame)
@@ -78,7 +78,7 @@ def _frames(pack: FacePack, frames: tuple[int, int], origin: tuple[int, int], si
 def _places(
     pack: FacePack, frame: int, origin: tuple[int, int], size: tuple[int, int]
 ) -> Iterator[tuple[int, tuple[slice, slice], tuple[slice, slice]]]:
-    """Of each crop of ``frame`` that meets the rectangle: its row, where it lies in the rectangle, and which part of it that is."""
+    """Of each crop of ``frame`` that meets the rectangle: its row, where in the rectangle it is, and which part of it that is."""
     first, end = np.searchsorted(pack.faces["frame"], (frame, frame + 1))
     for index in range(int(first), int(end)):
         row = pack.faces[index]
@@ -86,8 +86,8 @@ def _places(
         left, top = max(0, x), max(0, y)
         right, bottom = min(size[0], x + int(row["crop_width"])), min(size[1], y + int(row["crop_height"]))
         if left < right and top < bottom:
-            there, here = np.s_[top:bottom, left:right], np.s_[top - y : bottom - y, left - x : right - x]
-            yield index, there, here
+            target, part = np.s_[top:bottom, left:right], np.s_[top - y : bottom - y, left - x : right - x]
+            yield index, target, part
 
 
 def square_256(picture: Array) -> Array:

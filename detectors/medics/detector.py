@@ -47,7 +47,7 @@ PREPARE = {
 #: bounds of the video's score
 LOWEST, HIGHEST = 0.001, 0.999
 
-#: A region of which the crops show less than three quarters is not judged: what stands in for the rest is not what upstream saw. Ours.
+#: A region of which the crops show less than three quarters is not judged: what replaces the rest is not what upstream saw. Ours.
 MOST_UNSEEN = 0.25
 
 #: Frames and side of the example that a 3-D network is traced and checked with: small, as torch runs it four times, and enough, as these
@@ -69,7 +69,7 @@ class Medics(BaseDetector):
 
     def load(self, weights: Path, device: str) -> None:
         self._weights, self._device = weights, device
-        for file in NETWORKS:  # what does not fit is told now, not in the middle of a video
+        for file in NETWORKS:  # what does not fit is reported now, not in the middle of a video
             self._filled(file, frames=FIRST)
 
     def judge(self, pack: FacePack, progress: Progress) -> Judgement:

@@ -103,7 +103,7 @@ def _squares(maps: Array, upsample: float) -> Array:
     """Squares of one face, (10 (looks - 1), 4) int, from its maps (looks, rows, columns) bool.
 
     Side: 1.2 x the 90th percentile of all widths and heights; centre: interpolated between looks, both ends included, so each look but
-    the first and last stands twice; moved inside the grid. Where the side exceeds the grid, the square is cut there
+    the first and last are there twice; moved inside the grid. Where the side exceeds the grid, the square is cut there
     (upstream then cuts from a negative number and loses the network's answer).
     """
     height, width = maps.shape[1:]

@@ -1,6 +1,6 @@
 """MesoNet on one face at a time (Afchar et al., WIFS 2018); architecture in ``detectors.nets.meso``, card in ``detector.toml``.
 
-The published nets answer the probability of *real*, which is the soft label of the contract: nothing is turned around here.
+The published nets answer the probability of *real*, which is the soft label of the contract: it is not turned around.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class MeVer(BaseDetector):
                 fill(net, load(read_published(weights, self.card, FILES[name])))
             except SafetensorError as error:
                 raise CheckpointError(
-                    f"{FILES[name]} is no safetensors file ({error}): README.md says how to make one"
+                    f"{FILES[name]} is not a safetensors file ({error}): README.md says how to make one"
                 ) from None
             example = np.zeros((1, 3, SIDE, SIDE), np.float32)
             self._nets.append(compile_net(net, example=example, device=device, half=True))
@@ -86,8 +86,8 @@ class MeVer(BaseDetector):
 def kept_rows(pack: FacePack) -> tuple[Array, int]:
     """The faces that are judged, as rows of the pack, ascending, and how many faces of people hardly seen were left out.
 
-    Of each shot 64 pictures, evenly, and of those the people with faces in a fifth of them or more; of a picture every face. A face of
-    nobody (negative person) is in no cluster, so it is left out of clips.
+    Of each shot 64 pictures, evenly, and of those the people with faces in a fifth of them or more; of a picture every face. A face
+    without a person (negative number) is in no cluster, so it is left out of clips.
     """
     if pack.is_image:
         return np.arange(len(pack)), 0

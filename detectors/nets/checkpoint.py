@@ -1,4 +1,4 @@
-"""Reads published weights files without running anything that lies in them, and fills networks strictly.
+"""Reads published weights files without running anything in them, and fills networks strictly.
 
 Owns: the sha256 check of a card's files, the readers of torch state dicts and Keras HDF5 files, the comparison of names and shapes.
 Promises: the bytes that are parsed are the bytes that were hashed; no pickle is executed (``torch.load`` with

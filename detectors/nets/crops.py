@@ -23,7 +23,7 @@ def square_box(
     The rule of FaceForensics++ (Rössler et al., ICCV 2019; ``get_boundingbox`` of its classifier): side = int(scale * longer side), at
     least ``minimum``; centre rounded down to whole pixels; the square is moved inside at the left and top and shrunk at the right and
     bottom of ``frame_size`` (width, height). Boxes come as whole numbers from dlib; others are rounded first. Raises Skip
-    ``face_too_small`` when nothing of the square lies in the frame.
+    ``face_too_small`` when no part of the square is in the frame.
     """
     left, top, right, bottom = (round(float(value)) for value in box)
     width, height = frame_size

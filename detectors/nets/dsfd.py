@@ -2,7 +2,7 @@
 
 Owns: the network, its anchors, and the way from a frame to the network's input and from its numbers to boxes.
 Promises: names and shapes of the published state dict (``WIDERFace_DSFD_RES152``); the numpy part needs no torch.
-May be imported by detectors, in workers only. No detector runs it: the platform finds faces itself; it is here because NTechLab's
+May be imported by detectors, in workers only. No detector runs it: the platform finds faces itself; it is kept because NTechLab's
 crops were made with it, so that a difference in scores can be traced to the face finder.
 
 Frames are (H, W, 3) uint8 BGR. Boxes inside are x1 y1 x2 y2 in shares of the padded input's width and height.
@@ -120,7 +120,7 @@ class Dsfd(nn.Module):
         return torch.cat(offsets, dim=1), torch.cat(logits, dim=1)
 
     def _maps(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """The six levels: the three finest are multiplied with what lies above them, enlarged (section 3.2 of the paper)."""
+        """The six levels: the three finest are multiplied with the level above them, enlarged (section 3.2 of the paper)."""
         first = self.layer1(x)
         second = self.layer2(first)
         third = self.layer3(second)

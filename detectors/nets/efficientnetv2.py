@@ -74,7 +74,7 @@ class Fused(nn.Module):
 class EfficientNetV2M(TimmNet):
     """timm's ``tf_efficientnetv2_m``: (N, 3, h, w) -> logits (N, classes); names ``conv_stem``, ``blocks.I.J``, ``classifier``.
 
-    ``size`` is the (height, width) of the input, for which TensorFlow's SAME is worked out here; another size is refused.
+    ``size`` is the (height, width) of the input, for which TensorFlow's SAME is worked out in advance; another size is refused.
     ``classes=0`` leaves out the classifier and gives the mean features (N, 1280).
     """
 

@@ -46,7 +46,7 @@ def per_second(pack: FacePack, rate: float) -> Array:
 
 
 def rows_of(pack: FacePack, frames: Array) -> Array:
-    """Rows of the faces that stand in ``frames``, in the pack's order (by frame, then person)."""
+    """Rows of the faces in ``frames``, in the pack's order (by frame, then person)."""
     return np.flatnonzero(np.isin(pack.faces["frame"], frames))
 
 
@@ -59,15 +59,15 @@ def box_in_frame(face: Face) -> Array:
 
 
 def size_of_frame(image: Array, face: Face) -> tuple[int, int]:
-    """(width, height) of the frame ``image`` was cut from; of the image itself when nobody said."""
+    """(width, height) of the frame ``image`` was cut from; of the image itself when it is not known."""
     return face.frame_size or (image.shape[1], image.shape[0])
 
 
 def cut(image: Array, face: Face, rectangle: Rectangle, *, black_outside: bool = False) -> Array:
     """The pixels of ``rectangle`` from the context crop ``image``, (h, w, 3) uint8; a view where nothing has to be added.
 
-    What lies outside the frame is left out, or black. The context crop must reach as far as the rectangle does inside the frame
-    (``margin`` of the card). Raises Skip ``face_too_small`` when nothing of it lies in the image.
+    What is outside the frame is left out, or black. The context crop must reach as far as the rectangle does inside the frame
+    (``margin`` of the card). Raises Skip ``face_too_small`` when no part of it is in the image.
     """
     x, y = face.image_origin
     left, top, right, bottom = rectangle[0] - x, rectangle[1] - y, rectangle[2] - x, rectangle[3] - y

@@ -56,7 +56,7 @@ def head_boxes(points: Array, *, frame_size: tuple[int, int]) -> Iterator[tuple[
 def cut_heads(image: Array, points: Array) -> Array:
     """The ten heads of one face, bilinear to 224 x 224: (10, 224, 224, 3) uint8 in the channel order of ``image``.
 
-    ``points`` (68, 2) in pixels of ``image`` (H, W, 3) uint8. Raises Skip ``face_too_small``, also when a head lies outside.
+    ``points`` (68, 2) in pixels of ``image`` (H, W, 3) uint8. Raises Skip ``face_too_small``, also when a head is outside.
     """
     heads = np.empty((HEADS, HEAD_SIDE, HEAD_SIDE, 3), np.uint8)
     for head, (left, top, right, bottom) in zip(

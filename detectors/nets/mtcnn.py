@@ -227,7 +227,7 @@ def suppress(boxes: Array, scores: Array, *, threshold: float, by_smaller: bool 
         height = np.minimum(y2[best], y2[left]) - np.maximum(y1[best], y1[left]) + one
         shared = np.maximum(width, 0) * np.maximum(height, 0)
         whole = np.minimum(area[best], area[left]) if by_smaller else area[best] + area[left] - shared
-        # Degenerate boxes have no area: 0 / 0 is no overlap, as the comparison with NaN says in the reference.
+        # Degenerate boxes have no area: 0 / 0 counts as not overlapping, as the comparison with NaN does in the reference.
         with np.errstate(invalid="ignore", divide="ignore"):
             # float32 ratio against a float64 threshold, as the reference compares
             left = left[~((shared / whole).astype(np.float64) > threshold)]
@@ -302,7 +302,7 @@ def _shifted(boxes: Array, shifts: Array) -> Array:
 
 
 def _judge(net: Any, means: _AreaMeans, boxes: Array, *, side: int, empty: tuple[int, ...]) -> tuple[Array, Any]:
-    """Run ``net`` on each box; boxes that lie outside the picture are dropped. ``empty`` = widths of the outputs."""
+    """Run ``net`` on each box; boxes outside the picture are dropped. ``empty`` = widths of the outputs."""
     corners = np.trunc(boxes).astype(np.int64)
     pieces = np.hstack(
         [np.maximum(corners[:, :2], 1) - 1, np.minimum(corners[:, 2:], [[means.width, means.height]])]

@@ -26,7 +26,7 @@ from detectors.nets.trained import Calibrated
 SIDE, LENGTH = 100, 20
 #: Seconds between two faces of a window: five frames of the DFDC's 30 a second.
 STEP_S = 5 / 30
-#: A face stands for a place of the grid when it is nearer than two frames of 30 a second, so that no face can stand for two places.
+#: A face fills a place of the grid when it is nearer than two frames of 30 a second, so that one face cannot fill two places.
 SLACK_S = 0.4 * STEP_S
 #: Longer side of the face box, in pixels, below which a face holds no noise of its own.
 SMALLEST = 32
@@ -139,7 +139,7 @@ def judge_windows(
 ) -> Judgement:
     """Score every window of a pack with ``net`` (probability of *fake* of a batch of windows).
 
-    A window's soft label stands at its middle face. A person is the mean of its windows, the video its most suspicious person.
+    A window's soft label is that of its middle face. A person is the mean of its windows, the video its most suspicious person.
     """
     rows = pack.faces
     sides = (rows["box"][:, 2:] - rows["box"][:, :2]).max(axis=1, initial=0)

@@ -96,7 +96,7 @@ class Residual(nn.Module):
 class SelfBlendNet(nn.Module):
     """(N, 1, S, S) luma 0..255 -> logit of *fake* (N,), map logits (N, 2, S/8, S/8): pasted region, its boundary.
 
-    ``side`` is S. Faces stand at the same place in every picture, so the maps are learnt with a term for each place.
+    ``side`` is S. Faces are at the same place in every picture, so the maps are learnt with a term for each place.
     """
 
     def __init__(self, *, side: int = SIDE, widths: tuple[int, int, int, int] = WIDTHS) -> None:

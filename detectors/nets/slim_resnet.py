@@ -84,7 +84,7 @@ def read_checkpoint(prefix: Path) -> dict[str, Array]:
         check_names(found, wanted=wanted, net=SCOPE)
         return {name: np.asarray(reader.get_tensor(name), np.float32) for name in wanted}
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        raise WeightsUnusable("weights_mismatch", f"{prefix} is no readable checkpoint: {error}") from None
+        raise WeightsUnusable("weights_mismatch", f"{prefix} is not a readable checkpoint: {error}") from None
 
 
 def _of_training(name: str, wanted: Mapping[str, tuple[int, ...]]) -> bool:

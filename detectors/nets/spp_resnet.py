@@ -45,7 +45,7 @@ class SppResNet(nn.Module):
 def pyramid(features: torch.Tensor) -> torch.Tensor:
     """Max pools of (N, C, 7, 7) over 1, 2 x 2 and 6 x 6 places: (N, 41 C), level after level, each channel by channel.
 
-    Windows are ceil(7 / level) wide, floor(7 / level) apart: they overlap where 7 is no multiple.
+    Windows are ceil(7 / level) wide, floor(7 / level) apart: they overlap where 7 is not a multiple.
     """
     levels = [F.max_pool2d(features, math.ceil(LAST / n), math.floor(LAST / n)) for n in LEVELS]
     # flatten takes the logical order (channel, row, column) whatever the layout in memory

@@ -1,7 +1,7 @@
 """Networks that the operator trains: how a face becomes their picture, how a logit becomes a score, and the file they are kept in.
 
 Owns: scaling, calibration, and the file format: safetensors whose header says which detector it is of and with which figures it was
-trained. What names and shapes cannot show (the sigma of a blur, the margin of a crop) stands there, so a file and a card that differ in
+trained. What names and shapes cannot show (the sigma of a blur, the margin of a crop) is written there, so a file and a card that differ in
 it are refused instead of giving the scores of another network.
 Promises: nothing in a file is executed; equal content gives equal bytes; every figure that differs is named.
 May be imported by detectors, in workers, and by detectors.training. Torch is imported with this module.

@@ -48,7 +48,7 @@ def used_entries(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """
     strange = sorted(name for name in state if not _PUBLISHED.fullmatch(name))
     if strange:
-        raise CheckpointError(f"this is no file of VGG-19: it names {', '.join(strange)}")
+        raise CheckpointError(f"this is not a file of VGG-19: it names {', '.join(strange)}")
     last = sum(2 * len(stage) + 1 for stage in _STAGES)  # 19: the first layer that is not used
     return {
         name: item for name, item in state.items() if name.startswith("features.") and int(name.split(".")[1]) < last

@@ -25,7 +25,7 @@ class NoiseGruDetector(BaseDetector):
         self._net = compile_trained(net, weights, card=self.card, shape=shape, device=device)
 
     def judge(self, pack: FacePack, progress: Progress) -> Judgement:
-        """Score every window; its score stands at its middle face. The video's score is that of its most suspicious person."""
+        """Score every window; its score is given to its middle face. The video's score is that of its most suspicious person."""
         from detectors.nets import noise
 
         sigma = float(self.card.parameters["sigma"])

@@ -128,7 +128,7 @@ class Ntech(BaseDetector):
 def wide_box(box: Sequence[float] | Array, *, frame_size: tuple[int, int]) -> Rectangle:
     """The face box (x1 y1 x2 y2, pixels of the frame) 1.5 times as large about its centre, in whole pixels.
 
-    Fractions are cut off, what lies outside the frame (width, height) is too; right and bottom are exclusive.
+    Fractions are cut off, and so is what is outside the frame (width, height); right and bottom are exclusive.
     """
     left, top, right, bottom = np.asarray(box, np.float32)
     width, height = (right - left) * np.float32(WIDENING), (bottom - top) * np.float32(WIDENING)
@@ -159,7 +159,7 @@ def prepare(crop: Array, *, side: int, mirrored: bool = False) -> Array:
 def soft_pictures(count: int) -> Array:
     """Fixed smooth pictures, (count, 3, 224, 192) float32 of deviation about 1, on which a compiled net is compared with torch.
 
-    White noise is no picture: on it a net of this depth multiplies float32's rounding until two right answers differ by percents.
+    White noise is not a picture: on it a net of this depth multiplies float32's rounding until two right answers differ by percents.
     """
     rng = np.random.default_rng(20180904)
     grids = rng.standard_normal((count, 7, 6, 3)).astype(np.float32)

@@ -2,10 +2,10 @@
 
 Owns: the choice of frames near 15 a second, the tracks of persons over them, the pick of single frames and of sequences in a track.
 Promises: with every frame of a clip at hand the picks are the published ones; with fewer, nothing is taken for consecutive that is not.
-May be imported by ``detectors.ntech`` only. Nothing here sees a pixel.
+May be imported by ``detectors.ntech`` only. Nothing in this module sees a pixel.
 
 Words: a *kept* frame is one the detector looks at; its *place* counts steps of the published frame rate, so frames of neighbouring
-places lie one step apart. A *track* is one person on kept frames that follow one another within one shot.
+places are one step apart. A *track* is one person on kept frames that follow one another within one shot.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Look:
 
 
 def rhythm_of(fps: float | None) -> Rhythm:
-    """Every round(int(fps) / 15)-th frame, as published; below 8 frames a second that is 0, and every frame is taken here."""
+    """Every round(int(fps) / 15)-th frame, as published; below 8 frames a second that is 0, and we take every frame."""
     step = round(int(fps) / RATE) if fps else 0
     return Rhythm(max(1, step), max(1, step) / fps if fps else 0.0, step > 0)
 
@@ -78,7 +78,7 @@ def rhythm_of(fps: float | None) -> Rhythm:
 def keep_frames(sampled: Array, rhythm: Rhythm) -> Kept:
     """The kept ones of the ``sampled`` frames, (n,) indices ascending: for each place the frame nearest to it, if any is.
 
-    With every frame sampled these are frames 0, step, 2 * step, ...; with fewer, each lies within half a step of its place.
+    With every frame sampled these are frames 0, step, 2 * step, ...; with fewer, each is within half a step of its place.
     A place after the last frame is none.
     """
     sampled = np.asarray(sampled, np.int64)
@@ -92,7 +92,7 @@ def keep_frames(sampled: Array, rhythm: Rhythm) -> Kept:
 
 
 def tracks_of(faces: Array, kept: Kept) -> list[Track]:
-    """Tracks of at least ``SHORTEST`` kept frames, by person, then time. ``faces`` as in a face pack; those of nobody are left out."""
+    """Tracks of at least ``SHORTEST`` kept frames by person, then time. ``faces`` of a face pack; those without a person are left out."""
     found = []
     positions = np.searchsorted(kept.frames, faces["frame"])
     inside = positions < len(kept.frames)

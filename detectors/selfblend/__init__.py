@@ -1,1 +1,1 @@
-"""Self-blend traces: the detector trained here, shipped with its weights; its model card is README.md."""
+"""Self-blend traces: our own detector, shipped with its weights; its model card is README.md."""

@@ -17,11 +17,11 @@ import numpy as np
 from base_detector import Array, BaseDetector, ContractError, Face, Skip
 from detectors.nets.faces import resized
 
-#: The weights lie in this package: they are there whether or not any publisher's server is.
+#: The weights are in this package, so they do not depend on a publisher's server.
 WEIGHTS = Path(__file__).parent / "weights"
 #: Longer side of the face box, in pixels, below which a face holds no trace to judge.
 SMALLEST = 32
-#: What the card tells of each net; ``fine`` has ``from`` besides.
+#: What the card says of each net; ``fine`` has ``from`` besides.
 _KEYS = {"side", "slope", "offset", "file", "sha256"}
 #: Luma that stands for "this face has no fine picture".
 NOTHING = -1.0

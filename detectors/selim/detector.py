@@ -49,10 +49,11 @@ class Selim(BaseDetector):
             )
         self._nets = []
         for name in names:
-            content = read_published(weights, self.card, MODELS[name])
-            state = read_torch(content, inside="state_dict", prefix="module.")
-            net = filled(partial(EncoderClassifier, "b7", size=(SIDE, SIDE)), state)
-            del content, state
+            # in one expression: a quarter of a gigabyte each, file and tensors are gone before the net is compiled
+            net = filled(
+                partial(EncoderClassifier, "b7", size=(SIDE, SIDE)),
+                read_torch(read_published(weights, self.card, MODELS[name]), inside="state_dict", prefix="module."),
+            )
             example = np.zeros((1, 3, SIDE, SIDE), np.float32)
             self._nets.append(compile_net(net, example=example, device=device, half=True))
 

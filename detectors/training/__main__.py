@@ -15,7 +15,7 @@ from pathlib import Path
 from base_detector import ContractError
 from detectors.training.dataset import DataError, read_dataset
 from detectors.training.kinds import NAMES, Kind, kind_of
-from detectors.training.report import Told, write_report
+from detectors.training.report import RunFacts, write_report
 from detectors.training.run import calibrate, fit, logits_of, shortened
 from detectors.training.sampling import Draws, HeldOut, sources_of
 from detectors.training.small import write_small
@@ -35,16 +35,16 @@ def train(args: argparse.Namespace) -> int:
     items = read_dataset(args.data)
     stored, without = find_faces(items, args.faces or args.out / "faces", look=kind.look)
     drawn, held = (sources_of(stored, clips=kind.clips, overlap=overlap) for overlap in (True, False))
-    # every part is looked at before the first step, so that a set that is too small is told of at once
+    # every part is looked at before the first step, so that a set that is too small is reported at once
     validation, test = (HeldOut.of(held, part=part, each=_EACH) for part in ("validation", "test"))
     checked = HeldOut.of(held, part="validation", each=_EACH, most=_CHECKED)
     net, best = fit(kind, Draws(drawn, part="train"), held=checked, plan=plan, patience=kind.patience, out=args.out)
     calibration = calibrate(net, validation.labels, logits_of(kind, net, validation))
     used = [source.stored.item for source in held]
-    told = Told(
+    facts = RunFacts(
         args.data.name, items, used, _reasons(without, stored=len(stored), used=len(used)), plan, best, calibration
     )
-    write_report(kind, net, test=test, told=told, out=args.out)
+    write_report(kind, net, test=test, facts=facts, out=args.out)
     print((args.out / "model_card.md").read_text(encoding="utf-8"))
     _install(kind, args)
     return 0

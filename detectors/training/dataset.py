@@ -1,4 +1,4 @@
-"""A data set of labelled clips or pictures on disk: which files it has, whose they are, and in which part each person lies.
+"""A data set of labelled clips or pictures on disk: which files it has, whose they are, and in which part each person is.
 
 Owns: the two layouts that are read, and the split. Layouts:
 
@@ -6,7 +6,7 @@ Owns: the two layouts that are read, and the split. Layouts:
   last underscore: ``real/000.mp4`` and ``fake/000_003.mp4`` belong together, and so do ``Ada_0001.jpg`` and ``Ada_0002.jpg``.
 * folders with a ``metadata.json`` of the DFDC (``label``, ``original``), one or many. The identity is the original clip.
 
-Promises: no identity lies in two parts, and its part follows from its name alone, whatever other files there are.
+Promises: no identity is in two parts, and its part follows from its name alone, whatever other files there are.
 May be imported by detectors.training and its tests.
 """
 
@@ -45,7 +45,7 @@ class Item:
 
     @property
     def part(self) -> str:
-        """The part its identity lies in."""
+        """The part its identity is in."""
         return part_of(self.identity)
 
 
@@ -90,14 +90,14 @@ def _of_tables(folder: Path, tables: Iterable[Path]) -> Iterator[Item]:
             rows = [(name, entry["label"].upper(), entry.get("original")) for name, entry in entries.items()]
         except (ValueError, TypeError, AttributeError, KeyError) as error:
             raise DataError(
-                f"{table} is no metadata.json of the DFDC ({error!r}): file name -> label, original"
+                f"{table} is not a metadata.json of the DFDC ({error!r}): file name -> label, original"
             ) from None
         for name, label, original in rows:
             path = table.parent / Path(name).name
             if label not in ("REAL", "FAKE"):
                 raise DataError(f"{table} labels {name} {label!r}: it must be REAL or FAKE")
             if path.is_file():
-                # originals may lie in another part of the DFDC; their names are unique over all of them
+                # originals may be in another part of the DFDC; their names are unique over all of them
                 identity = name if label == "REAL" else original or name
                 yield Item(path, path.relative_to(folder).as_posix(), label == "FAKE", identity)
 

@@ -1,6 +1,6 @@
 """What happens to whole pictures between camera and viewer: tones, blur, rescaling, noise, JPEG, H.264. It never tells real from fake.
 
-Owns: global processing, done to real faces and to blends alike, so that it is no cue.
+Owns: global processing, done to real faces and to blends alike, so that it is not a cue.
 Promises: the same generator state gives the same pixels. Faces are encoded many at a time, as one picture of tiles: an encoder's
 start costs more than a face.
 May be imported by detectors.training and its tests.

@@ -1,4 +1,4 @@
-"""Finds people who stand in the face bank under two names, so that no held-out person was seen in training.
+"""Finds people who are in the face bank under two names, so that no held-out person was seen in training.
 
 Owns: the comparison of faces across parts. Names split the bank, but the colour pictures and the unnamed ones may show people whom the grey
 set names (actors, above all); dlib's face descriptor finds them. It also tells the people of the unnamed pictures apart, where some of

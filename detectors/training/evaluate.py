@@ -1,7 +1,7 @@
 """Measures the shipped detector: ``python -m detectors.training.evaluate --faces DIR --out DIR [--media DIR] [--weights DIR]``.
 
 Owns: the gates of the model card and the table beside other detectors; writes ``gates.json``, ``clips.json``.
-Promises: every figure comes from data no training step used; research clips are read here and nowhere else in training.
+Promises: every figure comes from data no training step used; no other training module reads research clips.
 May be imported by detectors.training and its tests; imports the media pass, which no detector does at run time.
 """
 

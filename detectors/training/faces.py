@@ -1,7 +1,7 @@
 """The face bank: real faces found once, cut alike, split by identity, and memory-mapped for training.
 
-Owns: which pictures are used, whose face each one shows, in which part (train, calibration, test) a person lies, the bank's layout.
-Promises: no identity lies in two parts; the same pictures give the same bank. Luma only: two thirds of the faces are grey, and colour
+Owns: which pictures are used, whose face each one shows, in which part (train, calibration, test) a person is, the bank's layout.
+Promises: no identity is in two parts; the same pictures give the same bank. Luma only: two thirds of the faces are grey, and colour
 against grey must be no cue.
 May be imported by detectors.training and its tests.
 """
@@ -27,13 +27,13 @@ SIDE, MARGIN = 160, 1.2
 FINE_SIDE, FINE_SMALLEST = 224, 192
 #: Share of the identities in each part that no step trains on.
 HELD_OUT = {"calibration": 0.12, "test": 0.16}
-#: Identity of every picture that names nobody: it trains, and is never held out.
+#: Identity of every picture whose name has no person: it is trained on, and never held out.
 UNNAMED = "unnamed"
-#: ``left out``: held-out people who also stand in another part, under another name.
+#: ``left out``: held-out people who are also in another part, under another name.
 PARTS = ("train", "calibration", "test", "left out")
 #: A face below this side (pixels of the box) has too little to show.
 SMALLEST = 56
-#: Share of the square of BARE box sides that may lie outside the picture, and how far (box sides) a face is moved to have less of that.
+#: Share of the square of BARE box sides that may be outside the picture, and how far (box sides) a face is moved to have less of that.
 BARE, UNCOVERED, NUDGE = 1.04, 0.22, 0.04
 #: The grey faces fill their pictures, where MTCNN misplaces boxes and landmarks; with this share of border repeated on each
 #: side it finds them as it does in a whole frame. Detection works on pictures of DETECT pixels, which the landmarks do not need more of.
@@ -74,7 +74,7 @@ class Bank:
 def identity_of(path: Path) -> str | None:
     """Name of the person in a picture of ``../shared/faces``; None when the picture is not to be used.
 
-    Grey: ``Name_Surname_0001.jpg``. Colour: ``0_0_name_0012.jpg``; plain numbers name nobody, so they are one identity
+    Grey: ``Name_Surname_0001.jpg``. Colour: ``0_0_name_0012.jpg``; plain numbers are not names, so they are one identity
     ``unnamed`` that stays in the training part; ``augmented_image_*`` are processed copies of those and no real pictures.
     """
     stem = path.stem

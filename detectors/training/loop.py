@@ -1,7 +1,7 @@
-"""The training loop of every detector trained here: AdamW, one warm-up and cosine, averaged weights, checkpoints, a log.
+"""The training loop of our own detectors: AdamW, one warm-up and cosine, averaged weights, checkpoints, a log.
 
 Owns: optimisation and what a run leaves on disk: ``checkpoint.pt`` (to go on from), ``log.csv`` (one line a report), ``plan.json``.
-Promises: a broken-off run goes on where its last checkpoint stands and gives the same steps; a fixed seed gives the same weights
+Promises: an interrupted run goes on from its last checkpoint and gives the same steps; a fixed seed gives the same weights
 on the same machine and number of replicas.
 May be imported by detectors.training and its tests. Torch is imported with this module.
 """

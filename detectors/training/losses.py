@@ -1,4 +1,4 @@
-"""What a self-blend net is asked for: a score that tells blends from real faces, maps of where they are, at times a teacher's opinion.
+"""What a self-blend net is asked for: a score that separates blends from real faces, maps of where they are, at times a teacher's opinion.
 
 Owns: the losses of the shipped nets and their weights.
 May be imported by detectors.training and its tests. Torch is imported with this module.
@@ -35,15 +35,15 @@ def loss_of(net: nn.Module, batch: Batch) -> tuple[torch.Tensor, Figures]:
     The maps (after Face X-ray) say where: the pasted region, and its boundary ``4 m (1 - m)`` for a soft mask m.
     """
     scores, maps = (answer.float() for answer in net(as_input(batch.faces)))
-    told, traced, figures = _against_labels(scores, maps, batch)
-    return told + MAP_WEIGHT * traced, figures
+    scored, traced, figures = _against_labels(scores, maps, batch)
+    return scored + MAP_WEIGHT * traced, figures
 
 
 @dataclass(frozen=True)
 class Taught:
     """``loss_of``, with ``share`` of what the score is asked for taken from a teacher that sees the pictures before their last codec.
 
-    Many blends are too faint to be seen once they are compressed; told to call them fake all the same, a net learns the few thousand
+    Many blends are too faint to be seen once they are compressed; if it must call them fake all the same, a net learns the few thousand
     training faces by heart. The teacher says how much could be seen before. Distillation (Hinton et al., 2015, arXiv:1503.02531) with
     privileged information (Lopez-Paz et al., ICLR 2016, arXiv:1511.03643). The stream's recipe must have ``both``.
     """
@@ -55,12 +55,12 @@ class Taught:
         if batch.before is None:
             raise ValueError("the teacher needs the pictures before their codec: set 'both' in the recipe")
         scores, maps = (answer.float() for answer in net(as_input(batch.faces)))
-        told, traced, figures = _against_labels(scores, maps, batch)
+        scored, traced, figures = _against_labels(scores, maps, batch)
         with torch.no_grad():
             opinion = torch.sigmoid(self.teacher(as_input(batch.before))[0].float() / TEMPERATURE)
         taught = functional.binary_cross_entropy_with_logits(scores / TEMPERATURE, opinion)
         figures |= {"taught": float(taught.detach()), "teacher_auc": roc_auc(batch.labels, opinion.numpy())}
-        return self.share * taught + (1 - self.share) * told + MAP_WEIGHT * traced, figures
+        return self.share * taught + (1 - self.share) * scored + MAP_WEIGHT * traced, figures
 
 
 def _against_labels(

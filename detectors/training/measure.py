@@ -30,7 +30,7 @@ def auc_interval(
 ) -> tuple[float, float]:
     """95 % bootstrap interval of ``roc_auc``; whole ``groups`` (clips, identities) are drawn, stratified by the label of their first row.
 
-    Frames of one clip are no independent draws, so resampling them would make the interval far too small.
+    Frames of one clip are not independent draws, so resampling them would make the interval far too small.
     """
     members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
     strata: list[Sequence[Array]] = [[m for m in members if labels[m[0]] == label] for label in (0, 1)]

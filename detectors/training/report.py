@@ -1,7 +1,7 @@
 """What a run leaves for people: the weights file, ``card.json``, a part of the model card, and the curves.
 
-Owns: the held-out figures of a finished run and how they are told.
-Promises: every figure comes from this run; the test part is scored here and nowhere before.
+Owns: the held-out figures of a finished run and how they are reported.
+Promises: every figure comes from this run; the test part is scored here for the first time.
 May be imported by detectors.training and its tests. Torch is imported with this module.
 """
 
@@ -26,8 +26,8 @@ from detectors.training.sampling import HeldOut
 
 
 @dataclass(frozen=True)
-class Told:
-    """What is known of a run beside its net: the files, those without a face by reason, the plan, what its best check measured."""
+class RunFacts:
+    """What is known of a run besides its net: the files, those without a face by reason, the plan, what its best check measured."""
 
     data: str
     items: Sequence[Item]
@@ -38,7 +38,7 @@ class Told:
     calibration: Mapping[str, Any]
 
 
-def write_report(kind: Kind, net: Calibrated, *, test: HeldOut, told: Told, out: Path) -> dict[str, Any]:
+def write_report(kind: Kind, net: Calibrated, *, test: HeldOut, facts: RunFacts, out: Path) -> dict[str, Any]:
     """Write weights, ``card.json``, ``model_card.md`` and ``curves.png`` to ``out``; the content of ``card.json``."""
     content = kind.content(net)
     (out / kind.file).write_bytes(content)
@@ -48,30 +48,30 @@ def write_report(kind: Kind, net: Calibrated, *, test: HeldOut, told: Told, out:
         "threshold": kind.card.threshold,
         "weights": {"file": kind.file, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()},
         "data": {
-            "folder": told.data,
-            "found": counts(told.items),
-            "used": counts(told.used),
-            "without": dict(told.without),
+            "folder": facts.data,
+            "found": counts(facts.items),
+            "used": counts(facts.used),
+            "without": dict(facts.without),
         },
-        "run": _run_of(kind, told, out),
-        "validation": {"auc": _short(told.best["validation_auc"]), "loss": _short(told.best["validation_loss"])},
-        "calibration": dict(told.calibration),
-        "test": on_test(kind, net, test=test, threshold=told.calibration["threshold_logit"], seed=told.plan.seed),
+        "run": _run_of(kind, facts, out),
+        "validation": {"auc": _short(facts.best["validation_auc"]), "loss": _short(facts.best["validation_loss"])},
+        "calibration": dict(facts.calibration),
+        "test": on_test(kind, net, test=test, threshold=facts.calibration["threshold_logit"], seed=facts.plan.seed),
     }
     (out / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     (out / "model_card.md").write_text(model_card(card, kind=kind), encoding="utf-8")
-    draw_curves(out / "log.csv", out / "curves.png", best=int(told.best["step"]))
+    draw_curves(out / "log.csv", out / "curves.png", best=int(facts.best["step"]))
     return card
 
 
-def _run_of(kind: Kind, told: Told, out: Path) -> dict[str, Any]:
+def _run_of(kind: Kind, facts: RunFacts, out: Path) -> dict[str, Any]:
     last = read_log(out / "log.csv")[-1]
     return {
-        "seed": told.plan.seed,
+        "seed": facts.plan.seed,
         "batch": kind.batch,
         "steps": int(last["step"]),
-        "planned": told.plan.steps,
-        "best_step": int(told.best["step"]),
+        "planned": facts.plan.steps,
+        "best_step": int(facts.best["step"]),
         "seconds": round(last["seconds"]),
     }
 
@@ -125,7 +125,7 @@ def model_card(card: Mapping[str, Any], *, kind: Kind) -> str:
             f"balanced accuracy {_said(card['calibration']['balanced_accuracy'])} (the run was steered by it, so these flatter).",
             "",
             "## Threshold",
-            f"{card['threshold']} on the fake score, which stands at the logit {card['calibration']['threshold_logit']}:",
+            f"{card['threshold']} on the fake score, which is at the logit {card['calibration']['threshold_logit']}:",
             f"{card['calibration']['rule']}. Weights: `{made['file']}`,",
             f"{made['bytes']} bytes, sha256 {made['sha256']}.",
             "",

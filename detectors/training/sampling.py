@@ -75,7 +75,7 @@ class Draws:
         """One source and one of its places."""
         person = self._people[rng.integers(len(self._people))]
         real = _one(self.reals[person], rng)
-        # a person of whom nobody made a fake: the fake is another's
+        # without a fake of this person, the fake is of someone else
         faked = person if person in self.fakes else self._faked[rng.integers(len(self._faked))]
         source = _one(self.fakes[faked], rng) if rng.random() < 0.5 else real
         return source, int(rng.integers(len(source.places)))

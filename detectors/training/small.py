@@ -1,7 +1,7 @@
 """A small data set to try the training commands with: real faces, and blends of them as fakes; as pictures or as short clips.
 
-Owns: what the small set looks like. It shows that a network learns; it is no training set: its fakes are blends of a face with an altered
-copy of itself (``detectors.training.blends``), smooth ones, and its clips are single pictures that are moved a little.
+Owns: what the small set looks like. It shows that a network learns; it is not a training set: its fakes are blends of a face with an
+altered copy of itself (``detectors.training.blends``), smooth ones, and its clips are single pictures that are moved a little.
 Promises: the layout ``dataset`` reads; the same pictures and seed give the same files; reals and fakes differ in the blend alone.
 May be imported by detectors.training and its tests.
 """
@@ -26,7 +26,7 @@ from detectors.training.store import main_face
 #: A blend of the small set keeps at most this share of the fine detail under its mask, and the mask covers at least this share of the
 #: picture: as a generator's output is smoother than what a camera saw. How many blends are tried for it.
 SMOOTH, COVERS, _ATTEMPTS = 0.5, 0.15, 40
-#: Deviation (share of the side) of the blur that tells fine detail.
+#: Deviation (share of the side) of the blur that separates fine detail.
 _DETAIL = 1 / 120
 #: Side of a picture and of a clip's frame in pixels, and the share of border around the face's picture in a clip.
 SIDE, FRAME, BORDER = 240, 224, 0.25
@@ -81,7 +81,7 @@ class _Member:
 
 
 def _name(file: str) -> str:
-    """The identity in a file's name; empty where the name starts with a number and so names nobody."""
+    """The identity in a file's name; empty where the name starts with a number, which is not a name."""
     stem = Path(file).stem
     return "" if stem[:1].isdigit() or stem.startswith("augmented") else stem.rpartition("_")[0]
 

@@ -158,7 +158,7 @@ def _groups(count: int, recipe: Recipe, *, rng: np.random.Generator) -> list[lis
     # a face and its blend side by side, processed alike: only the blend differs
     if not recipe.hard and rng.random() >= 0.5:
         return [[(member, (False, True)) for member in range(start, count, 2)] for start in (0, 1)]
-    # which picture of a face lies in which of the two groups
+    # which picture of a face is in which of the two groups
     first = rng.random(count) < 0.5 if recipe.mingled and not recipe.hard else np.zeros(count, bool)
     return [[(member, (bool(fake),)) for member, fake in enumerate(own)] for own in (first, ~first)]
 
@@ -269,7 +269,7 @@ def _next(outlet: Any, worker: Any) -> Batch:
             return batch
         except queue.Empty:
             if not worker.is_alive():
-                raise RuntimeError("the process that makes the blends has ended; its message stands above") from None
+                raise RuntimeError("the process that makes the blends has ended; its message is above") from None
 
 
 def _produce(folder: Path, part: str, recipe: Recipe, seed: int, steps: range, outlet: Any) -> None:
@@ -283,5 +283,5 @@ def _produce(folder: Path, part: str, recipe: Recipe, seed: int, steps: range, o
                 outlet.put(batch, timeout=5)
                 break
             except queue.Full:
-                if parent is not None and not parent.is_alive():  # the trainer was killed: nobody will come
+                if parent is not None and not parent.is_alive():  # the trainer was killed and will not ask again
                     os._exit(1)

@@ -1,7 +1,7 @@
 """The two pictures our own detector takes of a face, and the runs that make a net for each.
 
 Owns: the table of views. ``coarse`` sees any face at 80 pixels; ``fine`` sees large faces, as clips of today show them, at 160, where skin
-that is too smooth for its surroundings can still be told.
+that is too smooth for its surroundings can still be recognised.
 May be imported by detectors.training and its tests. Torch is imported with this module.
 """
 

@@ -1,7 +1,7 @@
 """The classifiers of Upconv as plain arrays: logistic regression and support vectors (linear, rbf, poly).
 
 Owns: the names of the modes, the fitted file (``upconv.npz``) and the decision functions. Promises: no pickle is read; a file with a
-missing, extra, misshapen or non-finite entry is refused by name; whatever the authors' labels meant, 1 is fake here.
+missing, extra, misshapen or non-finite entry is refused by name; whatever the authors' labels meant, in this module 1 is fake.
 Imported by ``detectors.upconv.detector`` and ``detectors.upconv.refit``.
 """
 
@@ -45,7 +45,7 @@ class Classifier:
     """A fitted classifier of ``mode``.
 
     Linear: ``coefficients`` (bins,). Kernels: ``support`` (n, bins) and ``dual`` (n,), with ``gamma``, ``coef0`` and ``degree`` of
-    libsvm. ``fake_label`` is the authors' label of fake; ``features_sha256`` and ``rows`` tell what it was fitted on.
+    libsvm. ``fake_label`` is the authors' label of fake; ``features_sha256`` and ``rows`` say what it was fitted on.
     """
 
     mode: str
@@ -107,7 +107,7 @@ def read_classifier(content: bytes) -> Classifier:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             entries: dict[str, Array] = {name: file[name] for name in file.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile):
-        raise CheckpointError("the file is no npz of plain arrays: make it with detectors.upconv.refit") from None
+        raise CheckpointError("the file is not an npz of plain arrays: make it with detectors.upconv.refit") from None
     mode = str(entries.get("mode", ""))
     if mode not in MODES:
         raise CheckpointError(

@@ -1,8 +1,8 @@
 """Upconv on one face at a time (Durall et al., 2019); features in ``detectors.nets.spectrum``, card in ``detector.toml``.
 
 The authors' labels differ: 1 is fake in their experiments on CelebA and Faces-HQ, and real in those on FaceForensics++. The
-classifier knows which it was fitted on; here its fake score becomes the soft label. The published DeepFake-o-meter turned all of them
-round alike, which is wrong for two of the three.
+classifier knows which it was fitted on, and its fake score becomes the soft label. The published DeepFake-o-meter turned all of them
+around alike, which is wrong for two of the three.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Owns: a pickle reader that knows only what a dictionary of plain arrays needs. Promises: nothing in a file is executed or imported:
 every name but those of numpy's array, its dtype and the functions that rebuild them is refused, and these are stand-ins
-that only keep what they are told; arrays are made from the bytes here.
+that only keep their arguments; this module makes the arrays from the bytes.
 Imported by ``detectors.upconv.refit`` only.
 """
 
@@ -100,7 +100,7 @@ class _Reader(pickle.Unpickler):
         known = _KNOWN.get((module, name))
         if known is None:
             raise FeatureFileError(
-                f"the file asks for {module}.{name}, which is no part of an array: it was not opened"
+                f"the file asks for {module}.{name}, which is not part of an array: it was not opened"
             )
         return known
 
@@ -116,9 +116,9 @@ def read_features(content: bytes) -> tuple[Array, Array]:
     except FeatureFileError:
         raise
     except Exception as error:  # a damaged pickle can fail in any way; none of it runs code
-        raise FeatureFileError(f"the file is no readable pickle ({type(error).__name__})") from None
+        raise FeatureFileError(f"the file is not a readable pickle ({type(error).__name__})") from None
     if not isinstance(found, dict) or not {"data", "label"} <= set(found):
-        raise FeatureFileError("the file is no dictionary with 'data' and 'label'")
+        raise FeatureFileError("the file is not a dictionary with 'data' and 'label'")
     data, label = (
         found[name].array() if isinstance(found[name], _Array) else np.zeros(0) for name in ("data", "label")
     )

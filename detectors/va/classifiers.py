@@ -1,6 +1,6 @@
 """The published classifiers of VA, read without unpickling: logistic regression and a small perceptron.
 
-Owns: where the arrays lie in the four published files, and the two forward passes.
+Owns: where the arrays are in the four published files, and the two forward passes.
 Promises: nothing in a file is executed. joblib stores each array raw (little endian, C order) between pickled parts, so the numbers are
 read at their byte offsets; the files are known by their sha256 before, so the offsets hold.
 Imported by ``detectors.va.detector`` only.

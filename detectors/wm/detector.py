@@ -22,7 +22,7 @@ SHARES = np.array([0.2, 0.7, 0.1])
 MEAN = np.array([0.4479, 0.3744, 0.3473], np.float32)
 STD = np.array([0.2537, 0.2502, 0.2424], np.float32)
 
-#: Side of the aligned picture, and where the five landmarks come to lie in it (face_utils.py): eyes, nose, corners of the mouth
+#: Side of the aligned picture, and where its five landmarks are (face_utils.py): eyes, nose, corners of the mouth
 SIDE = 320
 PLACES = np.array([[122.5, 141.25], [197.5, 141.25], [160.0, 178.75], [137.5, 225.25], [182.5, 225.25]])
 
@@ -110,7 +110,7 @@ def fused(fakes: list[Array]) -> Array:
 
 
 def chosen_faces(frames: Array, *, most: int) -> Array:
-    """Indices of all faces, (n,) of their frame numbers, that lie in ``most`` evenly chosen frames with faces (all when fewer)."""
+    """Indices of all faces, (n,) of their frame numbers, in ``most`` evenly chosen frames with faces (all when fewer)."""
     present = np.unique(frames)
     if len(present) > most:
         present = present[np.linspace(0, len(present) - 1, most).round().astype(int)]

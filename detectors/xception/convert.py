@@ -1,11 +1,11 @@
-"""Turns a pickled torch module into plain tensors without running anything that lies in the file.
+"""Turns a pickled torch module into plain tensors without running anything in it.
 
 ``python -m detectors.xception.convert IN.p OUT.safetensors``; README.md shows it in the detector's container without network.
 
 Owns: reading whole-module pickles of FaceForensics++ (torch 0.3 and later; zip and legacy layout).
 Promises: no name in the file is imported and no function of torch is called: names become inert classes, tensors are cut from raw
 bytes by numpy, with every offset and stride checked. Output: the module's parameters and buffers under their state-dict names.
-Imported by nothing; stands alone beside numpy and safetensors.
+Nothing imports it; it needs numpy and safetensors only.
 
 A pickle is a program. It can call only what the reader hands it; here that is a recorder for each of torch's few constructors of tensors,
 ``OrderedDict``, and for everything else a class that takes any argument and does nothing.
@@ -53,7 +53,7 @@ _MOST = 2 << 30
 
 
 class NotConvertible(Exception):
-    """The file is no pickled torch module this reader understands; the message says what was found."""
+    """The file is not a pickled torch module that this reader understands; the message says what was found."""
 
 
 # --------------------------------------------------------------------------- inert objects
@@ -104,7 +104,7 @@ class _Tensor:
     strides: tuple[int, ...]
 
     def __setstate__(self, _: Any) -> None:
-        """torch 0.3 hands a parameter its gradient flags here."""
+        """torch 0.3 hands a parameter its gradient flags this way."""
 
     def cut(self, content: bytes) -> Array:
         """The numbers, copied out of the storage's ``content``; NotConvertible when the view leaves it."""

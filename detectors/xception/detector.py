@@ -32,9 +32,7 @@ class Xception(BaseDetector):
 
         file = variant_of(self.card, VARIANTS)
         if not 0 < float(self.card.parameters["scale"]) <= self.card.margin:
-            raise ContractError(
-                f"xception: parameters.scale must lie above 0 and at most at margin, {self.card.margin}"
-            )
+            raise ContractError(f"xception: parameters.scale must be above 0 and at most margin, {self.card.margin}")
         published = (weights / file).with_suffix(".p")
         if published.exists() and not (weights / file).exists():
             raise _not_converted(published, file)
@@ -48,7 +46,7 @@ class Xception(BaseDetector):
         self._net = compile_net(net, example=np.zeros((1, 3, SIDE, SIDE), np.float32), device=device)
 
     def crop_face(self, image: Array, face: Face) -> Array:
-        """The "1.3 box" of FaceForensics++; Skip ``face_too_small`` when nothing of it lies in the frame."""
+        """The "1.3 box" of FaceForensics++; Skip ``face_too_small`` when no part of it is in the frame."""
         from detectors.nets.crops import cut_square
 
         return cut_square(image, face, scale=float(self.card.parameters["scale"]))

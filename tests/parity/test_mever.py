@@ -378,5 +378,5 @@ def test_files_of_another_network_and_of_another_kind_are_refused(weights: Path,
         load_detector("detectors.mever").load(tmp_path, "cpu")
     (tmp_path / "m2.safetensors").unlink()
     torch.save({}, tmp_path / "m1.safetensors")
-    with pytest.raises(CheckpointError, match=r"m1\.safetensors is no safetensors file"):
+    with pytest.raises(CheckpointError, match=r"m1\.safetensors is not a safetensors file"):
         load_detector("detectors.mever").load(tmp_path, "cpu")

@@ -76,14 +76,14 @@ def test_parts_of_the_dfdc_give_the_original_as_identity(tmp_path: Path):
 @pytest.mark.parametrize(
     ("table", "sentence"),
     [
-        ("[1]", "is no metadata.json of the DFDC"),
-        ("{broken", "is no metadata.json of the DFDC"),
+        ("[1]", "is not a metadata.json of the DFDC"),
+        ("{broken", "is not a metadata.json of the DFDC"),
         ('{"a.mp4": {"label": "MAYBE"}}', "it must be REAL or FAKE"),
         ('{"a.mp4": {"label": "REAL"}}', "has 1 real and 0 fake"),
         ('{"../../a.mp4": {"label": "REAL"}}', "has 1 real and 0 fake"),  # a table names files beside it, nothing else
     ],
 )
-def test_a_table_that_cannot_be_used_is_told(tmp_path: Path, table: str, sentence: str):
+def test_a_table_that_cannot_be_used_is_reported(tmp_path: Path, table: str, sentence: str):
     touch(tmp_path, "a.mp4")
     (tmp_path / "metadata.json").write_text(table)
     with pytest.raises(DataError, match=sentence):
@@ -109,10 +109,10 @@ def test_no_identity_lies_in_two_parts_and_parts_have_their_shares():
     shares = Counter(part_of(name) for name in names)
     for part, share in PARTS.items():
         assert shares[part] / 4000 == pytest.approx(share, abs=0.025)
-    told = counts(items)
-    assert sum(row["identities"] for row in told.values()) == 4000
-    assert sum(row["real"] + row["fake"] for row in told.values()) == 12000
-    assert {part: row["identities"] for part, row in told.items()} == dict(shares)
+    found = counts(items)
+    assert sum(row["identities"] for row in found.values()) == 4000
+    assert sum(row["real"] + row["fake"] for row in found.values()) == 12000
+    assert {part: row["identities"] for part, row in found.items()} == dict(shares)
 
 
 # --------------------------------------------------------------------------- faces

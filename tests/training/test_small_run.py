@@ -254,15 +254,15 @@ def test_the_command_writes_a_card_and_weights_that_the_detector_takes(
     assert card["parameters"] == {"margin": 1.2, "sigma": 2.0, "units": 16}
     assert card["test"]["auc"] > 0.9
     assert card["test"]["auc_low"] <= card["test"]["auc"] <= card["test"]["auc_high"]
-    told = (tmp_path / "out" / "model_card.md").read_text()
-    assert told in capsys.readouterr().out
+    text = (tmp_path / "out" / "model_card.md").read_text()
+    assert text in capsys.readouterr().out
     for part in (
         f"ROC-AUC {card['test']['auc']:.3f}",
         "| train | 10 | 10 | 10 |",
         card["weights"]["sha256"],
         "2 no_face",
     ):
-        assert part in told
+        assert part in text
     assert (tmp_path / "out" / "curves.png").stat().st_size > 1000
     detector = load_detector("detectors.noise_gru")
     detector.load(tmp_path / "weights" / "noise_gru", "cpu")
