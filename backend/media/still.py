@@ -22,6 +22,8 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 #: Shown for pictures that name no duration or less than browsers honour (they take 100 ms then).
 _LEAST_STEP_S, _USUAL_STEP_S = 0.011, 0.1
 _THUMB = 256
+#: Pixels that are brought from Pillow to numpy at a time.
+_BAND_PIXELS = 1 << 20
 
 
 class StillPicture:
@@ -97,7 +99,10 @@ class StillMedium:
                 image = _as_rgb(self._image)
             except (OSError, ValueError, SyntaxError, EOFError, IndexError):
                 break
-            yield StillPicture(self._orientation.upright(image), index=index, time_s=float(self.times[index]))
+            if self._count == 1:
+                self._image.close()  # Pillow's own copy of the pixels goes; sizes stay
+            image = self._orientation.upright(image)
+            yield StillPicture(image, index=index, time_s=float(self.times[index]))
             given += 1
         if not given:
             raise WorkerFailure("media_unreadable")
@@ -146,14 +151,32 @@ class StillMedium:
 
 
 def _as_rgb(image: Image.Image) -> Array:
-    """Decode the current picture: (H, W, 3) uint8 RGB, transparency on white, 16 bits reduced to 8."""
+    """Decode the current picture: (H, W, 3) uint8 RGB, transparency on white, 16 bits reduced to 8.
+
+    In bands of rows: Pillow holds 4 bytes a pixel, and each whole copy of a large picture costs as much again.
+    """
     image.load()
-    if image.mode.startswith(("I", "F")):
-        deep = np.asarray(image).astype(np.float64)
-        grey = np.clip(deep / (257.0 if deep.max() > 255 else 1.0), 0, 255).round().astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        layered = image.convert("RGBA")
-        white = Image.new("RGBA", layered.size, "white")
-        return np.ascontiguousarray(Image.alpha_composite(white, layered).convert("RGB"))
-    return np.ascontiguousarray(image.convert("RGB"))
+    width, height = image.size
+    rows = max(1, _BAND_PIXELS // width)
+    bands = [(0, top, width, min(height, top + rows)) for top in range(0, height, rows)]
+    deep = image.mode.startswith(("I", "F"))
+    scale = 257.0 if deep and max(np.asarray(image.crop(band)).max() for band in bands) > 255 else 1.0
+    whole = np.empty((height, width, 3), np.uint8)
+    for band in bands:
+        part = image.crop(band)
+        whole[band[1] : band[3]] = _grey(part, scale=scale) if deep else _colour(part)
+    return whole
+
+
+def _grey(part: Image.Image, *, scale: float) -> Array:
+    """A band of more than 8 bits a pixel, (h, w, 1) uint8."""
+    grey: Array = np.clip(np.asarray(part).astype(np.float64) / scale, 0, 255).round().astype(np.uint8)
+    return grey[..., None]
+
+
+def _colour(part: Image.Image) -> Array:
+    """A band as (h, w, 3) uint8 RGB, transparency on white."""
+    if part.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in part.info:
+        layered = part.convert("RGBA")
+        part = Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered)
+    return np.asarray(part.convert("RGB"))

@@ -26,6 +26,8 @@ from detectors.runtime import compile_net
 _CELL, _STRIDE = 12, 2
 #: Crops that RNet and ONet judge in one call; bounds the memory on crowded pictures.
 _BATCH = 512
+#: Pixels whose sum surely fits a signed 32-bit number.
+_MOST_SUMMED = (2**31 - 1) // 255
 
 
 class PNet(nn.Module):
@@ -242,18 +244,25 @@ class _AreaMeans:
 
     def __init__(self, image: Array) -> None:
         self.height, self.width = image.shape[:2]
-        # Sums of one channel fit 32 bits up to 8.4 million pixels.
-        depth = cv2.CV_32S if image.shape[0] * image.shape[1] * 255 < 2**31 else cv2.CV_64F
-        self._sums = np.stack([cv2.integral(plane, sdepth=depth) for plane in cv2.split(np.ascontiguousarray(image))])
+        # Sums of a channel outgrow 32 bits in large pictures. They are kept modulo 2^32, where differences are still right: no rectangle
+        # asked for has 16 million pixels. The tables of a panorama are the largest thing in memory, so they are not twice as wide.
+        self._sums = np.zeros((3, self.height + 1, self.width + 1), np.uint32)
+        rows = max(1, _MOST_SUMMED // self.width)
+        for table, plane in zip(self._sums, cv2.split(np.ascontiguousarray(image)), strict=True):
+            for top in range(0, self.height, rows):
+                band = cv2.integral(plane[top : top + rows], sdepth=cv2.CV_32S)[1:]
+                np.add(band.view(np.uint32), table[top], out=table[top + 1 : top + 1 + len(band)])
 
     def resized(self, height: int, width: int) -> Array:
         """The whole picture at another size, normalised for the nets: (1, 3, height, width) float32."""
         top, bottom = _cells(np.zeros(1, np.int64), np.array([self.height]), height)
         left, right = _cells(np.zeros(1, np.int64), np.array([self.width]), width)
-        bands = self._sums.take(bottom[0], axis=1) - self._sums.take(top[0], axis=1)
-        sums = bands.take(right[0], axis=2) - bands.take(left[0], axis=2)
         counts = (bottom - top)[0][:, None] * (right - left)[0][None]
-        return _normalised(sums, counts)[None]
+        whole = np.empty((1, 3, height, width), np.float32)
+        for channel, table in enumerate(self._sums):
+            bands = table.take(bottom[0], axis=0) - table.take(top[0], axis=0)
+            whole[0, channel] = _normalised(bands.take(right[0], axis=1) - bands.take(left[0], axis=1), counts)
+        return whole
 
     def crops(self, boxes: Array, side: int) -> Array:
         """Pieces ``boxes`` ((n, 4) int x1 y1 x2 y2, ends exclusive), each ``side`` square: (n, 3, side, side)."""

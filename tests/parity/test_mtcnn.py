@@ -118,3 +118,15 @@ def test_a_face_cut_by_the_border_is_found(detector: mtcnn.Mtcnn, astronaut: np.
     cut = detector.detect(np.ascontiguousarray(astronaut[:, (x1 + x2 * 3) // 4 - (x2 - x1) // 2 :]))
     assert len(cut) == 1
     assert y1 - 30 < cut.boxes[0][1] < y2
+
+
+def test_sums_beyond_32_bits_give_exact_means():
+    image = np.random.default_rng(3).integers(
+        200, 256, (4100, 5000, 3), np.uint8
+    )  # a channel sums up to 4.7 thousand million
+    means = mtcnn._AreaMeans(image)
+    box = np.array([[4000, 3000, 4960, 3960]])
+    wanted = image[3000:3960, 4000:4960].reshape(24, 40, 24, 40, 3).mean((1, 3), np.float64).transpose(2, 0, 1)
+    np.testing.assert_allclose(means.crops(box, 24)[0], (wanted - 127.5) * 0.0078125, atol=1e-6)
+    level = image.reshape(41, 100, 50, 100, 3).mean((1, 3), np.float64).transpose(2, 0, 1)
+    np.testing.assert_allclose(means.resized(41, 50)[0], (level - 127.5) * 0.0078125, atol=1e-6)
