@@ -15,8 +15,7 @@ import re
 import shutil
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -25,11 +24,11 @@ import structlog
 from backend.board import StatusBoard
 from backend.catalog.detectors import DetectorCatalog, model_card
 from backend.catalog.durations import Durations
+from backend.dispatch.backlog import Backlog
 from backend.dispatch.engine import Engine, LocalEngine
 from backend.dispatch.heartbeat import Heartbeat, Superseded
 from backend.dispatch.hold import Hold
-from backend.dispatch.order import in_order
-from backend.dispatch.periodic import Periodic, Trouble, reason_of
+from backend.dispatch.periodic import Periodic, Trouble
 from backend.dispatch.places import Places
 from backend.dispatch.retention import expire
 from backend.dispatch.run import Run, Why
@@ -37,9 +36,8 @@ from backend.dispatch.watcher import Watcher
 from backend.scores.cache import ScoreCache
 from backend.workers.scratch import Claim, claim, remove_abandoned
 from shared.clock import utc_now
-from shared.errors import DfomError, PermanentError, StoreTrouble
-from shared.reading import RecordInvalid
-from shared.records import ID_PATTERN, JobId, Stage, Status, Submission
+from shared.errors import DfomError, PermanentError
+from shared.records import ID_PATTERN, JobId, Submission
 from shared.settings import Settings
 from shared.store import Store
 
@@ -63,10 +61,6 @@ RETRY_S: Final = (5.0, 30.0)
 HELD_UP_S: Final = 5.0
 #: Seconds of a scan for first statuses: a thousand uploads at once get theirs over several scans.
 GREET_S: Final = 0.5
-#: Where jobs without a run are found; ``active`` is read last, so that one that moves on meanwhile is not missed.
-STAGES_WAITING: Final[tuple[Stage, ...]] = ("new", "active")
-#: Jobs begun lately that count for fairness.
-RECENT: Final = 20
 
 
 class Backend(Protocol):
@@ -112,15 +106,10 @@ class Dispatcher:
         self._places = Places(store, durations=backend.durations, title=self._title, jobs=settings.jobs)
         self._stopping, self._superseded = threading.Event(), threading.Event()
         self._runs: dict[JobId, Run] = {}
-        self._submissions: dict[JobId, Submission] = {}
-        self._begun: deque[str] = deque(maxlen=RECENT)
-        #: of jobs in ``active`` that wait: when they go on, which need no new count, and which code is yet to be written
-        self._not_before: dict[JobId, float] = {}
-        self._uncounted: set[JobId] = set()
-        self._verdicts: dict[JobId, str] = {}
-        self._job_troubles: dict[JobId, Trouble] = {}
+        self._backlog = Backlog(store, folder=self._folder, clock=clock)
         self._scan_trouble = Trouble("scan")
         self._ticked_at = clock()
+        self._cards_written = False
         self._watcher: Watcher | None = None
         self._scratch: Claim | None = None
         self._engine: Engine = (
@@ -138,7 +127,6 @@ class Dispatcher:
         if not self._claimed(stand_by=stand_by):
             return
         self._watcher = Watcher(self._store.submissions / "new")
-        self._open_scratch()
         chores = [
             Periodic("beat", self._beat, every_s=BEAT_S),
             Periodic("catalog", self._write_catalog, every_s=BEAT_S),
@@ -173,7 +161,7 @@ class Dispatcher:
                 self._heartbeat.check()
                 self._collect()
                 self._end_withdrawn()
-                waiting = self._waiting()
+                waiting = self._backlog.scan(running=self._runs.keys())
                 self._begin(waiting)
                 self._show([item for item in waiting if JobId(item.id) not in self._runs])
             except Superseded:
@@ -193,13 +181,17 @@ class Dispatcher:
     # -- the claim, and what is done beside the loop
 
     def _claimed(self, *, stand_by: bool) -> bool:
-        """Take the folder, waiting while it is away or does not answer; False when ``stop`` came first."""
+        """Take the folder, waiting while it is away, full or does not answer; False when ``stop`` came first."""
         trouble = Trouble("claim")
         until = self._clock() + PATIENCE_S
+        held = False
         while not self._stopping.is_set():
             try:
                 self._store.prepare(self._settings.backend_state)
-                self._heartbeat.claim()
+                if not held:
+                    self._heartbeat.claim()
+                    held = True
+                self._open_scratch()  # afterwards: a dispatcher that stands by must not take the scratch of the one that works
                 trouble.over()
                 return True
             except PermanentError as error:
@@ -231,9 +223,11 @@ class Dispatcher:
             working=len(self._engine.running()),
         )
         self._store.write_catalog(record)
-        for card in self._backend.catalog:  # written when they changed
-            if text := model_card(card):
-                self._store.write_model_card(card.id, text)
+        if not self._cards_written:
+            for card in self._backend.catalog:
+                if text := model_card(card):
+                    self._store.write_model_card(card.id, text)
+            self._cards_written = True
 
     def _expire(self) -> None:
         self._heartbeat.check()
@@ -267,7 +261,7 @@ class Dispatcher:
         self._places.show(waiting, running=list(self._runs.values()))
         until = self._clock() + GREET_S
         for submission in self._places.new_among(waiting):
-            with self._one_job(JobId(submission.id)):
+            with self._backlog.contained(JobId(submission.id)):
                 self._places.greet(submission)
             if self._clock() > until:
                 return
@@ -283,26 +277,22 @@ class Dispatcher:
             del self._runs[job]
             if run.ending == "broke_off":
                 pause = self._retry_s[min(run.hold.attempt, len(self._retry_s)) - 1]
-                self._not_before[job] = self._clock() + pause
+                self._backlog.hold_back(job, pause, counted=False)
             elif run.ending == "held_up":
-                self._not_before[job] = self._clock() + HELD_UP_S
-                self._uncounted.add(job)
-                if run.code:
-                    self._verdicts[job] = run.code
+                self._backlog.hold_back(job, HELD_UP_S, counted=True, code=run.code)
             elif run.ending == "released" and run.why == "yield":
-                with self._one_job(job):
+                with self._backlog.contained(job):
                     self._places.show_waiting(run.submission)
             elif run.ending == "not_ours" and self._store.stage_of(job) == "active":
                 # the claim is ours and the job is here: a woken dispatcher counted an attempt before it stood down
-                self._not_before[job] = self._clock() + HELD_UP_S
-                self._uncounted.add(job)
+                self._backlog.hold_back(job, HELD_UP_S, counted=True)
             elif run.ending == "not_ours":
                 shutil.rmtree(self._folder(job), ignore_errors=True)
 
     def _end_withdrawn(self) -> None:
         """Cancel the runs whose owner asked for deletion."""
         for job, run in self._runs.items():
-            with self._one_job(job):
+            with self._backlog.contained(job):
                 if self._store.is_withdrawn(job):
                     self._cancel(run, "withdrawn")
 
@@ -312,7 +302,7 @@ class Dispatcher:
             return
         running = [run for run in self._runs.values() if run.why is None]
         running.sort(key=lambda run: run.submission.priority)
-        urgent = (item for item in waiting if self._is_due(JobId(item.id)))
+        urgent = (item for item in waiting if self._backlog.is_due(JobId(item.id)))
         for run, item in zip(running, urgent, strict=False):
             if item.priority <= run.submission.priority:
                 return
@@ -327,66 +317,18 @@ class Dispatcher:
 
     # -- claiming
 
-    def _waiting(self) -> list[Submission]:
-        """All jobs without a run, in the order in which they will begin."""
-        staged: dict[JobId, Stage] = {}
-        for stage in STAGES_WAITING:
-            staged |= {job: stage for job in self._store.ids(stage) if job not in self._runs}
-            for job in self._store.misfits(stage):
-                with self._one_job(job):
-                    self._show_failed(job, code="record_invalid")
-                    self._store.set_aside(stage, job)
-        for known in (self._submissions, self._not_before, self._verdicts, self._job_troubles):
-            for job in known.keys() - staged.keys():
-                del known[job]
-        self._uncounted &= staged.keys()
-        for job, stage in staged.items():
-            if job not in self._submissions:
-                with self._one_job(job):
-                    self._read(job, stage)
-        resumed = frozenset(job for job, stage in staged.items() if stage == "active")
-        return in_order(list(self._submissions.values()), begun=self._begun, resumed=resumed)
-
-    def _read(self, job: JobId, stage: Stage) -> None:
-        try:
-            self._submissions[job] = self._store.read_submission(stage, job)
-        except (RecordInvalid, FileNotFoundError) as error:
-            if self._store.job(stage, job).is_dir():  # else its owner deleted it meanwhile
-                log.warning("submission_invalid", job=job, reason=reason_of(error))
-                self._give_up(job, stage, code="record_invalid")
-
     def _begin(self, waiting: Sequence[Submission]) -> None:
         for submission in waiting:
             if self._engine.free() <= 0 or self._stopping.is_set():
                 return
             job = JobId(submission.id)
-            if self._is_due(job):
-                with self._one_job(job):
-                    self._start(submission)
-
-    def _is_due(self, job: JobId) -> bool:
-        return self._clock() >= self._not_before.get(job, 0.0)
-
-    def _start(self, submission: Submission) -> None:
-        job = JobId(submission.id)
-        self._heartbeat.check()
-        if not self._store.job("active", job).is_dir():
-            self._store.move(job, "new", "active")
-            self._begun.append(submission.visitor)
-        try:
-            code = "deleted" if self._store.is_withdrawn(job) else self._verdicts.get(job)
-            if code is None and self._store.attempts(job) >= self._settings.max_attempts and job not in self._uncounted:
-                code = "too_many_attempts"
-            if code is not None:
-                self._give_up(job, "active", code=code)
-                return
-            again = job in self._uncounted and self._store.attempts(job) > 0
-            attempt = self._store.attempts(job) if again else self._store.count_attempt(job)
-        except RecordInvalid:
-            self._give_up(job, "active", code="record_invalid")
-            return
-        self._uncounted.discard(job)
-        self._submit(submission, attempt)
+            if not self._backlog.is_due(job):
+                continue
+            with self._backlog.contained(job):
+                self._heartbeat.check()
+                attempt = self._backlog.take(submission, max_attempts=self._settings.max_attempts)
+                if attempt is not None:
+                    self._submit(submission, attempt)
 
     def _submit(self, submission: Submission, attempt: int) -> None:
         job = JobId(submission.id)
@@ -404,38 +346,7 @@ class Dispatcher:
         self._runs[job] = run
         self._engine.submit(job, run)
 
-    def _give_up(self, job: JobId, stage: Stage, *, code: str) -> None:
-        """End a job that has no run."""
-        self._show_failed(job, code=code)
-        shutil.rmtree(
-            self._folder(job), ignore_errors=True
-        )  # before the move: a job that has moved is nobody's any more
-        self._store.move(job, stage, "failed")
-        log.warning("job_given_up", job=job, code=code)
-
-    def _show_failed(self, job: JobId, *, code: str) -> None:
-        now = utc_now()
-        self._store.write_status(
-            Status(id=job, state="failed", step="failed", updated=now, finished=now, progress=1.0, code=code)
-        )
-
     # -- inside
-
-    @contextlib.contextmanager
-    def _one_job(self, job: JobId) -> Iterator[None]:
-        """Contain what goes wrong with one job; what goes wrong with its folder ends the scan."""
-        trouble = self._job_troubles.get(job)
-        try:
-            yield
-        except FileNotFoundError:  # its owner deleted it meanwhile
-            pass
-        except (Superseded, StoreTrouble):
-            raise
-        except Exception as error:
-            self._job_troubles.setdefault(job, Trouble(f"job {job}")).note(error)
-        else:
-            if trouble:
-                trouble.over()
 
     def _title(self, detector: str) -> str:
         with contextlib.suppress(DfomError):

@@ -10,6 +10,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator
+from typing import Final
 
 import structlog
 
@@ -17,6 +18,10 @@ from shared.errors import DfomError, StoreTrouble
 from shared.reading import RecordInvalid
 
 log = structlog.get_logger()
+
+
+#: Seconds until a call that failed is tried again, when the next one would be later.
+RETRY_S: Final = 60.0
 
 
 class Trouble:
@@ -98,4 +103,4 @@ class Periodic:
         while not self._closing.is_set():
             with self._trouble.contained():
                 self._action()
-            self._closing.wait(self._every_s)
+            self._closing.wait(min(self._every_s, RETRY_S) if self._trouble.now else self._every_s)

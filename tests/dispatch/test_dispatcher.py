@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from datetime import UTC, datetime
 
 import pytest
 
-from backend.dispatch.dispatcher import Dispatcher
+from backend.dispatch.dispatcher import HUNG, HUNG_S, Dispatcher
+from backend.dispatch.heartbeat import Heartbeat
 from backend.job import Cancelled, Job
 from shared.errors import PermanentError, RetryableError
 from shared.records import JobId, Status
@@ -150,3 +152,63 @@ def test_the_catalog_says_what_is_offered_and_that_the_back_end_lives(store, dis
     dispatcher_for()
     eventually(lambda: store.read_catalog() is not None)
     assert store.read_catalog().runner == "process"
+
+
+@pytest.mark.parametrize("ended", ["done", "failed"])
+def test_a_job_that_ended_before_a_crash_is_moved_and_not_worked_on_again(
+    store, submit, dispatcher_for, tmp_path, ended
+):
+    job = submit()
+    store.move(job, "new", "active")
+    store.count_attempt(job)
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "result.json").write_text("{}")
+    if ended == "done":
+        store.publish(job, tmp_path / "report")
+    now = datetime.now(UTC)
+    last = Status(id=job, state=ended, step=ended, updated=now, finished=now, attempt=1, code=None)
+    store.write_status(last)
+    pipeline = dispatcher_for().pipeline
+    eventually(lambda: store.stage_of(job) == ended)
+    assert pipeline.ran == []
+    assert store.read_status(job) == last
+
+
+def test_a_dispatcher_that_waits_leaves_the_scratch_of_the_one_that_works_alone(store, settings, submit, tmp_path):
+    """It takes the folder over with the finished parts of the other one's jobs."""
+    first = Heartbeat(store.results)
+    first.claim()
+    job = submit()
+    store.move(job, "new", "active")
+    finished = settings.scratch_folder / "jobs" / "main" / job / "report"
+    finished.mkdir(parents=True)
+    (finished / "result.json").write_text("{}")
+    standing_by = Dispatcher(wired(settings, pipeline := ScriptedPipeline(lambda job: None), tmp_path), store=store)
+    thread = threading.Thread(target=standing_by.run, kwargs={"stand_by": True})
+    thread.start()
+    try:
+        time.sleep(0.2)
+        assert finished.exists()
+        assert not (settings.scratch_folder / "jobs" / "main" / "lock").exists()
+        first.release()
+        eventually(lambda: store.stage_of(job) == "done")
+        assert pipeline.ran == [job]
+    finally:
+        standing_by.stop()
+        thread.join(20)
+
+
+def test_a_hanging_loop_ends_its_process_so_that_the_supervisor_starts_another(
+    store, settings, submit, tmp_path, monkeypatch
+):
+    ended = []
+    monkeypatch.setattr("os._exit", ended.append)
+    clock = [0.0]
+    dispatcher = Dispatcher(
+        wired(settings, ScriptedPipeline(lambda job: None), tmp_path), store=store, clock=lambda: clock[0]
+    )
+    dispatcher._heartbeat.claim()
+    dispatcher._beat()
+    clock[0] += HUNG_S + 1
+    dispatcher._beat()
+    assert ended == [HUNG]
