@@ -11,16 +11,27 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, StringConstraints, ValidationError
 from pydantic.dataclasses import dataclass
 
-from backend.harvest.untrusted import Refused, copy_file, open_file, open_folder, read_array, read_file, refusal
+from backend.harvest.untrusted import (
+    Refused,
+    copy_file,
+    count_values,
+    open_file,
+    open_folder,
+    read_array,
+    read_file,
+    refusal,
+)
 from base_detector import FACE_DTYPE, Array, DecodedMedia, Person, Shot
 from shared import durable
 from shared.records import Mode
 from shared.results import Count
 
 MAX_PACK_JSON_BYTES: Final = 64_000_000
+#: A million sampled frames, three values each.
+MAX_PACK_VALUES: Final = 3_000_000
 MAX_FACES_BYTES: Final = 512_000_000
 #: Longest side of a picture; with three bytes a pixel the size of a crop stays far below 2^63.
 MAX_SIDE = 1 << 16
@@ -101,10 +112,11 @@ class PackInfo(_Part):
     schema_version: Literal[1] = Field(alias="schema")
     media: CheckedMedia
     sampling: Sampling
-    frames: Annotated[list[SampledFrame], Field(min_length=1)]
-    shots: list[CheckedShot]
-    persons: list[CheckedPerson]
-    seconds: dict[Plain, Seconds]
+    # FailFast: the first mistake is enough
+    frames: Annotated[list[SampledFrame], FailFast(), Field(min_length=1)]
+    shots: Annotated[list[CheckedShot], FailFast()]
+    persons: Annotated[list[CheckedPerson], FailFast()]
+    seconds: Annotated[dict[Plain, Seconds], Field(max_length=64)]
 
     def as_json(self) -> str:
         """The file anew."""
@@ -150,7 +162,10 @@ def check_pack(folder: Path) -> None:
 
 def _read_small_files(folder: int) -> tuple[PackInfo, Array]:
     """``pack.json`` and ``faces.npy`` of an open folder, checked; Refused or ValidationError."""
-    info = PackInfo.model_validate_json(read_file(folder, "pack.json", max_bytes=MAX_PACK_JSON_BYTES))
+    untrusted = read_file(folder, "pack.json", max_bytes=MAX_PACK_JSON_BYTES)
+    if count_values(untrusted) > MAX_PACK_VALUES:
+        raise Refused("pack.json holds more values than any clip has")
+    info = PackInfo.model_validate_json(untrusted)
     faces = read_faces(read_file(folder, "faces.npy", max_bytes=MAX_FACES_BYTES))
     check_faces(faces, info)
     return info, faces

@@ -14,7 +14,7 @@ from typing import Annotated, Final, Literal
 import numpy as np
 from pydantic import AliasChoices, FailFast, Field, StringConstraints, ValidationError, model_validator
 
-from backend.harvest.untrusted import Refused, open_folder, read_array, read_file, refusal
+from backend.harvest.untrusted import Refused, count_values, open_folder, read_array, read_file, refusal
 from base_detector import MOST_MASKS, SCORES_SCHEMA, Array
 from shared.errors import PermanentError
 from shared.records import DetectorId, Record
@@ -23,8 +23,7 @@ from shared.results import Count, PersonScore, Score
 #: More than honest scores of a pack take, indented or not: so many bytes, and so many more for each face.
 SCORES_BYTES: Final = 1_000_000
 SCORES_BYTES_A_FACE: Final = 400
-#: Nor more values: two lists of numbers, a person of five for each face at most, a mask of three, and a few of its own. A parser makes
-#: fifty bytes and more of a value that takes three, and shows the whole of it with each mistake it finds.
+#: Nor more values: two lists of numbers, a person of five for each face at most, a mask of three, and a few of its own.
 SCORES_VALUES: Final = 6_000
 SCORES_VALUES_A_FACE: Final = 8
 MAX_MASK_SIDE: Final = 1024
@@ -95,7 +94,7 @@ def harvest_scores(untrusted_out: Path, *, card_id: str, face_count: int) -> Har
         with open_folder(untrusted_out) as folder:
             most = SCORES_BYTES + SCORES_BYTES_A_FACE * face_count
             untrusted = read_file(folder, "scores.json", max_bytes=most)
-        if sum(map(untrusted.count, (b",", b"[", b"{"))) > SCORES_VALUES + SCORES_VALUES_A_FACE * face_count:
+        if count_values(untrusted) > SCORES_VALUES + SCORES_VALUES_A_FACE * face_count:
             raise Refused("scores.json holds more values than scores of so many faces")
         # strict: no text taken for a number; pydantic's parser bounds the depth and refuses NaN for these types
         scores = HarvestedScores.model_validate_json(untrusted, strict=True)

@@ -122,6 +122,13 @@ def _plain_copy(source: int, target: int, count: int) -> int:
     return len(block)
 
 
+def count_values(untrusted_json: bytes) -> int:
+    """About how many values it holds, counted before it is parsed: a parser makes fifty bytes and more of a value that takes three, and
+    a list of all mistakes shows them again and again.
+    """
+    return sum(map(untrusted_json.count, (b",", b"[", b"{")))
+
+
 def read_array(untrusted_npy: bytes, *, name: str, dtype: np.dtype[Any], dimensions: int) -> Array:
     """The array in a ``.npy`` file (format 1.0, rows first, no more bytes than its header asks for); Refused when it is anything else."""
     stream = io.BytesIO(untrusted_npy)

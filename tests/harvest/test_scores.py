@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.harvest.media_pack import harvest_pack, read_faces
+from backend.harvest.media_pack import MAX_PACK_JSON_BYTES, harvest_pack, read_faces
 from backend.harvest.scores import HarvestedScores, harvest_masks, harvest_scores, harvested_masks
 from backend.harvest.untrusted import Refused, harvest_file, read_array
 from base_detector import FACE_DTYPE, FacePack, _write_mask
@@ -438,6 +438,21 @@ def test_a_pack_that_breaks_its_schema_is_refused(pack: Path, tmp_path: Path, ki
         harvest_pack(pack, tmp_path / "job" / "pack")
     assert caught.value.code == ("output_too_large" if kind == "crops too long" else "media_bad_output")
     assert list((tmp_path / "job").iterdir()) == []
+
+
+@pytest.mark.parametrize("member", ["frames", "shots", "persons"])
+@pytest.mark.parametrize("count", [200_000, 8_000_000])
+def test_a_flood_of_mistakes_in_a_pack_costs_no_more_than_the_file(pack: Path, tmp_path: Path, member: str, count: int):
+    info = json.loads((pack / "pack.json").read_text())
+    del info[member]
+    (pack / "pack.json").write_text(json.dumps(info)[:-1] + f', "{member}": [' + "{}," * count + "{}]}")
+    size = (pack / "pack.json").stat().st_size
+    tracemalloc.start()
+    with pytest.raises(PermanentError, match="media_bad_output"):
+        harvest_pack(pack, tmp_path / "job" / "pack")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < MAX_PACK_JSON_BYTES + 3 * size, "the room to read the file into, and little more"
 
 
 @given(st.binary(max_size=300))
