@@ -134,14 +134,14 @@ def write_detector(name: str, folder: Path) -> Path:
     """Write the folder of detector ``name`` below ``folder``; its path. UserError when the name is none, or taken."""
     if not re.fullmatch(r"[a-z][a-z0-9_]{1,30}", name):
         raise UserError(
-            "bad_name", f"{name!r} is no name for a detector: small letters, digits and _ only, a letter first."
+            "bad_name", f"{name!r} is not a name for a detector: use small letters, digits and _, a letter first."
         )
     target = folder / name
     if target.exists():
-        raise UserError("bad_name", f"{target} is there already. Choose another name, or delete it.")
+        raise UserError("bad_name", f"{target} exists already. Choose another name, or delete it.")
     if not folder.is_dir():
         raise UserError(
-            "bad_name", f"{folder} is not there: run this in a checkout, or name a folder with DFOM_DETECTORS."
+            "bad_name", f"{folder} does not exist: run this in a checkout, or name a folder with DFOM_DETECTORS."
         )
     words = {
         "name": name,

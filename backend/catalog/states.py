@@ -63,7 +63,7 @@ class DetectorStates:
             raise UserError(
                 "not_admitted",
                 f"{card.id} {card.version} has not passed the admission check. Run 'deepfake-o-meter detectors check "
-                f"{card.folder}' and mend what it names.",
+                f"{card.folder}' and correct what it names.",
             )
         self._folder.mkdir(parents=True, exist_ok=True)
         decided, damage = self._read()

@@ -1,6 +1,6 @@
-"""``deepfake-o-meter detectors``: list, new, check, state.
+"""``deepfake-o-meter detectors``: list, show, new, run, check, state.
 
-Owns the words only. Exit status: 0 all fine, 1 not admitted, 2 it could not be done (the sentence says what to do). Imported by the
+Exit status: 0 all fine, 1 not admitted, 2 it could not be done (the sentence says what to do). Imported by the
 composition root.
 """
 
@@ -89,7 +89,7 @@ def new(name: str) -> None:
     with errors_explained():
         folder = write_detector(name, read_settings().detectors)
     click.echo(
-        f"{folder} is there and works. Next:\n"
+        f"{folder} is ready and works. Next:\n"
         f"  1. write your detector in {folder / 'detector.py'} and its card in detector.toml\n"
         f"  2. put a real face and a fake of what you claim to see in {folder / 'check'}\n"
         f"  3. pytest {folder}\n"
@@ -120,7 +120,7 @@ def check(what: str, media: Path | None) -> None:
             console.print(f"The measured part of {card.folder / 'README.md'} is written.")
     console.print(f"Report: {kept}")
     if not report["passed"]:
-        console.print("[red]Not admitted.[/red] Mend what failed and run the check again.")
+        console.print("[red]Not admitted.[/red] Correct what failed, then run the check again.")
         raise SystemExit(EXIT_FAILED)
     console.print(f"[green]Admitted.[/green] Next: deepfake-o-meter detectors state {card.id} quarantine")
 

@@ -169,7 +169,7 @@ def _check_paths(media: Path, weights: Path | None, keep_pack: Path | None) -> N
     if weights and not weights.is_dir():
         raise UserError("no_such_file", f"{weights} is not a folder: name the one that holds the detector's files.")
     if keep_pack and keep_pack.exists():
-        raise UserError("no_such_file", f"{keep_pack} is there already: name a new folder.")
+        raise UserError("no_such_file", f"{keep_pack} exists already: name a new folder.")
 
 
 def _in_words(result: DetectorResult) -> str:

@@ -70,7 +70,7 @@ def open_file(folder: int, name: str, *, max_bytes: int) -> Iterator[int]:
     try:
         info = os.fstat(handle)
         if not stat.S_ISREG(info.st_mode):
-            raise Refused(f"{name} is no regular file")
+            raise Refused(f"{name} is not a regular file")
         if info.st_size > max_bytes:
             raise Refused(f"{name} has {info.st_size} bytes, allowed are {max_bytes}", too_large=True)
         yield handle
@@ -156,7 +156,7 @@ def read_array(untrusted_npy: bytes, *, name: str, dtype: np.dtype[Any], dimensi
 def harvest_file(untrusted_out: Path, name: str, target: Path, *, max_bytes: int) -> None:
     """Copy the regular file ``name`` to ``target``; PermanentError: ``output_too_large`` or ``media_bad_output``."""
     if Path(name).name != name:
-        raise ValueError(f"{name!r} is no plain file name")
+        raise ValueError(f"{name!r} is not a plain file name")
     try:
         with open_folder(untrusted_out) as folder:
             copy_file(folder, name, target, max_bytes=max_bytes)

@@ -105,7 +105,11 @@ def test_it_passes_the_admission_check_and_its_card_tells_the_figures(newcomer: 
 
 
 def test_a_name_that_is_taken_or_none_is_refused(newcomer: Path, run: Run):
-    for name, words in (("newcomer", "there already"), ("../evil", "no name for a detector"), ("Über", "no name")):
+    for name, words in (
+        ("newcomer", "exists already"),
+        ("../evil", "is not a name for a detector"),
+        ("Über", "is not a name"),
+    ):
         said = run("detectors", "new", name)
         assert (said.returncode, words in said.stderr) == (2, True), said.stderr
 

@@ -102,7 +102,7 @@ def test_without_json_it_says_the_score_in_words(weights_folder: Path):
         (["mesonet", str(PORTRAIT)], "mesonet cannot run: The weights of this detector are not installed."),
         (["mesonet", str(PORTRAIT), "--weights", "nowhere"], "nowhere is not a folder"),
         (["mesonet", str(PORTRAIT), "--weights", str(ROOT / "docs")], "The weights of this detector are not installed"),
-        (["selfblend", str(PORTRAIT), "--keep-pack", str(ROOT)], "is there already: name a new folder"),
+        (["selfblend", str(PORTRAIT), "--keep-pack", str(ROOT)], "exists already: name a new folder"),
         (["selfblend", str(PORTRAIT), "--mode", "slow"], "'slow' is not one of"),
         (["selfblend"], "Missing argument 'MEDIA'"),
     ],
