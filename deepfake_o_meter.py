@@ -83,7 +83,25 @@ def build_backend(settings: Settings, *, cached: bool = True) -> Backend:
     return Backend(settings, pool, catalog, durations, cache, pipeline)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """Loads the two groups of the back-end when they are asked for: the portal's process needs none of what they import."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted([*super().list_commands(context), "detectors", "weights"])
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name == "detectors":
+            from backend.commands.detectors import detectors
+
+            return detectors
+        if name == "weights":
+            from backend.commands.weights import weights
+
+            return weights
+        return super().get_command(context, name)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.pass_context
 def main(context: click.Context) -> None:
     """DeepFake-o-meter: was this face manipulated? Scores, curves and a result video from several detectors."""
@@ -238,7 +256,7 @@ def _stop_on_signal(stop: Callable[[], None]) -> None:
         signal.signal(number, lambda *_: stop())
 
 
-# --------------------------------------------------------------------------- expire, version; detectors and weights
+# --------------------------------------------------------------------------- expire, version
 
 
 @main.command()
@@ -263,12 +281,6 @@ def version_command() -> None:
     """Print the version."""
     click.echo(f"deepfake-o-meter {version('deepfake-o-meter')}")
 
-
-from backend.commands.detectors import detectors  # noqa: E402  each group is defined beside what it does
-from backend.commands.weights import weights  # noqa: E402
-
-main.add_command(detectors)
-main.add_command(weights)
 
 __all__ = ["Backend", "build_backend", "main"]
 

@@ -54,9 +54,22 @@ def test_version(bare: CommandLine):
 
 
 def test_help_is_quick_because_it_loads_no_network_library(bare: CommandLine):
-    code = "import sys, deepfake_o_meter; print([m for m in ('torch', 'openvino', 'cv2', 'av', 'dlib', 'flask') if m in sys.modules])"
+    heavy = ("torch", "openvino", "cv2", "av", "dlib", "flask", "numpy")
+    code = f"import sys, deepfake_o_meter; print([m for m in {heavy} if m in sys.modules])"
     said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "[]"
+
+
+def test_help_lists_the_groups_that_are_loaded_when_they_are_asked_for(bare: CommandLine):
+    said = bare("--help")
+    for line in (
+        "detectors  List the detectors",
+        "weights    Install the published weights",
+        "serve      Start the portal",
+    ):
+        assert line in said.stdout
+    assert "Detector NAME" not in said.stdout
+    assert "fetch" in bare("weights", "--help").stdout
 
 
 def test_the_back_end_starts_without_network_libraries(bare: CommandLine):
