@@ -31,7 +31,7 @@ from shared.records import Mode
 from shared.settings import Settings, read_settings
 from shared.store import Store
 
-if TYPE_CHECKING:  # a command loads what it needs: help and version are there at once
+if TYPE_CHECKING:  # a command loads what it needs, so that help and version are fast
     from backend.catalog.detectors import DetectorCatalog
     from backend.catalog.durations import Durations
     from backend.pipeline import Pipeline
@@ -105,7 +105,7 @@ class _Commands(click.Group):
 @click.pass_context
 def main(context: click.Context) -> None:
     """DeepFake-o-meter: was this face manipulated? Scores, curves and a result video from several detectors."""
-    # a person at a terminal wants results; an operator wants to know what the services did
+    # at a terminal, results are wanted; an operator wants to know what the services did
     log_to_stderr(logging.INFO if context.invoked_subcommand in ("serve", "dispatch") else logging.WARNING)
 
 
@@ -114,11 +114,11 @@ def main(context: click.Context) -> None:
 
 @main.command()
 @click.argument("media", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--detectors", "names", help="comma-separated ids; default: all that are installed")
+@click.option("--detectors", "names", help="comma-separated ids; default: all that are enabled and can run here")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("out"), show_default=True)
 @click.option("--quick", "mode", flag_value="quick", help="at most 32 frames")
 @click.option("--thorough", "mode", flag_value="thorough", help="every frame")
-@click.option("--video-per-detector", is_flag=True, help="one result video for each detector as well")
+@click.option("--video-per-detector", is_flag=True, help="also a result video for each detector")
 @click.option("--json", "as_json", is_flag=True, help="print a summary as JSON")
 def analyze(
     media: Sequence[Path], names: str | None, out: Path, mode: Mode | None, video_per_detector: bool, as_json: bool
@@ -133,7 +133,7 @@ def analyze(
         found = work.find_media(media)
         settings = read_settings()
         with tempfile.TemporaryDirectory(prefix="deepfake-o-meter-") as scratch:
-            # a scratch of its own: the workers of a running portal are not ours to use
+            # a separate scratch: we must not use the workers of a running portal
             own = settings.model_copy(update={"scratch": settings.scratch or Path(scratch)})
             backend = build_backend(own, cached=False)
             with closing(backend.pool):
@@ -211,7 +211,7 @@ def _close(server: Any, supervisor: Supervisor | None) -> None:
 
 
 @main.command(hidden=True)
-@click.option("--child-of", type=int, help="process to end with, at once, when it ends without asking")
+@click.option("--child-of", type=int, help="end at once when this process ends")
 @click.option("--stand-by", is_flag=True, help="wait while another dispatcher works on the folder")
 def dispatch(child_of: int | None, stand_by: bool) -> None:
     """Run the back-end alone on the shared folders."""
@@ -238,8 +238,8 @@ def _interrupt() -> None:
 
 
 def _in_a_thread(stop: Callable[[], None]) -> Callable[[], None]:
-    """``stop`` for a handler of signals: it takes locks, and the handler may have interrupted whoever holds them."""
-    asked: queue.SimpleQueue[None] = queue.SimpleQueue()  # may be put into from a handler
+    """``stop`` for a signal handler: it takes locks, and the handler may have interrupted the code that holds them."""
+    asked: queue.SimpleQueue[None] = queue.SimpleQueue()  # a handler may put into it
 
     def wait() -> None:
         while True:
@@ -251,7 +251,7 @@ def _in_a_thread(stop: Callable[[], None]) -> Callable[[], None]:
 
 
 def _stop_on_signal(stop: Callable[[], None]) -> None:
-    # SIGINT too: a shell without job control starts background commands with it ignored, and Python then leaves it so
+    # SIGINT too: a shell without job control starts background commands with it ignored, and Python keeps that
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop())
 
@@ -262,7 +262,7 @@ def _stop_on_signal(stop: Callable[[], None]) -> None:
 @main.command()
 @click.option("--results-days", type=float, help="keep results this long (default: DFOM_KEEP_RESULTS_DAYS)")
 def expire(results_days: float | None) -> None:
-    """Delete media, addresses and results that outlived their retention time."""
+    """Delete media, addresses and results older than their retention time."""
     from backend.dispatch.retention import expire as sweep
     from backend.scores.cache import ScoreCache
 
@@ -272,7 +272,7 @@ def expire(results_days: float | None) -> None:
     gone = sweep(store, settings, cache=ScoreCache(settings.backend_state / "scores"), now=utc_now())
     click.echo(
         f"removed: {gone.media} media, {gone.addresses} addresses, {gone.results} results, "
-        f"{gone.uploads} broken-off uploads, {gone.cached} cached scores"
+        f"{gone.uploads} interrupted uploads, {gone.cached} cached scores"
     )
 
 

@@ -1,7 +1,7 @@
-"""The board of one job: where the pipeline says how far it is, and how that reaches the visitor.
+"""The board of one job: where the pipeline reports its progress, and how that reaches the visitor.
 
 ``Board`` is what the pipeline talks to; ``StatusBoard`` writes ``status.json`` (at most a few times a second);
-``shared`` readers never see a half-written one. The command line has a board of its own with progress bars.
+readers never see a half-written one. The command line has its own board, with progress bars.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from shared.clock import utc_now
 from shared.records import DetectorProgress, JobId, JobState, Status
 
-#: Seconds between two progress writes: a fsync on a network folder costs, and nobody reads faster.
+#: Seconds between two progress writes: a fsync on a network folder costs time, and no reader needs more.
 PAUSE_S = 0.5
 
 
@@ -26,11 +26,11 @@ class Board(Protocol):
         """The job is at ``name``: media, detectors, report or publish; ``done`` of ``total`` parts of it."""
 
     def detector(self, progress: DetectorProgress) -> None:
-        """How far one detector is, or what became of it."""
+        """How far one detector is, or how it ended."""
 
 
 class SilentBoard:
-    """For work that nobody follows."""
+    """For work whose progress is not shown."""
 
     def step(self, name: str, *, done: int = 0, total: int = 0) -> None:
         """Nothing."""
@@ -40,7 +40,7 @@ class SilentBoard:
 
 
 class StatusWriter(Protocol):
-    """Where a status goes: the store, or what stands before it."""
+    """Where a status goes: the store, or a wrapper around it."""
 
     def write_status(self, status: Status) -> None:
         """Replace the status of a job."""
@@ -76,7 +76,7 @@ class StatusBoard:
         )
 
     def step(self, name: str, *, done: int = 0, total: int = 0) -> None:
-        """Write the step at once when it changes, its parts now and then."""
+        """Write the step at once when it changes, its progress now and then."""
         with self._lock:
             changed = name != self._status.step
             self._share = done / total if total else 0.0

@@ -1,8 +1,8 @@
-"""One job in work: what is asked, and the scratch folder whose finished parts survive a crash.
+"""One job in work: the request, and the scratch folder whose finished parts survive a crash.
 
 Layout of the scratch folder (local disk): ``media`` (verified copy), ``pack/``, ``scores/<detector>/`` and ``report/``. Each
-part appears by a rename when it is complete, so after ``kill -9`` the pipeline goes on behind the last one. A part that is not
-whole all the same is removed and made again (``backend.harvest.stored``).
+part appears by a rename when it is complete, so after ``kill -9`` the pipeline continues after the last one. A part that is
+nevertheless damaged is removed and made again (``backend.harvest.stored``).
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from shared.records import JobId, Mode, Submission
 
 
 class Cancelled(BaseException):
-    """The job is to stop now and be taken up later. A BaseException, so no handler of failures takes it for one."""
+    """The job must stop now and will be taken up later. A BaseException, so that handlers of failures do not catch it."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What the pipeline is asked to do. ``source`` is the submitted file, ``folder`` the job's scratch."""
+    """A request to the pipeline. ``source`` is the submitted file, ``folder`` the job's scratch."""
 
     id: JobId
     source: Path
@@ -77,7 +77,7 @@ class Job:
         return self.folder / "scores" / detector
 
     def stage_in(self) -> None:
-        """Copy the media to the scratch; PermanentError(media_changed) when it is not, or not there, what was uploaded.
+        """Copy the media to the scratch; PermanentError(media_changed) when it is missing or differs from the upload.
 
         StoreTrouble when the shared folder does not answer, FileNotFoundError when the whole job is gone from it.
         """
@@ -100,7 +100,7 @@ class Job:
         return False
 
     def _copy_media(self, target: Path) -> None:
-        left = self.bytes + 1  # enough to see that there is more than there should be
+        left = self.bytes + 1  # one more, to notice a file that is too long
         with self._open_source() as source, target.open("wb") as copy:
             while left and (block := _read(source, min(left, 1 << 20))):
                 copy.write(block)
@@ -119,7 +119,7 @@ class Job:
             raise StoreTrouble(error) from error
 
     def remove(self) -> None:
-        """Drop the scratch."""
+        """Delete the scratch."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

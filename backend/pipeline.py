@@ -1,7 +1,7 @@
-"""The pipeline: runs one job from media to finished report. Knows workers and files, nothing of queues or visitors.
+"""The pipeline: runs one job from media to finished report. It knows workers and files, but no queues and no visitors.
 
 Steps: stage in -> media pass (once) -> each chosen detector on its face pack -> assemble -> report. Each step leaves a finished
-directory; a step whose directory is there is not done again. A detector that fails does not take the others with it.
+directory; a step whose directory exists is not repeated. A detector that fails does not affect the others.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from shared.settings import Settings
 
 log = structlog.get_logger()
 
-#: A worker that died is replaced and asked once more; what kills two workers in a row ends the attempt, or this detector's part in it.
+#: A worker that died is replaced and asked once more. When two workers die in a row, the attempt ends, or this detector's part in it.
 TRIES = 2
 
 
@@ -58,9 +58,9 @@ class Pipeline:
     states: DetectorStates | None = None
 
     def run(self, job: Job, board: Board) -> Result:
-        """Do what is left of ``job``; its report lies in ``job.report`` afterwards. PermanentError names what failed, RetryableError
-        what may do better in the next attempt."""
-        if finished := finished_report(job.report):  # before a crash, but not yet published
+        """Do what is left of ``job``; its report is in ``job.report`` afterwards. PermanentError names what failed, RetryableError
+        what may succeed in the next attempt."""
+        if finished := finished_report(job.report):  # made before a crash, but not yet published
             return finished
         seconds: dict[str, float] = {}
         cards = [self.catalog.card(name) for name in job.detectors]
@@ -80,7 +80,7 @@ class Pipeline:
         return result
 
     def run_shadow(self, job: Job) -> None:
-        """Let the detectors in state ``shadow`` judge a finished job's face pack; what they say is recorded and shown to nobody."""
+        """Let the detectors in state ``shadow`` judge a finished job's face pack; their scores are recorded and not shown."""
         if self.states is None or not job.pack.exists():
             return
         pack = FacePack(job.pack)
@@ -123,7 +123,7 @@ class Pipeline:
     # -- detectors
 
     def _warm_up(self, job: Job, cards: list[Card]) -> None:
-        """Start the detectors' workers behind the media pass, as many as stay warm together: a network takes seconds to load."""
+        """Start the detectors' workers during the media pass, as many as fit together: a network takes seconds to load."""
         media = media_spec(self.settings)
         specs, memory = [], media.memory_mb
         for card in cards:
@@ -140,7 +140,7 @@ class Pipeline:
 
         def start() -> None:
             for spec in specs:
-                # whatever is wrong with a worker is told when its detector is due
+                # a worker's failure is reported when its detector is due
                 with contextlib.suppress(WorkerError), self.pool.lease(spec):
                     pass
 
@@ -264,7 +264,7 @@ class Pipeline:
         except WorkerError as error:
             if error.code == ENGINE_AWAY:
                 raise RetryableError(error.code) from None
-            raise PermanentError(error.code) from None  # the report goes without its video
+            raise PermanentError(error.code) from None  # the report has no video then
 
     # -- inside
 
@@ -306,7 +306,7 @@ class _Timed:
 
 
 def _take_scores(untrusted_out: Path, target: Path, *, card: Card, faces: int) -> HarvestedScores:
-    """Check a worker's scores, then write them anew on our side: nothing of the worker's own files is kept."""
+    """Check a worker's scores, then write our own copy: none of the worker's own files is kept."""
     scores = harvest_scores(untrusted_out, card_id=card.id, face_count=faces)
     with durable.staging(target) as staging:
         staging.mkdir()

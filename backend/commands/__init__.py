@@ -1,1 +1,1 @@
-"""What the command line does: analyze, detectors, weights, and how it looks on a terminal. Imported by the composition root only."""
+"""The commands: analyze, detectors, weights, and how they look on a terminal. Imported by the composition root only."""

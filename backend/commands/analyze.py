@@ -1,4 +1,4 @@
-"""``analyze``: judge files of this machine with the same pipeline the portal uses, without folders of submissions.
+"""``analyze``: judge local files with the pipeline that the portal uses, without the shared folders.
 
 Owns turning files into jobs and finished jobs into ``OUT/<name>/``; the command line draws the progress.
 """
@@ -24,7 +24,7 @@ from shared.errors import DfomError, UserError
 from shared.records import Mode, new_id
 from shared.results import Result
 
-#: Endings looked for in folders. A file named on the command line is tried whatever it is called.
+#: File name endings searched for in folders. A file named on the command line is tried whatever its name.
 MEDIA_ENDINGS = frozenset(
     (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".jpg", ".jpeg", ".png", ".webp")
 )
@@ -32,14 +32,14 @@ MEDIA_ENDINGS = frozenset(
 
 @dataclass(frozen=True)
 class Medium:
-    """One file to judge and the folder of ``--out`` its result goes to."""
+    """One file to judge, and the folder below ``--out`` for its result."""
 
     path: Path
     name: str
 
 
 def find_media(paths: Sequence[Path]) -> list[Medium]:
-    """Files as they are, folders searched for media (sorted, below them too); UserError when there is none."""
+    """Files as they are, folders searched for media (sorted, sub-folders too); UserError when there are none."""
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
@@ -71,7 +71,7 @@ def _named(files: list[Path]) -> Iterator[Medium]:
 
 
 def choose(catalog: DetectorCatalog, names: str | None) -> list[str]:
-    """Ids in ``names``, separated by commas; None: all that are offered and can run here. UserError when that leaves none."""
+    """Ids in ``names``, separated by commas; None: all that are offered and can run here. UserError when none is left."""
     if names is not None:
         chosen = [name.strip() for name in names.split(",") if name.strip()]
         if not chosen:
@@ -130,7 +130,7 @@ def analyze(
     video_per_detector: bool,
     board: Board,
 ) -> Result:
-    """Judge one file; the report lies in ``out/<name>`` afterwards (an older one is replaced). Raises DfomError."""
+    """Judge one file; its report is in ``out/<name>`` afterwards (an older one is replaced). Raises DfomError."""
     job_id = new_id()
     job = Job(
         id=job_id,

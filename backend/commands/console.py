@@ -1,6 +1,6 @@
 """What the command line shows: progress bars while files are judged, tables afterwards.
 
-Owns how the terminal looks; talks to no folder. May be imported by the command line only.
+Owns how the terminal looks; touches no files. May be imported by the command line only.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from base_detector import Card
 from shared.errors import sentence_for
 from shared.records import DetectorProgress
 
-#: What a step of the pipeline is called on the terminal.
+#: Names of the pipeline's steps on the terminal.
 _STEPS = {"media": "finding faces", "report": "drawing the report"}
 
 
@@ -81,7 +81,7 @@ def print_summaries(summaries: Iterable[dict[str, Any]]) -> None:
             table.add_row(name, "-", "-", "-", item["message"])
     console = _stdout()
     console.print(table)
-    console.print("Fake score: 0 = real, 1 = fake. A score is an indication, no proof.", style="dim")
+    console.print("Fake score: 0 = real, 1 = fake. A score is an indication, not a proof.", style="dim")
 
 
 def print_cards(rows: Iterable[tuple[Card, str, str | None]], unusable: Iterable[UnusableCard] = ()) -> None:
@@ -98,6 +98,6 @@ def print_cards(rows: Iterable[tuple[Card, str, str | None]], unusable: Iterable
 
 
 def _stdout() -> Console:
-    """In a pipe, lines are as long as they are: whatever reads them wants no line breaks of ours."""
+    """When piped, do not wrap: readers expect one row per line."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(width=400, highlight=False)

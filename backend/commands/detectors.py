@@ -100,14 +100,14 @@ def new(name: str) -> None:
 
 
 @detectors.command()
-@click.argument("what", metavar="PATH|IMAGE")
+@click.argument("what", metavar="ID|PATH|IMAGE")
 @click.option(
     "--media",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="a portrait of your own to practise on",
+    help="a portrait of your own for the test clip",
 )
 def check(what: str, media: Path | None) -> None:
-    """Run the admission list on the detector in folder PATH (or of that id), or on a container image named PREFIX/ID."""
+    """Run the admission check on a detector: its ID, its folder PATH, or its container image PREFIX/ID."""
     with errors_explained():
         settings = read_settings()
         card, spec, settings = asked_for(what, settings)
@@ -117,7 +117,7 @@ def check(what: str, media: Path | None) -> None:
         report = report_of(card, checks)
         kept = DetectorStates(settings.backend_state).keep_report(card, report)
         if _write_measured(card, report):
-            console.print(f"The measured part of {card.folder / 'README.md'} is written.")
+            console.print(f"The measured part of {card.folder / 'README.md'} was updated.")
     console.print(f"Report: {kept}")
     if not report["passed"]:
         console.print("[red]Not admitted.[/red] Correct what failed, then run the check again.")
@@ -133,7 +133,7 @@ def state(name: str, to: str) -> None:
     with errors_explained():
         settings = read_settings()
         before = DetectorStates(settings.backend_state).move(find_cards(settings.detectors).named(name), to)
-    click.echo(f"{name}: {before} -> {to} ({MEANINGS[to]}). A running portal follows within seconds.")
+    click.echo(f"{name}: {before} -> {to} ({MEANINGS[to]}). A running portal uses it within seconds.")
 
 
 # --------------------------------------------------------------------------- inside

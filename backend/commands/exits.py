@@ -13,11 +13,11 @@ import click
 
 from shared.errors import DfomError
 
-#: Something was done and failed: a detector was not admitted, a file of weights differs.
+#: The work was done and something failed: a detector was not admitted, a weights file differs.
 EXIT_FAILED: Final = 1
-#: The command could not be carried out; the sentence says what to do.
+#: The command could not be carried out; the message says what to do.
 EXIT_USAGE: Final = 2
-#: ``analyze`` could not judge a single file.
+#: Nothing got a score (``analyze``, ``detectors run``).
 EXIT_NOTHING: Final = 3
 
 

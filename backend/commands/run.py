@@ -1,6 +1,6 @@
-"""``detectors run``: one detector on one file, by the platform's own media pass and workers, without a portal.
+"""``detectors run``: one detector on one file, with the platform's own media pass and workers, without a portal.
 
-Owns the command, and the way from a file to one detector's result. Imported by the command line of detectors.
+Owns the command, and the steps from a file to one detector's result. Imported by the command line of detectors.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def make_pack(
     mode: Mode,
     context: float,
 ) -> FacePack:
-    """Find the faces of ``media`` as for any upload; the pack is in ``target``, which must not exist. DfomError says why not."""
+    """Find the faces of ``media`` as for an upload; the pack is in ``target``, which must not exist. DfomError when that fails."""
     try:
         with pool.lease(media_spec(settings)) as worker:
             find_faces(
@@ -66,21 +66,23 @@ def make_pack(
 @click.argument("what", metavar="ID|PATH|IMAGE")
 @click.argument("media", type=click.Path(path_type=Path))
 @click.option("--mode", type=click.Choice(get_args(Mode)), default="standard", show_default=True)
-@click.option("--weights", type=click.Path(path_type=Path), help="folder of its files (default: the installed ones)")
+@click.option(
+    "--weights", type=click.Path(path_type=Path), help="folder with its weights (default: the installed ones)"
+)
 @click.option("--device", type=click.Choice(["cpu", "cuda:0"]), help="where the networks run (default: by DFOM_GPUS)")
 @click.option("--keep-pack", type=click.Path(path_type=Path), help="new folder for the face pack, to judge it again")
 @click.option("--json", "as_json", is_flag=True, help="print the result as in result.json")
 def run(
     what: str, media: Path, mode: Mode, weights: Path | None, device: str | None, keep_pack: Path | None, as_json: bool
 ) -> None:
-    """Judge the file MEDIA by one detector: its ID, its folder or its image. It need not be enabled.
+    """Judge the file MEDIA with one detector: its ID, its folder or its image. It does not have to be enabled.
 
-    Exit status: 0 it gave a score, 2 it could not be started, 3 it gave none. The sentence says why.
+    Exit status: 0 it gave a score, 2 it could not be started, 3 it gave none. The message says why.
     """
     with errors_explained(), tempfile.TemporaryDirectory(prefix="deepfake-o-meter-run-") as scratch:
         _check_paths(media, weights, keep_pack)
         card, spec, settings = asked_for(what, read_settings())
-        # a scratch of its own: the workers of a running portal are not ours to use
+        # a separate scratch: we must not use the workers of a running portal
         settings = settings.model_copy(update={"scratch": Path(scratch), "hot": [], "cold": []})
         if weights:
             (Path(scratch) / "weights").mkdir()

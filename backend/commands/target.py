@@ -18,12 +18,12 @@ from base_detector import Card
 from shared.errors import UserError
 from shared.settings import Settings
 
-#: under which docker/images.py puts the card on an image
+#: The label under which docker/images.py puts the card on an image.
 CARD_LABEL: Final = "org.deepfake-o-meter.card"
 
 
 def asked_for(what: str, settings: Settings) -> tuple[Card, WorkerSpec, Settings]:
-    """The card of a folder, an id or an image, what to start for it, and the settings for that."""
+    """The card of a folder, an id or an image, the worker to start, and the settings to start it with."""
     folder = Path(what)
     if (folder / "detector.toml").is_file():
         with card_errors():
@@ -43,7 +43,7 @@ def asked_for(what: str, settings: Settings) -> tuple[Card, WorkerSpec, Settings
 
 
 def _card_of_image(image: str) -> Card:
-    """The card an image carries as its label."""
+    """The card in the label of an image."""
     with closing(docker_runner(threads=1)) as runner:
         label = runner.image_label(image, CARD_LABEL)
     if label is None:

@@ -1,7 +1,7 @@
 """``deepfake-o-meter weights``: list, fetch, add and verify the published weights of the detectors.
 
 Owns the words and the progress bars only; ``backend.weights.folder`` does the work. Exit status: 0 all fine, 1 something failed
-(the sentence says what to do). Imported by the composition root.
+(the message says what to do). Imported by the composition root.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from base_detector import Card, WeightsFile
 from shared.errors import DfomError, UserError
 from shared.settings import Settings, read_settings
 
-#: What `make run` fetches; an ensemble that won the DFDC takes gigabytes and is the operator's decision.
+#: What `make run` fetches: files below this. The ensemble that won the DFDC takes gigabytes; that is the operator's decision.
 SMALL_MB = 50
 
-#: why a detector does not start although its files may be right
+#: Why a detector does not start although its files may be right.
 _NOT_THE_FILES = ("container_required", "image_missing", "image_outdated", "engine_unavailable", "needs_tensorflow")
 
 _WORDS = {"installed": "installed", "missing": "not installed", "differs": "differs from the published file (sha256)"}
@@ -64,7 +64,7 @@ def list_command(as_json: bool) -> None:
 @click.argument("ids", nargs=-1)
 @click.option("--small", is_flag=True, help=f"only detectors whose files are known and together below {SMALL_MB} MB")
 def fetch(ids: Sequence[str], small: bool) -> None:
-    """Download the weights of the detectors IDS (default: of all). A broken-off download goes on where it stopped."""
+    """Download the weights of the detectors IDS (default: all). An interrupted download continues where it stopped."""
     with errors_explained(EXIT_FAILED):
         settings, cards = _opened(ids)
     folder = WeightsFolder(settings.weights_folder)
@@ -74,15 +74,15 @@ def fetch(ids: Sequence[str], small: bool) -> None:
         (card, item)
         for card in cards
         for item in card.weights
-        # of another variant: asking for the detector by name fetches it, where it can be downloaded automatically
+        # optional, for another variant: fetched when the detector is named and the file can be downloaded automatically
         if not item.optional or (not item.manual and (ids or small))
     ]
-    # on stderr, so that a failure's sentence and the bars do not mix with piped output
+    # on stderr, so that messages and bars do not mix with piped output
     with Progress(*_columns(), console=Console(stderr=True)) as bars:
         failed = [card.id for card, item in wanted if not _fetched(card, item, folder, bars)]
     if failed:
         raise SystemExit(EXIT_FAILED)
-    which = "The small ones" if small else "All weights asked for"
+    which = "The small weights" if small else "All requested weights"
     click.echo(f"{which} are installed in {folder.folder}.")
 
 
@@ -92,7 +92,7 @@ def _columns() -> tuple[ProgressColumn, ...]:
 
 
 def _fetched(card: Card, item: WeightsFile, folder: WeightsFolder, bars: Progress) -> bool:
-    """Whether ``item`` could be fetched; a bar shows how far it is, a sentence why it failed."""
+    """Whether ``item`` could be fetched; a bar shows the progress, a message why it failed."""
     task = bars.add_task(f"{card.id} {item.file}", total=item.bytes or None)
     try:
         entry = folder.fetch(
@@ -113,7 +113,7 @@ def _fetched(card: Card, item: WeightsFile, folder: WeightsFolder, bars: Progres
     "--as", "name", help="which of the detector's files it is, where its sha256 is not known and its name differs"
 )
 def add(detector: str, file: Path, name: str | None) -> None:
-    """Install FILE, your own copy of one of DETECTOR's files; its sha256 says which, or its name where none is known."""
+    """Install FILE, your own copy of one of DETECTOR's files. Its sha256 says which one, or its name where none is known."""
     with errors_explained(EXIT_FAILED):
         settings, (card,) = _opened((detector,))
         folder = WeightsFolder(settings.weights_folder)
@@ -124,7 +124,7 @@ def add(detector: str, file: Path, name: str | None) -> None:
 
 
 def _load_once(card: Card, entry: Installed, *, settings: Settings) -> None:
-    """Load a file that no sha256 vouches for, in a worker: names and shapes must fit, or it is removed again."""
+    """Load a file without a known sha256 in a worker: names and shapes must fit, or it is removed again."""
     with closing(WorkerPool(settings)) as pool:
         spec = detector_spec(card, settings)
         try:
@@ -134,7 +134,7 @@ def _load_once(card: Card, entry: Installed, *, settings: Settings) -> None:
             raise WorkerError(str(pool.available(spec)))
         except WorkerError as error:
             if error.code in _NOT_THE_FILES:
-                click.echo(f"Not tried yet: {error.sentence}", err=True)
+                click.echo(f"Not checked yet: {error.sentence}", err=True)
                 return
             WeightsFolder(settings.weights_folder).remove(card, entry.item.file)
             raise UserError(

@@ -1,10 +1,10 @@
 """The dispatcher: the only claimer of submissions. Scan, claim, count the attempt, hand to the engine, show the queue.
 
-One loop in one thread owns all decisions; jobs run in the engine. The folders are the truth: whatever dies, the next scan finds
-``active/<id>`` and takes the job up behind its last finished step, at most ``settings.max_attempts`` times.
+One loop in one thread makes all decisions; jobs run in the engine. The folders are the truth: after any crash, the next scan finds
+``active/<id>`` and continues the job after its last finished step, at most ``settings.max_attempts`` times.
 
-What goes wrong with one job stays with that job, what goes wrong with a shared folder is waited for, and nothing ends the loop but
-``stop`` and another dispatcher that took the folder over. Never sees SMTP or a PIN.
+An error of one job does not affect other jobs. Trouble with a shared folder is waited out. Only ``stop``, and another dispatcher
+that took the folder over, end the loop. It never sees SMTP or a PIN.
 """
 
 from __future__ import annotations
@@ -50,16 +50,16 @@ log = structlog.get_logger()
 BEAT_S: Final = 5.0
 #: Seconds between two sweeps of retention.
 EXPIRE_S: Final = 3600.0
-#: A loop that did not come round for so long hangs, and its process ends with this status (EX_SOFTWARE of sysexits.h).
+#: After so many seconds without a round the loop counts as hung, and its process ends with this status (EX_SOFTWARE of sysexits.h).
 HUNG_S: Final = 600.0
 HUNG: Final = 70
-#: Seconds a start waits for a claim to become free: the dispatcher before it may be about to end.
+#: Seconds a start waits for a claim to become free: the previous dispatcher may be about to end.
 PATIENCE_S: Final = 3.0
-#: Seconds before the second and the third attempt: a container engine is restarted in less.
+#: Seconds before the second and the third attempt: restarting a container engine takes less.
 RETRY_S: Final = (5.0, 30.0)
-#: Seconds before a job goes on that was held up by what all jobs need.
+#: Seconds before a job continues that waited for something all jobs need.
 HELD_UP_S: Final = 5.0
-#: Seconds of a scan for first statuses: a thousand uploads at once get theirs over several scans.
+#: Most seconds of a scan spent on first statuses: a thousand uploads at once get theirs over several scans.
 GREET_S: Final = 0.5
 
 
@@ -119,11 +119,11 @@ class Dispatcher:
     # -- life
 
     def run(self, *, stand_by: bool = False) -> None:
-        """Claim the folder and work until ``stop``. Superseded when another dispatcher took the folder over meanwhile.
+        """Claim the folder and work until ``stop``. Superseded when another dispatcher took the folder over.
 
-        While another one works there: PermanentError(second_dispatcher), or wait for its end when ``stand_by``.
+        While another one works there: PermanentError(second_dispatcher), or wait until it ends when ``stand_by``.
         """
-        kind = self._backend.pipeline.pool.runner_kind()  # says at once when there is no way to start workers
+        kind = self._backend.pipeline.pool.runner_kind()  # raises now when workers cannot be started
         if not self._claimed(stand_by=stand_by):
             return
         self._watcher = Watcher(self._store.submissions / "new")
@@ -149,12 +149,12 @@ class Dispatcher:
             raise Superseded
 
     def stop(self) -> None:
-        """Begin nothing new, let running jobs go back to the folder at their next safe point, return from ``run``."""
+        """Begin nothing new, return running jobs to the folder at their next safe point, and return from ``run``."""
         self._stopping.set()
         self._wake()
 
     def tick(self) -> None:
-        """One scan: end what its owner deleted, begin what can begin, show the waiting ones their place. Raises nothing."""
+        """One scan: end jobs that their owner deleted, begin jobs that can begin, show waiting jobs their place. Raises nothing."""
         self._ticked_at = self._clock()
         with self._scan_trouble.contained():
             try:
@@ -172,7 +172,7 @@ class Dispatcher:
             self._watcher.wake()
 
     def _stand_down(self) -> None:
-        """Another dispatcher works here: end without touching what is its own now."""
+        """Another dispatcher works here: end without touching its jobs."""
         if not self._superseded.is_set():
             self._superseded.set()
             log.error("superseded")
@@ -207,7 +207,7 @@ class Dispatcher:
     def _beat(self) -> None:
         if self._clock() - self._ticked_at > max(HUNG_S, 10 * self._settings.scan_s):
             log.critical("loop_hangs")
-            os._exit(HUNG)  # the supervisor starts a new one; jobs are taken up where they were
+            os._exit(HUNG)  # the supervisor starts a new one, which continues the jobs
         try:
             self._store.check()
             self._heartbeat.beat()
@@ -269,7 +269,7 @@ class Dispatcher:
     # -- ended and to be ended
 
     def _collect(self) -> None:
-        """Take notice of the runs that ended."""
+        """Handle the runs that ended."""
         running = self._engine.running()
         for job, run in list(self._runs.items()):
             if job in running:
@@ -297,7 +297,7 @@ class Dispatcher:
                     self._cancel(run, "withdrawn")
 
     def _make_way(self, waiting: Sequence[Submission]) -> None:
-        """Let a job of lower priority go back to the queue for each waiting one that finds no place: a batch yields to visitors."""
+        """For each waiting job without a place, return a job of lower priority to the queue: a batch yields to visitors."""
         if self._engine.free() > 0:
             return
         running = [run for run in self._runs.values() if run.why is None]

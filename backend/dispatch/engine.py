@@ -1,6 +1,6 @@
-"""The engine: where jobs run. Two verbs, ``submit`` and ``cancel``; the folder stays the truth, the engine is placement.
+"""The engine: where jobs run. Two verbs, ``submit`` and ``cancel``; the state of a job is in the folder, not here.
 
-``LocalEngine`` runs jobs in threads of this process: a job's work is done by workers in other processes, so threads only wait.
+``LocalEngine`` runs jobs in threads of this process: workers in other processes do a job's work, so threads only wait.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Protocol
 
 from shared.records import JobId
 
-#: The work of one job; it asks the callable now and then whether it was cancelled.
+#: The work of one job; it calls its argument now and then to see whether it was cancelled.
 Work = Callable[[Callable[[], bool]], None]
 
 
 class Engine(Protocol):
-    """Runs bounded work; ``running`` are the jobs in work now."""
+    """Runs a limited number of jobs; ``running`` are the jobs in work now."""
 
     def submit(self, job: JobId, work: Work) -> None:
         """Start ``work``; the caller keeps within ``free``."""

@@ -1,12 +1,12 @@
 """The dispatcher's claim on its shared folder: a file with a beat; a second dispatcher sees it and refuses to start.
 
-No locks of the file system (they differ between NFS versions): a claim is a file ``.dispatcher-<generation>.json`` made with
+It uses no file locks (they differ between NFS versions). A claim is a file ``.dispatcher-<generation>.json`` made with
 O_EXCL, so of several rivals that see the same dead claim exactly one makes the next generation. Ages are measured on the
 folder's own clock (the mtime of a probe file), so skewed clocks of two machines do not matter.
 
-Whoever holds the claim asks ``check`` before a write that would disturb another holder. There are three answers: it is ours; it was
-taken over (``Superseded``: a newer generation is there); or it cannot be said, because the folder does not answer or is another one
-(OSError). The last one passes and is never taken for a second dispatcher.
+The holder of the claim calls ``check`` before a write that would disturb another holder. There are three answers: it is ours; it was
+taken over (``Superseded``: there is a newer generation); or it is unknown, because the folder does not answer or is another one
+(OSError). The last one is temporary and never counts as a second dispatcher.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from shared.reading import RecordInvalid, read_json
 
 #: Seconds without a beat after which a claim counts as dead. The dispatcher beats every few seconds.
 STALE_S: Final = 30.0
-#: A claim is some hundred bytes.
+#: A claim has some hundred bytes.
 _MAX_BYTES: Final = 10_000
 
 
@@ -39,7 +39,7 @@ class Superseded(PermanentError):
 
 
 class ClaimGone(StoreTrouble):
-    """Our claim is not in the folder, and no newer one is: it was deleted or damaged, or this is another folder. The next beat mends it."""
+    """Neither our claim nor a newer one is there: ours was deleted or damaged, or this is another folder. The next beat repairs it."""
 
     def __init__(self) -> None:
         super().__init__(sentence="The claim of this dispatcher is gone from the results folder.")
@@ -53,10 +53,10 @@ class Heartbeat:
         self._stale_s = stale_s
         self._token = secrets.token_hex(8)
         self._generation = 0
-        self._lock = threading.Lock()  # a claim that is made again would look like a newer one's
+        self._lock = threading.Lock()  # a claim that we remake would look like a newer one
 
     def claim(self) -> None:
-        """Take the folder; PermanentError(second_dispatcher) while another one's claim is fresh, OSError when it does not answer."""
+        """Claim the folder; PermanentError(second_dispatcher) while another claim is fresh, OSError when the folder does not answer."""
         claims = self._claims()
         generation = max(claims, default=0)
         if claims and not self._is_stale(claims[generation]):
@@ -64,7 +64,7 @@ class Heartbeat:
         self._make(generation + 1, older=claims.values())
 
     def beat(self) -> None:
-        """Renew the claim. One that was deleted or damaged, while nobody took the folder over, is made again."""
+        """Renew the claim. If it was deleted or damaged and the folder was not taken over, make it again."""
         with self._lock:
             try:
                 self._check()
@@ -94,7 +94,7 @@ class Heartbeat:
         raise ClaimGone
 
     def release(self) -> None:
-        """Give the folder back, when it is still ours."""
+        """Release the folder if it is still ours."""
         with contextlib.suppress(OSError, PermanentError):
             self.check()
             self._path(self._generation).unlink()
@@ -109,7 +109,7 @@ class Heartbeat:
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as stream:
                 stream.write(json.dumps({"token": self._token} | _this_process()))
-        except OSError:  # a full disk: what was not written claims nothing
+        except OSError:  # a full disk: an empty file claims nothing
             path.unlink(missing_ok=True)
             raise
         self._generation = generation
@@ -133,18 +133,18 @@ class Heartbeat:
         except FileNotFoundError:
             return True
         if owner.get("boot") == _boot_id() and owner.get("pids") == _pid_namespace() and not _lives(owner):
-            return True  # its process is gone on this very machine: no need to wait
+            return True  # its process was on this machine and is gone: no need to wait
         probe = self._folder / f".probe-{self._token}"
         probe.touch()
         now = probe.stat().st_mtime
         probe.unlink()
         with contextlib.suppress(FileNotFoundError):
-            return abs(now - claim.lstat().st_mtime) > self._stale_s  # one from the future is no beat either
+            return abs(now - claim.lstat().st_mtime) > self._stale_s  # a beat from the future does not count either
         return True
 
 
 def _read(claim: Path) -> dict[str, Any]:
-    """What a claim says; empty when it is damaged: then its age alone counts."""
+    """The content of a claim; empty when it is damaged: then only its age counts."""
     try:
         untrusted = read_json(claim, max_bytes=_MAX_BYTES)
     except RecordInvalid:
@@ -168,7 +168,7 @@ def _pid_namespace() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """Start time of a process in clock ticks (field 22 of /proc/<pid>/stat): tells a reused pid from the old one. None when it is dead."""
+    """Start time of a process in clock ticks (field 22 of /proc/<pid>/stat); it differs when a pid is reused. None when it is dead."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
         return None if fields[0] in ("Z", "X") else fields[19]  # a zombie waits for its parent only

@@ -1,8 +1,8 @@
 """The right to write for one job: our claim on the folder, and the number of the attempt we began.
 
-A process that was stopped for a minute and wakes up goes on in the middle of a line. By then another dispatcher may have taken the
-folder over and begun the job anew, or the job's owner may have deleted it. So every write for a job goes through its ``Hold``, which
-asks first, and a woken process touches nothing that is not its own. Imported by the dispatcher and its runs.
+A process that was stopped for a minute and wakes up continues where it was. By then another dispatcher may have taken the
+folder over and begun the job again, or the job's owner may have deleted it. So every write for a job goes through its ``Hold``, which
+checks first, and a woken process never touches another's job. Imported by the dispatcher and its runs.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class NotOurs(Cancelled):
 
 
 class Hold:
-    """Writes for ``job`` as long as attempt ``attempt`` is the present one and the folder is ours.
+    """Writes for ``job`` as long as ``attempt`` is the current attempt and the folder is ours.
 
-    Every method raises NotOurs when it is not, and StoreTrouble when the folder does not take the write.
+    Every method raises NotOurs otherwise, and StoreTrouble when the write fails.
     """
 
     def __init__(self, job: JobId, *, attempt: int, store: Store, heartbeat: Heartbeat) -> None:
@@ -40,13 +40,13 @@ class Hold:
         self._unseen = False
 
     def check(self) -> None:
-        """Return when the job is ours."""
+        """Return if the job is ours."""
         try:
             self._heartbeat.check()
             attempts = self._store.attempts(self.job)
         except Superseded:
             raise NotOurs from None
-        except RecordInvalid:  # damaged while we work: nobody else began, or it would be whole
+        except RecordInvalid:  # damaged while we work: no other dispatcher began, or it would be whole
             return
         except StoreTrouble:
             raise
@@ -56,7 +56,7 @@ class Hold:
             raise NotOurs
 
     def write_status(self, status: Status) -> None:
-        """Show ``status``. Progress that cannot be written is not worth the work of the job; an ending that cannot be written is."""
+        """Show ``status``. A progress that cannot be written does not stop the job; an ending that cannot be written does."""
         try:
             self.check()
             self._store.write_status(status)
@@ -83,6 +83,6 @@ class Hold:
             raise NotOurs from None
 
     def uncount(self) -> None:
-        """Take the attempt back: the work was ended by us in good order."""
+        """Uncount the attempt: we ended the work in good order."""
         self.check()
         self._store.uncount_attempt(self.job)

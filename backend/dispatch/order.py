@@ -1,8 +1,8 @@
-"""The order of waiting jobs: priority first, then what was begun before, then fairness between visitors, then arrival.
+"""The order of waiting jobs: priority first, then jobs begun before, then fairness between visitors, then arrival.
 
 Pure functions over parsed submissions, so that the order can be tested without folders. Fairness: of two equal priorities the
-visitor with fewer jobs in work or begun lately goes first, so one visitor's hundred uploads do not hold up another's one. The cost is
-n log n: thousands may wait.
+visitor with fewer jobs in work or begun lately goes first, so one visitor's hundred uploads do not delay another's single one. The cost
+is n log n: thousands may wait.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from shared.records import JobId, Submission
 def in_order(
     waiting: Sequence[Submission], *, begun: Iterable[str], resumed: Collection[JobId] = frozenset()
 ) -> list[Submission]:
-    """Sort ``waiting`` as it will be begun; ``begun`` are the visitors of jobs in work and of those begun lately.
+    """``waiting`` in the order in which jobs will begin; ``begun`` are the visitors of jobs in work and of those begun lately.
 
-    ``resumed`` are those of ``waiting`` whose work was begun once: they go on before others of their priority.
+    ``resumed`` are those of ``waiting`` that were begun before: they come before others of their priority.
     """
 
     def rank(item: Submission) -> tuple[Any, ...]:
@@ -52,9 +52,9 @@ def in_order(
 def waits(
     ordered: Sequence[Submission], *, working_left_s: float | None, estimates: dict[JobId, float | None], places: int
 ) -> dict[JobId, float | None]:
-    """Seconds until each waiting job begins; None as soon as something ahead of it was never measured.
+    """Seconds until each waiting job begins; None when something ahead of it was never measured.
 
-    ``working_left_s`` is what the jobs in work still need (None = unknown), ``places`` how many run side by side.
+    ``working_left_s`` is what the jobs in work still need (None = unknown), ``places`` how many run in parallel.
     """
     ahead = working_left_s
     found: dict[JobId, float | None] = {}

@@ -1,7 +1,7 @@
-"""Work that repeats, and trouble that must neither end it nor flood the log.
+"""Repeated work, and trouble that must neither end it nor flood the log.
 
-Owns ``Trouble`` (a line when something begins to fail, when it fails differently, and when it is over) and ``Periodic`` (a thread that
-calls a function every few seconds, whatever it raises). Imported by the dispatcher.
+Owns ``Trouble`` (logs a line when something begins to fail, when it fails differently, and when it is over) and ``Periodic`` (a thread
+that calls a function every few seconds, whatever it raises). Imported by the dispatcher.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Trouble:
 
     @contextlib.contextmanager
     def contained(self) -> Iterator[None]:
-        """Let the block fail without consequences: what it raises is noted, and its success ends the trouble."""
+        """Let the block fail without consequences: its error is noted, and its success ends the trouble."""
         try:
             yield
         except Exception as error:
@@ -49,7 +49,7 @@ class Trouble:
             self.over()
 
     def note(self, error: Exception) -> None:
-        """Log the error when it is another one than before, then at every doubling of its count. A mistake of ours gets its traceback."""
+        """Log the error when it differs from the last one, then at every doubling of its count. Our own bugs get a traceback."""
         reason = reason_of(error)
         with self._lock:
             self._times = self._times + 1 if reason == self._reason else 1
@@ -85,7 +85,7 @@ def reason_of(error: Exception) -> str:
 
 
 class Periodic:
-    """Calls ``action`` every ``every_s`` seconds in a thread of its own, at once for the first time, until ``close``."""
+    """Calls ``action`` every ``every_s`` seconds in its own thread, the first time at once, until ``close``."""
 
     def __init__(self, name: str, action: Callable[[], None], *, every_s: float) -> None:
         self._action, self._every_s = action, every_s
@@ -95,7 +95,7 @@ class Periodic:
         self._thread.start()
 
     def close(self, *, within_s: float = 5.0) -> None:
-        """Begin no further call and wait for the present one; a call that hangs ends with the process."""
+        """Begin no further call and wait for the current one; a call that hangs ends with the process."""
         self._closing.set()
         self._thread.join(within_s)
 

@@ -1,7 +1,7 @@
 """What waiting visitors see: their place in the queue and the estimated wait.
 
-All places are in one small file, ``results/queue.json``, written when they changed: thousands may wait, and a write of each one's own
-status, with its fsyncs, would hold up the loop. Imported by the dispatcher.
+All places are in one small file, ``results/queue.json``, written when they change: thousands may wait, and writing a status for each,
+with its fsyncs, would delay the loop. Imported by the dispatcher.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ REWRITE_S: Final = 60.0
 
 
 class Places:
-    """``jobs`` is how many run side by side, ``title`` gives the title of a detector."""
+    """``jobs`` is how many run in parallel, ``title`` gives the title of a detector."""
 
     def __init__(self, store: Store, *, durations: Durations, title: Callable[[str], str], jobs: int) -> None:
         self._store, self._durations, self._title, self._jobs = store, durations, title, jobs
@@ -34,7 +34,7 @@ class Places:
         self._greeted: set[JobId] = set()
 
     def show(self, waiting: Sequence[Submission], *, running: Iterable[Run]) -> None:
-        """Write the places of ``waiting``, which is in order, when they changed."""
+        """Write the places of ``waiting`` (in order) when they changed."""
         known: dict[tuple[tuple[str, ...], str], float | None] = {}
         estimates: dict[JobId, float | None] = {}
         for item in waiting:
@@ -50,12 +50,12 @@ class Places:
             self._shown, self._written = found, time.monotonic()
 
     def new_among(self, waiting: Sequence[Submission]) -> list[Submission]:
-        """Those that were not greeted yet."""
+        """Those without a first status."""
         self._greeted &= {JobId(item.id) for item in waiting}
         return [item for item in waiting if JobId(item.id) not in self._greeted]
 
     def greet(self, submission: Submission) -> None:
-        """Write the first status of a job, unless it has one: a dispatcher before us wrote it, or its work was begun."""
+        """Write the first status of a job, unless it has one: an earlier dispatcher wrote it, or its work was begun."""
         job = JobId(submission.id)
         try:
             known = self._store.read_status(job) is not None

@@ -1,9 +1,9 @@
 """Retention: what is deleted when. Each step is complete in itself, so a crash in the middle is continued by the next sweep.
 
-Media goes first, then the address, then the result with its cached scores; a status ``expired`` stays one more retention
-time so that the visitor's link can say what happened, then it goes as well. Where a record cannot be read, the age of its folder decides
-(on the clock that stamps the folder), and what may hold media or an address goes with the first of the two. Trouble of one job is logged
-and keeps no other job from its turn.
+The media is deleted first, then the address, then the result with its cached scores. A status ``expired`` stays for one more retention
+time, so that the visitor's link can say what happened. Where a record cannot be read, the age of its folder decides
+(on the file system's clock), and what may hold media or an address is deleted after the shorter of the two times. Trouble with one job is
+logged and does not stop the others.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 DAY_S: Final = 86400.0
 
-#: Files in the making, of durable.replace_bytes, durable.staging and Store.now: after a day, nobody goes on with one.
+#: Unfinished files of durable.replace_bytes, durable.staging and Store.now: after a day, they are abandoned.
 _IN_THE_MAKING: Final = re.compile(r"\..+\.[0-9a-f]{12}|\..+\.part|\.probe-[0-9a-f]+")
 
 
@@ -45,7 +45,7 @@ class Expired:
 
 
 def expire(store: Store, settings: Settings, *, cache: ScoreCache | None, now: datetime) -> Expired:
-    """Delete what outlived its retention time at ``now`` (aware, UTC); StoreTrouble when a shared folder is away."""
+    """Delete what is older than its retention time at ``now`` (aware, UTC); StoreTrouble when a shared folder is away."""
     return _Sweep(store, settings, now=now).run(cache)
 
 
@@ -65,7 +65,7 @@ class _Sweep:
         for job in self.store.result_ids():
             with _one(job):
                 self._result(job)
-        for job in self.store.ids("tmp"):  # an upload that broke off; a day is longer than any upload takes
+        for job in self.store.ids("tmp"):  # an interrupted upload; a day is longer than any upload takes
             with _one(job):
                 if self.folder_now - self.store.changed("tmp", job) > DAY_S:
                     self.store.remove_submission("tmp", job)
@@ -106,7 +106,7 @@ class _Sweep:
         if status and status.state == "expired":
             self.store.remove_result(job)
             return
-        # without a whole status of its end, the job may still be in work
+        # without a readable final status, the job may still be in work
         if (status is None or status.state in ("queued", "working")) and self.store.stage_of(job) in ("new", "active"):
             return
         self.store.remove_report(job)
@@ -136,7 +136,7 @@ class _Sweep:
         return status, (self.now - (status.finished or status.updated)).total_seconds()
 
     def _dot_names(self) -> None:
-        """What a crash, an open file or damage left under a dot-name."""
+        """Delete dot-names that a crash, an open file or damage left."""
         keep = self.settings
         damaged_s = min(keep.keep_media_days, keep.keep_address_days, keep.keep_results_days) * DAY_S
         for path, changed in self.store.dot_names():
@@ -152,7 +152,7 @@ class _Sweep:
 
 @contextlib.contextmanager
 def _one(job: JobId) -> Iterator[None]:
-    """Keep trouble of one job to itself; a folder that is away ends the sweep."""
+    """Keep trouble with one job from the others; a shared folder that is away ends the sweep."""
     try:
         yield
     except FileNotFoundError:  # moved or deleted just now

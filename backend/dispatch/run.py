@@ -1,4 +1,4 @@
-"""One attempt at one job, in a thread of the engine: the pipeline, the publishing, and how the attempt ended.
+"""One attempt at one job, in a thread of the engine: the pipeline, publishing, and how the attempt ended.
 
 The dispatcher makes a run, hands it to the engine and reads its ``ending`` afterwards; a run decides nothing about other jobs.
 """
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-#: ``released``: it goes on later as if nothing had happened. ``broke_off``: the attempt counts. ``held_up``: what all jobs need was away
-#: (a shared folder, the container engine), which is no fault of this one. ``not_ours``: another dispatcher has it, or its owner deleted it.
+#: ``released``: it continues later, and the attempt does not count. ``broke_off``: the attempt counts. ``held_up``: something that all
+#: jobs need was away (a shared folder, the container engine). ``not_ours``: another dispatcher has it, or its owner deleted it.
 Ending = Literal["done", "failed", "released", "broke_off", "held_up", "not_ours"]
 
 #: Why one run is cancelled: a visitor's job needs the place, or the owner deletes the submission.
@@ -44,7 +44,7 @@ class Run:
         #: set before it is cancelled; None: the back-end stops
         self.why: Why | None = None
         self.ending: Ending = "not_ours"
-        #: the code a failed job ended with, also when it could not be written yet
+        #: the code a failed job ended with, even if it could not be written yet
         self.code: str | None = None
         self._store, self._pipeline, self._folder = store, pipeline, folder
         self._log = log.bind(job=submission.id, attempt=hold.attempt)
@@ -63,7 +63,7 @@ class Run:
         except StoreTrouble as error:
             self._log.warning("job_held_up", reason=error.sentence)
             self.ending = "held_up"
-        except BaseException:  # a mistake of ours: the attempt is counted, so this ends
+        except BaseException:  # our own bug: the attempt counts, so this cannot repeat for ever
             self._log.exception("job_broke_off", code="internal")
             self.ending = "broke_off"
         self._log.info("job_ended", ending=self.ending)
@@ -103,7 +103,7 @@ class Run:
         job.remove()
 
     def _shadow(self, job: Job) -> None:
-        """The visitor has the result: whatever happens to detectors on trial touches it no more."""
+        """Run the detectors on trial; the visitor has the result, which they cannot change any more."""
         try:
             self._pipeline.run_shadow(job)
         except Cancelled:
@@ -122,6 +122,6 @@ class Run:
     def give_up(self, code: str) -> None:
         """End the job with ``code`` and delete its scratch."""
         self.board.finish("failed", code=code)
-        shutil.rmtree(self._folder, ignore_errors=True)  # before the move: a job that has moved is nobody's any more
+        shutil.rmtree(self._folder, ignore_errors=True)  # before the move: after it, the job is no longer ours
         self.hold.move("failed")
         self._log.warning("job_given_up", code=code)

@@ -1,8 +1,9 @@
-"""Keeps the dispatcher's process running beside the portal, and lets it end with the portal, however that ends.
+"""Keeps the dispatcher's process running beside the portal, and ends it with the portal, however that ends.
 
-Promises: a dispatcher that dies is started again, with growing pauses while it dies at once; only a refusal at the very first start
-(another dispatcher works on the folder, a setting is wrong) is passed on; nothing of the back-end outlives this process, not even
-``kill -9``: the kernel kills the dispatcher with it, and the workers with the dispatcher. Imported by the composition root.
+Promises: a dispatcher that dies is started again, with growing pauses while it dies at once. Only a refusal at the very first start
+(another dispatcher works on the folder, a setting is wrong) is passed on. The dispatcher does not outlive this process, even after
+``kill -9``: the kernel kills it, and worker processes with it (containers are adopted or removed by the next one). Imported by the
+composition root.
 """
 
 from __future__ import annotations
@@ -15,23 +16,23 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-#: Exit statuses of the dispatcher's process. At its first start: it said why, and starting it again would not help.
+#: Exit statuses of the dispatcher's process. At its first start: it has said why, and starting it again would not help.
 REFUSED: Final = 2
-#: Another dispatcher took the folder over while this one seemed dead (EX_TEMPFAIL of sysexits.h): it may stand by.
+#: Another dispatcher took the folder over because this one seemed dead (EX_TEMPFAIL of sysexits.h): it may stand by.
 SUPERSEDED: Final = 75
 
-#: Seconds before the first restart and at most; a process that lived longer than ``LIVED_S`` is restarted after the first pause.
+#: First and longest pause before a restart, seconds; a process that lived longer than ``LIVED_S`` gets the first pause again.
 PAUSE_S: Final = 1.0
 MOST_S: Final = 60.0
 LIVED_S: Final = 60.0
-#: Seconds a dispatcher gets to put its jobs back: 30 s for the jobs, and some for the workers.
+#: Seconds a dispatcher gets to return its jobs: 30 s for the jobs, and some for the workers.
 STOP_S: Final = 45.0
 
 
 class Supervisor:
     """Runs ``command`` with ``--child-of PID``, and ``--stand-by`` from its second start on.
 
-    ``on_refusal`` is called, once and from a thread, when the first start ended with REFUSED; ``say`` gets a sentence on every other end.
+    ``on_refusal`` is called once, from a thread, when the first start ended with REFUSED; ``say`` gets a sentence about every other end.
     """
 
     def __init__(
@@ -47,24 +48,24 @@ class Supervisor:
         self._starting = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self.refused = False
-        # one thread starts and awaits all of them: the kernel sends the parent-death signal when the thread that forked ends
+        # one thread starts all of them and waits: the kernel sends the parent-death signal when the thread that forked ends
         self._thread = threading.Thread(target=self._watch, daemon=True, name="supervisor")
         self._thread.start()
 
     @property
     def pid(self) -> int | None:
-        """The process in work, None while there is none."""
+        """The running process, None while there is none."""
         process = self._process
         return process.pid if process and process.poll() is None else None
 
     def close(self) -> None:
-        """Ask the dispatcher to stop, wait until it has put its jobs back, kill it when that takes too long."""
+        """Ask the dispatcher to stop, wait until it has returned its jobs, kill it when that takes too long."""
         self._closing.set()
         with self._starting:
             process = self._process
         if process is not None:
             process.terminate()
-            process.send_signal(signal.SIGCONT)  # one that was stopped could not answer
+            process.send_signal(signal.SIGCONT)  # a stopped process could not answer
             try:
                 process.wait(STOP_S)
             except subprocess.TimeoutExpired:
@@ -72,7 +73,7 @@ class Supervisor:
         self._thread.join()
 
     def kill(self) -> None:
-        """End the dispatcher now; its jobs are taken up by the next one. ``close`` returns then."""
+        """Kill the dispatcher now; the next one continues its jobs. ``close`` returns then."""
         process = self._process
         if process is not None:
             process.kill()

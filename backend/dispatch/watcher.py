@@ -1,8 +1,8 @@
 """The watcher: wakes the dispatcher when something arrives. Its events are hints; the scan is the truth.
 
 inotify does not see remote writes, and an emitter of watchdog ends for good when its folder vanishes for a moment, while
-``observer.is_alive()`` stays true. So the watcher looks at its emitters, starts a new observer when one is gone, and nobody
-depends on it: ``wait`` returns after its timeout anyway.
+``observer.is_alive()`` stays true. So the watcher checks its emitters and starts a new observer when one is gone. No code
+depends on its events: ``wait`` returns after its timeout anyway.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Watcher:
         self.restarts = 0
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait for an event or ``timeout_s``; True when something happened. Repairs a dead observer on the way."""
+        """Wait for an event or ``timeout_s``; True when something happened. Replaces a dead observer."""
         if not self._alive():
             self.restarts += 1
             self._stop()
