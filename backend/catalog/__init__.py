@@ -1,1 +1,1 @@
-"""Which detectors there are, in which state each is, and how long each takes."""
+"""The detectors, the state of each, and how long each takes."""

@@ -1,7 +1,7 @@
 """The catalog: every detector's card, whether it can run here, and how long it typically takes.
 
-Owns the list of detectors. The dispatcher publishes it as ``results/catalog.json``; the portal knows detectors from there
-only. May be imported by the composition root, the dispatcher and the pipeline.
+Owns the list of detectors. The dispatcher publishes it as ``results/catalog.json``, which is all the portal knows of detectors.
+May be imported by the composition root, the dispatcher and the pipeline.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ class UnusableCard:
 
 @dataclass(frozen=True)
 class Cards:
-    """The cards of a folder by id, in the order of its sub-folders, and those with a mistake."""
+    """The cards of a folder by id, in the order of its sub-folders, and the cards with a mistake."""
 
     usable: dict[str, Card]
     unusable: tuple[UnusableCard, ...]
 
     def named(self, detector: str) -> Card:
-        """The card of ``detector``; UserError: ``bad_card`` says what is wrong with it, ``unknown_detector`` names the known ones."""
+        """The card of ``detector``; UserError: ``bad_card`` names the mistake, ``unknown_detector`` the known detectors."""
         if detector in self.usable:
             return self.usable[detector]
         for item in self.unusable:
@@ -76,7 +76,7 @@ class DetectorCatalog:
         return iter(self._cards.usable.values())
 
     def card(self, detector: str) -> Card:
-        """The card of ``detector``; UserError(unknown_detector, bad_card) says why there is none."""
+        """The card of ``detector``; UserError(unknown_detector, bad_card)."""
         return self._cards.named(detector)
 
     def state(self, card: Card) -> str:

@@ -1,7 +1,7 @@
-"""Measured durations: what each step of past jobs took, the only source of the times shown to visitors.
+"""Measured durations of each step of past jobs, the only source of the times shown to visitors.
 
-Steps are ``media``, ``report`` and the ids of detectors. Kept in one small file, newest measurements only. An estimate
-exists only where something was measured; nobody is shown a guess.
+Steps are ``media``, ``report`` and the ids of detectors. Kept in one small file, newest measurements only. Without
+measurements there is no estimate; a guess is never shown.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 #: Measurements kept for each step and mode: enough for a median, few enough to follow a change of machine.
 KEPT = 25
-#: A measurement beyond this (a month) is damage.
+#: A larger measurement (a month) means damage.
 MOST_S = 30 * 86400.0
 
 
@@ -37,7 +37,7 @@ class Typical:
 
 
 class Durations:
-    """The measurements in ``path`` (a JSON file); thread-safe. Of a damaged file, what can be read is kept."""
+    """The measurements in ``path`` (a JSON file); thread-safe. The readable part of a damaged file is kept."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -55,7 +55,7 @@ class Durations:
             log.warning("durations_damaged", reason="some measurements were left out", steps_kept=len(self._seconds))
 
     def add(self, step: str, *, mode: Mode, seconds: float) -> None:
-        """Record that ``step`` of a job in ``mode`` took ``seconds``. Trouble with the file is logged: no job fails for a statistic."""
+        """Record that ``step`` of a job in ``mode`` took ``seconds``. Trouble with the file is logged and does not fail the job."""
         with self._lock:
             key = f"{step}/{mode}"
             self._seconds[key] = [*self._seconds.get(key, []), round(seconds, 3)][-KEPT:]
@@ -78,7 +78,7 @@ class Durations:
 
 
 def _readable(untrusted: Any) -> dict[str, list[float]]:
-    """The steps whose measurements are all seconds."""
+    """The steps with valid measurements only."""
     return {
         step: measured[-KEPT:]
         for step, measured in (untrusted.items() if isinstance(untrusted, dict) else ())

@@ -1,9 +1,9 @@
-"""Where each detector stands on its way in: draft, quarantine, shadow, enabled, disabled.
+"""The state of each detector: draft, quarantine, shadow, enabled, disabled.
 
 Owns ``detectors.json`` in the back-end's state folder (the operator's decisions) and the admission reports beside it. Until the operator
 decides, a bundled card's own ``state`` holds, and a third party's detector is a draft. Promises: a detector moves up one step at a time,
-and out of ``draft`` only with a passed admission check of this very version; damage enables nothing: a detector whose decision cannot
-be read is disabled until the operator decides anew. May be imported by the back-end and the composition root.
+and out of ``draft`` only when this version passed the admission check. A damaged file never enables a detector: one whose decision cannot
+be read is disabled until the operator decides again. May be imported by the back-end and the composition root.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ log = structlog.get_logger()
 #: In ``detectors.json``: the state of every detector that is not named there. Written after damage only, as "disabled".
 OTHERS: Final = "*"
 
-#: what each state means, in the order a detector goes through them
+#: What each state means, in the order a detector goes through them.
 MEANINGS: Final = {
     "draft": "being written; runs only when named on the command line",
-    "quarantine": "passed the admission check; runs only when named, to be looked at by a person",
-    "shadow": "runs with every submission, its scores are recorded and shown to nobody",
+    "quarantine": "passed the admission check; runs only when named, so that a person can look at it",
+    "shadow": "runs with every submission; its scores are recorded and not shown",
     "enabled": "offered to visitors",
-    "disabled": "taken out; runs for nobody",
+    "disabled": "taken out; does not run",
 }
 
 
 class DetectorStates:
-    """States below ``folder``; read anew on every question, so that a running portal follows the operator."""
+    """States below ``folder``; read again on every call, so that a running portal follows the operator."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -49,7 +49,7 @@ class DetectorStates:
         return decided.get(card.id, decided.get(OTHERS, _own_state(card)))
 
     def move(self, card: Card, to: str) -> str:
-        """Put ``card`` into state ``to``; the state it had. UserError says what is missing for that."""
+        """Put ``card`` into state ``to``; returns the state it had. UserError says what is missing."""
         now = self.of(card)
         if to not in STATES:
             raise UserError("bad_state", f"There is no state {to!r}. States: {', '.join(STATES)}.")
@@ -88,7 +88,7 @@ class DetectorStates:
         return isinstance(report, dict) and report.get("passed") is True and report.get("version") == card.version
 
     def record_shadow(self, card: Card, entry: dict[str, Any]) -> None:
-        """Append what a shadow detector said; no id of the submission, so that nothing has to be deleted with it."""
+        """Append a shadow detector's result; without the submission's id, so that nothing has to be deleted with it."""
         path = self._folder / "shadow" / f"{card.id}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         durable.append_line(path, json.dumps(entry, allow_nan=False))
@@ -101,8 +101,8 @@ class DetectorStates:
         return self._folder / "admission" / f"{card.id}.json"
 
     def _read(self) -> tuple[dict[str, str], str | None]:
-        """The decisions, and what is wrong with the file. Where a decision is lost, ``disabled`` stands in for it: the lost one may
-        have been just that, and the card's own state would put the detector before visitors again.
+        """The decisions, and what is wrong with the file. A lost decision counts as ``disabled``: it may have been just that, and the
+        card's own state would offer the detector to visitors again.
         """
         try:
             found = read_json(self._path)
@@ -124,6 +124,6 @@ class DetectorStates:
 
 
 def _own_state(card: Card) -> str:
-    """What the card says. A third party's cannot say more than ``draft``: it would enable itself, past the admission check."""
+    """The state in the card. A third party's counts as ``draft``: it could otherwise enable itself without the admission check."""
     bundled = card.folder.resolve().parent == BUNDLED
     return card.state if bundled or card.state == "disabled" else "draft"

@@ -1,1 +1,1 @@
-"""What workers wrote, taken as untrusted: scores, media packs, files."""
+"""Reads the output of workers, which is untrusted: scores, media packs, files."""

@@ -1,6 +1,6 @@
-"""Checks a face pack against docs/face_pack.md: shapes, ranges, and that its parts speak of the same frames, shots and persons.
+"""Checks a face pack against docs/face_pack.md: shapes, ranges, and that its parts agree on frames, shots and persons.
 
-After these checks no reader of the pack can leave its files: every crop lies inside ``crops.bin`` and inside its frame.
+After these checks no reader of the pack can read outside its files: every crop is inside ``crops.bin`` and inside its frame.
 Imported by the pipeline and the command line of detectors.
 """
 
@@ -35,7 +35,7 @@ MAX_PACK_VALUES: Final = 3_000_000
 MAX_FACES_BYTES: Final = 512_000_000
 #: Longest side of a picture; with three bytes a pixel the size of a crop stays far below 2^63.
 MAX_SIDE = 1 << 16
-#: Boxes may reach outside the frame, but not to another planet.
+#: Boxes may reach outside the frame, but not arbitrarily far.
 MAX_COORDINATE = 1e7
 
 Time = Annotated[float, Field(ge=-1e7, le=1e7)]
@@ -45,8 +45,8 @@ Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
 Plain = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.,:+ -]{0,80}$")]
 
 
-#: The pack's records with the bounds that a worker's numbers are held to. A member without a bound here is checked by its type, and
-#: one that the contract does not have is refused: it would be lost on the way to the result.
+#: The pack's records with bounds for a worker's numbers. A member without a bound here is checked by its type. A member
+#: that the contract does not have is refused: it would be lost on the way to the result.
 _CHECKED = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
@@ -119,15 +119,15 @@ class PackInfo(_Part):
     seconds: Annotated[dict[Plain, Seconds], Field(max_length=64)]
 
     def as_json(self) -> str:
-        """The file anew."""
+        """The file as we write it."""
         return self.model_dump_json(by_alias=True)
 
 
 def harvest_pack(untrusted_dir: Path, target: Path) -> None:
-    """Copy a face pack to ``target``, which appears whole; PermanentError(media_bad_output) when it breaks its schema.
+    """Copy a face pack to ``target``, which appears complete; PermanentError(media_bad_output) when it breaks its schema.
 
-    The small files are parsed and written anew. The crops are copied: a worker that goes on running could still cut a file short
-    that was merely moved, and a memory map of such a file kills its reader.
+    The small files are parsed and rewritten. The crops are copied: a worker that still runs could truncate a file that was
+    only moved, and a memory map of a truncated file kills its reader.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with durable.staging(target) as staging:
@@ -148,7 +148,7 @@ def harvest_pack(untrusted_dir: Path, target: Path) -> None:
 
 
 def check_pack(folder: Path) -> None:
-    """Check a pack that was harvested before; PermanentError(media_bad_output) when it is not whole any more."""
+    """Check a pack that was harvested before; PermanentError(media_bad_output) when it is damaged."""
     try:
         with open_folder(folder) as handle:
             _, faces = _read_small_files(handle)
@@ -177,7 +177,7 @@ def read_faces(untrusted: bytes) -> Array:
 
 
 def crops_size(faces: Array) -> int:
-    """Bytes that ``crops.bin`` must have so that the last crop ends with it."""
+    """Bytes that ``crops.bin`` must have to hold all crops."""
     if not len(faces):
         return 0
     sizes = faces["crop_height"].astype(np.int64) * faces["crop_width"].astype(np.int64) * 3
@@ -192,19 +192,19 @@ def check_faces(faces: Array, info: PackInfo) -> None:
 
 
 def _rules(faces: Array, info: PackInfo) -> Any:
-    """(rule, whether each row keeps it), in an order in which later ones may rely on earlier ones."""
+    """(rule, whether each row keeps it); later rules may rely on earlier ones."""
     media = info.media
     frames = [item.frame for item in info.frames]
     yield "sampled frames ascend", np.diff(frames) > 0
-    yield "no frame lies behind the last", frames[-1] < max(media.frames, 1)
+    yield "no frame is after the last", frames[-1] < max(media.frames, 1)
     yield "shots are numbered once", len({item.shot for item in info.shots}) == len(info.shots)
     for name in ("time_s", "box", "confidence"):
         yield f"{name} is finite", np.isfinite(faces[name])
-    yield "landmarks are no infinity", ~np.isinf(faces["landmarks"])
+    yield "landmarks are not infinite", ~np.isinf(faces["landmarks"])
     yield "coordinates are sane", np.abs(faces["box"]) <= MAX_COORDINATE
     yield "landmarks are sane", ~(np.abs(faces["landmarks"]) > MAX_COORDINATE)
     yield "boxes have an area", (faces["box"][:, 2:] > faces["box"][:, :2])
-    yield "confidence lies in [0, 1]", (faces["confidence"] >= 0) & (faces["confidence"] <= 1)
+    yield "confidence is in [0, 1]", (faces["confidence"] >= 0) & (faces["confidence"] <= 1)
     yield "tracked is a truth value", _byte(faces, "tracked") <= 1
     yield "faces are of sampled frames", np.isin(faces["frame"], frames)
     yield "faces are of known shots", np.isin(faces["shot"], [item.shot for item in info.shots])
@@ -217,7 +217,7 @@ def _crop_rules(faces: Array, media: DecodedMedia) -> Any:
     origin, height, width = faces["crop_origin"].astype(np.int64), faces["crop_height"], faces["crop_width"]
     yield "crops have pixels", (height >= 1) & (width >= 1)
     yield "crops are no larger than the frame", (height <= media.height) & (width <= media.width)
-    yield "crops lie in the frame", origin >= 0
+    yield "crops begin in the frame", origin >= 0
     yield "crops end in the frame", (origin[:, 0] + width <= media.width) & (origin[:, 1] + height <= media.height)
     yield "crops begin in the file", (faces["crop_offset"] >= 0) & (faces["crop_offset"] < 2**62)
 

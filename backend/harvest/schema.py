@@ -1,7 +1,7 @@
 """The JSON Schema of ``scores.json``: ``python -m backend.harvest.schema`` writes docs/scores.schema.json.
 
-May be imported by tests; the schema follows from ``backend.harvest.scores`` alone. What a schema cannot say (that lists are parallel, that
-rows ascend) is in docs/worker_protocol.md.
+May be imported by tests; the schema is generated from ``backend.harvest.scores``. What a schema cannot say (that lists are parallel,
+that rows ascend) is in docs/worker_protocol.md.
 """
 
 from __future__ import annotations

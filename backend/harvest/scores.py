@@ -1,8 +1,8 @@
-"""Takes what a worker wrote, checks it, and writes it anew on our side. The only code that reads a worker's output.
+"""Reads and checks what a detector's worker wrote, and makes our own copy of it.
 
-Promises: nothing is followed (links, FIFOs, devices, swapped folders), nothing is read beyond its cap, every number is finite and in
-its range, every picture is an array of known size. What breaks the contract raises PermanentError with ``detector_bad_output`` or
-``media_bad_output``; nothing is repaired and nothing is filled in. Imported by the pipeline and by ``backend.scores.assemble``.
+Promises: no links, FIFOs, devices or swapped folders are followed, nothing is read beyond its cap, every number is finite and in
+its range, every picture is an array of known size. Output that breaks the contract raises PermanentError with ``detector_bad_output``;
+nothing is repaired and nothing is filled in. Imported by the pipeline and by ``backend.scores.assemble``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from shared.errors import PermanentError
 from shared.records import DetectorId, Record
 from shared.results import Count, PersonScore, Score
 
-#: More than honest scores of a pack take, indented or not: so many bytes, and so many more for each face.
+#: More than correct scores of a pack take, indented or not: so many bytes, and so many more for each face.
 SCORES_BYTES: Final = 1_000_000
 SCORES_BYTES_A_FACE: Final = 400
 #: Nor more values: two lists of numbers, a person of five for each face at most, a mask of three, and a few of its own.
@@ -56,7 +56,7 @@ class HarvestedScores(Record):
     contract: Version
     detector: DetectorId
     version: Version
-    # FailFast: the first mistake is enough
+    # FailFast: stop at the first mistake
     face_index: Annotated[tuple[Count, ...], FailFast(), Field(min_length=1)]
     fake_score: Annotated[tuple[Score, ...], FailFast()]
     video_fake_score: Score | None = None
@@ -96,7 +96,7 @@ def harvest_scores(untrusted_out: Path, *, card_id: str, face_count: int) -> Har
             untrusted = read_file(folder, "scores.json", max_bytes=most)
         if count_values(untrusted) > SCORES_VALUES + SCORES_VALUES_A_FACE * face_count:
             raise Refused("scores.json holds more values than scores of so many faces")
-        # strict: no text taken for a number; pydantic's parser bounds the depth and refuses NaN for these types
+        # strict: a string is not a number; pydantic's parser limits the depth and refuses NaN for these types
         scores = HarvestedScores.model_validate_json(untrusted, strict=True)
         if _count_keys(untrusted) != _keys_of(scores):
             raise Refused("scores.json has a key twice")
@@ -108,28 +108,28 @@ def harvest_scores(untrusted_out: Path, *, card_id: str, face_count: int) -> Har
 
 
 def _is_older(error: Exception) -> bool:
-    """Whether the worker wrote an earlier schema: its image was built before ours changed."""
+    """Whether the worker wrote an earlier schema: its image was built before the schema changed."""
     found = error.errors(include_url=False, include_context=False) if isinstance(error, ValidationError) else []
     places = (("schema",), ("schema_version",))
     return any(item["loc"] in places and item["input"] in range(1, SCORES_SCHEMA) for item in found)
 
 
 def _count_keys(untrusted_json: bytes) -> int:
-    """How many keys the objects in it have. The parser takes the last of two that are the same and says nothing.
+    """How many keys the objects in it have. Of duplicate keys the parser silently takes the last.
 
-    No text that the schema allows holds a quote, so each quote before a colon ends a key.
+    No string that the schema allows contains a quote, so each quote before a colon ends a key.
     """
     return sum(1 for _ in re.finditer(rb'"[ \t\r\n]*:', untrusted_json))
 
 
 def _keys_of(scores: HarvestedScores) -> int:
-    """How many keys ``scores`` were written with."""
+    """How many keys ``scores`` had in the file."""
     parts = (scores, *scores.persons, *scores.masks)
     return sum(len(part.model_fields_set) for part in parts) + len(scores.skipped) + len(scores.seconds)
 
 
 def harvest_masks(untrusted_out: Path, scores: HarvestedScores, target: Path) -> None:
-    """Write the masks of ``scores`` anew below ``target``, under the names ``scores`` gives them; PermanentError(detector_bad_output)."""
+    """Write our copy of the masks of ``scores`` below ``target``, under the same names; PermanentError(detector_bad_output)."""
     if scores.masks:
         (target / "masks").mkdir(parents=True, exist_ok=True)
     for mask in scores.masks:

@@ -1,7 +1,7 @@
-"""The finished parts of a job as a later attempt, or another job through the cache, finds them: whole, or removed and made again.
+"""The finished parts of a job, as a later attempt or another job (through the cache) finds them: intact, or removed and made again.
 
-A part appears by one rename when it is complete, so it is whole after ``kill -9``. After a power cut, on a full or failing disk, or by
-somebody's hand it may not be; then it must not fail every attempt that follows. Imported by the pipeline.
+A part appears by one rename when it is complete, so it is intact after ``kill -9``. After a power cut, on a full or failing disk, or
+after a manual change it may be damaged; then it must not fail every later attempt. Imported by the pipeline.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ Part = TypeVar("Part")
 
 
 def finished_report(folder: Path) -> Result | None:
-    """The result of the report in ``folder``, None when there is none any more."""
+    """The result of the report in ``folder``, None when it is missing or damaged."""
     return _whole(folder, _read_report)
 
 
 def has_pack(folder: Path) -> bool:
-    """Whether the face pack in ``folder`` is there and keeps its schema."""
+    """Whether the face pack in ``folder`` exists and matches its schema."""
     return _whole(folder, _read_pack) is not None
 
 
 def finished_scores(folder: Path, *, card_id: str, face_count: int) -> HarvestedScores | None:
-    """The scores in ``folder``, None when there are none any more."""
+    """The scores in ``folder``, None when they are missing or damaged."""
     return _whole(folder, lambda part: read_scores(part, card_id=card_id, face_count=face_count))
 
 

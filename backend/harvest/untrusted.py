@@ -1,6 +1,6 @@
-"""Opens what a worker wrote without believing a name: no link is followed, no FIFO waited for, nothing read beyond its cap.
+"""Opens what a worker wrote without trusting names: no link is followed, no FIFO is waited for, nothing is read beyond its cap.
 
-Arrays are taken from their bytes; nothing is unpickled.
+Arrays are read from their bytes; nothing is unpickled.
 
 Imported by this folder and, for single files, by the pipeline.
 """
@@ -43,7 +43,7 @@ class Refused(Exception):
 
 @contextlib.contextmanager
 def open_folder(untrusted: Path) -> Iterator[int]:
-    """A descriptor of the folder; its last three names must be folders themselves, not links to some."""
+    """A descriptor of the folder; its last three names must be folders, not links to folders."""
     parts = untrusted.absolute().parts
     trusted, suspects = parts[:-_SUSPECTS], parts[-_SUSPECTS:]
     handle = os.open(Path(*trusted) if trusted else "/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -62,7 +62,7 @@ def open_folder(untrusted: Path) -> Iterator[int]:
 
 @contextlib.contextmanager
 def open_file(folder: int, name: str, *, max_bytes: int) -> Iterator[int]:
-    """A descriptor of the regular file ``name`` in the open folder; Refused when it is none, or larger than ``max_bytes``."""
+    """A descriptor of the regular file ``name`` in the open folder; Refused when it is not one, or larger than ``max_bytes``."""
     try:
         handle = os.open(name, _FILE, dir_fd=folder)
     except OSError as error:
@@ -79,7 +79,7 @@ def open_file(folder: int, name: str, *, max_bytes: int) -> Iterator[int]:
 
 
 def read_file(folder: int, name: str, *, max_bytes: int) -> bytes:
-    """The content of a file; what grows while we read is refused too."""
+    """The content of a file; a file that grows while we read is refused too."""
     with open_file(folder, name, max_bytes=max_bytes) as handle, os.fdopen(os.dup(handle), "rb") as stream:
         content = stream.read(max_bytes + 1)
     if len(content) > max_bytes:
@@ -149,7 +149,7 @@ def read_array(untrusted_npy: bytes, *, name: str, dtype: np.dtype[Any], dimensi
         or min(shape) < 0
         or rest != math.prod(shape) * dtype.itemsize
     ):
-        raise Refused(f"{name} has another layout than the contract")
+        raise Refused(f"{name} does not have the layout of the contract")
     return np.frombuffer(untrusted_npy, dtype, offset=stream.tell()).reshape(shape)
 
 
@@ -166,7 +166,7 @@ def harvest_file(untrusted_out: Path, name: str, target: Path, *, max_bytes: int
 
 
 def refusal(code: str, error: Exception) -> PermanentError:
-    """The error for output that was refused: ``code``, or ``output_too_large``; the broken rule goes to the log."""
+    """The error for refused output: ``code``, or ``output_too_large``; the broken rule is logged."""
     log.warning("output_refused", code=code, reason=_first_reason(error))
     if isinstance(error, Refused) and error.too_large:
         code = "output_too_large"
@@ -174,7 +174,7 @@ def refusal(code: str, error: Exception) -> PermanentError:
 
 
 def _first_reason(error: Exception) -> str:
-    """Which rule was broken, without the worker's own words."""
+    """Which rule was broken, without text from the worker."""
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         return f"{'.'.join(str(part)[:40] for part in first['loc'][:4])}: {first['type']}"

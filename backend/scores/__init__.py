@@ -1,1 +1,1 @@
-"""From harvested scores to a result: aggregation, assembling, the cache of scores."""
+"""From harvested scores to a result: aggregation, assembly, the cache of scores."""

@@ -1,7 +1,7 @@
 """From face scores to one number: the named strategies, the paper's AUC and the consensus.
 
-Owns: every rule that joins scores. Promises: pure functions over numpy arrays; a number comes from scores that exist,
-never from a stand-in (the published codes answer 0.5 when nothing was scored; here that is an error).
+Owns: every rule that joins scores. Promises: pure functions over numpy arrays; a number comes from existing scores only,
+never from a default (the published codes answer 0.5 when nothing was scored; here that is an error).
 May be imported by the back-end. All numbers are fake scores in [0, 1], 1 = fake.
 """
 
@@ -28,7 +28,7 @@ def video_score(
 
     ``scores`` (n,) float, NaN where the detector has no opinion; ``faces`` (n,) ``base_detector.FACE_DTYPE``;
     ``persons_scores`` the detector's own score of each person, ``own`` its own score of the video (strategy ``own``). A face with a
-    negative person belongs to nobody and counts only in the strategies that do not look at persons.
+    negative person belongs to no person and counts only in strategies that ignore persons.
     Raises PermanentError: ``unknown_strategy``, or ``not_judgeable`` when no face has a score.
     """
     if strategy == OWN:
@@ -74,7 +74,7 @@ def _max_of_persons_of_shots(scores: Array, faces: Array, persons_scores: Mappin
 def deepware_person(scores: Array) -> float:
     """Deepware's id_strategy over the faces (n,) of one person: the mean of the clear side if 90 % are clear, else of all.
 
-    Upstream's int(0.9 * n) is 0 for one face and averages an empty list; at least one face is asked for here.
+    Upstream's int(0.9 * n) is 0 for one face and averages an empty list; here at least one face is required.
     """
     needed = max(1, int(0.9 * len(scores)))
     fake, real = scores[scores >= _CLEAR_FAKE], scores[scores <= _CLEAR_REAL]
@@ -128,7 +128,7 @@ def integrity_curve(fake_scores: Array) -> Array:
 def report_auc(fake_scores: Array) -> float:
     """Area under the sorted integrity scores over a unit axis (Li et al., 2021); equals the mean integrity score.
 
-    Each of the m scores covers 1/m of the axis. It is no ROC-AUC. Raises PermanentError ``not_judgeable`` without scores.
+    Each of the m scores covers 1/m of the axis. It is not a ROC-AUC. Raises PermanentError ``not_judgeable`` without scores.
     """
     curve = integrity_curve(fake_scores)
     if not len(curve):

@@ -1,6 +1,6 @@
 """Assembles ``Result`` from the face pack and what the detectors gave; the only place where scores become a result.
 
-Nothing is filled in: a detector without an opinion has null scores, its state and the sentence that says why.
+Nothing is filled in: a detector without scores has null, its state, and the sentence that says why.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from shared.results import (
 
 @dataclass
 class DetectorOutcome:
-    """What became of one detector: its harvested scores, or why there are none."""
+    """The outcome of one detector: its harvested scores, or why there are none."""
 
     card: Card
     provenance: Provenance
@@ -43,7 +43,7 @@ class DetectorOutcome:
     wall_s: float = 0.0
 
     def progress(self) -> DetectorProgress:
-        """What the board shows of it."""
+        """What the board shows."""
         return DetectorProgress(
             detector=self.card.id,
             title=self.card.title,
@@ -88,7 +88,7 @@ def _face_row(row: Any) -> FaceRow:
 
 
 def detector_result(outcome: DetectorOutcome, pack: FacePack) -> DetectorResult:
-    """What one detector says, without the report's pictures."""
+    """The result of one detector, without the report's pictures."""
     card, scores = outcome.card, outcome.scores
     common: dict[str, Any] = {
         "id": card.id,
@@ -128,7 +128,7 @@ def detector_result(outcome: DetectorOutcome, pack: FacePack) -> DetectorResult:
 
 
 def shadow_entry(outcome: DetectorOutcome, pack: FacePack) -> dict[str, Any]:
-    """What is recorded of a detector that is on trial: nothing that leads back to the submission."""
+    """What is recorded of a detector on trial: nothing that identifies the submission."""
     found = detector_result(outcome, pack)
     return {
         "day": utc_now().date().isoformat(),

@@ -42,9 +42,9 @@ class ScoreCache:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def fetch(self, key: str, target: Path, *, read: Callable[[Path], Scores]) -> Scores | None:
-        """Copy the entry to ``target`` (which must not exist) and return what ``read`` makes of the copy; None when there is none.
+        """Copy the entry to ``target`` (which must not exist) and return what ``read`` makes of the copy; None without an entry.
 
-        An entry that ``read`` refuses (PermanentError) is removed and counts as none, and so does one that cannot be copied.
+        An entry that ``read`` refuses (PermanentError) is removed and counts as missing, and so does one that cannot be copied.
         """
         entry = self._folder / key
         if not durable.exists(entry):
@@ -66,7 +66,7 @@ class ScoreCache:
         return found
 
     def keep(self, key: str, source: Path) -> None:
-        """Store a copy of ``source`` under ``key``; an entry that exists stays as it is. Trouble is logged: no job fails for its copy."""
+        """Store a copy of ``source`` under ``key``; an existing entry is kept. Trouble is logged and does not fail the job."""
         target = self._folder / key
         try:
             with self._lock:
@@ -78,7 +78,7 @@ class ScoreCache:
             log.warning("scores_not_cached", reason=str(error))
 
     def expire(self, *, older_than_s: float, now: float) -> int:
-        """Remove entries not used for ``older_than_s`` seconds before ``now`` (Unix time), leftovers of crashes too; how many went."""
+        """Remove entries not used for ``older_than_s`` seconds before ``now`` (Unix time), and leftovers of crashes; how many."""
         gone = 0
         for entry in self._folder.iterdir():
             with contextlib.suppress(FileNotFoundError):

@@ -1,1 +1,1 @@
-"""Installed weights: what lies in the folder, and how it gets there."""
+"""Installed weights: what is in the folder, and how it gets there."""

@@ -1,7 +1,7 @@
-"""One file out of a zip or tar.
+"""Takes one file out of a zip or tar.
 
-Promises: only the bytes of the wanted member are used, whatever the paths and links in the archive say, and never more of them than
-allowed; a damaged archive is thrown away; errors say what to do. May be imported by ``backend.weights``.
+Promises: only the bytes of the wanted member are used, whatever the paths and links in the archive say, and never more than
+allowed; a damaged archive is deleted; errors say what to do. May be imported by ``backend.weights``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def is_archive(address: str, file: str) -> bool:
 
 
 def unpack_member(archive: Path, member: str, target: IO[bytes], *, most: int = 0) -> None:
-    """Write ``member`` to ``target``, at most ``most`` bytes; UserError when it cannot be had.
+    """Write ``member`` to ``target``, at most ``most`` bytes; UserError when that is not possible.
 
     ``member`` is a path in the archive, or the name or a pattern of one file in it.
     """
@@ -46,7 +46,7 @@ def unpack_member(archive: Path, member: str, target: IO[bytes], *, most: int = 
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         archive.unlink(missing_ok=True)
         raise UserError(
-            "weights_mismatch", f"The archive with {member} is damaged ({error}); it was thrown away. Fetch it again."
+            "weights_mismatch", f"The archive with {member} is damaged ({error}); it was deleted. Fetch it again."
         ) from None
 
 

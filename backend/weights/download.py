@@ -1,6 +1,6 @@
-"""How a published file comes over the network.
+"""Downloads a published file.
 
-Promises: a transfer goes on where it broke off; never more is stored than was asked for; errors say what to do.
+Promises: an interrupted transfer continues where it stopped; never more is stored than the card's size; errors say what to do.
 May be imported by ``backend.weights``.
 """
 
@@ -15,12 +15,12 @@ import httpx
 from backend.weights.part import MOST_BYTES, Part, wrong_file
 from shared.errors import UserError
 
-#: called after each block: (bytes stored so far, bytes of the whole file; 0 = not known)
+#: Called after each block: (bytes stored so far, bytes of the whole file; 0 = not known).
 Progress = Callable[[int, int], None]
 
-#: seconds to connect, and between two blocks
+#: Seconds to connect, and between two blocks.
 TIMEOUT: Final = httpx.Timeout(60, connect=15)
-#: a connection that breaks off is taken up again this often, after so many seconds
+#: A broken connection is retried this often, after so many seconds.
 _TRIES, _PAUSE_S = 3, 1.0
 
 
@@ -39,7 +39,7 @@ class Transfer:
     pause: Callable[[float], None]
 
     def run(self) -> None:
-        """Transfer what is missing; what was stored before is not trusted when the whole does not add up."""
+        """Transfer what is missing; if the whole is wrong, what was stored before is not trusted."""
         item, resumed = self.part.wanted.item, self.part.size() > 0
         self._transfer_all()
         if resumed and item.sha256 and self.part.sha256() != item.sha256:
@@ -59,7 +59,7 @@ class Transfer:
                     raise UserError(
                         "weights_unreachable",
                         f"{self.url} could not be fetched ({str(error) or type(error).__name__}); {stored}. Check the network, "
-                        f"then run 'deepfake-o-meter weights fetch {card.id}' again: it goes on from there.",
+                        f"then run 'deepfake-o-meter weights fetch {card.id}' again: it continues from there.",
                     ) from None
                 self.pause(_PAUSE_S)
 
@@ -70,7 +70,7 @@ class Transfer:
         self._report(have, item.bytes)
         if have == item.bytes and have:
             return
-        # identity: ranges and sizes count the file's own bytes, not those of a compressed transfer
+        # identity: ranges and sizes count bytes of the file, not of a compressed transfer
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
         with self.client.stream("GET", self.url, headers=headers) as response:
             if have and not item.bytes and response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
@@ -83,7 +83,7 @@ class Transfer:
             self._store(response, have)
 
     def _store(self, response: httpx.Response, have: int) -> None:
-        """Append the body of ``response`` behind the ``have`` bytes."""
+        """Append the body of ``response`` after the ``have`` bytes."""
         part, item = self.part, self.part.wanted.item
         most = item.bytes or MOST_BYTES
         announced = response.headers.get("Content-Length", "")
@@ -91,7 +91,7 @@ class Transfer:
         if item.bytes and total != item.bytes:
             part.restart()
             raise wrong_file(self.url, part.wanted, difference=f"{total} bytes instead of {item.bytes}")
-        # as received: with a block size, what came last before a break would be lost
+        # as received: with a block size, the last bytes before a break would be lost
         for block in response.iter_raw():
             have += len(block)
             if have > most:

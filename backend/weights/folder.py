@@ -1,7 +1,7 @@
 """The folder of weights (``<folder>/<detector>/<file>``): what the cards name, what is installed, fetching, adding, checking.
 
-Promises: a file appears under its name only after its size and sha256 equal the card's, in one rename; a broken-off download goes
-on where it stopped; two downloads of one file at once wait for each other; never more than the card's bytes are stored; errors say
+Promises: a file appears under its name only after its size and sha256 equal the card's, in one rename; an interrupted download
+continues where it stopped; two downloads of one file wait for each other; never more than the card's bytes are stored; errors say
 what to do. May be imported by the composition root, ``backend.commands``, ``backend.workers.availability`` and the pipeline.
 """
 
@@ -30,7 +30,7 @@ from shared.errors import UserError
 
 State = Literal["installed", "missing", "differs"]
 
-#: an address that fails in one of these ways is followed by the card's alternatives
+#: After these errors, the card's alternative addresses are tried.
 _TRY_ELSEWHERE = ("weights_link_dead", "weights_unreachable", "weights_mismatch")
 
 
@@ -45,29 +45,29 @@ class Installed:
 
 
 class WeightsFolder:
-    """The weights below ``folder``, one folder a detector."""
+    """The weights below ``folder``, one folder per detector."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def entries(self, cards: Iterable[Card]) -> list[Installed]:
-        """Every file the cards name, with its state; contents are hashed once and remembered while the file does not change."""
+        """Every file the cards name, with its state; a file is hashed once, and again only after it changed."""
         return [_installed(self._wanted(card, item)) for card in cards for item in card.weights]
 
     def verify(self, cards: Iterable[Card]) -> list[Installed]:
-        """As ``entries``, but every file is read again from the disk."""
+        """As ``entries``, but every file is read again."""
         _hashes.clear()
         return self.entries(cards)
 
     def unavailable(self, card: Card) -> str | None:
-        """Why the weights of ``card`` cannot be used (``weights_missing``, ``weights_mismatch``), None when all it needs are right."""
+        """Why the weights of ``card`` cannot be used (``weights_missing``, ``weights_mismatch``), None when all are right."""
         entries = self.entries([card])
         if card.lacks([entry.item for entry in entries if entry.state == "missing"]):
             return "weights_missing"
         return "weights_mismatch" if any(entry.state == "differs" for entry in entries) else None
 
     def sha256(self, card: Card) -> dict[str, str]:
-        """file -> sha256 of every installed file of ``card``; where the card gives none, that of the file itself."""
+        """file -> sha256 of every installed file of ``card``; where the card has none, that of the file."""
         return {
             entry.item.file: entry.item.sha256 or _sha256_of(entry.path)
             for entry in self.entries([card])
@@ -75,7 +75,7 @@ class WeightsFolder:
         }
 
     def add(self, card: Card, source: Path, *, name: str | None = None) -> Installed:
-        """Install the operator's own copy of one of the card's files; UserError when it is none of them.
+        """Install the operator's own copy of one of the card's files; UserError when it is not one of them.
 
         Its sha256 says which file it is. Where the card has none, its name does, or ``name``; names and shapes are checked when it is
         loaded.
@@ -90,13 +90,13 @@ class WeightsFolder:
                 try:
                     shutil.copyfileobj(stream, part.stream)
                 except BaseException:
-                    part.restart()  # half a copy is not a download to go on with
+                    part.restart()  # half a copy is not a download to continue
                     raise
                 part.install(origin=str(source))
         return _installed(wanted)
 
     def remove(self, card: Card, file: str) -> None:
-        """Delete an installed file, for one that does not load."""
+        """Delete an installed file that does not load."""
         item = next(item for item in card.weights if item.file == file)
         self._wanted(card, item).path.unlink(missing_ok=True)
 
@@ -109,7 +109,7 @@ class WeightsFolder:
         client: httpx.Client | None = None,
         pause: Callable[[float], None] = time.sleep,
     ) -> Installed:
-        """Get one file of ``card`` from its publisher, or from the first alternative that has it; nothing to do when it is installed.
+        """Get one file of ``card`` from its publisher, or from the first alternative that has it, unless it is installed.
 
         UserError says what failed and what to do. ``client`` may carry the operator's proxy or certificates; by default httpx reads
         them from the environment.
@@ -128,7 +128,7 @@ class WeightsFolder:
 
     @contextlib.contextmanager
     def _storing(self) -> Iterator[None]:
-        """Turn the errors of a folder that cannot be written into a sentence that says what to do."""
+        """Turn the errors of a folder that cannot be written into a message that says what to do."""
         try:
             yield
         except OSError as error:
@@ -191,7 +191,7 @@ class _Fetch:
     def _fetch_member(self, address: str) -> None:
         """Get the archive at ``address``, then take the file out of it."""
         card, item, path = self.wanted.card, self.wanted.item, self.wanted.path
-        # the archive stays beside the files until the last of them is taken out: eleven files may come in one
+        # the archive is kept until the last file is taken out: one archive may hold eleven
         whole = replace(item, file=f"{hashlib.sha256(address.encode()).hexdigest()[:16]}.archive", sha256="", bytes=0)
         archive = Wanted(card, whole, path.parent / whole.file)
         self._download(address, archive)
@@ -215,9 +215,11 @@ class _Fetch:
 
 @contextlib.contextmanager
 def _opened(source: Path) -> Iterator[BufferedReader]:
-    """The operator's file, open for reading; UserError when it is not a file that can be read."""
+    """The operator's file, open for reading; UserError when it cannot be read."""
     try:
-        handle = os.open(source, os.O_RDONLY | os.O_NONBLOCK)  # blocking, a named pipe would wait for a writer
+        handle = os.open(
+            source, os.O_RDONLY | os.O_NONBLOCK
+        )  # without O_NONBLOCK, a named pipe would wait for a writer
     except FileNotFoundError:
         raise UserError("no_such_file", f"{source} is not there.") from None
     except OSError as error:
@@ -242,14 +244,14 @@ def _item_for(card: Card, source: Path, size: int, digest: str, name: str | None
     )
     raise UserError(
         "weights_mismatch",
-        f"{source} ({size} bytes, sha256 {digest}) is none of the files of {card.id}, so it was not installed. "
+        f"{source} ({size} bytes, sha256 {digest}) is not a file of {card.id}, so it was not installed. "
         f"Wanted: {known or 'none at all'}.",
     )
 
 
 # --------------------------------------------------------------------------- state
 
-#: (path, inode, size, time of change) -> sha256, so that the catalog does not read 500 MB for each page
+#: (path, inode, size, time of change) -> sha256, so that the catalog does not read 500 MB each time
 _hashes: dict[tuple[str, int, int, int], str] = {}
 
 
@@ -269,7 +271,7 @@ def _state(wanted: Wanted) -> State:
     except (FileNotFoundError, NotADirectoryError):
         return "missing"
     except OSError:
-        return "differs"  # there, but a folder or not readable
+        return "differs"  # it exists, but is a folder or not readable
 
 
 def _sha256_of(path: Path) -> str:

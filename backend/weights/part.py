@@ -1,7 +1,7 @@
 """The unfinished file beside its target, and how it becomes the finished one.
 
-Promises: a file appears under its name only when it is the one its card names, in one rename; what was begun stays when the work breaks
-off; two that want the same file wait for each other, also in two processes. May be imported by ``backend.weights``.
+Promises: a file appears under its name only when it is the one its card names, in one rename; an unfinished file is kept after an
+interruption; two that want the same file wait for each other, even in two processes. May be imported by ``backend.weights``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from base_detector import Card, WeightsFile
 from shared import durable
 from shared.errors import UserError
 
-#: bytes of a file whose size its card does not give
+#: Most bytes of a file whose size its card does not give.
 MOST_BYTES: Final = 8_000_000_000
 
 
@@ -42,11 +42,11 @@ class Part:
     wanted: Wanted
 
     def size(self) -> int:
-        """Bytes it has so far; the next write goes behind them."""
+        """Bytes it has so far; the next write appends."""
         return self.stream.seek(0, os.SEEK_END)
 
     def restart(self) -> int:
-        """Throw away its content; 0, the new size."""
+        """Empty it; 0, the new size."""
         self.stream.seek(0)
         self.stream.truncate()
         return 0
@@ -57,7 +57,7 @@ class Part:
         return hashlib.file_digest(self.stream, "sha256").hexdigest()
 
     def install(self, *, origin: str) -> None:
-        """Give the file its name when it is the right one; UserError otherwise, and its content is thrown away."""
+        """Give the file its name when it is the right one; otherwise empty it and raise UserError."""
         digest = self.sha256()
         if self.wanted.item.sha256 and digest != self.wanted.item.sha256:
             self.restart()
@@ -68,7 +68,7 @@ class Part:
 
 @contextlib.contextmanager
 def part_of(wanted: Wanted) -> Iterator[Part]:
-    """Open and lock the part of ``wanted``; it stays when the work breaks off, and the lock ends with its process.
+    """Open and lock the part of ``wanted``; it is kept after an interruption, and the lock ends with its process.
 
     The sha256 in its name keeps the parts of two versions of a card apart.
     """
@@ -79,7 +79,7 @@ def part_of(wanted: Wanted) -> Iterator[Part]:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         with os.fdopen(handle, "r+b") as stream:
             fcntl.flock(handle, fcntl.LOCK_EX)
-            # whoever held the lock may have renamed or removed this file: then its name leads elsewhere now
+            # the previous holder of the lock may have renamed or removed this file: then its name leads elsewhere now
             if not _is_named(handle, path):
                 continue
             part = Part(stream, path, wanted)
@@ -100,7 +100,7 @@ def _is_named(handle: int, path: Path) -> bool:
 
 
 def wrong_file(origin: str, wanted: Wanted, *, difference: str) -> UserError:
-    """The error of a file that is not the one the card names."""
+    """The error for a file that is not the one its card names."""
     card, item = wanted.card, wanted.item
     known = f" (sha256 {item.sha256})" if item.sha256 else ""
     return UserError(

@@ -23,7 +23,7 @@ def die_with(parent: int) -> None:
     if sys.platform != "linux":
         return
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it died between the fork and the line above
+    if os.getppid() != parent:  # it died between the fork and the call above
         raise SystemExit(1)
 
 

@@ -1,7 +1,7 @@
-"""The flags of a worker's container, as pure functions. Knows the names docker-py gives them, never Docker itself.
+"""The flags of a worker's container, as pure functions. Knows docker-py's names for them, but does not import Docker.
 
 Promises: what a container may do is exactly what ``container_options`` returns; a test compares it, key by key, with what the
-engine says of a running one. Imported by ``backend.workers.docker_runner``.
+engine reports of a running one. Imported by ``backend.workers.docker_runner``.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from backend.workers.spec import WorkerSpec
 
-#: Docker's profile allows some 350 system calls; this one those a worker needs, and sockets of the family AF_UNIX only.
+#: Docker's profile allows some 350 system calls; this one only those a worker needs, and only sockets of the family AF_UNIX.
 SECCOMP: Final = Path(__file__).resolve().parents[2] / "docker" / "seccomp.json"
 
-#: nobody:nogroup. Where the back-end is not root it uses its own ids: files of another user it could not remove.
+#: nobody:nogroup. Where the back-end is not root it uses its own ids, because it could not remove another user's files.
 NOBODY: Final = "65534:65534"
 
 LABEL: Final = "org.deepfake-o-meter"
@@ -28,17 +28,17 @@ LABEL_MEMORY: Final = f"{LABEL}.memory-mb"
 
 
 def container_user() -> str:
-    """The user worker containers run as."""
+    """The user that worker containers run as."""
     return NOBODY if os.geteuid() == 0 else f"{os.geteuid()}:{os.getegid()}"
 
 
 def container_name(exchange: Path) -> str:
-    """A worker on the same exchange folder has the same name, so it is found again; on another folder it has another."""
+    """The name is derived from the exchange folder, so that the worker is found again."""
     return f"dfom-{exchange.name}-{hashlib.sha256(str(exchange).encode()).hexdigest()[:12]}"
 
 
 def worker_environment(*, threads: int) -> dict[str, str]:
-    """Environment of a worker, all of it: nothing of ours is inherited."""
+    """The complete environment of a worker: nothing of ours is inherited."""
     return {
         "LANG": "C.UTF-8",
         "PYTHONUNBUFFERED": "1",
@@ -47,7 +47,7 @@ def worker_environment(*, threads: int) -> dict[str, str]:
         "OMP_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
-        "THP_MEM_ALLOC_ENABLE": "1",  # torch asks for huge pages: large nets spend less on page faults
+        "THP_MEM_ALLOC_ENABLE": "1",  # torch asks for huge pages: fewer page faults with large nets
     }
 
 
@@ -61,7 +61,7 @@ def container_options(
     command
     network_mode     none: no LAN, no metadata service, no other container
     read_only, tmpfs the root cannot be written; /tmp is memory, 512 MB, nothing in it can be executed
-    cap_drop,        no rights of root, none to be gained by set-uid programs, and a short list of system calls
+    cap_drop,        no capabilities, none to be gained by set-uid programs, and a short list of system calls
     security_opt
     user             nobody
     ipc_mode,        own shared memory and own view of the control groups

@@ -1,7 +1,7 @@
-"""Starts workers in containers. The only module that talks to Docker; imported lazily, for the extra [docker] may be missing.
+"""Starts workers in containers. The only module that talks to Docker; imported lazily, because the extra [docker] may be missing.
 
 Promises: a container gets exactly the flags of ``container_flags``; the same worker in the same folder is never started twice,
-it is adopted when it runs already; what a dead back-end left is removed. Imported by ``runner``.
+but adopted when it runs already; containers left by a dead back-end are removed. Imported by ``runner``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from backend.workers.spec import WorkerError, WorkerSpec
 
 log = structlog.get_logger()
 
-#: Seconds an answer about an image is believed: the catalog asks for all of them every few seconds.
+#: Seconds an answer about an image is cached: the catalog asks for all of them every few seconds.
 IMAGE_S: Final = 10.0
 #: Seconds the engine has for one answer.
 ENGINE_S: Final = 30
@@ -75,7 +75,7 @@ class DockerRunner:
                 image = self._client().images.get(spec.image)
             self._images[spec.image] = (self._clock(), image)
         if (image.attrs.get("Config") or {}).get("Volumes"):
-            raise WorkerError("image_refused")  # a volume is a disk without limit, whatever read_only says
+            raise WorkerError("image_refused")  # a volume is a disk without a size limit, even with read_only
         return image
 
     # -- workers
@@ -181,12 +181,12 @@ class RunningContainer:
         return str(self._container.id)
 
     def alive(self) -> bool:
-        """Whether it runs; yes while the engine gives no answer."""
+        """Whether it runs; True while the engine does not answer."""
         state = self._state()
         return state is None or bool(state.get("Running"))
 
     def gone(self) -> bool:
-        """Whether it runs no more; with it went all its processes."""
+        """Whether it has ended, and all its processes with it."""
         return not self.alive()
 
     def cause(self) -> str:
@@ -202,7 +202,7 @@ class RunningContainer:
         self._kill("SIGKILL")
 
     def clear(self) -> None:
-        """Save the end of its log, remove it, look whether it is gone."""
+        """Save the end of its log, then remove it."""
         if self._removed:
             return
         self._save_log()
@@ -225,7 +225,7 @@ class RunningContainer:
             self._container.kill(signal)
 
     def _state(self) -> dict[str, Any] | None:
-        """Its state; None without an answer of the engine, and not running when it does not exist."""
+        """Its state; None when the engine does not answer, not running when it does not exist."""
         if self._removed:
             return {"Running": False}
         try:
@@ -239,9 +239,9 @@ class RunningContainer:
 
 
 def engine_client(*, timeout_s: int) -> Any:
-    """A client of the engine that ``DOCKER_HOST`` names; WorkerError(engine_unavailable) where none listens on a unix socket.
+    """A client of the engine that ``DOCKER_HOST`` names; WorkerError(engine_unavailable) when nothing listens on its unix socket.
 
-    Looked at first, because docker-py leaves the socket of a failed connection open.
+    The socket is probed first, because docker-py leaves the socket of a failed connection open.
     """
     url = docker.utils.kwargs_from_env().get("base_url", "unix:///var/run/docker.sock")
     scheme, _, path = url.partition("://")
@@ -276,7 +276,7 @@ class _EngineErrors:
 
 
 class _EngineTrouble:
-    """Logs what docker-py raises where the work goes on without an answer; "it is gone already" is none."""
+    """Logs what docker-py raises where the work continues without an answer; "it is gone already" is not logged."""
 
     def __init__(self, event: str) -> None:
         self._event = event

@@ -1,8 +1,8 @@
-"""The kill protocol: how a worker ends, whichever way it was started.
+"""The kill protocol: how a worker is ended, however it was started.
 
-Owns ``Running`` (what a started worker can be asked) and ``end``, which tries politeness, then SIGTERM, then SIGKILL, and then
+Owns ``Running`` (what a started worker can be asked) and ``end``, which waits, then sends SIGTERM, then SIGKILL, and then
 looks whether anything is left. There are six endings: the worker was asked and ended; it lingered and SIGTERM ended it; it ignored
-that and was killed; it cannot be killed; it had died by itself; it had died and left something running. Imported by the runners
+that and was killed; it cannot be killed; it had died before; it had died and left something running. Imported by the runners
 and by ``backend.workers.worker``.
 """
 
@@ -37,25 +37,25 @@ class Running(Protocol):
 
     @property
     def adopted(self) -> bool:
-        """True when it was found running, started by a back-end before this one."""
+        """True when it was found running, started by an earlier back-end."""
 
     def alive(self) -> bool:
-        """Whether the worker itself still runs. Without an answer of the engine it counts as alive."""
+        """Whether the worker itself still runs. It counts as alive when the engine does not answer."""
 
     def gone(self) -> bool:
-        """Whether nothing of it runs any more, children included."""
+        """Whether it and its children have ended."""
 
     def cause(self) -> str:
-        """Why it ended by itself: ``out_of_memory`` or ``worker_died``. Ask before ``clear``."""
+        """Why it ended unasked: ``out_of_memory`` or ``worker_died``. Ask before ``clear``."""
 
     def terminate(self) -> None:
-        """Send SIGTERM to all of it."""
+        """Send SIGTERM to it and its children."""
 
     def kill(self) -> None:
-        """Send SIGKILL to all of it."""
+        """Send SIGKILL to it and its children."""
 
     def clear(self) -> None:
-        """Take away what is left of an ended worker: zombie, container, open log."""
+        """Clean up after an ended worker: zombie, container, open log."""
 
     def last_words(self) -> list[str]:
         """The last lines of its log, escaped."""
@@ -68,7 +68,7 @@ def end(
     clock: Callable[[], float] = time.monotonic,
     pause: Callable[[float], None] = time.sleep,
 ) -> Ending:
-    """End ``running``; ``asked`` says that it was told to stop and deserves a moment. A broken worker gets SIGKILL at once."""
+    """End ``running``. ``asked``: it was asked to stop and gets a moment. A broken worker gets SIGKILL at once."""
 
     def goes_within(seconds: float) -> bool:
         deadline = clock() + seconds

@@ -1,10 +1,10 @@
 """The exchange folder of one worker, and the rooms jobs get in it.
 
-Promises: whatever a worker does in its folder (links, FIFOs, a swapped socket, a tree too deep to walk), nothing on our side
-follows it out of there: every step goes through directory descriptors with ``O_NOFOLLOW``. A job's files are hard-linked in,
-readable only, and are gone when the room closes. Imported by ``backend.workers.worker``, the runners and the pool.
+Promises: whatever a worker does in its folder (links, FIFOs, a swapped socket, a tree too deep to walk), our side never leaves
+the folder: every step uses directory descriptors with ``O_NOFOLLOW``. A job's files are hard-linked in,
+read-only, and are removed when the room closes. Imported by ``backend.workers.worker``, the runners and the pool.
 
-The folder holds ``worker.sock`` and one folder a job: ``<job>/<links>``, ours, and ``<job>/out``, the worker's.
+The folder holds ``worker.sock`` and one folder per job: ``<job>/<links>``, ours, and ``<job>/out``, the worker's.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import structlog
 log = structlog.get_logger()
 
 SOCKET_NAME: Final = "worker.sock"
-#: More entries or levels than any honest worker writes.
+#: More entries or levels than a correct worker writes.
 MAX_ENTRIES: Final = 20_000
 MAX_DEPTH: Final = 6
 _NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
@@ -36,8 +36,8 @@ _FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 class Exchange:
     """The folder ``folder``, made when it is missing.
 
-    ``shared``: the worker is another user than we (a container's ``nobody``) and the folder is open to it, with the sticky bit, so
-    that it cannot touch what is ours. The folder above must keep everybody else out.
+    ``shared``: the worker is another user (a container's ``nobody``), and the folder is open to it, with the sticky bit, so
+    that it cannot change our files. The folder above must keep all other users out.
     ``linked``: the worker cannot change our files through a hard link, or is trusted; otherwise files are copied in.
     """
 
@@ -66,7 +66,7 @@ class Exchange:
     # -- the socket
 
     def dial(self, *, timeout_s: float) -> socket.socket | None:
-        """A connection to the worker; None while it does not listen yet. ConnectionRefusedError when the name is no socket.
+        """A connection to the worker; None while it does not listen yet. ConnectionRefusedError when the name is not a socket.
 
         The name is opened without following links, and the connection goes to that very inode: the length of the path does not
         matter (sun_path holds 107 bytes), and a link to another service's socket is refused.
@@ -78,7 +78,7 @@ class Exchange:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             if not stat.S_ISSOCK(os.fstat(handle).st_mode):
-                raise ConnectionRefusedError(errno.ENOTSOCK, "worker.sock is no socket")
+                raise ConnectionRefusedError(errno.ENOTSOCK, "worker.sock is not a socket")
             connection.settimeout(timeout_s)
             try:
                 connection.connect(f"/proc/self/fd/{handle}")
@@ -124,7 +124,7 @@ class Exchange:
             for entry in entries:
                 try:
                     info = entry.stat(follow_symlinks=False)
-                except OSError:  # it went away meanwhile
+                except OSError:  # it was removed meanwhile
                     continue
                 if (info.st_dev, info.st_ino) in self._ours:
                     continue
@@ -141,9 +141,9 @@ class Exchange:
             return False
         try:
             handle = os.open(name, _FOLDER_FLAGS, dir_fd=above)
-        except (FileNotFoundError, NotADirectoryError):  # it went away, or was swapped for a link
+        except (FileNotFoundError, NotADirectoryError):  # it was removed, or swapped for a link
             return True
-        except OSError:  # closed to us: nothing honest is
+        except OSError:  # not readable for us: a correct worker's output is
             return False
         try:
             return self._fits(handle, left, depth - 1)
@@ -164,11 +164,11 @@ class Room:
         self._folder, self._handle, self._linked, self._ours = folder, handle, linked, ours
 
     def path(self, name: str) -> str:
-        """``name`` as the worker is to be told it: relative to the exchange folder."""
+        """``name`` as the worker gets it: relative to the exchange folder."""
         return f"{self._folder.name}/{name}"
 
     def link(self, source: Path, name: str) -> None:
-        """Show the file or folder ``source`` to the worker as ``name``, readable only."""
+        """Give the file or folder ``source`` to the worker as ``name``, read-only."""
         _check_name(name)
         self._take(source, name, self._handle)
 
@@ -207,10 +207,10 @@ class Room:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a file or a tree, however deep, following nothing. What resists is logged and left."""
+    """Remove a file or a tree, however deep, without following links. What cannot be removed is logged."""
     try:
         if stat.S_ISDIR(os.lstat(path).st_mode):
-            shutil.rmtree(path)  # works on directory descriptors: no links are followed
+            shutil.rmtree(path)  # uses directory descriptors: no links are followed
         else:
             os.unlink(path)
     except FileNotFoundError:
@@ -224,4 +224,4 @@ def remove_tree(path: Path) -> None:
 
 def _check_name(name: str) -> None:
     if not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no plain file name")
+        raise ValueError(f"{name!r} is not a plain file name")

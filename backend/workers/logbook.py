@@ -17,7 +17,7 @@ MAX_BYTES: Final = 1_000_000
 
 
 class Logbook:
-    """Writes lines to ``path``; when the file is full it starts anew with the last ``KEPT_LINES``."""
+    """Writes lines to ``path``; when the file is full it is rewritten with the last ``KEPT_LINES``."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -50,7 +50,7 @@ class Logbook:
                     file.writelines(f"{item}\n" for item in lines)
 
     def replace(self, untrusted_lines: bytes) -> None:
-        """Start anew with these lines: the whole end of a log that somebody else keeps."""
+        """Replace the file with these lines: the end of a log that the engine keeps."""
         with self._lock:
             self._kept = deque(map(escaped, untrusted_lines.splitlines()), maxlen=KEPT_LINES)
             with self.path.open("w", encoding="utf-8") as file:
@@ -80,7 +80,7 @@ class Logbook:
 
 
 def escaped(untrusted_line: bytes) -> str:
-    """One line of text without anything a terminal would obey."""
+    """One line of text without control sequences."""
     text = untrusted_line[:MAX_LINE].decode("utf-8", "backslashreplace").replace("\t", "    ")
     if text.isprintable():
         return text

@@ -1,4 +1,4 @@
-"""What the media worker is asked: to find the faces of a file, and to draw a result. The answers are taken as untrusted.
+"""Requests to the media worker: to find the faces of a file, and to draw a result. The answers are untrusted.
 
 Owns the members of both requests (docs/media_pass.md). Imported by the pipeline and the command line of detectors.
 """
@@ -24,7 +24,7 @@ Progress = Callable[[int, int], None]
 
 
 def context_for(cards: Iterable[Card]) -> float:
-    """Side of the context crops in box sides that all of ``cards`` can cut their own crops from."""
+    """Side of the context crops, in box sides, so that all of ``cards`` can cut their own crops from them."""
     return max([CONTEXT, *(card.margin for card in cards)])
 
 

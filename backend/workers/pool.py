@@ -1,7 +1,7 @@
 """The pool of warm workers: loaded once, reused across jobs, within one memory budget.
 
-Promises: one caller per worker at a time; a broken worker is never handed out again; idle workers go by least recent use when
-another needs their memory, or after ``settings.warm_s``; names in ``settings.hot`` go last and only for want of memory, those in
+Promises: one caller per worker at a time. A broken worker is never handed out again. Idle workers are ended, least recently used first,
+when another needs their memory, or after ``settings.warm_s``; those in ``settings.hot`` last and only when memory is short, those in
 ``settings.cold`` after each job. A worker counts with the memory its card promises. Imported by the pipeline and the composition root.
 """
 
@@ -73,12 +73,12 @@ class WorkerPool:
 
     @contextlib.contextmanager
     def lease(self, spec: WorkerSpec) -> Iterator[Worker]:
-        """A ready worker, ours until the block ends. Waits while all of its kind, or the memory, are in use."""
+        """A ready worker, ours until the block ends. Waits while all such workers, or the memory, are in use."""
         place = self._take(spec)
         worker = self._ready(place, spec)
         try:
             yield worker
-        except (NotApplicable, WorkerError):  # an answer; the worker knows whether it may go on
+        except (NotApplicable, WorkerError):  # an answer; ``worker.broken`` says whether it may be used again
             raise
         except BaseException:  # its output was refused, or its work was cut off
             worker.broken = True
@@ -87,7 +87,7 @@ class WorkerPool:
             self._give_back(place)
 
     def close(self) -> None:
-        """End all workers. Who still holds one gets a WorkerError."""
+        """End all workers. A caller that still holds one gets a WorkerError."""
         self._closing.set()
         with self._changed:
             places, self._places = self._places, []
@@ -104,7 +104,7 @@ class WorkerPool:
             self._chosen.close()
 
     def sweep(self) -> None:
-        """End workers that were idle for too long; the pool does this by itself every few seconds."""
+        """End workers that were idle for too long; a thread of the pool does this every few seconds."""
         now = self._clock()
         with self._changed:
             expired = [
@@ -151,7 +151,7 @@ class WorkerPool:
         return place
 
     def _victims(self, spec: WorkerSpec) -> list[_Place] | None:
-        """Idle workers to end so that ``spec`` fits; None: it will fit when one in use is given back."""
+        """Idle workers to end so that ``spec`` fits; None: it will fit when a busy one is given back."""
         needed = self._over_budget(spec) - sum(self._leftovers.values())
         victims: list[_Place] = []
         hot = self._settings.hot
@@ -213,9 +213,7 @@ class WorkerPool:
             try:
                 worker.open()
             except WorkerError:
-                if (
-                    running.adopted and worker.ending != "stuck"
-                ):  # busy with work nobody waits for: a fresh one is quicker
+                if running.adopted and worker.ending != "stuck":  # busy with abandoned work: a fresh one is quicker
                     continue
                 raise
             log.info("worker_started", worker=place.spec.name, seconds=round(time.perf_counter() - began, 3))
@@ -255,7 +253,7 @@ class WorkerPool:
     # -- life
 
     def _open(self) -> None:
-        """Claim a folder of the scratch and look what an earlier back-end left there."""
+        """Claim a folder of the scratch and find the workers an earlier back-end left there."""
         runner = self._runner()
         with self._changed:
             if self._claim is not None or self._closing.is_set():

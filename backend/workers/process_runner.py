@@ -1,8 +1,8 @@
 """Workers as plain processes, for machines without a container engine. For detectors that are part of the platform only.
 
 Promises: a worker has its own process group, dies with the back-end, inherits no environment and no open files, and has limits
-on memory and file size. That guards against mistakes, not against malice: third parties' detectors are refused here.
-Imported by ``backend.workers.docker_runner``.
+on memory and file size. That guards against mistakes, not against malice: third parties' detectors are refused.
+Imported by ``backend.workers.runner``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from backend.workers.logbook import Logbook
 from backend.workers.spec import WorkerSpec
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-#: Private memory a worker may map beyond twice its promise: stacks of threads and allocators' reserves count, though unused.
+#: Private memory a worker may map beyond twice its promise: unused stacks of threads and allocators' reserves count as well.
 SPARE_BYTES: Final = 2_000_000_000
 
 
@@ -38,7 +38,7 @@ class ProcessRunner:
         self._starter = ThreadPoolExecutor(1, thread_name_prefix="worker-starter")
 
     def available(self, spec: WorkerSpec) -> str | None:
-        """None, or why this worker cannot run here: ``container_required``."""
+        """None, or ``container_required``: this worker cannot run as a process."""
         return None if spec.bundled else "container_required"
 
     def image_digest(self, spec: WorkerSpec) -> str | None:
@@ -81,7 +81,7 @@ class ProcessRunner:
         return RunningProcess(self._starter.submit(popen).result(), logbook)
 
     def sweep(self, folder: Path) -> dict[str, int]:
-        """Processes die with their back-end: none is ever left over."""
+        """Processes die with their back-end, so none is left."""
         return {}
 
     def remove(self, exchange: Path) -> None:
@@ -115,11 +115,11 @@ class RunningProcess:
         return self._process.poll() is None
 
     def gone(self) -> bool:
-        """Whether nothing of the group runs; zombies that nobody reaped do not run."""
+        """Whether no process of the group runs; zombies do not count."""
         return not self.alive() and not _group_runs(self.pid)
 
     def cause(self) -> str:
-        """``worker_died``: of a process, only the kernel's log would know whether memory was the reason."""
+        """``worker_died``: only the kernel's log would say whether memory was the reason."""
         return "worker_died"
 
     def terminate(self) -> None:
@@ -158,7 +158,7 @@ def _group_runs(group: int) -> bool:
 
 def _runs_in(stat: Path, group: int) -> bool:
     try:
-        # pid (name) state ppid pgrp ...: the name may hold anything, so take what follows its last bracket
+        # pid (name) state ppid pgrp ...: the name may contain anything, so take what follows the last bracket
         state, _, pgrp = stat.read_text(errors="replace").rpartition(")")[2].split()[:3]
     except (OSError, ValueError):
         return False

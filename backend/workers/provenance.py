@@ -14,7 +14,7 @@ from shared.settings import Settings
 
 
 def provenance(card: Card, *, settings: Settings, pool: WorkerPool, spec: WorkerSpec | None = None) -> Provenance:
-    """The provenance of scores that ``card`` gives here. ``spec``: when not the usual worker."""
+    """The provenance of the scores of ``card`` on this machine. ``spec``: when not the usual worker."""
     return Provenance(
         version=card.version,
         contract=CONTRACT_VERSION,

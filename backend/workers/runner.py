@@ -1,4 +1,4 @@
-"""Which way workers are started: in containers where an engine answers, as processes elsewhere.
+"""How workers are started: in containers where an engine answers, else as processes.
 
 Owns ``Runner`` (what both ways can do) and ``choose_runner``. Imported by the pool.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-#: More threads than this gain nothing on one face, and count against the limit of processes.
+#: More threads than this do not help with one face, and count against the limit of processes.
 MOST_THREADS: Final = 32
 
 
@@ -42,19 +42,19 @@ class Runner(Protocol):
         """The image the worker would run from."""
 
     def exchange(self, folder: Path, spec: WorkerSpec) -> Exchange:
-        """The exchange folder of a worker, made for the user it runs as."""
+        """The exchange folder of a worker, with the rights for the user it runs as."""
 
     def start(self, spec: WorkerSpec, exchange: Exchange, *, gpu: str | None = None) -> Running:
         """Start a worker or adopt the one that runs on this folder; WorkerError when that fails."""
 
     def sweep(self, folder: Path) -> dict[str, int]:
-        """Remove what dead back-ends left running; workers left in ``folder``, which is ours: exchange folder -> memory in MB."""
+        """Remove workers of dead back-ends; those left in ``folder``, which is ours, are returned: exchange folder -> memory in MB."""
 
     def remove(self, exchange: Path) -> None:
-        """End a worker ``sweep`` told of."""
+        """Remove a worker that ``sweep`` returned."""
 
     def close(self) -> None:
-        """Let go of the engine. Workers are ended one by one before."""
+        """Close the connection to the engine. The workers have been ended before."""
 
 
 def choose_runner(settings: Settings) -> Runner:

@@ -1,8 +1,8 @@
 """Claims a folder of the local scratch for one back-end, so that two on one machine never use each other's workers.
 
-Owns ``<scratch>/workers/main`` and its likes. The first back-end gets ``main`` and, after a crash, finds it again; while that one
-lives, others (``analyze`` beside a running portal) get folders with random names. A lock of the kernel says who lives: it ends with
-the process, however that ends. (Local disk only: the shared folders have no locks.) Imported by the pool and the runners.
+Owns ``<scratch>/workers/main`` and the folders beside it. The first back-end gets ``main`` and, after a crash, finds it again; while it
+runs, others on the same scratch get folders with random names. A file lock says who is alive: it ends with the process, however
+that ends. (Local disk only: the shared folders have no locks.) Imported by the pool and the runners.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ class Claim:
         self.folder, self.lasting, self._handle = folder, lasting, handle
 
     def close(self) -> None:
-        """Give it up; a folder that does not last is removed."""
+        """Release it; a folder that does not last is removed."""
         if not self.lasting:
             remove_tree(self.folder)
         os.close(self._handle)
 
 
 def claim(workers: Path) -> Claim:
-    """Claim ``workers/main``, or a folder of its own beside it when that one is in use."""
+    """Claim ``workers/main``, or a new folder beside it when that one is in use."""
     workers.mkdir(parents=True, exist_ok=True)
-    os.chmod(workers, 0o700)  # the folders below are open to containers' users: nobody else gets this far
+    os.chmod(workers, 0o700)  # the folders below are open to containers' users: this keeps all others out
     for name, lasting in (("main", True), (f"extra-{secrets.token_hex(4)}", False)):
         folder = workers / name
         folder.mkdir(exist_ok=True)
@@ -45,7 +45,7 @@ def claim(workers: Path) -> Claim:
 
 
 def abandoned(folder: Path) -> bool:
-    """Whether the back-end that claimed ``folder`` is dead. A folder we cannot see belongs to somebody else's machine."""
+    """Whether the back-end that claimed ``folder`` is dead. A folder we cannot see is on another machine."""
     if not (folder / _LOCK).is_file():
         return False
     handle = _locked(folder)
@@ -56,7 +56,7 @@ def abandoned(folder: Path) -> bool:
 
 
 def remove_abandoned(workers: Path) -> None:
-    """Remove folders of dead back-ends, ``main`` apart."""
+    """Remove folders of dead back-ends, except ``main``."""
     for folder in workers.glob("extra-*"):
         if abandoned(folder):
             remove_tree(folder)

@@ -1,4 +1,4 @@
-"""What a worker is: what to start, with how much memory, from which image; and the error a worker ends with.
+"""What a worker is: what to start, with how much memory, from which image; and the error of a failed worker.
 
 Imported by everything that names a worker; imports nothing of this folder.
 """
@@ -21,13 +21,13 @@ MEDIA_MEMORY_MB: Final = 3072
 DETECTOR_OUTPUT_MB: Final = 256
 
 
-#: No container engine answers: nothing that needs a worker can go on, and no job is to blame.
+#: No container engine answers: no job can continue, and it is not the job's fault.
 ENGINE_AWAY: Final = "engine_unavailable"
 
 
 @dataclass(frozen=True)
 class WorkerSpec:
-    """What a worker is. ``bundled``: it is part of the platform. ``version``: of the card it must have, None = not asked."""
+    """A worker to start. ``bundled``: it is part of the platform. ``version``: that its card must have, None = not checked."""
 
     name: str
     module: str
@@ -81,12 +81,12 @@ def detector_spec(card: Card, settings: Settings) -> WorkerSpec:
 
 
 class WorkerError(DfomError):
-    """A worker failed; ``retryable`` says whether a fresh one may do better."""
+    """A worker failed; ``retryable`` says whether a fresh one may succeed."""
 
     def __init__(self, code: str, *, retryable: bool = False) -> None:
         super().__init__(code)
         self.retryable = retryable
 
     def for_the_job(self) -> RetryableError | PermanentError:
-        """What it means for a job that cannot go on without the worker: the next attempt may do better, or none will."""
+        """The error for a job that needs this worker: the next attempt may succeed, or none will."""
         return (RetryableError if self.retryable else PermanentError)(self.code)

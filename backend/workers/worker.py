@@ -1,7 +1,7 @@
 """The conversation with one worker.
 
-Promises: every call ends by its deadline, when the worker dies, when it is cancelled, or when the worker writes more than it may;
-whatever a worker says is checked, and only codes that ``shared.errors`` gives a worker leave this module. A worker that broke its word is
+Promises: every call ends by its deadline, when the worker dies, when it is cancelled, or when the worker writes too much.
+Every answer is checked, and only the codes that ``shared.errors`` allows a worker leave this module. A worker that broke the protocol is
 ``broken`` and not used again. Imported by the pipeline, the pool and the runners.
 """
 
@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 #: Imports, weights and the compiler of the networks (seven large ones at most), on a machine that is busy with other things.
 START_S: Final = 300.0
-#: A worker adopted from an earlier back-end either answers at once, or works on something nobody waits for.
+#: A worker adopted from an earlier back-end either answers at once, or is busy with abandoned work.
 ADOPT_S: Final = 3.0
 #: Longest line of an answer.
 MAX_LINE: Final = 1_000_000
@@ -40,13 +40,13 @@ Told = Callable[[int, int], None]
 
 
 class Worker:
-    """A started worker. One caller at a time; the pool sees to that."""
+    """A started worker. One caller at a time; the pool ensures that."""
 
     def __init__(
         self, spec: WorkerSpec, running: Running, exchange: Exchange, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.spec = spec
-        #: True after anything but a whole, well-formed answer: this worker must not be used again
+        #: True after anything but a complete, well-formed answer: this worker must not be used again
         self.broken = False
         self.ending: Ending | None = None
         self._running, self._exchange, self._clock = running, exchange, clock
@@ -66,7 +66,7 @@ class Worker:
     # -- life
 
     def open(self, *, timeout_s: float = START_S) -> None:
-        """Wait until it listens, check who it is, let it load. WorkerError when it does not come up; it is ended then."""
+        """Wait until it listens, check its card, let it load. When that fails, the worker is ended: WorkerError."""
         deadline = self._clock() + (min(timeout_s, ADOPT_S) if self._running.adopted else timeout_s)
         try:
             self._connect(deadline)
@@ -89,13 +89,13 @@ class Worker:
         if self.ending in (None, "stuck"):
             asked = not self.broken and self._ask_to_stop()
             self._end(asked=asked)
-        if self.ending != "stuck":  # what still runs still writes
+        if self.ending != "stuck":  # a process that still runs may still write
             self._exchange.close()
         assert self.ending is not None
         return self.ending
 
     def alive(self) -> bool:
-        """Whether it can be called. An idle worker is silent: a closed connection means that it died, words that it is confused."""
+        """Whether it can be called. An idle worker is silent: a closed connection means that it died, any output that it is broken."""
         if self.broken or self.ending is not None or self._connection is None or self._buffer:
             return False
         try:
@@ -126,7 +126,7 @@ class Worker:
         deadline = self._clock() + timeout_s
         if self.broken:
             raise WorkerError("worker_died", retryable=True)
-        self.broken = True  # until a whole answer is here
+        self.broken = True  # until a complete answer has arrived
         self._send(json.dumps({"verb": verb, **request}, allow_nan=False).encode() + b"\n")
         untrusted_answer = self._answer(
             deadline, on_progress or (lambda done, total: None), cancelled or (lambda: False)
@@ -144,7 +144,7 @@ class Worker:
             now = self._clock()
             if untrusted is not None:
                 done, total = self._progress(untrusted)
-                if now - told_at >= _PROGRESS_S or done == total:  # a flood of events costs nothing
+                if now - told_at >= _PROGRESS_S or done == total:  # so that a flood of events costs little
                     told_at = now
                     on_progress(done, total)
             if cancelled():
@@ -174,7 +174,7 @@ class Worker:
         codes = WORKER_CODES if self.spec.is_detector else WORKER_CODES | MEDIA_CODES
         known = code if isinstance(code, str) and code in codes else "detector_failed"
         log.warning("worker_error", worker=self.spec.name, verb=verb, code=known, log=self._running.last_words())
-        self.broken = known == "out_of_memory"  # it is in no state to go on
+        self.broken = known == "out_of_memory"  # it cannot be used any further
         raise WorkerError(known, retryable=untrusted.get("retryable") is True)
 
     def _progress(self, untrusted: dict[str, Any]) -> tuple[int, int]:
@@ -254,7 +254,7 @@ class Worker:
         return "detector_bad_output" if self.spec.is_detector else "media_bad_output"
 
     def _lost_by_itself(self) -> WorkerError:
-        """It hung up: find out whether it died, and of what."""
+        """It closed the connection: find out whether it died, and why."""
         deadline = self._clock() + _DEATH_S
         while self._running.alive() and self._clock() < deadline:
             time.sleep(0.01)
