@@ -181,7 +181,7 @@ class Dispatcher:
     # -- the claim, and what is done beside the loop
 
     def _claimed(self, *, stand_by: bool) -> bool:
-        """Take the folder, waiting while it is away, full or does not answer; False when ``stop`` came first."""
+        """Claim the folder, waiting while it is away, full or does not answer; False when ``stop`` came first."""
         trouble = Trouble("claim")
         until = self._clock() + PATIENCE_S
         held = False
@@ -284,7 +284,7 @@ class Dispatcher:
                 with self._backlog.contained(job):
                     self._places.show_waiting(run.submission)
             elif run.ending == "not_ours" and self._store.stage_of(job) == "active":
-                # the claim is ours and the job is here: a woken dispatcher counted an attempt before it stood down
+                # the claim is ours and the job is here: a woken dispatcher counted an attempt before it gave up
                 self._backlog.hold_back(job, HELD_UP_S, counted=True)
             elif run.ending == "not_ours":
                 shutil.rmtree(self._folder(job), ignore_errors=True)
