@@ -1,1 +1,1 @@
-"""How a new detector comes in: the template it starts from, and the check it must pass."""
+"""How a new detector is admitted: the template it starts from, and the check it must pass."""

@@ -1,8 +1,8 @@
-"""The admission check: what a detector must do before anybody sees its scores.
+"""The admission check: what a detector must do before its scores are shown.
 
-Owns the list of checks and the packs they use. A detector is asked through the worker protocol, so a folder in a process, a container
-and a stranger's image are judged alike. Promises: nothing is guessed; what could not be tried says so and is no pass. May be imported by
-the command line of detectors.
+Owns the list of checks. A detector is asked through the worker protocol, so a folder in a process, a container
+and a third party's image are judged alike. Promises: nothing is guessed; a check that could not be tried is reported as such and does
+not count as passed. May be imported by the command line of detectors.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ DEADLINE_S: Final = 1800.0
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the list. ``needed``: without a pass there is no admission."""
+    """One line of the list. ``needed``: it must pass for admission."""
 
     name: str
     outcome: Outcome
@@ -49,7 +49,7 @@ class Check:
 
 @dataclass(frozen=True)
 class NoOpinion:
-    """What a detector says of a pack that it cannot judge; ``reason`` is a code of ``shared.errors``."""
+    """The answer of a detector that cannot judge a pack; ``reason`` is a code of ``shared.errors``."""
 
     reason: str
 
@@ -60,19 +60,19 @@ class NoOpinion:
 
 
 class NotTried(Exception):
-    """What a check needs is not here; the words say what."""
+    """Something that a check needs is missing; the words say what."""
 
 
 class Failed(Exception):
-    """The detector does not do what it must; the words say what to mend."""
+    """The detector does not do what it must; the words say what to correct."""
 
 
-#: What a check finds when it passes: words and figures. Else it raises NotTried or Failed.
+#: What a passed check returns: words and figures. Else it raises NotTried or Failed.
 Finding = tuple[str, dict[str, float]]
 
 
 class Admission:
-    """Asks one worker everything. ``lease`` gives a ready worker (a fresh one when the last broke); ``on_check`` gets each line."""
+    """Runs all checks on one worker. ``lease`` gives a ready worker (a fresh one when the last broke); ``on_check`` gets each line."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Admission:
         self._clips = card.aggregation == "own" or card.input == "video"
 
     def run(self) -> list[Check]:
-        """All checks in order; one that does not start is asked nothing more."""
+        """All checks in order; when the detector does not start, the rest is skipped."""
         needed, wanted = True, False
         checks: list[tuple[str, bool, Callable[[], Finding]]] = [
             ("starts and loads", needed, self._starts),
@@ -138,13 +138,13 @@ class Admission:
         try:
             found = Card.from_json(untrusted, folder=self.card.folder).as_json()
         except ContractError as error:
-            raise Failed(f"what it says of itself is not a card: {error}") from None
+            raise Failed(f"its answer to describe is not a card: {error}") from None
         wanted = self.card.as_json()
-        # its state is the operator's to say
+        # the operator decides about its state
         differing = sorted(name for name in wanted if name != "state" and found[name] != wanted[name])
         if differing:
             raise Failed(
-                f"what it says of itself differs from its card in {', '.join(differing)}: build its image again."
+                f"its answer to describe differs from its card in {', '.join(differing)}: build its image again."
             )
         return f"{self.card.id} {self.card.version}, contract {CONTRACT_VERSION}", {}
 
@@ -176,7 +176,7 @@ class Admission:
 
     def _single(self) -> Finding:
         if self._clips:
-            raise NotTried("it judges whole clips, so one face alone is another input.")
+            raise NotTried("it judges whole clips, so one face alone is a different input.")
         whole = self._scores(self._packs.clip(FEW))
         worst = 0.0
         for index, score in list(zip(whole.face_index, whole.fake_score, strict=True))[:6]:
@@ -186,7 +186,7 @@ class Admission:
             worst = max(worst, abs(alone.fake_score[0] - score))
         if worst > BATCH_TOLERANCE:
             raise Failed(
-                f"a face alone scores up to {worst:.2g} otherwise than in a batch (allowed {BATCH_TOLERANCE:g})."
+                f"the score of a face alone differs by up to {worst:.2g} from that in a batch (allowed {BATCH_TOLERANCE:g})."
             )
         return "faces alone and in a batch", {"largest_difference": worst}
 
@@ -198,7 +198,7 @@ class Admission:
             )
         real, fake = self._score_of(self._picture("real.png")), self._score_of(self._picture("fake.png"))
         if isinstance(real, NoOpinion) or isinstance(fake, NoOpinion):
-            raise NotTried("it has no opinion on single pictures.")
+            raise NotTried("it cannot judge single pictures.")
         if fake <= real:
             raise Failed(
                 f"check/fake.png scores {fake:.3f}, check/real.png {real:.3f}: a fake must score higher. Is the soft label 1 for real?"
@@ -216,7 +216,7 @@ class Admission:
 
     def _broken_pack(self) -> Finding:
         try:
-            # its traceback is what was asked for: the log need not show it
+            # this check provokes the traceback: the log need not show it
             with structlog.contextvars.bound_contextvars(expected=True):
                 found = self._predict(self._packs.truncated(FEW))
         except WorkerError as error:
@@ -225,8 +225,8 @@ class Admission:
             wrong = "was taken for one it cannot judge" if isinstance(found, NoOpinion) else "got a score"
             raise Failed(f"a pack with half its pixels missing {wrong}: answer with an error.")
         if not isinstance(self._predict(self._packs.empty()), NoOpinion):  # whether it still answers
-            raise Failed("after a broken pack it gives scores for nothing.")
-        return f"{code}, and it works on", {}
+            raise Failed("after a broken pack it gives scores for a pack without faces.")
+        return f"{code}, and it goes on working", {}
 
     def _memory(self) -> Finding:
         self._predict(self._packs.clip(FEW))
@@ -246,7 +246,7 @@ class Admission:
         with self._lease() as worker:
             if worker.started_by != "docker":
                 raise NotTried(
-                    "it ran as a process; only a container has no network for certain. Start Docker, run 'make images'."
+                    "it ran as a process; only a container certainly has no network. Start Docker, run 'make images'."
                 )
         return "everything above ran in a container without any network", {}
 
@@ -284,7 +284,7 @@ class Admission:
         """The scores of a practice clip; NotTried where the detector has none."""
         found = self._predict(pack)
         if isinstance(found, NoOpinion):
-            raise NotTried(f"it has no opinion on the practice clip: {found.sentence}")
+            raise NotTried(f"it cannot judge the practice clip: {found.sentence}")
         return found
 
     def _score_of(self, picture: Array) -> float | NoOpinion:

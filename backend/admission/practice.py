@@ -33,7 +33,7 @@ class PracticePacks:
         self._media = FacePack(portrait).media
 
     def clip(self, faces: int) -> Path:
-        """A clip of one person, one face a frame."""
+        """A clip of one person, one face per frame."""
 
         def write(folder: Path) -> None:
             rows = np.repeat(self._row, faces)
@@ -48,7 +48,7 @@ class PracticePacks:
         return self._made(f"clip-{faces}", write)
 
     def row_of_clip(self, faces: int, index: int) -> Path:
-        """The one face ``index`` of ``clip(faces)``, in a pack of its own."""
+        """Face ``index`` of ``clip(faces)`` alone, in its own pack."""
 
         def write(folder: Path) -> None:
             rows = np.load(self.clip(faces) / "faces.npy", allow_pickle=False)[index : index + 1].copy()
@@ -82,7 +82,7 @@ class PracticePacks:
         return self._made("empty", write)
 
     def truncated(self, faces: int) -> Path:
-        """A clip whose pixels end in the middle."""
+        """A clip with half of its pixels missing."""
 
         def write(folder: Path) -> None:
             whole = self.clip(faces)
@@ -103,7 +103,7 @@ class PracticePacks:
         return folder
 
     def _varied(self, frame: int) -> Array:
-        """The portrait a little brighter or darker, and a pixel or two aside."""
+        """The portrait, a little brighter or darker and shifted by a pixel or two."""
         moved = np.roll(self._crop, (frame % 3, frame % 5 - 2), (0, 1)).astype(np.int16)
         varied: Array = np.clip(moved + (frame * 7) % 23 - 11, 0, 255).astype(np.uint8)
         return varied

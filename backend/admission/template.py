@@ -1,7 +1,7 @@
 """``detectors new``: the folder a researcher starts from.
 
-Owns the templates. Promises: what is written runs at once, passes its own test and the admission check, and says in words where the
-researcher's own work goes. May be imported by the command line of detectors.
+Owns the templates. Promises: the new folder runs at once, passes its own test and the admission check, and says where the
+researcher's own code goes. May be imported by the command line of detectors.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class {class_name}(BaseDetector):
         return edges / (edges + 100)
 '''
 
-_TEST: Final = '''"""Run with ``pytest detectors/{name}``; ``deepfake-o-meter detectors check detectors/{name}`` looks further."""
+_TEST: Final = '''"""Run with ``pytest detectors/{name}``; ``deepfake-o-meter detectors check detectors/{name}`` checks more."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ Model card after Mitchell et al. (2019), for [`detector.toml`](detector.toml). F
 
 
 def write_detector(name: str, folder: Path) -> Path:
-    """Write the folder of detector ``name`` below ``folder``; its path. UserError when the name is none, or taken."""
+    """Write the folder of detector ``name`` below ``folder``; its path. UserError when the name is not valid, or taken."""
     if not re.fullmatch(r"[a-z][a-z0-9_]{1,30}", name):
         raise UserError(
             "bad_name", f"{name!r} is not a name for a detector: use small letters, digits and _, a letter first."
@@ -153,7 +153,7 @@ def write_detector(name: str, folder: Path) -> Path:
         "__init__.py": '"""{title}: the detector of this folder; see README.md."""\n',
         "detector.toml": _CARD,
         "detector.py": _CODE,
-        "requirements.txt": "# packages beyond torch, OpenVINO, OpenCV, Pillow, SciPy, h5py and safetensors, one a line\n",
+        "requirements.txt": "# packages beyond torch, OpenVINO, OpenCV, Pillow, SciPy, h5py and safetensors, one per line\n",
         f"test_{name}.py": _TEST,
         "README.md": _README,
     }

@@ -1,7 +1,7 @@
-"""Decoding ahead: a thread decodes and converts the next pictures while the caller works on the present one.
+"""Decoding ahead: a thread decodes and converts the next pictures while the caller works on the current one.
 
-Promises: pictures and errors come out in the order of the source; at most ``depth`` prepared pictures wait; the source is not
-touched any more once the context has ended. Decoding and conversion leave Python's lock, so both cores work. May be imported
+Promises: pictures and errors come in the order of the source; at most ``depth`` prepared pictures wait; the source is not
+used any more once the context has ended. Decoding and conversion release the GIL, so both cores work. May be imported
 by ``extract`` and ``render``.
 """
 
@@ -17,7 +17,7 @@ from backend.media.medium import Picture
 
 #: Most pictures that wait, and most bytes of RGB in them.
 _MOST_PICTURES, _MOST_BYTES = 8, 64_000_000
-#: Seconds between two looks at whether the caller went away.
+#: Seconds between two checks whether the caller has left.
 _PATIENCE_S = 0.1
 
 
@@ -27,7 +27,7 @@ def depth_for(width: int, height: int) -> int:
 
 
 class Ahead:
-    """Iterates over ``pictures``, each handed to ``prepare`` in the thread first. A context manager, to be used once.
+    """Iterates over ``pictures``, each passed to ``prepare`` in the thread first. A context manager, to be used once.
 
     ``busy_s`` counts the seconds the source itself took.
     """
@@ -57,7 +57,7 @@ class Ahead:
     def __next__(self) -> Picture:
         item = self._ready.get()
         if isinstance(item, BaseException):
-            self._put(item)  # whoever asks again is told again
+            self._put(item)  # the next call raises it again
             raise item
         return item
 

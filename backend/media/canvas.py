@@ -1,7 +1,7 @@
 """The canvas: pixels the renderer draws on, either I420 (what H.264 takes) or RGB (for stills).
 
-Owns drawing on planes and lettering. Drawing straight into I420 planes spares two colour conversions of every frame, which
-is most of what a side-by-side video costs beyond decoding and encoding. Colours are RGB everywhere; I420 is limited range, with
+Owns drawing on planes and lettering. Drawing straight into I420 planes avoids two colour conversions of every frame, which
+are most of the cost of a side-by-side video beyond decoding and encoding. Colours are RGB everywhere; I420 is limited range, with
 the colour matrix of the media, so that its pictures need no conversion either. May be imported by the renderer's modules only;
 needs numpy, OpenCV, Pillow.
 """
@@ -91,7 +91,7 @@ class Canvas:
             plane[y1 // scale : y2 // scale, x1 // scale : x2 // scale] = value
 
     def frame(self, rect: tuple[float, float, float, float], colour: Colour, *, thickness: int) -> None:
-        """Outline x1, y1, x2, y2 inwards with bars ``thickness`` wide; what lies outside the canvas is cut off."""
+        """Outline x1, y1, x2, y2 inwards with bars ``thickness`` wide, clipped at the canvas."""
         x1, y1, x2, y2 = (even(value) for value in rect)
         t = min(even(thickness), max(2, (x2 - x1) // 2), max(2, (y2 - y1) // 2))
         for bar in ((x1, y1, x2, y1 + t), (x1, y2 - t, x2, y2), (x1, y1, x1 + t, y2), (x2 - t, y1, x2, y2)):
@@ -122,7 +122,7 @@ class Canvas:
             _blend(plane, sprite.halved if scale == 2 else sprite.alpha, value, x // scale, y // scale, copy=number > 0)
 
     def paste(self, planes: Sequence[Array], x: int, y: int) -> None:
-        """Lay planes of the canvas's own kind (Y, U, V or R, G, B) at x, y (even numbers)."""
+        """Copy planes of the canvas's kind (Y, U, V or R, G, B) to x, y (even numbers)."""
         for plane, picture, scale in zip(self._planes, planes, self._scales, strict=True):
             height, width = picture.shape
             plane[y // scale : y // scale + height, x // scale : x // scale + width] = picture
@@ -146,7 +146,7 @@ class _Sprite:
 
 
 def text_width(words: str, *, size: int, bold: bool = False) -> int:
-    """Pixels ``words`` take."""
+    """Width of ``words`` in pixels."""
     return _lettering(words, size, bold).width
 
 
@@ -167,7 +167,7 @@ def _cut_width(words: str, length: int, size: int, bold: bool) -> int:
 
 @lru_cache(maxsize=64)
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    """Aileron, which Pillow carries inside: the worker's image needs no fonts."""
+    """Aileron, which is part of Pillow, so that the worker's image needs no fonts."""
     font = ImageFont.load_default(size)
     if not isinstance(font, ImageFont.FreeTypeFont):  # a Pillow built without FreeType
         raise RuntimeError("Pillow was built without FreeType; install the wheel from PyPI")

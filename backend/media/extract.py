@@ -1,8 +1,8 @@
-"""The media pass: one walk through a medium, from submitted bytes to a finished face pack.
+"""The media pass: one pass through a medium, from submitted bytes to a finished face pack.
 
-Owns the order of things: sample, shots, faces, persons, pack. Promises: each picture is decoded once; memory does not grow
-with the clip but for some hundred bytes a face; the pack appears by one rename, whole or not at all; no face is a
-result, a pack without rows. Runs in the media worker; imported lazily by ``base_detector`` for single runs.
+Owns the order of the steps: sample, shots, faces, persons, pack. Promises: each picture is decoded once; memory does not grow
+with the clip, except for some hundred bytes per face; the pack appears by one rename, complete or not at all; a medium without
+a face gives a pack without rows. Runs in the media worker, and in training.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from backend.media.tracks import Sighting, Track
 from base_detector import WorkerFailure
 from shared import durable
 
-#: A detection on every fifth picture (IoU .92-.95 against every picture on calm clips); ``thorough`` looks at each.
+#: Detect in every fifth picture (IoU .92-.95 against every picture on calm clips); ``thorough`` detects in each.
 _DETECT_EVERY = 5
-#: Pictures between two reports of progress, and between two looks at the clock.
+#: Pictures between two reports of progress, and between two checks of the time limit.
 _STRIDE = 20
 
 Progress = Callable[[int, int], None]
@@ -104,7 +104,7 @@ class _Pass:
         self._seconds = dict.fromkeys(("decode", "detect", "shots", "persons", "write"), 0.0)
 
     def run(self, samplings: Sequence[str], progress: Progress | None) -> dict[str, Any]:
-        """Walk, tell persons apart, write."""
+        """Sweep, tell persons apart, write."""
         started = time.perf_counter()
         chosen = choose_pictures(self._medium.times, samplings=samplings, mode=self._mode)
         shots = ShotFinder(fps=self._medium.facts().fps)
@@ -139,7 +139,7 @@ class _Pass:
     # -- inside
 
     def _walk(self, chosen: Any, shots: ShotFinder, progress: Progress | None) -> list[tuple[int, float]]:
-        """Through all pictures: shots see each of them, the sweep the chosen ones. Number and time of the sampled ones."""
+        """Feed all pictures to the shot finder and the chosen ones to the sweep; number and time of the sampled ones."""
         expected = len(self._medium.times)
         wanted = {int(index) for index in chosen}
         follower = {int(a): int(b) for a, b in pairwise(chosen)}
@@ -163,7 +163,7 @@ class _Pass:
         return sampled
 
     def _ahead(self, wanted: set[int]) -> Ahead:
-        """The pictures, decoded and converted in a thread of their own while faces are looked for."""
+        """The pictures, decoded and converted in a second thread while faces are searched."""
 
         def prepare(picture: Picture) -> None:
             picture.thumb()

@@ -1,6 +1,6 @@
-"""How much one medium may cost: bounds checked while it is read, each with a name for the refusal.
+"""Limits of one medium, checked while it is read, each with a code for the refusal.
 
-Owns ``MediaLimits`` and the deadline. Needs nothing but the contract; may be imported by all of ``backend.media``.
+Owns ``MediaLimits`` and the deadline. Needs only the contract; may be imported by all of ``backend.media``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 
 from base_detector import WorkerFailure
 
-#: Share of the wall time after which the pass gives up by itself, so that the answer still reaches the caller in time.
+#: Share of the wall time after which the pass gives up, so that the answer still reaches the caller in time.
 _OWN_DEADLINE = 0.97
 
 #: Longest side of a picture, as the check of face packs has it.
@@ -63,7 +63,7 @@ class MediaLimits:
             raise WorkerFailure("media_too_long")
 
 
-#: For media of one's own, as in training: pixels are what the decoder itself can count, the rest is without end.
+#: For trusted media, as in training: pixels are limited by the decoder's own counter, the rest is unlimited.
 UNLIMITED: Final = MediaLimits(
     max_duration_s=math.inf, max_pixels=2**31 - 1, max_frames=2**31 - 1, max_pack_mb=2**31, media_timeout_s=math.inf
 )

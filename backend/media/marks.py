@@ -1,7 +1,7 @@
 """The boxes on the picture: which faces a frame shows, where, and their score tags.
 
-Owns the rule between sampled frames: the box moves evenly from one sampled face of a person to the next within a shot, the
-score stays the one of the earlier frame, because none was computed in between. Imported by ``render`` only.
+Owns the rule between sampled frames: the box moves evenly from one sampled face of a person to the next within a shot; the
+score is that of the earlier frame, because none was computed in between. Imported by ``render`` only.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Marks:
         seen: dict[tuple[int, int, int], int] = {}
         rows = zip(boxes["frame"], boxes["shot"], boxes["person"], boxes["box"], boxes["score"], strict=True)
         for frame, shot, person, box, score in rows:
-            # two faces of one person in one frame (a mirror, or a face that belongs to nobody) make two tracks
+            # two faces of one person in one frame (a mirror, or an unassigned face) make two tracks
             count = seen[key] + 1 if (key := (frame, shot, person)) in seen else 0
             seen[key] = count
             self._tracks.setdefault((shot, person, count), _Track()).add(frame, box, score)
@@ -87,7 +87,7 @@ class Marks:
         dark = tuple(int(part * 0.25) for part in colour)
         canvas.frame(
             (x1 - 2, y1 - 2, x2 + 2, y2 + 2), dark, thickness=thickness + 4
-        )  # an edge that shows on any picture
+        )  # an edge that is visible on any picture
         canvas.frame((x1, y1, x2, y2), colour, thickness=thickness)
         number = "no score" if mark.score is None else f"{mark.score:.2f}"
         words = f"person {mark.person + 1}  {number}" if self._several and mark.person >= 0 else number

@@ -1,7 +1,7 @@
 """A medium as the media pass sees it: facts, presentation times, and its pictures one after the other, upright.
 
-Owns the common face of videos (``backend.media.video``) and images (``backend.media.still``), and ``Orientation``.
-May be imported by all of ``backend.media``; everything else stays outside.
+Owns the common interface of videos (``backend.media.video``) and images (``backend.media.still``), and ``Orientation``.
+May be imported by all of ``backend.media``, and by nothing else.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Orientation:
         return (height, width) if self.quarter_turns % 2 else (width, height)
 
     def upright(self, image: Array) -> Array:
-        """Turn an image (H, W, 3), C-contiguous; the same array when nothing is to do."""
+        """Turn an image (H, W, 3), C-contiguous; the same array when it is upright already."""
         if self.mirrored:
             image = cv2.flip(image, 1)
         if self.quarter_turns:
@@ -84,7 +84,7 @@ class Picture(Protocol):
 
 
 class Medium(Protocol):
-    """An opened medium; its pictures can be walked through once."""
+    """An opened medium; its pictures can be iterated once."""
 
     @property
     def times(self) -> Array:

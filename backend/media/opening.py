@@ -15,7 +15,7 @@ from backend.media.video import VideoMedium
 from base_detector import WorkerFailure
 from shared.signatures import is_iso_image
 
-#: First bytes of what Pillow reads here; everything else is the demuxers' business (with a list of its own).
+#: First bytes of what Pillow reads; everything else goes to the demuxers (with their own list).
 _IMAGE_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")
 
 

@@ -1,7 +1,7 @@
 """Writes a face pack (docs/face_pack.md) as the faces come; ``base_detector.FacePack`` reads it.
 
-Owns the layout on disk and the bound on its size. Crops stream to their file; in memory lies one row of about a hundred bytes a
-face. May be imported by ``extract``.
+Owns the layout on disk and the limit of its size. Crops are streamed to their file; memory holds one row of about a hundred bytes
+per face. May be imported by ``extract``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 from base_detector import FACE_DTYPE, PACK_SCHEMA, Array, DecodedMedia, Person, Shot, WorkerFailure
 
-if TYPE_CHECKING:  # practice packs are written here too, in a process without scipy
+if TYPE_CHECKING:  # this module writes practice packs too, in a process without scipy
     from backend.media.tracks import Sighting
 
 _FIRST_ROWS = 1024

@@ -1,6 +1,6 @@
 """The panel beside the picture: growing curves for a clip, bars for a still, with heading, legend, axis and foot.
 
-Owns the panel's layout. It shows scores that exist and nothing between them that does not: a curve grows to the last scored
+Owns the panel's layout. It shows existing scores only: a curve grows to the last scored
 frame, breaks where the plan breaks it, and the legend shows a dash where there is no score. Imported by ``render`` only.
 """
 
@@ -43,7 +43,7 @@ class Rect:
 
 
 class Sheet:
-    """What both kinds of panel share: the paper, heading, note and footer. ``unit`` scales all type with the height."""
+    """What both kinds of panel share: background, heading, note and footer. ``unit`` scales all type with the height."""
 
     def __init__(self, plan: dict[str, Any], where: Rect) -> None:
         self.plan, self.where = plan, where
@@ -57,7 +57,7 @@ class Sheet:
         return max(9, round(self.unit * factor))
 
     def draw_words(self, canvas: Canvas, *, room: float = 0.0) -> float:
-        """Paper, heading (with ``room`` left of its end), note, footer; returns where the heading's block ends."""
+        """Background, heading (with ``room`` left of its end), note, footer; returns where the heading's block ends."""
         inner, width = self.inner, self.inner.width
         canvas.fill((self.where.x1, self.where.y1, self.where.x2, self.where.y2), PAPER)
         heading, note, foot = self.size(1.25), self.size(0.85), self.size(0.8)
@@ -86,7 +86,7 @@ class CurvePanel:
         self._cells: list[tuple[float, float, float]] = []
 
     def draw_base(self, canvas: Canvas) -> None:
-        """All that stands still."""
+        """Everything that does not change."""
         sheet, unit = self._sheet, self._sheet.unit
         longest = _clock(self._duration, self._duration)
         top = sheet.draw_words(canvas, room=unit + text_width(f"{longest} / {longest}", size=sheet.size(0.85)))
@@ -114,7 +114,7 @@ class CurvePanel:
                     canvas.line(where, curve.colour, thickness=thickness)
 
     def draw_now(self, canvas: Canvas, time_s: float) -> None:
-        """The cursor, a dot on each curve and the numbers of this moment."""
+        """The cursor, a dot on each curve and the current numbers."""
         plot, unit = self._plot, self._sheet.unit
         x = even(self._x(time_s))
         canvas.fill((x, plot.y1, x + 2, plot.y2), _RULE)
@@ -139,7 +139,7 @@ class CurvePanel:
         return self._plot.y2 - self._plot.height * score
 
     def _draw_legend(self, canvas: Canvas, top: float) -> float:
-        """One cell a curve: swatch, label, room for its number. Returns where the legend ends."""
+        """One cell per curve: swatch, label, room for its number. Returns where the legend ends."""
         sheet, unit, inner = self._sheet, self._sheet.unit, self._sheet.inner
         count = len(self._curves)
         columns = 1 if count <= _ONE_COLUMN else 2
@@ -245,7 +245,7 @@ class _Curve:
         self.now: tuple[float, float] | None = None
 
     def until(self, time_s: float) -> list[list[tuple[float, float]]]:
-        """Pieces to draw now: polylines that join on to what was drawn, single points where a run begins."""
+        """Pieces to draw now: polylines that continue what was drawn, single points where a run begins."""
         pieces = []
         limit = time_s + 1e-4  # the plan's times are rounded to 0.1 ms
         self.now = self.now if self.now and self.now[0] + self._hold >= time_s else None

@@ -1,4 +1,4 @@
-"""Which tracks show the same person: face embeddings of good views, clustered under what time forbids.
+"""Which tracks show the same person: face embeddings of good views, clustered; tracks visible at the same time are never merged.
 
 Owns the portraits, the embedding (dlib's published ResNet, 128 numbers), the clustering and the keyface. The method and its
 limits are described in docs/media_pass.md. May be imported by ``extract``; dlib is imported when two tracks must be compared.
@@ -18,7 +18,7 @@ import numpy as np
 from backend.media.tracks import Portrait, Sighting, Track, overlap
 from base_detector import Array
 
-#: Side of the chips dlib's network was trained on, and where MTCNN's five landmarks lie on them: medians over 266 faces whose
+#: Side of the chips dlib's network was trained on, and where MTCNN's five landmarks are on them: medians over 266 faces whose
 #: chips dlib itself had cut (5-point model, padding 0.25).
 _CHIP = 150
 _TEMPLATE = np.array([[47.6, 45.7], [102.3, 45.8], [74.4, 76.2], [51.4, 99.8], [98.5, 100.4]])
@@ -34,11 +34,11 @@ _SAME = 0.5
 _FRONTAL, _PROFILE_PENALTY = 0.3, 0.05
 #: Bonus of a track that begins where another ended a moment before in the same view: a head that turned away and back.
 _CONTINUED, _CONTINUED_S, _CONTINUED_OVERLAP = 0.12, 2.0, 0.3
-#: Tracks of one moment are different persons: a distance no average brings back under the threshold.
+#: Tracks visible at the same time are different persons: a distance that no average brings under the threshold.
 _NEVER = 1e6
-#: Clustering takes the square of this; the shortest tracks beyond it join the nearest person or stand alone.
+#: Clustering needs memory of its square; the shortest tracks beyond it join the nearest person or stay single.
 _MOST_TRACKS = 3000
-#: Tracks whose portraits are embedded in one go; bounds the chips held in memory.
+#: Tracks whose portraits are embedded at once; limits the chips held in memory.
 _BATCH = 32
 
 
@@ -90,7 +90,7 @@ def consider_portrait(track: Track, sighting: Sighting, *, row: int) -> None:
 
 
 def aligned_chip(sighting: Sighting) -> Array:
-    """The face turned upright and scaled so that its landmarks lie as dlib's network expects: (150, 150, 3) uint8 RGB."""
+    """The face turned upright and scaled so that its landmarks are where dlib's network expects them: (150, 150, 3) uint8 RGB."""
     points = sighting.found.landmarks.astype(float) - sighting.origin
     crop = sighting.crop
     matrix = _similarity(points, _TEMPLATE)
@@ -164,7 +164,7 @@ class Gallery:
             track.portraits = [replace(item, chip=np.zeros((0, 0, 3), np.uint8)) for item in track.portraits]
 
     def _cluster(self, tracks: Sequence[Track]) -> Array:
-        """A label for each track, (n,)."""
+        """A cluster label for each track, (n,)."""
         if all(_together(track, other) for i, track in enumerate(tracks) for other in tracks[:i]):
             return np.arange(len(tracks))  # all at one moment, as in an image: nothing to compare
         missing = [track for track in tracks if track.number not in self._described]
@@ -199,7 +199,7 @@ def keyface_rows(tracks: Sequence[Track], persons: dict[int, int]) -> dict[int, 
 
 
 def _distances(tracks: Sequence[Track], vectors: Array) -> Array:
-    """Distances between tracks, (n, n): descriptors, what time forbids, and the bonus of continued tracks."""
+    """Distances between tracks, (n, n): descriptors, overlap in time, and the bonus of continued tracks."""
     squares = (vectors**2).sum(axis=1)
     distances = np.sqrt(np.maximum(squares[:, None] + squares - 2 * vectors @ vectors.T, 0))
     vague = np.array([max(item.frontality for item in track.portraits) < _FRONTAL for track in tracks])

@@ -1,4 +1,4 @@
-"""The second look: is what MTCNN found a face? The same detector, asked again about other sizes and the mirror image.
+"""The second look: is what MTCNN found a face? The same detector is run again on other sizes and the mirror image.
 
 A face is found at every size and mirrored; a skyline or a fold of cloth that passed once is not. On the clips measured, faces
 (profiles and 28 pixels wide ones included) reached .93 and more, all else at most .80. May be imported by ``sweep``.
@@ -30,7 +30,7 @@ class FaceDetector(Protocol):
 
 
 def second_look(detector: FaceDetector, sighting: Sighting) -> float:
-    """Mean confidence (0..1) of finding the face again, over sizes and both hands; a view without it counts 0."""
+    """Mean confidence (0..1) of finding the face again, over sizes and mirror images; a view without it counts 0."""
     box = sighting.found.box - np.tile(np.array(sighting.origin, np.float32), 2)
     scores = []
     for side in _SIDES:

@@ -2,7 +2,7 @@
 
 Runs inside the media worker. Owns layout, timing, sound and encoding; ``backend.report.plan`` says what is shown. Promises:
 one pass; H.264 (yuv420p, MP4 with its index in front) that browsers play; each frame keeps its time stamp; AAC and MP3
-sound is carried over untouched, other sound becomes AAC; memory does not grow with the clip.
+sound is copied, other sound becomes AAC; memory does not grow with the clip.
 Imported by ``backend.media.worker`` only; needs av, numpy, OpenCV, Pillow.
 """
 
@@ -57,7 +57,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Layout:
-    """Canvas size, where the picture lies, where the panel lies; all even numbers."""
+    """Canvas size and the places of picture and panel; all even numbers."""
 
     width: int
     height: int
@@ -90,7 +90,7 @@ def render(
 ) -> dict[str, Any]:
     """Draw ``plan`` (JSON) over ``media`` into ``out`` (.mp4, or .png for a still).
 
-    Returns ``seconds``, ``frames`` written and what became of the ``sound`` (``none``, ``kept``, ``aac``, ``lost``).
+    Returns ``seconds``, ``frames`` written and what happened to the ``sound`` (``none``, ``kept``, ``aac``, ``lost``).
     Raises WorkerFailure ``bad_request`` for a plan of another schema, ``media_unreadable`` when no picture decodes.
     """
     started = time.perf_counter()
@@ -162,7 +162,7 @@ def _orientation(medium: Medium) -> Orientation:
 
 
 def _usual_fps(plan: dict[str, Any]) -> float:
-    """Frames a second of the output, for rate control and the last frame's length only: time stamps rule."""
+    """Frames a second of the output, for rate control and the last frame's length only; else time stamps count."""
     fps = int(plan["frames"]) / max(float(plan["duration_s"]), 1e-3)
     return min(float(_MOST_FPS), max(1.0, fps))
 
@@ -181,12 +181,12 @@ class _Scaler:
         frame = _frame_of(picture)
         if not self._begun:
             self._begun, self.matrix, self._orientation = True, _matrix_of(frame), _orientation(self._medium)
-            # a quarter turn is its own way back
+            # sizes are swapped back by the same quarter turn
             self._size = self._orientation.size(int(self._where.width), int(self._where.height))
         self._ready[picture.index] = self.planes(frame)
 
     def take(self, picture: Picture) -> list[Array]:
-        """The planes of a prepared picture, once."""
+        """The planes of a prepared picture; call it once."""
         return self._ready.pop(picture.index)
 
     def planes(self, frame: av.VideoFrame) -> list[Array]:
@@ -222,7 +222,7 @@ class _Scaler:
 
 
 def _tagged(frame: av.VideoFrame) -> int | None:
-    """What the frame does not say of its colours itself: untagged frames of HD size are BT.709, smaller ones BT.601, as players do."""
+    """The colour matrix of an untagged frame: BT.709 at HD size, BT.601 below, as players do."""
     if frame.colorspace == _UNTAGGED and frame.format.name.startswith("yuv"):
         return int(Colorspace.ITU709 if frame.height >= 720 else Colorspace.ITU601)
     return None
@@ -241,12 +241,12 @@ def _frame_of(picture: Picture) -> av.VideoFrame:
 
 
 def _start_of(picture: Picture) -> float:
-    """When the first picture is shown in the file's own clock, seconds: sound is told by that clock."""
+    """When the first picture is shown, in seconds of the file's own clock: sound is timed by that clock."""
     return float(picture.frame.time or 0.0) if isinstance(picture, VideoPicture) else 0.0
 
 
 class _Film:
-    """The MP4 in the making: pictures and, beside them in time, the sound of the media."""
+    """The MP4 being written: pictures and, at the same times, the sound of the media."""
 
     def __init__(self, out: Path, layout: Layout, *, media: Path, fps: float, matrix: Matrix) -> None:
         self._container = av.open(str(out), "w", format="mp4", options={"movflags": "+faststart"})
@@ -279,7 +279,7 @@ class _Film:
         self._sound.until(picture.time_s)
 
     def finish(self) -> str:
-        """Write what is left; returns what became of the sound."""
+        """Write what is left; returns what happened to the sound."""
         self._mux(self._stream.encode())
         self._sound.until(self._pts / _TICKS + self._step)
         return self._sound.finish()

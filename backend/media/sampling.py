@@ -1,4 +1,4 @@
-"""Which pictures of a medium are looked at: the union of what the detectors ask for, bounded by the visitor's choice.
+"""Which pictures of a medium are looked at: the union of what the detectors ask for, limited by the visitor's mode.
 
 Pure functions; may be imported by all of ``backend.media``.
 """

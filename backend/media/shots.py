@@ -27,7 +27,7 @@ class ShotFinder:
 
     def __init__(self, *, fps: float | None) -> None:
         self._fps = fps or 25.0
-        # Without a least length the detector names each jump at once: tracks of faces must not cross any of them.
+        # without a minimum length the detector reports each jump at once: tracks of faces must not cross any of them
         self._content = ContentDetector(threshold=_CONTENT_THRESHOLD, min_scene_len=0)
         self._fades = ThresholdDetector(threshold=_BLACK, min_scene_len=0)
         self._jumps: list[int] = []
@@ -66,6 +66,6 @@ class ShotFinder:
 
 
 def shot_of(frames: Array, shots: Sequence[Shot]) -> Array:
-    """Number of the shot each frame lies in, (n,) int32."""
+    """Number of the shot of each frame, (n,) int32."""
     starts = np.array([shot.start for shot in shots])
     return (np.searchsorted(starts, frames, side="right") - 1).astype(np.int32)

@@ -1,7 +1,7 @@
-"""The sound of the result video, carried beside the pictures.
+"""The sound of the result video.
 
-Owns the choice between keeping the packets as they are (AAC, MP3: what every browser plays in MP4) and encoding them as AAC.
-Broken sound never costs the video: it ends where it breaks, and ``finish`` says so. Imported by ``render`` only.
+Owns the choice between copying the packets (AAC, MP3: what every browser plays in MP4) and encoding them as AAC.
+Broken sound does not fail the video: it ends where it breaks, and ``finish`` says so. Imported by ``render`` only.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Sound:
             self._open(media)
 
     def begin(self, *, start_s: float) -> None:
-        """Say when, in the media's own clock, the video begins. Call it before ``until``."""
+        """Set when the video begins, in the media's own clock. Call it before ``until``."""
         self._start = start_s
 
     def until(self, time_s: float) -> None:
@@ -47,7 +47,7 @@ class Sound:
             self._state, self._packets, self._waiting = "lost", iter(()), None
 
     def finish(self) -> str:
-        """``none`` (there was none), ``kept``, ``aac`` (encoded anew) or ``lost`` (it broke off)."""
+        """``none`` (there was none), ``kept``, ``aac`` (re-encoded) or ``lost`` (it broke off)."""
         return self._state
 
     def close(self) -> None:
@@ -84,7 +84,7 @@ class Sound:
             if packet.pts is None or packet.size == 0:
                 continue
             packet.pts -= shift
-            if packet.pts <= last or packet.pts < 0:  # before the first picture, or time runs backwards
+            if packet.pts <= last or packet.pts < 0:  # before the first picture, or time decreases
                 continue
             packet.dts = last = packet.pts
             packet.stream = self._target

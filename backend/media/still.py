@@ -1,6 +1,6 @@
 """Images read with Pillow: JPEG, PNG, WebP and GIF; animated ones are short videos.
 
-Owns the limits before decoding, the turn that EXIF asks for, and what becomes of transparency (shown on white) and depth
+Owns the limits before decoding, the EXIF orientation, and the treatment of transparency (shown on white) and depth
 (8 bits). May be imported by ``backend.media.opening``.
 """
 
@@ -19,7 +19,7 @@ from backend.media.medium import Orientation
 from base_detector import Array, DecodedMedia, WorkerFailure
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
-#: Shown for pictures that name no duration or less than browsers honour (they take 100 ms then).
+#: For pictures without a duration, or with less than browsers accept (they take 100 ms then).
 _LEAST_STEP_S, _USUAL_STEP_S = 0.011, 0.1
 _THUMB = 256
 #: Pixels that are brought from Pillow to numpy at a time.
@@ -51,8 +51,8 @@ class StillMedium:
         self._limits = limits
         self._orientation, self._count = Orientation(), 1
         self.times: Array = np.zeros(1)
-        Image.MAX_IMAGE_PIXELS = None  # our own limit, below, is the one that holds
-        ImageFile.LOAD_TRUNCATED_IMAGES = False  # what is missing would be filled with grey, and judged
+        Image.MAX_IMAGE_PIXELS = None  # our own limit, below, applies
+        ImageFile.LOAD_TRUNCATED_IMAGES = False  # missing parts would be filled with grey, and judged
         try:
             self._image = Image.open(path, formats=_FORMATS)
         except (OSError, ValueError, SyntaxError) as error:
@@ -111,7 +111,7 @@ class StillMedium:
     # -- inside
 
     def _read_head(self) -> None:
-        """Size, count, turn and times, each checked before the next costs more."""
+        """Size, count, orientation and times, each checked before the next, costlier one."""
         self._limits.check_pixels(*self._image.size)
         self._container = (self._image.format or "").lower()
         # an MPO file is a JPEG with further views behind it: the first one is the picture
@@ -126,7 +126,7 @@ class StillMedium:
             return Orientation.from_exif(self._image.getexif().get(ExifTags.Base.Orientation))
         except (
             Exception
-        ):  # a parser of hostile bytes that promises no exception type; upright is what viewers show then
+        ):  # the parser reads hostile bytes and may raise anything; viewers show the picture upright then
             return Orientation()
 
     def _times(self) -> Array:

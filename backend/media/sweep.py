@@ -1,8 +1,8 @@
 """The sweep: walks through the sampled pictures, detects faces in some, and follows them through the others.
 
-Owns when to detect. A detection falls on every ``detect_every``-th picture, on both sides of every jump, and in between
-wherever two detections disagree: a face moved fast, came or went. What lies between two agreeing detections is
-interpolated. Promises: holds no more pictures than lie between two detections. May be imported by ``extract``.
+Owns when to detect: in every ``detect_every``-th picture, on both sides of every jump, and in between
+wherever two detections disagree: a face moved fast, came or went. Pictures between two agreeing detections are
+interpolated. Promises: holds only the pictures between two detections. May be imported by ``extract``.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from backend.media.recheck import BELIEVED, FaceDetector, second_look
 from backend.media.tracks import Found, Sighting, Track, between, link, overlap
 from base_detector import Array
 
-#: Faces are looked for on pictures reduced to this shorter side (1080p halved: same recall at a third of the time).
+#: Faces are searched in pictures reduced to this shorter side (1080p halved: same recall at a third of the time).
 _SHORT_SIDE = 540
-#: Images get one look only, so it may cost more.
+#: An image is searched once only, so it may cost more.
 _SHORT_SIDE_STILL = 1080
 #: MTCNN's own default: smallest face in pixels of the reduced picture.
 _MIN_FACE = 20.0
@@ -34,8 +34,8 @@ _WORTH_A_LOOK, _MOST_FAILURES = 0.9, 4
 _LEAST_OVERLAP, _LEAST_OVERLAP_FAR, _NEAR_S, _FAR_S = 0.3, 0.45, 0.25, 2.5
 #: Two detections of a face that overlap less than this are not interpolated: it moved fast.
 _STEADY = 0.5
-#: A face that came or went is pinned down to the picture when it is sure, and not small in the background: its side is at least
-#: this share of the picture's shorter side.
+#: The picture in which a face came or went is searched for when the face is sure, and not small in the background: its side is at
+#: least this share of the picture's shorter side.
 _SURE, _LARGE = 0.99, 1 / 12
 #: Faces kept of a track that is not believed yet.
 _MOST_PENDING = 20
@@ -93,7 +93,7 @@ class FaceSweep:
             self._waiting.append(sample)
 
     def finish(self) -> list[Track]:
-        """Settle what waits; returns the believed tracks."""
+        """Settle the waiting pictures; returns the believed tracks."""
         self._flush()
         self._end_tracks(self._alive)
         return self.tracks
@@ -135,7 +135,7 @@ class FaceSweep:
         self.detect_s += time.perf_counter() - started
 
     def _settle(self, before: Sample | None, waiting: list[Sample], after: Sample) -> None:
-        """Link two detections and fill what lies between; where they disagree, look in the middle first."""
+        """Link two detections and fill the pictures between them; where they disagree, detect in the middle first."""
         pairs = self._pairs(before, after) if before else []
         if before and waiting and self._disagree(before, after, pairs):
             middle = len(waiting) // 2
@@ -198,7 +198,7 @@ class FaceSweep:
             self._pending[track.number].append(replace(sighting, crop=sighting.crop.copy()))
 
     def _believable(self, track: Track, sighting: Sighting) -> bool:
-        """Ask again about a promising face; a track that fails too often is rejected."""
+        """Give a promising face the second look; a track that fails too often is rejected."""
         if sighting.found.tracked or sighting.found.confidence < _WORTH_A_LOOK:
             return False
         started = time.perf_counter()
@@ -236,6 +236,6 @@ class FaceSweep:
 
 
 def _visible(box: Array, *, width: int, height: int) -> bool:
-    """True when at least a quarter of the box lies inside the picture."""
+    """True when at least a quarter of the box is inside the picture."""
     inside = np.maximum(np.minimum(box[2:], [width, height]) - np.maximum(box[:2], 0), 0)
     return bool(np.prod(inside) >= 0.25 * np.prod(box[2:] - box[:2]) > 0)

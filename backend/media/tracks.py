@@ -33,7 +33,7 @@ class Found:
 
     @property
     def frontality(self) -> float:
-        """1 for a face that looks at the camera, 0 for a profile: where the nose stands between the eyes."""
+        """1 for a face that looks at the camera, 0 for a profile: where the nose is between the eyes."""
         left, right, nose = self.landmarks[:3].astype(float)
         across = right - left
         span = float(across @ across)
@@ -45,7 +45,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Sighting:
-    """A face in one sampled picture with its context crop (h, w, 3) uint8 RGB, whose top left pixel stood at ``origin``."""
+    """A face in one sampled picture with its context crop (h, w, 3) uint8 RGB, whose top left pixel was at ``origin``."""
 
     frame: int
     time_s: float
@@ -114,7 +114,7 @@ def overlap(boxes: Array, others: Array) -> Array:
 
 
 def closeness(boxes: Array, others: Array) -> Array:
-    """How near boxes of like size stand, (n, 4), (m, 4) -> (n, m): 1 on the same spot, 0 from one side apart; times the size ratio."""
+    """Closeness of boxes, (n, 4), (m, 4) -> (n, m): 1 at the same place, 0 from one side apart; times the size ratio."""
     first, second = np.asarray(boxes, float).reshape(-1, 1, 4), np.asarray(others, float).reshape(1, -1, 4)
     sides = [(item[..., 2:] - item[..., :2]).max(axis=2) for item in (first, second)]
     small, large = np.minimum(*sides), np.maximum(np.maximum(*sides), 1e-9)

@@ -1,7 +1,7 @@
 """Videos, decoded once with PyAV in software: which pictures there are, and each of them upright.
 
-Owns what FFmpeg is allowed to open. Promises: one file, no other; no playlists; times from presentation stamps; what is
-damaged is skipped or marked, never guessed. May be imported by ``backend.media.opening``.
+Owns what FFmpeg is allowed to open. Promises: one file only; no playlists; times from presentation time stamps; damaged
+pictures are skipped or marked, never guessed. May be imported by ``backend.media.opening``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from backend.media.limits import MediaLimits
 from backend.media.medium import Orientation
 from base_detector import Array, DecodedMedia, NotApplicable, WorkerFailure
 
-#: Demuxers that read one file and name no other. Playlists and lists of files (hls, dash, concat, sdp, image2) stay out.
+#: Demuxers that read one file and refer to no other. Playlists and lists of files (hls, dash, concat, sdp, image2) are left out.
 FORMATS = ("mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "avi", "mpegts", "mpeg", "flv", "ogg")
 _OPTIONS = {
     "format_whitelist": ",".join(FORMATS),
@@ -32,13 +32,13 @@ _OPTIONS = {
 _THREADS = 2
 #: Longer side of the pictures the shot detector sees; PySceneDetect itself shrinks to about this.
 _THUMB = 256
-#: A stream that fails to decode this many packets in a row has nothing left to say.
+#: A stream that fails to decode this many packets in a row is given up.
 _MOST_FAILURES = 1000
 
 
 def open_container(path: Path) -> Any:
     """The only way FFmpeg opens a submitted file; av.error.FFmpegError when it cannot. Also for the sound of the result video."""
-    # "file:" keeps a name such as "concat:..." a name
+    # with "file:", a name such as "concat:..." stays a file name
     return av.open(f"file:{path}", container_options=_OPTIONS, metadata_errors="replace")
 
 
@@ -146,7 +146,7 @@ class VideoMedium:
             raise WorkerFailure("unsupported_media" if refused else "media_unreadable") from None
 
     def _picture_stream(self) -> Any:
-        """The stream FFmpeg prefers among those that are no cover art; its decoder, ready."""
+        """The stream FFmpeg prefers, cover art excluded; its decoder, ready."""
         cover = av.stream.Disposition.attached_pic
         streams = [item for item in self._container.streams.video if not item.disposition & cover]
         if not streams:
@@ -164,7 +164,7 @@ class VideoMedium:
         return stream
 
     def _index(self) -> Array:
-        """Walk through the packets without decoding: presentation times, (n,) float64, ascending from 0."""
+        """Read the packets without decoding: presentation times, (n,) float64, ascending from 0."""
         stamps: list[int] = []
         try:
             for packet in self._container.demux(self._stream):
@@ -173,7 +173,7 @@ class VideoMedium:
                 if len(stamps) > self._limits.max_frames:
                     raise WorkerFailure("media_too_long")
         except av.error.FFmpegError:
-            pass  # truncated: what came before is there
+            pass  # truncated: the packets before are kept
         if not stamps:
             raise WorkerFailure("media_unreadable")
         ordered = np.sort(np.array(stamps, np.int64))
@@ -184,13 +184,13 @@ class VideoMedium:
         return times
 
     def _rewind(self) -> None:
-        """Open anew: seeking to the start is not exact in every container."""
+        """Reopen: seeking to the start is not exact in every container."""
         self._container.close()
         self._container = self._open()
         self._stream = self._picture_stream()
 
     def _frames(self) -> Iterator[VideoFrame]:
-        """Decoded frames; packets and ends that are damaged are passed over."""
+        """Decoded frames; damaged packets and ends are skipped."""
         failures = 0
         packets = self._container.demux(self._stream)
         while True:
@@ -217,7 +217,7 @@ class VideoMedium:
         self._zero_s = float(frame.time or 0.0)
 
     def _time_of(self, frame: VideoFrame) -> float:
-        """Seconds since the first picture; a missing stamp is one step on, and time never runs backwards."""
+        """Seconds since the first picture; a missing stamp counts one step, and time never decreases."""
         if not self._decoded:
             return 0.0
         if frame.time is None:
@@ -234,7 +234,7 @@ class VideoMedium:
 
 
 def _looks_like_video(path: Path) -> bool:
-    """True for the signatures of the accepted containers, so that a broken one is called broken and not unknown."""
+    """True for the signatures of the accepted containers, so that a broken file is reported as broken, not as unknown."""
     with path.open("rb") as stream:
         head = stream.read(16)
     boxes = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")

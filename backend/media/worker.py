@@ -1,7 +1,7 @@
 """The media worker: ``python -m backend.media.worker --serve EXCHANGE`` (docs/worker_protocol.md).
 
 Owns the verbs ``load``, ``extract`` and ``render``. The only process that opens submitted bytes; the networks stay loaded between
-jobs. Imported by nobody.
+jobs. Not imported by other modules.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _paths(request: dict[str, Any], *names: str) -> list[Path]:
 
 
 def _ask(verb: Callable[..., dict[str, Any]], *paths: Path, **members: Any) -> dict[str, Any]:
-    """Call ``verb``; members it does not know, or lacks, are the caller's mistake."""
+    """Call ``verb``; unknown or missing members are the caller's mistake."""
     try:
         inspect.signature(verb).bind(*paths, **members)
     except TypeError:

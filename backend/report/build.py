@@ -1,7 +1,7 @@
 """Builds the report: every file a visitor gets for one job, in one folder.
 
-Owns the order of the parts and their names (docs/report.md). Promises: the same result gives the same files (but for measured
-times); a video that cannot be drawn costs the video only; no name comes from a visitor. Called by the pipeline.
+Owns the order of the parts and their names (docs/report.md). Promises: the same result gives the same files (except measured
+times); if a video cannot be drawn, only the video is missing; no name comes from a visitor. Called by the pipeline.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from base_detector import Array
 from shared.errors import PermanentError
 from shared.results import DetectorResult, Result
 
-#: draws a plan (JSON file) into a video or picture; PermanentError when it cannot
+#: Draws a plan (JSON file) into a video or picture; PermanentError when that fails.
 Render = Callable[[Path, Path], None]
 
 _SAFE_ID = re.compile(r"[a-z][a-z0-9_]{1,40}")
@@ -50,7 +50,7 @@ def build_report(
     """Write the report of ``result`` into the empty folder ``out``; returns the result as ``result.json`` has it.
 
     ``evidence``: detector -> row of ``faces`` -> .npy, 255 = manipulated; ``keyframes``: person -> (H, W, 3) uint8 RGB;
-    ``crop``: (detector, row) -> (H, W, 3) uint8 RGB, what that detector's masks cover. ValueError for a detector id that is no
+    ``crop``: (detector, row) -> (H, W, 3) uint8 RGB, what that detector's masks cover. ValueError for a detector id that is not a
     file name.
     """
     for item in result.detectors:
@@ -122,7 +122,7 @@ def _draw_videos(
         except PermanentError as error:
             (folder / f"{name}{ending}").unlink(missing_ok=True)
             not_drawn = f"The video could not be drawn; all numbers are complete. {error.sentence}"
-            break  # what failed once fails for the others too, at the same cost
+            break  # the others would fail too, at the same cost
     if not_drawn:
         (folder / "not_drawn.txt").write_text(not_drawn + "\n", encoding="utf-8")
     return time.perf_counter() - started, not_drawn

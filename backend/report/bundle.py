@@ -13,7 +13,7 @@ from shared.digest import sha256_of
 
 BUNDLE = "bundle.zip"
 _PACKED_ALREADY = frozenset({".mp4", ".png", ".jpg"})
-#: the earliest time a zip can hold: no file of the bundle tells when it was made
+#: The earliest time a zip can hold, so that the bundle does not depend on when it was made.
 _NO_TIME = (1980, 1, 1, 0, 0, 0)
 
 
@@ -26,7 +26,7 @@ def report_files(folder: Path) -> list[str]:
 
 
 def checksums(folder: Path) -> dict[str, str]:
-    """File -> sha256 of all files of a report but ``result.json``, which holds this list."""
+    """File -> sha256 of all files of a report except ``result.json``, which holds this list."""
     return {name: sha256_of(folder / name) for name in report_files(folder) if name != "result.json"}
 
 

@@ -1,7 +1,7 @@
 """``curves.json``: the curves of a result as the page's chart draws them, fake score over time by detector and person.
 
 Owns the file's schema (docs/report.md) and the thinning of long clips: of each stretch the lowest and the highest point are kept, so
-no peak is lost. Where a line breaks is decided in ``series`` for all pictures alike. May be imported by ``backend.report``.
+no peak is lost. ``series`` decides where a line breaks, for all pictures. May be imported by ``backend.report``.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from shared.results import DetectorResult, Result
 
 CURVES_SCHEMA: Final = 1
 
-#: Points of one line beyond which it is thinned: more than a wide screen has columns, twice.
+#: Most points of one line; beyond, it is thinned. Twice the columns of a wide screen.
 MOST_POINTS: Final = 4000
 
-#: Persons with a line of their own; further ones count in the line of the highest face only.
+#: Persons with their own line; further ones count in the line of the highest face only.
 MOST_PERSONS: Final = 8
 
 
@@ -51,7 +51,7 @@ def _curves(result: Result, scored: Sequence[tuple[DetectorResult, Array]]) -> d
 
 
 def _line(detector: DetectorResult, series: Series, *, person: int | None, colour: int) -> dict[str, Any]:
-    """One line; between two runs stands a point without time and score."""
+    """One line; between two runs there is a point without time and score."""
     times: list[float | None] = []
     scores: list[float | None] = []
     for run in _thinned(series):

@@ -18,7 +18,7 @@ from shared.results import Evidence, Result
 #: sides of the files, pixels
 _KEYFRAME_SIDE = 384
 _EVIDENCE_SIDE = 256
-#: the bundle stays small for its reader
+#: Keeps the bundle small.
 MOST_KEYFRAMES = 24
 MOST_EVIDENCE = 48
 
@@ -44,7 +44,7 @@ def write_keyframes(result: Result, keyframes: Mapping[int, Array], out: Path) -
 def write_evidence(
     evidence: Mapping[str, Mapping[int, Path]], out: Path, *, crop: CropOf | None
 ) -> dict[str, tuple[Evidence, ...]]:
-    """Write ``evidence/<detector>/FACE.png``: the face, and beside it the same with the mask laid over it.
+    """Write ``evidence/<detector>/FACE.png``: the face, and beside it the same with the mask drawn over it.
 
     ``evidence``: detector -> row of ``faces`` -> ``.npy`` file, (h, w) uint8 of any size that covers the crop, 255 = manipulated.
     Without ``crop`` the mask is drawn alone. Rows are thinned out evenly where all detectors together have more than ``MOST_EVIDENCE``.

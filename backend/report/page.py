@@ -21,9 +21,9 @@ from backend.report.series import person_name
 from shared.results import DetectorResult, Result
 from shared.words import clock_time, counted, date_and_time, detector_sentence, duration, format_name, size, strategy
 
-#: widths of what is embedded as JPEG, so that the page stays small
+#: Widths of embedded JPEGs, so that the page stays small.
 _STILL_WIDTH, _EVIDENCE_WIDTH = 1600, 420
-#: pictures of evidence a detector has on the page; the folder has all
+#: Pictures of evidence per detector on the page; the folder has all.
 _MOST_EVIDENCE = 6
 
 
@@ -69,9 +69,9 @@ def write_readme(result: Result, out: Path, *, not_drawn: str | None) -> None:
         *(f"* {caution}" for caution in words.CAUTIONS),
         "* A dash, an empty cell or null means that there is no score. Nothing is filled in.",
         "",
-        "What lies here",
+        "What is in this folder",
         "  summary.html   one page to read and print",
-        "  scores.csv     one row a face: frame, time, person (from 0; pictures: from 1), box, a fake score for each detector",
+        "  scores.csv     one row per face: frame, time, person (from 0; pictures: from 1), box, a fake score for each detector",
         "  result.json    everything, for programs; 'files' lists each file with its sha256",
         "  curves.json    the curves of the page's chart: times and fake scores, null where a line breaks",
         "  curves/        fake score over time, a picture for each detector",

@@ -1,7 +1,7 @@
 """The still pictures of a report: scores over time and sorted scores, drawn with matplotlib's Agg.
 
 Owns their look. Builds each figure from the object interface, without pyplot and its global state, so reports may be drawn in
-threads. Text is never read as mathematics and holds no character the font lacks. May be imported by ``backend.report``.
+threads. Text is never parsed as mathematics and holds no character that the font lacks. May be imported by ``backend.report``.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _LEGEND_COLUMNS = 4
 
 
 def draw_curves(result: Result, detector: DetectorResult, scores: Array, out: Path, *, colour: int = 0) -> None:
-    """One detector: a line a person over time (a still: a bar a face), with its threshold. ``scores`` (faces,), NaN = none.
+    """One detector: one line per person over time (a still: one bar per face), with its threshold. ``scores`` (faces,), NaN = none.
 
-    ``colour`` is the detector's place among the curves of all detectors; several persons have colours of their own.
+    ``colour`` is the detector's place among the curves of all detectors; several persons have their own colours.
     """
     table = FaceTable.of(result)
     if result.media.kind == "image":
@@ -89,7 +89,7 @@ def draw_sorted(detector: DetectorResult, scores: Array, out: Path, *, colour: i
             0.03, 0.06, f"area under the curve (AUC): {detector.auc:.3f}", transform=axes.transAxes, fontsize=11,
             fontweight="bold", color=_INK, bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 4},
         )  # fmt: skip
-    note = "Equals the mean integrity score. It is no ROC-AUC: no truth is known here."
+    note = "Equals the mean integrity score. It is not a ROC-AUC: the truth is not known."
     _save(figure, out, note=note, left=1.0, right=0.25, bottom=0.6)
 
 
@@ -237,7 +237,7 @@ def _clock(seconds: float) -> str:
 
 @lru_cache(maxsize=1)
 def _characters() -> frozenset[int]:
-    """Code points the font has; asking for others makes matplotlib warn and draw boxes."""
+    """Code points the font has; for others matplotlib warns and draws boxes."""
     charmap: dict[int, Any] = font_manager.get_font(font_manager.findfont("DejaVu Sans")).get_charmap()
     return frozenset(charmap)
 

@@ -1,6 +1,6 @@
 """The render plan: what the result video shows, as one JSON document for ``backend.media.render``.
 
-Owns the choice of curves and boxes and the plan's schema. The renderer runs in the sandbox and knows no detectors:
+Owns the choice of curves and boxes and the plan's schema. The renderer runs in the sandbox and does not know the detectors:
 the plan holds final words, colours and numbers only. May be imported by ``backend.report``.
 
 Schema 1 (all times in seconds from the first frame, scores are fake scores in [0, 1], colours [red, green, blue])::
@@ -44,7 +44,7 @@ from shared.results import DetectorResult, Result
 
 PLAN_SCHEMA = 1
 
-#: with at most this many persons a single detector gets one curve a person; more would be a tangle
+#: With at most this many persons a single detector gets one curve per person; more would be unreadable.
 _MOST_PERSON_CURVES = 4
 #: more bars than this cannot be read; scores.csv has all
 _MOST_BARS = 16
@@ -104,7 +104,7 @@ def _curves(table: FaceTable, scored: list[tuple[DetectorResult, Array]]) -> tup
         persons = persons_scored(table, scores)
         if 1 < len(persons) <= _MOST_PERSON_CURVES:
             series = [person_series(table, scores, person=person) for person in sorted(persons)]
-            return [_curve(one, index) for index, one in enumerate(series)], "One curve a person."
+            return [_curve(one, index) for index, one in enumerate(series)], "One curve per person."
         note = "Highest face of each frame." if len(persons) > 1 else ""
         return [_curve(highest_series(table, scores, label=item.title), 0)], note
     several = len(np.unique(table.person)) > 1
@@ -116,7 +116,7 @@ def _curves(table: FaceTable, scored: list[tuple[DetectorResult, Array]]) -> tup
 
 
 def _bars(table: FaceTable, scored: list[tuple[DetectorResult, Array]]) -> list[dict[str, Any]]:
-    """A row for each face and detector of a still, at most ``_MOST_BARS``: the person numbers stand on the boxes."""
+    """A row for each face and detector of a still, at most ``_MOST_BARS``; the person numbers are on the boxes."""
     several = len(np.unique(table.person)) > 1
     return [
         {
@@ -140,7 +140,7 @@ def _curve(series: Series, index: int) -> dict[str, Any]:
 
 
 def _thresholds(detectors: list[DetectorResult]) -> list[dict[str, Any]]:
-    """One dashed line a value: grey where detectors share it, else in the colour of the one that has it."""
+    """One dashed line per value: grey where detectors share it, else in the colour of its detector."""
     lines = []
     for value in sorted({item.threshold for item in detectors}):
         owners = [index for index, item in enumerate(detectors) if item.threshold == value]

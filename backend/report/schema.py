@@ -1,6 +1,6 @@
 """The JSON Schema of ``result.json``: ``python -m backend.report.schema`` writes docs/result.schema.json.
 
-May be imported by tests; the schema follows from ``shared.results`` alone.
+May be imported by tests; the schema is generated from ``shared.results``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def result_schema() -> dict[str, Any]:
 
 
 def schema_text() -> str:
-    """The schema as it stands in the docs."""
+    """The schema as it is in the docs."""
     return json.dumps(result_schema(), indent=1, sort_keys=True) + "\n"
 
 

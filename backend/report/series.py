@@ -1,7 +1,7 @@
 """Scores over time: which points of a detector belong together on one line.
 
-Owns the rule for gaps: a line breaks at a cut and where scores are missing for longer than the sampling explains, so
-no picture shows a score that nobody computed. May be imported by ``backend.report``.
+Owns the rule for gaps: a line breaks at a cut and where scores are missing for longer than the sampling explains, so that
+no picture shows a score that was not computed. May be imported by ``backend.report``.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def person_series(table: FaceTable, scores: Array, *, person: int) -> Series:
 
 
 def person_name(person: int) -> str:
-    """What pictures and pages call a person, counted from 1; a negative number is a face that was assigned to nobody."""
+    """A person's name on pictures and pages, counted from 1; a negative number is a face without a person."""
     return f"person {person + 1}" if person >= 0 else "unassigned face"
 
 

@@ -1,4 +1,4 @@
-"""``scores.csv``: one row a face, one column a detector, for spreadsheets and scripts.
+"""``scores.csv``: one row per face, one column per detector, for spreadsheets and scripts.
 
 Owns the columns and their safety: no cell begins as a formula (OWASP, CSV injection), a missing score is an empty cell.
 May be imported by ``backend.report``.
@@ -37,5 +37,5 @@ def write_scores(result: Result, out: Path) -> None:
 
 
 def text_cell(untrusted_words: str) -> str:
-    """Words as a cell that no spreadsheet takes for a formula: such get an apostrophe in front."""
+    """Words as a cell that is not taken for a formula: formulas get an apostrophe in front."""
     return f"'{untrusted_words}" if untrusted_words.startswith(_FORMULA) else untrusted_words

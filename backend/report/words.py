@@ -1,4 +1,4 @@
-"""What a report says in words, for readers who know no machine learning.
+"""What a report says in words, for readers without knowledge of machine learning.
 
 Owns the wording of findings. Promises: a sentence states what was measured and by whom, never that a file is fake or genuine.
 May be imported by ``backend.report``.
@@ -50,7 +50,7 @@ def details(result: Result) -> list[str]:
         mean = result.consensus
         sentences.append(
             f"Their mean fake score is {mean.mean:.2f}, from {mean.minimum:.2f} to {mean.maximum:.2f} (standard deviation "
-            f"{mean.standard_deviation:.2f}). Detectors are not calibrated alike: the mean is a summary, no verdict."
+            f"{mean.standard_deviation:.2f}). Detectors are not calibrated alike: the mean is a summary, not a verdict."
         )
     if len(silent) < len(result.detectors) and silent:
         sentences.append(f"{counted(len(silent), 'detector')} gave no score; the table says why.")
