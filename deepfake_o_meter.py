@@ -5,6 +5,7 @@ Builds the portal and the back-end from one ``Settings`` and offers ``deepfake-o
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -14,11 +15,10 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -26,6 +26,7 @@ from rich.console import Console
 from backend.commands.exits import EXIT_NOTHING, EXIT_USAGE, errors_explained
 from backend.dispatch.supervisor import SUPERSEDED, Supervisor
 from shared.clock import utc_now
+from shared.errors import UserError
 from shared.logs import log_to_stderr
 from shared.records import Mode
 from shared.settings import Settings, read_settings
@@ -136,7 +137,7 @@ def analyze(
             # a separate scratch: we must not use the workers of a running portal
             own = settings.model_copy(update={"scratch": settings.scratch or Path(scratch)})
             backend = build_backend(own, cached=False)
-            with closing(backend.pool):
+            with contextlib.closing(backend.pool):
                 summaries = list(
                     work.analyze_all(
                         found,
@@ -166,48 +167,44 @@ def analyze(
 @click.option("--port", type=int, help="port to listen on (DFOM_PORT)")
 def serve(host: str | None, port: int | None) -> None:
     """Start the portal and its back-end; Ctrl-C stops both. Settings come from DFOM_* variables (docs/operator.md)."""
-    with errors_explained():
-        overrides = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-        settings = read_settings(**overrides)
+    _stop_on_signal(_interrupt)
+    with contextlib.suppress(KeyboardInterrupt), errors_explained():
+        _serve(read_settings(**{name: value for name, value in (("host", host), ("port", port)) if value is not None}))
+
+
+def _serve(settings: Settings) -> None:
     from frontend import create_app
     from frontend.server import create_web_server
 
     settings.data.mkdir(parents=True, exist_ok=True)
-    with errors_explained():
-        app = create_app(settings)
+    app = create_app(settings)
     try:
         server = create_web_server(app, settings)
     except OSError as error:
-        console.print(
-            f"[red]Cannot listen on {settings.host}:{settings.port} ({error.strerror}). Choose another with --port.[/red]"
-        )
-        raise SystemExit(EXIT_USAGE) from None
-    _stop_on_signal(_interrupt)
-    supervisor = None
+        where = f"{settings.host}:{settings.port} ({error.strerror})"
+        raise UserError("cannot_listen", f"Cannot listen on {where}. Choose another with --port.") from None
+    supervisor = Supervisor(
+        [sys.executable, "-m", "deepfake_o_meter", "dispatch"],
+        on_refusal=lambda: os.kill(os.getpid(), signal.SIGTERM),
+        say=_say,
+    )
     try:
-        supervisor = Supervisor(
-            [sys.executable, "-m", "deepfake_o_meter", "dispatch"],
-            on_refusal=lambda: os.kill(os.getpid(), signal.SIGTERM),
-            say=lambda words: console.print(words, highlight=False),
-        )
-        console.print(f"DeepFake-o-meter is at [bold]{settings.public_url}[/bold]  (Ctrl-C stops it)", highlight=False)
+        _say(f"DeepFake-o-meter is at [bold]{settings.public_url}[/bold]  (Ctrl-C stops it)")
         server.run()
     except KeyboardInterrupt:
         pass
     finally:
-        _close(server, supervisor)
-    if supervisor and supervisor.refused:
+        _stop_on_signal(supervisor.kill)  # a second signal does not wait for the jobs
+        _say("Stopping ...")
+        server.close()
+        supervisor.close()
+    if supervisor.refused:
         raise SystemExit(EXIT_USAGE)
 
 
-def _close(server: Any, supervisor: Supervisor | None) -> None:
-    """End both; a second signal ends the back-end at once."""
-    if supervisor:
-        _stop_on_signal(supervisor.kill)
-    console.print("Stopping ...")
-    server.close()
-    if supervisor:
-        supervisor.close()
+def _say(words: str) -> None:
+    with contextlib.suppress(OSError):  # nobody reads it, or it goes to a full disk
+        console.print(words, highlight=False)
 
 
 @main.command(hidden=True)
@@ -226,7 +223,7 @@ def dispatch(child_of: int | None, stand_by: bool) -> None:
         backend = build_backend(settings)
         dispatcher = Dispatcher(backend, store=Store(settings.submissions, settings.results))
         _stop_on_signal(_in_a_thread(dispatcher.stop))
-        with closing(backend.pool):
+        with contextlib.closing(backend.pool):
             try:
                 dispatcher.run(stand_by=stand_by)
             except Superseded:

@@ -96,6 +96,7 @@ SENTENCES: Final[dict[str, str]] = {
     "result_locked": "Too many wrong PINs: this result is locked. If an e-mail address was given with the file, we sent a link there that unlocks it. Otherwise, ask the operator of this site to unlock it.",  # noqa: E501
     "unlock_unknown": "This link was used already, or it is not complete.",
     # command line and settings
+    "cannot_listen": "The portal cannot listen on this address: it is in use, or not one of this machine.",
     "no_detector": "No detector was named. Name at least one after --detectors.",
     "no_media": "The named files and folders contain no video or picture.",
     "no_such_file": "There is no such file or folder, or it cannot be read.",

@@ -1,16 +1,18 @@
 """How a service logs: one line an event to stderr, JSON for the collector of logs, colours for a person at a terminal.
 
 Promises: ids of submissions are cut to their first eight characters and tokens of unlock links are left out, wherever they
-are in a line, traces included; no values of local variables are in a trace, since a PIN may be among them. For the composition root.
+are in a line, traces included; no values of local variables are in a trace, since a PIN may be among them; a log that cannot be written
+ends nothing. For the composition root.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import sys
 from collections.abc import MutableMapping
-from typing import Any, Final
+from typing import Any, Final, TextIO, cast
 
 import structlog
 
@@ -46,11 +48,29 @@ def log_to_stderr(level: int) -> None:
             structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(default=str),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, Forgiving(sys.stderr))),
     )
     root = logging.getLogger()
     if not any(isinstance(handler, _Forwarded) for handler in root.handlers):
         root.addHandler(_Forwarded(logging.WARNING))
+
+
+class Forgiving:
+    """A stream whose trouble is nobody's: a log on a full disk, or one that nobody reads any more, must not end what is logged."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write as much as the stream takes."""
+        with contextlib.suppress(OSError, ValueError):  # ValueError: it is closed
+            return self._stream.write(text)
+        return 0
+
+    def flush(self) -> None:
+        """Flush as far as the stream can."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 class _Forwarded(logging.Handler):

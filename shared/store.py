@@ -290,6 +290,7 @@ class Store:
             info = path.stat()
             version = (info.st_ino, info.st_mtime_ns, info.st_size)
             if self._queue[0] != version:
+                self._queue = version, {}  # a damaged one is not parsed for every visitor
                 waits = read_record(path, Queue).waits
                 self._queue = version, {job: (place, wait) for place, (job, wait) in enumerate(waits.items(), start=1)}
         except (OSError, RecordInvalid):

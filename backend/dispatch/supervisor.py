@@ -32,7 +32,8 @@ STOP_S: Final = 45.0
 class Supervisor:
     """Runs ``command`` with ``--child-of PID``, and ``--stand-by`` from its second start on.
 
-    ``on_refusal`` is called once, from a thread, when the first start ended with REFUSED; ``say`` gets a sentence about every other end.
+    ``on_refusal`` is called once, from a thread, when the first start ended with REFUSED; ``say`` gets a sentence about every other end
+    and raises nothing.
     """
 
     def __init__(

@@ -1,8 +1,9 @@
-"""Claims a folder of the local scratch for one back-end, so that two on one machine never use each other's workers.
+"""Claims a folder of the local scratch for one back-end, so that two on one machine never use each other's workers or jobs.
 
-Owns ``<scratch>/workers/main`` and the folders beside it. The first back-end gets ``main`` and, after a crash, finds it again; while it
-runs, others on the same scratch get folders with random names. A file lock says who is alive: it ends with the process, however
-that ends. (Local disk only: the shared folders have no locks.) Imported by the pool and the runners.
+Owns ``<scratch>/workers/main``, ``<scratch>/jobs/main`` and the folders beside them. The first back-end gets ``main`` and, after a crash,
+finds it again; while it runs, even stopped, others on the same scratch get folders with random names. A file lock says who is alive: it
+ends with the process, however that ends. (Local disk only: the shared folders have no locks.) Imported by the pool, the runners and the
+dispatcher.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ class Claim:
         os.close(self._handle)
 
 
-def claim(workers: Path) -> Claim:
-    """Claim ``workers/main``, or a new folder beside it when that one is in use."""
-    workers.mkdir(parents=True, exist_ok=True)
-    os.chmod(workers, 0o700)  # the folders below are open to containers' users: this keeps all others out
+def claim(room: Path) -> Claim:
+    """Claim ``room/main``, or a new folder beside it when that one is in use."""
+    room.mkdir(parents=True, exist_ok=True)
+    os.chmod(room, 0o700)  # the folders below are open to containers' users: this keeps all others out
     for name, lasting in (("main", True), (f"extra-{secrets.token_hex(4)}", False)):
-        folder = workers / name
+        folder = room / name
         folder.mkdir(exist_ok=True)
         handle = _locked(folder)
         if handle is not None:
@@ -55,15 +56,18 @@ def abandoned(folder: Path) -> bool:
     return True
 
 
-def remove_abandoned(workers: Path) -> None:
+def remove_abandoned(room: Path) -> None:
     """Remove folders of dead back-ends, except ``main``."""
-    for folder in workers.glob("extra-*"):
+    for folder in room.glob("extra-*"):
         if abandoned(folder):
             remove_tree(folder)
 
 
 def _locked(folder: Path) -> int | None:
-    handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    lock = folder / _LOCK
+    if lock.is_symlink() or (lock.exists() and not lock.is_file()):
+        remove_tree(lock)  # no lock of ours, and nobody could ever take it
+    handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
@@ -81,3 +82,22 @@ def test_hostile_text_is_one_line(lines: Any) -> None:
 @pytest.mark.parametrize("text", ["a" * 25, "a" * 27, "sha256:" + "ab" * 32, "A" * 26, "1" * 26])
 def test_what_is_no_id_is_left_as_it_is(text: str) -> None:
     assert shortened(text) == text
+
+
+class FullDisk(io.StringIO):
+    """Takes nothing."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_log_that_cannot_be_written_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = logging.getLogger().handlers[:]
+    monkeypatch.setattr(sys, "stderr", FullDisk())
+    log_to_stderr(logging.INFO)
+    try:
+        structlog.get_logger().info("said")
+        logging.getLogger("waitress").error("said")
+    finally:
+        logging.getLogger().handlers[:] = before
+        structlog.reset_defaults()

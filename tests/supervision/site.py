@@ -44,9 +44,9 @@ class Serving:
 
     # -- life
 
-    def start(self) -> None:
+    def start(self, *, log_to: Path | None = None, within_s: float = 120) -> None:
         """Start it, and expect it to work: a start always does."""
-        with self._log.open("ab") as log:
+        with (log_to or self._log).open("ab") as log:
             self.portal = subprocess.Popen(
                 [sys.executable, "-m", "deepfake_o_meter", "serve"],
                 cwd=ROOT,
@@ -54,7 +54,7 @@ class Serving:
                 stdout=log,
                 stderr=log,
             )
-        self.wait(self.answers)
+        self.wait(self.answers, within_s=within_s)
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Stop it as an operator would; its exit status."""
@@ -126,6 +126,8 @@ class Serving:
 
     def log(self) -> str:
         """The end of the log."""
+        if not self._log.exists():
+            return "no log"
         return self._log.read_text(encoding="utf-8", errors="replace")[-6000:]
 
     def published(self, job: JobId) -> int:

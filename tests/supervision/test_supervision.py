@@ -6,6 +6,7 @@ marked slow.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -146,6 +147,26 @@ def test_a_second_site_on_the_folder_refuses_and_says_so_by_its_status(serving, 
     job = first.submit()
     first.wait(lambda: first.is_done(job))
     assert first.end() == 0
+
+
+def test_a_log_on_a_full_disk_ends_nobody(serving, data: Path):
+    site = serving()
+    site.start(log_to=Path("/dev/full"))
+    site.wait(site.dispatcher)
+    os.kill(site.dispatcher(), signal.SIGKILL)
+    job = site.submit()
+    site.wait(lambda: site.is_done(job))
+    site.end()
+    site.wait(lambda: not left_of(data), within_s=10)
+
+
+@pytest.mark.parametrize("after_s", [0.7, 2.0])
+def test_a_signal_during_the_start_leaves_nothing_running(serving, data: Path, after_s: float):
+    site = serving()
+    with contextlib.suppress(AssertionError):
+        site.start(within_s=after_s)
+    assert site.end() in (0, -signal.SIGTERM)
+    site.wait(lambda: not left_of(data), within_s=10)
 
 
 def test_a_dispatcher_that_is_killed_again_and_again_does_not_end_the_portal(serving, data: Path):
