@@ -1,8 +1,8 @@
 """The contract between the platform and a detector, and the worker loop around it.
 
 Owns: the card (``detector.toml``), the face pack reader, ``BaseDetector``, worker protocol v1.
-Promises: needs numpy and the standard library only; a detector of a third party needs this one file. May be
-imported by everything; imports nothing of ours.
+Promises: needs numpy and the standard library only; a third party's detector needs only this file. May be
+imported by everything; imports nothing else of the platform.
 
 Direction of scores: inside a detector class a *soft label* is 1 for real and 0 for fake (the contract of the DeepFake-o-meter
 paper, 2021, section 3). Everywhere else the number is ``fake_score``, 1 for fake; ``fake_score_of`` is the one conversion.
@@ -47,10 +47,10 @@ import numpy as np
 import numpy.typing as npt
 
 CONTRACT_VERSION = "1"
-#: A detector's way in (docs/admission.md); what a card says of itself until the operator decides.
+#: The states of a detector (docs/admission.md); the card's own counts until the operator decides.
 STATES = ("draft", "quarantine", "shadow", "enabled", "disabled")
 INPUTS = ("face", "frame", "video")
-#: How scores become one number (docs/strategies.md). ``own``: ``judge`` says it.
+#: How scores become one number (docs/strategies.md). ``own``: ``judge`` returns it.
 AGGREGATIONS = ("mean", "max_of_persons", "max_of_persons_of_shots", "deepware", "own")
 #: The keys of the card's table ``[resources]``.
 RESOURCES = ("memory_mb", "seconds_per_face", "batch")
@@ -62,8 +62,8 @@ SCORES_SCHEMA = 2
 MOST_MASKS = 512
 
 #: One row of ``faces.npy``. Boxes and landmarks are x, y in frame pixels (after rotation), box = x1 y1 x2 y2;
-#: ``crop_*`` say where the context crop lies in ``crops.bin`` (byte offset, pixels) and where its top left
-#: pixel stood in the frame (``crop_origin`` = x, y). ``tracked`` = box interpolated between two detections.
+#: ``crop_*`` say where the context crop is in ``crops.bin`` (byte offset, pixels) and where its top left
+#: pixel was in the frame (``crop_origin`` = x, y). ``tracked`` = box interpolated between two detections.
 FACE_DTYPE = np.dtype(
     [
         ("frame", "<i4"),
@@ -82,19 +82,19 @@ FACE_DTYPE = np.dtype(
 )
 
 Array = npt.NDArray[Any]
-#: Called with how far the work is: (done, total).
+#: Called with the progress: (done, total).
 Progress = Callable[[int, int], None]
 
 
 class ContractError(Exception):
-    """A detector breaks the contract; the message says how to mend it."""
+    """A detector breaks the contract; the message says how to correct it."""
 
 
 # --------------------------------------------------------------------------- card
 
 
 class _Rule(NamedTuple):
-    """What a key of a card may hold: a test, and the same in words for the author."""
+    """What a key of a card may contain: a test, and the same in words for the author."""
 
     holds: Callable[[Any], bool]
     words: str
@@ -120,7 +120,7 @@ def _list_of(rule: _Rule, words: str) -> _Rule:
 
 
 def _is_plain(value: Any, depth: int = 8) -> bool:
-    """Whether JSON has it: parameters are in the results."""
+    """Whether JSON can hold it: parameters are part of the results."""
     if isinstance(value, dict | list):
         inner = [*value, *value.values()] if isinstance(value, dict) else value
         return depth > 0 and all(_is_plain(item, depth - 1) for item in inner)
@@ -129,7 +129,7 @@ def _is_plain(value: Any, depth: int = 8) -> bool:
     )
 
 
-#: Characters that a terminal would obey or a file cannot hold.
+#: Control characters of a terminal, and characters that a file cannot hold.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]").search
 _TEXT = _text(r"(?s).*", "a text")
 _TRUTH = _Rule(lambda value: isinstance(value, bool), "true or false, without quotes")
@@ -144,8 +144,8 @@ _SAMPLING = _Rule(lambda value: _sampling(value) is not None, "'every_frame', 'f
 class WeightsFile:
     """One published weights file: where it comes from and how to know it is the right one.
 
-    ``sha256`` is empty and ``bytes`` 0 where the publisher's file could not be had: then names and shapes decide, at load. ``member``
-    is its path in the archive at ``url``. ``manual``: ``url`` is a page for people. ``optional``: the detector can do without it.
+    ``sha256`` is empty and ``bytes`` 0 where we could not obtain the published file: then names and shapes decide, at load. ``member``
+    is its path in the archive at ``url``. ``manual``: ``url`` is a web page. ``optional``: the detector works without it.
     """
 
     file: Annotated[str, _text(r"(?a)\w[\w.+-]*(/\w[\w.+-]*)*", "a file name of letters, digits and _ . + -")]
@@ -161,7 +161,7 @@ class WeightsFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What ``detector.toml`` says: each key, its type, what it may hold, and what holds without it. docs/detector.md explains them.
+    """The content of ``detector.toml``: each key, its type, its range and its default. docs/detector.md explains them.
 
     Thresholds are on the fake_score scale (1 = fake). The last three of the keys with a range are in the table ``[resources]``.
     """
@@ -221,7 +221,7 @@ class Card:
         wrong += _mistakes(resources, {key: rules[key] for key in RESOURCES}, RESOURCES, "[resources] ")
         for number, entry in enumerate(weights if isinstance(weights, list) else (), 1):
             wrong += _mistakes(entry, _rules(WeightsFile), _optional(WeightsFile), f"[[weights]] {number}: ")
-        if not wrong:  # from here on tables are tables
+        if not wrong:  # now tables are known to be tables
             files = [entry["file"] for entry in weights]
             wrong = [f"name each file once in [[weights]], not {f!r} again" for f in set(files) if files.count(f) > 1]
             wrong += [f"remove {key!r}, it is in [resources] too" for key in flat.keys() & resources.keys()]
@@ -231,7 +231,7 @@ class Card:
         return cls(folder=folder, **_frozen(flat | resources))
 
     def lacks(self, missing: Collection[WeightsFile]) -> bool:
-        """True when the detector cannot work without ``missing``, some of its files: a needed one, or all that it has."""
+        """True when the detector cannot work without ``missing``, some of its files: a required one, or all of them."""
         return any(not item.optional for item in missing) or 0 < len(missing) == len(self.weights)
 
     def as_json(self) -> dict[str, Any]:
@@ -291,7 +291,7 @@ def _sampling(text: Any) -> tuple[str, float] | None:
 
 @dataclass(frozen=True)
 class Face:
-    """Where one face lies in the image at hand (its context crop, or a whole frame).
+    """Where one face is in an image (its context crop, or a whole frame).
 
     ``box`` (4,) float32 x1 y1 x2 y2, may reach outside the image; ``landmarks`` (5, 2) float32: left eye, right
     eye, nose, left and right mouth corner (the viewer's left), NaN where unknown. ``time_s`` is the presentation time.
@@ -350,8 +350,8 @@ class Person:
 class FacePack:
     """A face pack directory, read through memory maps (schema: docs/face_pack.md).
 
-    ``faces`` (N,) is FACE_DTYPE. ``frames`` (n,) int64 and ``times`` (n,) float64 seconds are all sampled pictures, ascending, those
-    without a face too; ``keyfaces`` names the row of each person's best view; ``seconds`` is what each part of the media pass took.
+    ``faces`` (N,) is FACE_DTYPE. ``frames`` (n,) int64 and ``times`` (n,) float64 seconds are all sampled pictures, ascending, also those
+    without a face; ``keyfaces`` names the row of each person's best view; ``seconds`` is the time of each part of the media pass.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -420,7 +420,7 @@ class FacePack:
 
 
 def _known(record: type[Any], raw: dict[str, Any]) -> Any:
-    """A ``record`` of the members it has: those that a later platform adds are left out. TypeError when one is missing."""
+    """A ``record`` of its known members: those that a later platform adds are left out. TypeError when one is missing."""
     return record(**{name: raw[name] for name in record.__dataclass_fields__ if name in raw})
 
 
@@ -444,7 +444,7 @@ def fake_score_of(softlabel: float) -> float:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What ``run`` says of one face. ``skipped`` holds a reason code when the detector has no opinion."""
+    """The result of ``run`` for one face. ``skipped`` holds a reason code when there is no score."""
 
     fake_score: float | None
     hard_label: str | None
@@ -454,7 +454,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What ``judge`` says of a pack, in soft labels (1 = real): of each face, (len(pack),) float, NaN = no opinion.
+    """The result of ``judge`` for a pack, in soft labels (1 = real): of each face, (len(pack),) float, NaN = no score.
 
     ``video`` is the detector's own score of the whole (strategy ``own``), ``persons`` its own scores of persons (else ``postproc``).
     """
@@ -516,7 +516,7 @@ class BaseDetector:
         return square_crop(image, face.box, margin=self.card.margin)
 
     def preproc(self, face: Array) -> Array:
-        """Turn a crop, (h, w, 3) uint8 RGB, into the array the net eats (same shape for every face)."""
+        """Turn a crop, (h, w, 3) uint8 RGB, into the net's input array (same shape for every face)."""
         return face
 
     def get_softlabel(self, batch: Array) -> Array:
@@ -656,7 +656,7 @@ class BaseDetector:
 
 
 def _silent(done: int, total: int) -> None:
-    """Progress that nobody waits for."""
+    """Progress that is not shown."""
 
 
 def _write_mask(out: Path, index: int, picture: Array) -> dict[str, Any]:
@@ -691,7 +691,7 @@ Verb = Callable[[dict[str, Any], Progress], dict[str, Any]]
 
 
 class WorkerFailure(Exception):
-    """A verb's named failure: only ``code`` and ``retryable`` cross the boundary, the words stay in the worker's log."""
+    """A verb's named failure: only ``code`` and ``retryable`` leave the worker, the words stay in its log."""
 
     def __init__(self, code: str, *, retryable: bool = False) -> None:
         super().__init__(code)
@@ -699,11 +699,11 @@ class WorkerFailure(Exception):
 
 
 class NotApplicable(Exception):
-    """A verb's answer 'this input is not for me'; the argument is a reason code such as ``no_face``."""
+    """A verb's answer that it cannot judge this input; the argument is a reason code such as ``no_face``."""
 
 
 def serve_worker(verbs: dict[str, Verb], exchange: Path) -> None:
-    """Answer protocol v1 on ``exchange/worker.sock`` until ``stop``: one JSON object a line, one caller at a time.
+    """Answer protocol v1 on ``exchange/worker.sock`` until ``stop``: one JSON object per line, one caller at a time.
 
     A request is ``{"verb": name, ...}``. The answer is any number of ``{"event": "progress", "done", "total"}`` lines,
     then one line with ``status``: ``ok`` | ``not_applicable`` (reason) | ``error`` (code, retryable).

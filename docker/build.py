@@ -1,7 +1,7 @@
-"""Builds the worker images: ``python docker/build.py`` (``make images``). Only what changed is built anew.
+"""Builds the worker images: ``python docker/build.py`` (``make images``). Only what changed is rebuilt.
 
-An image carries the digest of its inputs (Dockerfile, packages, files, labels, parent) as a label; an image with the right digest is
-left alone. Uses the engine's classic builder through its API, so it needs neither BuildKit nor a docker client.
+An image has the digest of its inputs (Dockerfile, packages, files, labels, parent) as a label; an image with the right digest is
+kept. Uses the engine's classic builder through its API, so it needs neither BuildKit nor a docker client.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ With Debian's packages at hand, make it:
   sudo apt-get install debootstrap
   sudo debootstrap --variant=minbase bookworm /tmp/bookworm
   sudo tar -C /tmp/bookworm -c . | docker import - {debian}"""
-#: Where a machine keeps its certificates; only apt in the first stage of the base asks for them, and only for https mirrors.
+#: Where a machine keeps its certificates; only apt in the first stage of the base needs them, and only for https mirrors.
 CA_BUNDLES = ("DFOM_BUILD_CA", "SSL_CERT_FILE")
 SYSTEM_CA = Path("/etc/ssl/certs/ca-certificates.crt")
 INPUTS = f"{LABEL}.inputs"
@@ -44,7 +44,7 @@ class BuildError(Exception):
 
 
 class Builder:
-    """Builds images as PREFIX/<name> on the engine ``client`` speaks to."""
+    """Builds images as PREFIX/<name> on the engine of ``client``."""
 
     def __init__(self, client: Any, *, prefix: str, wheelhouse: Wheelhouse, verbose: bool = False) -> None:
         self._client, self._prefix, self._wheelhouse, self._verbose = client, prefix, wheelhouse, verbose
@@ -103,7 +103,7 @@ class Builder:
             tag=self._tag(image.name),
             buildargs=arguments,
             labels=image.labels | {INPUTS: inputs, SOURCES: sources_digest(image)},
-            network_mode=None if image.parent is None else "none",  # only the base asks anyone (apt)
+            network_mode=None if image.parent is None else "none",  # only the base needs the network (apt)
             rm=True,
             forcerm=True,
             decode=True,
@@ -127,7 +127,7 @@ def say(name: str, what: str) -> None:
 
 
 def digest_of(image: Image, *, dockerfile: str, wheels: list[Path], parent: str) -> str:
-    """sha256 over everything that decides what the image holds."""
+    """sha256 over everything that determines the image's content."""
     packages = [(path.name, path.stat().st_size) for path in wheels]
     parts = [dockerfile, image.labels, sources_digest(image), packages, parent]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -158,7 +158,7 @@ def add_text(tar: tarfile.TarFile, name: str, text: str) -> None:
 
 
 def plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Nobody's umask, user or clock shows in an image."""
+    """An image does not depend on anyone's umask, user or clock."""
     entry.uid = entry.gid = entry.mtime = 0
     entry.uname = entry.gname = ""
     entry.mode = 0o644

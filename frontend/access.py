@@ -2,8 +2,8 @@
 
 Promises: an attempt is counted on disk *before* the PIN is checked, so neither parallel guesses nor a crash are free;
 five wrong PINs cost nothing, the following ones growing waits, the twentieth locks the result until a link sent to the
-submitter's address is used; a closed result stays closed, whoever copied the cookie. An id that does not exist is treated
-like one whose PIN is wrong, in every step and in the time it takes. One portal process per state folder. For the front-end
+submitter's address is used; a closed result stays closed, also for copied cookies. An id that does not exist is treated
+like one with a wrong PIN, in every step and in the time it takes. One portal process per state folder. For the front-end
 only; never sees mail or media.
 """
 
@@ -55,7 +55,7 @@ class Attempts(Record):
 
 @dataclass(frozen=True)
 class Answer:
-    """What an attempt led to. ``unlock_token`` is given once, when this attempt locked the result.
+    """The outcome of an attempt. ``unlock_token`` is given once, when this attempt locked the result.
 
     After a wrong PIN: ``free`` further tries need no wait, ``left`` wrong ones lock the result.
     """
@@ -131,11 +131,11 @@ class Access:
                 self._write(job, record.model_copy(update={"epoch": record.epoch + 1}))
 
     def forget(self, job: JobId) -> None:
-        """Drop the record of a result that is gone."""
+        """Delete the record of a result that is gone."""
         self._path(job).unlink(missing_ok=True)
 
     def sweep(self, *, older_than_s: float, exists: Callable[[str], bool]) -> None:
-        """Drop records nobody touched for ``older_than_s`` seconds, or for a day where no submission of that id ``exists``."""
+        """Delete records unused for ``older_than_s`` seconds, or for a day where no submission of that id ``exists``."""
         for path in self._folder.glob("*.json"):
             with contextlib.suppress(OSError):  # a folder of that name, a file that is gone by now
                 age = self._now() - path.stat().st_mtime
@@ -170,7 +170,7 @@ class Access:
         return Answer("locked", unlock_token=token, lock=locks)
 
     def _write(self, job: JobId, record: Attempts) -> None:
-        # what has its default is left out, so that a portal of an earlier version reads the record
+        # members with their default are left out, so that a portal of an earlier version can read the record
         durable.replace_json(self._path(job), record.model_dump(exclude_defaults=True), mode=0o600)
 
     def _path(self, job: JobId) -> Path:
@@ -183,7 +183,7 @@ class Access:
 def open_session(session: MutableMapping[str, Any], job: JobId, *, until: float, epoch: int) -> None:
     """Bind the session to this one result until ``until`` (seconds since 1970); forms in other tabs stay valid.
 
-    The session is a signed cookie of the visitor's own. What ends it on our side is the epoch of the result.
+    The session is a signed cookie in the browser. On our side, the epoch of the result ends it.
     """
     session[SESSION_KEY] = {"id": job, "until": until, "epoch": epoch}
 
@@ -194,7 +194,7 @@ def close_session(session: MutableMapping[str, Any]) -> None:
 
 
 def epoch_of(session: MutableMapping[str, Any], job: JobId, *, now: float) -> int | None:
-    """The epoch of a session that is of this very result and not over yet; None for any other."""
+    """The epoch of a session that belongs to this result and is not over; None for any other."""
     held = session.get(SESSION_KEY)
     if not isinstance(held, dict) or held.get("id") != job or float(held.get("until", 0)) <= now:
         return None

@@ -1,8 +1,8 @@
-"""Fetching a media file from a web address, for the visitor who has a link and no file.
+"""Fetches a media file from a web address, for visitors who have a link but no file.
 
 Promises: only http and https, only ports 80 and 443, only public addresses; every name is resolved once, each of its
-addresses is checked, and the connection goes to the checked address itself (a second answer of the name server changes
-nothing), on every hop of a redirect; size, time and number of redirects are bounded, however slowly the other side
+addresses is checked, and the connection goes to the checked address itself (a second answer of the name server has no
+effect), on every hop of a redirect; size, time and number of redirects are limited, however slowly the other side
 answers. Only files: no pages, no playlists. For the front-end only.
 """
 
@@ -31,13 +31,13 @@ PORTS: Final = frozenset({80, 443})
 MOST_REDIRECTS: Final = 5
 MOST_URL_CHARACTERS: Final = 2000
 AT_ONCE: Final = 3
-#: Questions to the name server at once, those included that nobody waits for any more.
+#: Queries to the name server at once, including abandoned ones.
 _RESOLVING: Final = BoundedSemaphore(2 * AT_ONCE)
 #: Seconds for one connection attempt, one answer of the name server or one silent stretch.
 SILENCE_S: Final = 10.0
 USER_AGENT: Final = b"DeepFake-o-meter"
 
-#: IPv4 wrapped by a translator (RFC 6052, RFC 8215) or as an old compatible address (RFC 4291): nobody's media is there.
+#: IPv4 wrapped by a translator (RFC 6052, RFC 8215) or as an old compatible address (RFC 4291): media is never there.
 _WRAPPERS: Final = tuple(ipaddress.IPv6Network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/48", "::/96"))
 
 #: Protocol assignments and 6to4 relays (RFC 6890, RFC 7526); Python counts only parts of them as not global.
@@ -49,13 +49,13 @@ Resolver = Callable[[str, int], list[str]]
 
 @dataclass(frozen=True)
 class Address:
-    """A checked web address: its form only; where it leads is checked when it is connected."""
+    """A web address whose form was checked; where it leads is checked when connecting."""
 
     url: httpx.URL
 
     @property
     def record(self) -> str:
-        """The address as kept in the submission: without the query, which may hold somebody's token."""
+        """The address as kept in the submission: without the query, which may contain a token."""
         return str(self.url.copy_with(query=None, fragment=None))
 
     @property
@@ -84,7 +84,7 @@ def read_address(untrusted_url: str, *, any_port: bool = False) -> Address:
 
 
 def is_public(untrusted_address: str) -> bool:
-    """Whether an IP address is one of the open internet, also when it is wrapped into an IPv6 address."""
+    """Whether an IP address is on the public internet, also when it is wrapped into an IPv6 address."""
     try:
         address = ipaddress.ip_address(untrusted_address.split("%", 1)[0])
     except ValueError:
@@ -126,8 +126,8 @@ class Fetcher:
         self._slots = BoundedSemaphore(AT_ONCE)
 
     def fetch(self, untrusted_url: str) -> tuple[IncomingMedia, str]:
-        """The file at a web address, and the address as it is recorded; UserError says why it could not be had, and then nothing of
-        it is left on the disk.
+        """The file at a web address, and the address as it is recorded. UserError says why that failed; then nothing of it is
+        left on the disk.
         """
         address = read_address(untrusted_url, any_port=self._allow_private)
         if not self._slots.acquire(blocking=False):
@@ -178,7 +178,7 @@ class Fetcher:
 
 
 class _TimeIsUp(Exception):
-    """The whole fetch took longer than it may."""
+    """The whole fetch took too long."""
 
 
 class _Answer:
@@ -206,7 +206,7 @@ class _Answer:
         return None
 
     def check(self, limit: int) -> None:
-        """UserError when this is no file, or one that is too large by its own word."""
+        """UserError when this is not a file, or its announced size is too large."""
         if self._response.status != 200:
             raise _unreachable(self._response.status)
         if self._headers.get(b"content-type", b"").lower().startswith((b"text/html", b"application/xhtml")):
@@ -225,7 +225,7 @@ class _Answer:
         return self._response.iter_stream()
 
     def close(self) -> None:
-        """Leave the connection."""
+        """Close the connection."""
         self._response.close()
 
 
@@ -251,7 +251,7 @@ class _CheckedBackend(httpcore.NetworkBackend):
         return _TimedStream(stream, deadline=self._deadline)
 
     def _resolved(self, host: str, port: int) -> list[str]:
-        """The resolver's answer within the time that is left. It cannot be interrupted, so it runs in a thread that is left behind."""
+        """The resolver's answer within the remaining time. It cannot be interrupted, so it runs in a thread that may be abandoned."""
         if not _RESOLVING.acquire(timeout=_left(self._deadline)):
             raise _TimeIsUp
         answers: SimpleQueue[list[str] | Exception] = SimpleQueue()

@@ -1,6 +1,6 @@
-"""Errors as people see them: a page, or problem+json (RFC 9457) for scripts; never a trace, never somebody's words.
+"""Errors as people see them: a page, or problem+json (RFC 9457) for scripts; never a traceback, never a visitor's input.
 
-A fault of ours shows a reference only; the log has the same reference beside the trace. For the front-end only.
+Our own errors show a reference only; the log has the same reference beside the traceback. For the front-end only.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def init_faults(app: Flask) -> None:
 
     @app.errorhandler(SecurityError)
     def unknown_host(_: SecurityError) -> Response:
-        # no page: addresses cannot be built for a host name we do not serve
+        # not a page: addresses cannot be built for a host name we do not serve
         return Response("This host name is not served here.\n", 400, mimetype="text/plain")
 
     @app.errorhandler(HTTPException)

@@ -21,7 +21,7 @@ ORDER: Final = ("media", "detectors", "mode", "email", "pin", "consent")
 
 @dataclass(frozen=True)
 class Wish:
-    """What a visitor asked for, checked. ``key`` is the random key of the form's page; ``pin`` leaves by hash only."""
+    """What a visitor asked for, checked. ``key`` is the random key of the form's page; ``pin`` is only passed on as a hash."""
 
     detectors: tuple[str, ...]
     mode: Mode
@@ -33,7 +33,7 @@ class Wish:
 
 
 class FormError(UserError):
-    """The form is not complete: ``fields`` gives one sentence for each field to mend."""
+    """The form is not complete: ``fields`` gives one sentence for each field to correct."""
 
     def __init__(self, fields: dict[str, str]) -> None:
         super().__init__("form_incomplete", " ".join(fields.values()), status=422, title="Please check the form")

@@ -1,7 +1,7 @@
-"""The front page and the way in: a file or an address becomes a submission, published by one rename.
+"""The front page and the upload: a file or an address becomes a submission, published by one rename.
 
-Promises: nobody gets a receipt before the submission is durable in ``new/``; the same form sent twice is one job; what
-was refused leaves nothing behind. For the front-end only; never opens media.
+Promises: there is no receipt before the submission is durable in ``new/``; the same form sent twice is one job; a refused
+upload leaves nothing behind. For the front-end only; never opens media.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from frontend.wording import catalog_is_fresh
 from shared.errors import UserError
 from shared.records import JobId, Submission
 
-#: Open submissions of one address.
+#: Most open submissions of one e-mail address.
 MOST_OPEN: Final = 20
 
-#: Confirmations one address gets a day, so that nobody fills a stranger's mailbox; the mail about a result is always sent.
+#: Most confirmations to one address a day, so that a stranger's mailbox cannot be filled; the mail about a result is always sent.
 CONFIRMATIONS_A_DAY: Final = 5
 
 #: Fields kept when the form is shown again; never the PIN.
@@ -82,7 +82,7 @@ def submit() -> Response:
 
 
 def _take(site: Portal, wish: Wish, media: IncomingMedia, *, source: str | None) -> JobId:
-    """Publish the submission, or find the one that this very form led to before."""
+    """Publish the submission, or find the one that this form led to before."""
     media.close()
     media.check_kind()
     fingerprint = site.receipts.keyed(

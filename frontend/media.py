@@ -30,7 +30,7 @@ _ISO_BOXES: Final = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"sk
 
 
 def kind_of(untrusted_head: bytes) -> str | None:
-    """Name the format by its signature; None when it is none of the accepted ones."""
+    """The format by its signature; None when it is not an accepted one."""
     head = untrusted_head
     if head.startswith(b"\xff\xd8\xff"):
         return "jpeg"
@@ -103,7 +103,7 @@ class IncomingMedia:
 
     @property
     def sha256(self) -> str:
-        """Digest of what came so far, 64 hex digits."""
+        """Digest of what has arrived, 64 hex digits."""
         return self._sha256.hexdigest()
 
     def write(self, untrusted_data: bytes | bytearray) -> int:
@@ -122,7 +122,7 @@ class IncomingMedia:
         return len(untrusted_data)
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Werkzeug rewinds a finished part; nothing here reads it back, so this does nothing."""
+        """Werkzeug rewinds a finished part; it is never read back, so this does nothing."""
         return offset
 
     def read(self, size: int = -1) -> bytes:
@@ -130,7 +130,7 @@ class IncomingMedia:
         return b""
 
     def check_kind(self) -> None:
-        """UserError 415 when the first bytes are of no accepted format."""
+        """UserError 415 when the first bytes are not of an accepted format."""
         if kind_of(self.head) is None:
             raise UserError("unsupported_media", status=415, title="Type of file not accepted")
 

@@ -1,7 +1,7 @@
 """The postman: looks for finished submissions, writes their mails into the outbox, and sends what is due.
 
-Promises: a submission's mails are made once each; a mail server that is away, slow or refusing neither loses a mail nor
-holds up a page; nothing a visitor typed enters a header but the checked address. Without a mail server the mails are
+Promises: each mail of a submission is made once; when the mail server is away, slow or refuses, no mail is lost and no page
+is delayed; of a visitor's input, only the checked address enters a header. Without a mail server the mails are
 written to ``DATA/outbox`` as .eml files, and the log names the files. The only module that imports ``flask_mail``.
 """
 
@@ -35,7 +35,7 @@ log = structlog.get_logger()
 #: Flask-Mail opens SMTP connections without a time limit; ours have this one, seconds.
 SMTP_TIMEOUT_S: Final = 10.0
 
-#: Seconds between two looks at the open submissions.
+#: Seconds between two checks of the open submissions.
 LOOK_S: Final = 2.0
 
 #: A receipt whose submission never appeared belongs to a request that died before its rename.
@@ -135,17 +135,17 @@ class Postman:
         return thread
 
     def run(self) -> None:
-        """Do rounds until ``stop``. A round that fails is logged and the next one begins all the same."""
+        """Do rounds until ``stop``. A failed round is logged, and the next one begins nevertheless."""
         while not self._stopping.is_set():
             try:
                 self.tick()
-            except Exception as error:  # mails must go on; the trouble is in the log
+            except Exception as error:  # mails must continue; the error is in the log
                 log.exception("postman_round_failed", kind=type(error).__name__)
             self._wakeup.wait(LOOK_S)
             self._wakeup.clear()
 
     def stop(self) -> None:
-        """End ``run`` after its present round."""
+        """End ``run`` after its current round."""
         self._stopping.set()
         self.wake()
 
@@ -217,10 +217,10 @@ class Postman:
     # -- sending
 
     def _try(self, mail: Mail) -> None:
-        """Deliver one mail; whatever goes wrong with it, the others have their turn."""
+        """Deliver one mail; its failure does not affect the others."""
         try:
             self.deliver(mail)
-        except Exception as error:  # a fault of ours: the trace is in the log, the mail is tried again later
+        except Exception as error:  # our own bug: the traceback is in the log, the mail is tried again later
             log.exception("mail_failed", kind=mail.kind, reason=type(error).__name__)
             self._outbox.put_off(mail, now=self._clock(), trouble=type(error).__name__)
 
@@ -295,7 +295,7 @@ class Postman:
 
 
 def _is_final(error: Exception) -> bool:
-    """Whether the server refused this very mail for good (5xx, RFC 5321 4.2.1); trouble with the login is ours."""
+    """Whether the server refused this mail for good (5xx, RFC 5321 4.2.1); a failed login does not count."""
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         return all(code >= 500 for code, _ in error.recipients.values())
     return isinstance(error, (smtplib.SMTPDataError, smtplib.SMTPSenderRefused)) and error.smtp_code >= 500

@@ -1,8 +1,8 @@
-"""The outbox: mails that are to go out, durable until the mail server took them; and those written down where there is none.
+"""The outbox: mails to send, durable until the mail server took them; without a server, mails written as files.
 
-Promises: a mail is named by its submission and kind, so adding it twice is adding it once, also after it was sent; it
-is tried again with growing pauses for a day; a file that is not a mail holds up no other; nothing of a deleted submission is left.
-Holds the link and the kind of a mail, never a PIN, a file name or a score. For the front-end only.
+Promises: a mail is named by its submission and kind, so adding it twice is adding it once, even after it was sent; it
+is tried again with growing pauses for a day; a file that is not a mail does not delay the others; nothing of a deleted submission is
+left. Holds the link and the kind of a mail, never a PIN, a file name or a score. For the front-end only.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Outbox:
         )
 
     def waiting(self) -> Iterator[Mail]:
-        """Every mail that is not sent yet. What is no mail stays where it is, is logged once, and holds up no other."""
+        """Every mail that is not sent yet. A file that is not a mail is left alone and logged once."""
         for path in sorted(self._waiting.glob("*.json")):
             try:
                 mail = read_record(path, Mail)
@@ -106,7 +106,7 @@ class Outbox:
         return (self._waiting / f"{mail.name}.json").is_file()
 
     def write_down(self, mail: Mail, content: bytes) -> Path:
-        """Keep a mail as a file for somebody to read, where there is no mail server."""
+        """Keep a mail as a readable file, where there is no mail server."""
         self._letters.mkdir(parents=True, exist_ok=True)
         path = self._letters / f"{mail.created:%Y%m%dT%H%M%S}-{mail.kind}{_letter_suffix(mail.job)}"
         durable.replace_bytes(path, content, mode=0o600)
@@ -115,7 +115,7 @@ class Outbox:
         return path
 
     def sent(self, mail: Mail) -> None:
-        """Remember that this mail went out (its name only) and drop it."""
+        """Remember that this mail was sent (its name only) and delete it."""
         with self._lock:
             if self.holds(mail):
                 durable.replace_bytes(self._sent / mail.name, b"", mode=0o600)
@@ -135,11 +135,11 @@ class Outbox:
         return True
 
     def refuse(self, mail: Mail) -> None:
-        """Drop a mail nobody will take; its name is remembered, so it is not made anew."""
+        """Delete a mail that was refused for good; its name is remembered, so that it is not made again."""
         self.sent(mail)
 
     def forget(self, job: str) -> None:
-        """Drop every mail of one submission: the waiting ones, the written ones, and the names of the sent ones."""
+        """Delete every mail of one submission: waiting ones, written ones, and the names of sent ones."""
         with self._lock:
             _remove(self._waiting.glob(f"{job}-*.json"))
             _remove(self._letters.glob(f"*{_letter_suffix(job)}"))
@@ -165,7 +165,7 @@ class Outbox:
 
 
 def _letter_suffix(job: str) -> str:
-    """How the file of a written mail ends: half of the id, which is enough to find it and not enough to open the result."""
+    """The end of a written mail's file name: half of the id, enough to find it and not enough to open the result."""
     return f"-{job[:13]}.eml"
 
 

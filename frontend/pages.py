@@ -1,4 +1,4 @@
-"""Pages that know no submission: the detectors, the help, the health checks, the chart library. Front-end only."""
+"""Pages without a submission: the detectors, the help, the health checks, the chart library. Front-end only."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LOW_WATER: Final = 500_000_000
 #: The chart library changes with its package only, and its address carries the version.
 A_YEAR_S: Final = 31_536_000
 
-#: A stranger's card is a stranger's text: HTML in it is shown as text, and addresses of scripts are refused.
+#: A third party's card is untrusted text: HTML in it is shown as text, and addresses of scripts are refused.
 _MARKDOWN: Final = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
 
 
@@ -59,7 +59,7 @@ def detectors() -> Response:
 
 @blueprint.get("/detectors/<untrusted_id>")
 def detector_card(untrusted_id: str) -> Response:
-    """The model card of one detector, as its authors here wrote it."""
+    """The model card of one detector."""
     site = portal()
     catalog = site.store.read_catalog()
     entry = next((entry for entry in catalog.detectors if entry.id == untrusted_id), None) if catalog else None
@@ -110,7 +110,7 @@ def ready() -> Response:
 
 @blueprint.get("/robots.txt")
 def robots() -> Response:
-    """Nothing here is for search engines but the front page."""
+    """Keep search engines away from results."""
     return Response("User-agent: *\nDisallow: /r/\nDisallow: /unlock/\n", mimetype="text/plain")
 
 

@@ -1,7 +1,7 @@
 """PINs: which are accepted, how one is drawn, and how it is stored.
 
-Promises: what is stored is argon2id over HMAC-SHA-256 with a pepper that never enters the shared folder, so whoever
-reads the store cannot try PINs; at most four verifications run at once (each takes 19 MiB); a missing hash costs the
+Promises: a PIN is stored as argon2id over HMAC-SHA-256 with a pepper that never enters the shared folder, so that a reader
+of the store cannot try PINs; at most four verifications run at once (each takes 19 MiB); a missing hash takes the
 same time as a wrong PIN. For the front-end only.
 """
 

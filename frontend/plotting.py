@@ -1,4 +1,4 @@
-"""The chart library: plotly.js out of its installed package, packed for the browser. For the front-end only."""
+"""The chart library: plotly.js from its installed package, compressed for the browser. For the front-end only."""
 
 from __future__ import annotations
 

@@ -46,8 +46,8 @@ class Portal:
 
 
 def portal(app: Flask | None = None) -> Portal:
-    """The portal of ``app``, or of the application that serves the present request."""
+    """The portal of ``app``, or of the application that serves the current request."""
     found = (app or current_app).extensions[EXTENSION]
     if not isinstance(found, Portal):
-        raise TypeError("this application is no portal: build it with frontend.create_app")
+        raise TypeError("this application is not a portal: build it with frontend.create_app")
     return found

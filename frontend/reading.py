@@ -98,7 +98,7 @@ class Reading:
 
 
 def read_report(folder: Path) -> Reading:
-    """Parse the report in ``folder``; PermanentError when there is none, or none that can be read."""
+    """Parse the report in ``folder``; PermanentError when it is missing or cannot be read."""
     try:
         changed = (folder / "result.json").lstat()
         return _read(folder, changed.st_mtime_ns, changed.st_size)
@@ -106,7 +106,7 @@ def read_report(folder: Path) -> Reading:
         raise PermanentError("record_invalid") from None
 
 
-@lru_cache(maxsize=8)  # a page and its chart are asked for one after the other, and a long clip's result is large
+@lru_cache(maxsize=8)  # a page and its chart are requested one after the other, and a long clip's result is large
 def _read(folder: Path, _changed: int, _size: int) -> Reading:
     return Reading(folder, read_record(folder / "result.json", Result))
 

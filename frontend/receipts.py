@@ -1,7 +1,7 @@
-"""Receipts: the portal's own memory of the submissions it acknowledged or is about to.
+"""Receipts: the portal's own record of the submissions it acknowledged or is about to acknowledge.
 
-A receipt is written *before* the submission is published, so no acknowledged job is ever without one: it makes a double
-submit one job, limits the open jobs of one address, and tells the postman whose result to look for. It holds no address
+A receipt is written *before* the submission is published, so every acknowledged job has one. It makes a double
+submit one job, limits the open jobs of one address, and says for which results the postman must look. It holds no address
 and no PIN, only keyed hashes. One portal process per state folder. For the front-end only.
 """
 

@@ -1,7 +1,7 @@
-"""What guards every page: headers, CSRF, cross-site requests, cookies, rate limits, trusted hosts and proxies.
+"""Guards of every page: headers, CSRF, cross-site requests, cookies, rate limits, trusted hosts and proxies.
 
-Promises: no inline script or style runs anywhere; a form works only from our own pages; a cookie is never readable by
-scripts; results are never cached. Limits here are coarse and by network peer; the budget of PIN attempts is kept on disk
+Promises: inline scripts and styles never run; a form works only from our own pages; scripts cannot read
+cookies; results are never cached. These limits are coarse and by network peer; the budget of PIN attempts is kept on disk
 in ``frontend.access``. For the front-end only.
 """
 
@@ -49,7 +49,7 @@ CONTENT_POLICY: Final = "; ".join(
 
 
 def peer() -> str:
-    """The network peer that limits count by."""
+    """The network peer, by which limits count."""
     return network_of(request.remote_addr or "unknown")
 
 
@@ -63,7 +63,7 @@ wrong_pins: Final = limiter.shared_limit(
 
 
 def network_of(text: str) -> str:
-    """The IPv4 address, or the /64 network of an IPv6 one: what one visitor has."""
+    """The IPv4 address, or the /64 network of an IPv6 one, which one visitor has."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
@@ -72,7 +72,7 @@ def network_of(text: str) -> str:
 
 
 def trusts_proxy(settings: Settings, text: str) -> bool:
-    """Whether an address is that of a reverse proxy of ours, whose X-Forwarded headers count."""
+    """Whether an address belongs to one of our reverse proxies, whose X-Forwarded headers count."""
     if not settings.trusted_proxies:
         return False
     try:
@@ -108,9 +108,9 @@ def init_security(app: Flask, settings: Settings) -> None:
 
 
 class _Proxied:
-    """Takes address and scheme of the visitor from X-Forwarded-For and -Proto, when a proxy of ours says so.
+    """Takes address and scheme of the visitor from X-Forwarded-For and -Proto, when one of our proxies sends them.
 
-    The last ``trusted_proxies`` entries were written by our proxies; what is before them anybody may have written.
+    Our proxies wrote the last ``trusted_proxies`` entries; the entries before may be forged.
     """
 
     def __init__(self, app: WSGIApplication, settings: Settings) -> None:
@@ -124,7 +124,7 @@ class _Proxied:
         if trusts_proxy(self._settings, address):
             return self._behind(environ, start_response)
         if "HTTP_X_FORWARDED_FOR" in environ and not self._warned:
-            self._warned = True  # once: whoever is not a proxy could fill the log with it
+            self._warned = True  # once: otherwise any client could fill the log
             log.warning("forwarded_address_ignored", peer=address, remedy="a proxy of yours? DFOM_PROXY_ADDRESSES")
         return self._direct(environ, start_response)
 

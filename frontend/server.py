@@ -1,7 +1,7 @@
 """The web server in front of the portal: waitress, with limits on slow, idle, large and many connections.
 
-Waitress reads a request to its end before a thread works on it, so a slow sender costs a connection and no thread. What it
-lacks is added here: a least rate, a limit per network peer, room for many connections, an answer to a body that is too large or
+Waitress reads a whole request before a thread works on it, so a slow sender takes a connection but not a thread. This module
+adds what it lacks: a minimum rate, a limit per network peer, room for many connections, an answer to a body that is too large or
 does not fit on the disk (an error page like every other one, made by the application), and a spool on the disk of the portal's
 data. Entry: ``create_web_server``. For the composition root only.
 """
@@ -189,7 +189,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def _check_pace(self, now: float) -> None:
         if self.total_outbufs_len and time.time() - self.last_activity > IDLE_S:
-            self.handle_close()  # nobody reads the answer
+            self.handle_close()  # the answer is not read
         elif self.request is not None and not self.requests and self._is_slow(now):
             if self.request.headers_finished:
                 self._refuse(_error(HTTPStatus.REQUEST_TIMEOUT))

@@ -1,6 +1,6 @@
 """The request class of the portal: a file part is streamed straight into its submission folder.
 
-Promises: only the upload form may carry a file, and only one; what an aborted or refused request left behind is removed
+Promises: only the upload form may carry a file, and only one; the remains of an aborted or refused request are removed
 when the request ends. Werkzeug's own hook ``Request._get_file_stream`` is used, no parser internals. Front-end only.
 """
 
@@ -65,7 +65,7 @@ class PortalRequest(Request):
 
 
 class _Nothing(io.BytesIO):
-    """The stream of a file part without a name: it may hold nothing."""
+    """The stream of a file part without a name: it must be empty."""
 
     def write(self, data: Any, /) -> int:
         if data:
@@ -74,12 +74,12 @@ class _Nothing(io.BytesIO):
 
 
 def current_request() -> PortalRequest:
-    """The present request, as ours."""
+    """The current request, as our class."""
     return cast("PortalRequest", request)
 
 
 def read_form() -> None:
-    """Read the whole form now, so that its troubles are met in one place; UserError 413 for a body beyond the limit."""
+    """Read the whole form now, so that its errors arise in one place; UserError 413 for a body beyond the limit."""
     try:
         current_request().form  # noqa: B018 - the property reads and parses the body
     except RequestEntityTooLarge:

@@ -1,7 +1,7 @@
-"""One submission on the web: its progress, the door with the PIN, its result, its files, and its deletion.
+"""One submission on the web: its progress, the PIN form, its result, its files, and its deletion.
 
-Promises: one address for all of it, ``/r/<id>``; beyond the progress everything needs a session that a right PIN opened
-for this very id; the PIN is taken from a form only and is never shown, logged or put into an address.
+Promises: one address for all of it, ``/r/<id>``; everything except the progress needs a session that a right PIN opened
+for this id; the PIN is taken from a form only and is never shown, logged or put into an address.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from shared.errors import SENTENCES, PermanentError, sentence_for
 from shared.records import JobId, Stage, Status, Submission
 from shared.store import checked_id
 
-#: Files are somebody's media: shown by the browser, never run.
+#: Files are visitors' media: shown by the browser, never run.
 FILE_POLICY: Final = "default-src 'none'; sandbox"
 
-#: What a PIN that opens nothing is answered with: code -> outcome of the attempt, HTTP status.
+#: Answers to a PIN that does not open the result: code -> outcome of the attempt, HTTP status.
 PIN_CODES: Final = {"pin_wrong": ("wrong", 403), "pin_wait": ("wait", 429), "result_locked": ("locked", 423)}
 
 blueprint = Blueprint("viewer", __name__)
@@ -48,7 +48,7 @@ blueprint = Blueprint("viewer", __name__)
 
 @dataclass(frozen=True)
 class Seen:
-    """What the folders say of one id."""
+    """What the folders hold about one id."""
 
     job: JobId
     stage: Stage | None
@@ -60,7 +60,7 @@ class Seen:
 
 @blueprint.get("/r/<untrusted_id>")
 def result(untrusted_id: str) -> Response:
-    """The page of a submission: progress, PIN or result, whichever it is time for."""
+    """The page of a submission: progress, PIN form or result."""
     site = portal()
     seen = _look(site, untrusted_id)
     state = seen.status.state if seen.status else "queued"
@@ -83,7 +83,7 @@ def status_json(untrusted_id: str) -> Response:
 def _look(site: Portal, untrusted_id: str) -> Seen:
     """Find a submission; 404 when nothing of it is there."""
     job = checked_id(untrusted_id)
-    for _ in range(2):  # it may move from one stage to the next between the two looks
+    for _ in range(2):  # it may move to the next stage between the two checks
         status = site.store.owners_status(job, now=site.clock())
         stage = site.store.stage_of(job)
         if stage not in (None, "tmp") or (status and status.state in ("done", "failed", "expired")):
@@ -139,7 +139,7 @@ def _result_page(site: Portal, seen: Seen) -> Response:
 @blueprint.post("/r/<untrusted_id>/pin")
 @wrong_pins
 def enter_pin(untrusted_id: str) -> Response:
-    """Check a PIN and open the result to this browser. An id that is not there, or not any more, is answered like a wrong PIN."""
+    """Check a PIN and open the result to this browser. An id that does not exist (any more) is answered like a wrong PIN."""
     job = checked_id(untrusted_id)
     return _check_pin(portal(), job) or _to(job)
 
@@ -224,9 +224,9 @@ def file(untrusted_id: str, untrusted_name: str) -> Response:
 
 
 def _send_part_from_file(response: Response, path: Path) -> None:
-    """Let the web server send a part of a file (206) as it sends a whole one: itself, without a thread of ours.
+    """Let the web server send a part of a file (206) as it sends a whole one: without one of our threads.
 
-    Werkzeug hands a part out piece by piece, and a reader who stops would keep the thread that does it.
+    Werkzeug sends a part piece by piece, and a reader who stops would block that thread.
     """
     wrap = request.environ.get("wsgi.file_wrapper")
     part = response.content_range
@@ -242,13 +242,13 @@ def _send_part_from_file(response: Response, path: Path) -> None:
 @blueprint.post("/r/<untrusted_id>/delete")
 @wrong_pins
 def delete(untrusted_id: str) -> Response:
-    """Delete a submission with everything that came of it; needs the open session or the PIN."""
+    """Delete a submission and everything made from it; needs the open session or the PIN."""
     site = portal()
     job = checked_id(untrusted_id)
     if not _is_open(site, job):
         status = site.store.owners_status(job, now=site.clock())
         if status and status.state == "expired":
-            return _to(job)  # whose page says so to anybody with the link: a second click finds it deleted
+            return _to(job)  # its page says so to anyone with the link: a second click finds it deleted
         refused = _check_pin(site, job)
         if refused:
             return refused

@@ -1,8 +1,8 @@
-"""Deleting a submission at its owner's wish: media, address, report, scores' files and waiting mails.
+"""Deletes a submission at its owner's request: media, address, report, scores' files and waiting mails.
 
-A submission in work is deleted as soon as the back-end lets go of it: a mark asks the back-end to end the work, which takes seconds, and
-the receipt remembers the wish. Every other one is deleted at once, and so is one whose back-end does not live. Each step is complete in
-itself, so a crash in the middle is mended by asking again. For the front-end only.
+A submission in work is deleted as soon as the back-end has ended its work: a mark asks for that, which takes seconds, and
+the receipt remembers the request. Every other one is deleted at once, and so is one whose back-end is dead. Each step is complete in
+itself, so after a crash it is enough to ask again. For the front-end only.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from frontend.receipts import Receipt, Receipts
 from shared.records import JobId, Status
 from shared.store import Store
 
-#: A back-end that wrote no catalog for so long does not live; it writes one every five seconds.
+#: A back-end that wrote no catalog for so long is dead; it writes one every five seconds.
 SILENT: Final = timedelta(seconds=45)
 
 
@@ -53,6 +53,6 @@ def withdraw(job: JobId, *, store: Store, receipts: Receipts, outbox: Outbox, ac
 
 
 def _lives(store: Store, *, now: datetime) -> bool:
-    """Whether the back-end gave a sign of life lately: a dead one lets go of nothing, and one that wakes up writes nothing for the job."""
+    """Whether the back-end is alive: a dead one releases no job, and one that wakes up does not write for this job."""
     catalog = store.read_catalog()
     return catalog is not None and now - catalog.updated < SILENT

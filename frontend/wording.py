@@ -104,7 +104,7 @@ def joined(names: Sequence[str]) -> str:
 
 
 def pin_sentence(given: Answer) -> str:
-    """What to tell whoever entered a PIN that opened nothing."""
+    """The answer to a PIN that did not open the result."""
     if given.outcome == "locked":
         return (
             "Too many wrong PINs: this result is locked. If an e-mail address was given with the file, we sent a link there that "

@@ -1,14 +1,14 @@
-"""The present moment. Aware and in UTC everywhere; tests pass a clock of their own. May be imported by all."""
+"""The current time. Aware and in UTC everywhere; tests pass their own clock. May be imported by all."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-#: Returns the present moment, aware, UTC.
+#: Returns the current time, aware, UTC.
 Clock = Callable[[], datetime]
 
 
 def utc_now() -> datetime:
-    """The present moment, aware, UTC."""
+    """The current time, aware, UTC."""
     return datetime.now(UTC)

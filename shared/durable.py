@@ -1,7 +1,7 @@
 """Durable steps on a shared folder: write, fsync the file, rename, fsync the directory.
 
-The only module beside ``shared.store`` that renames files. Every function leaves either the old or the new
-state behind after a power cut, never a mixture.
+The only module beside ``shared.store`` that renames files. After a power cut, every function leaves either the old or the new
+state, never a mixture.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-#: Begin of the names that ``set_aside`` gives.
+#: Prefix of the names that ``set_aside`` gives.
 ASIDE: Final = ".damaged-"
-#: Begin of the names of folders in deletion.
+#: Prefix of the names of folders that are being deleted.
 REMOVED: Final = ".removed-"
 
 
@@ -62,7 +62,7 @@ def append_line(path: Path, line: str) -> None:
     """Append a line to a file of lines, made when it is missing; what is not a file under that name is set aside first."""
     if path.is_symlink() or (path.exists() and not path.is_file()):
         set_aside(path)
-    # O_NONBLOCK: should a FIFO take the name just now, this fails instead of waiting for its reader
+    # O_NONBLOCK: if a FIFO takes the name meanwhile, this fails instead of waiting for its reader
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
     with os.fdopen(handle, "ab") as stream:
         stream.write(line.encode() + b"\n")
@@ -70,10 +70,10 @@ def append_line(path: Path, line: str) -> None:
 
 @contextlib.contextmanager
 def staging(target: Path) -> Iterator[Path]:
-    """A free name beside ``target`` for a file or folder in the making; it becomes ``target`` by one durable rename at the end.
+    """A free name beside ``target`` for an unfinished file or folder; at the end it becomes ``target`` by one durable rename.
 
-    What a crash left under that name is removed first, and what a failure leaves is removed after it. One maker of ``target`` at a time.
-    A file replaces what is there; FileExistsError at the end when a folder is made and ``target`` exists already.
+    Leftovers of a crash under that name are removed first, those of a failure afterwards. One maker of ``target`` at a time.
+    A file replaces an existing one; FileExistsError at the end when a folder is made and ``target`` exists already.
     """
     partial = target.with_name(f".{target.name}.part")
     remove(partial)
@@ -95,7 +95,7 @@ def move_directory(source: Path, target: Path) -> None:
 def rename(source: Path, target: Path) -> None:
     """Rename a directory whose files are durable already.
 
-    Raises FileNotFoundError when ``source`` is gone (somebody else moved it), FileExistsError when ``target`` exists.
+    Raises FileNotFoundError when ``source`` is gone (another process moved it), FileExistsError when ``target`` exists.
     """
     if exists(target):
         raise FileExistsError(f"{target} exists already")
@@ -111,7 +111,7 @@ def rename(source: Path, target: Path) -> None:
 
 
 def exists(path: Path) -> bool:
-    """Whether anything has this name, a link without a target included. Unlike ``Path.exists``, trouble is not taken for an answer."""
+    """Whether anything has this name, including a link without a target. Unlike ``Path.exists``, it raises on trouble."""
     try:
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -120,7 +120,7 @@ def exists(path: Path) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether this is a directory itself, not a link to one. Trouble is not taken for an answer."""
+    """Whether this is a directory itself, not a link to one. Raises on trouble."""
     try:
         return stat.S_ISDIR(os.lstat(path).st_mode)
     except (FileNotFoundError, NotADirectoryError):
@@ -128,7 +128,7 @@ def is_folder(path: Path) -> bool:
 
 
 def fsync_tree(folder: Path) -> None:
-    """fsync every regular file and directory below ``folder``; links, FIFOs and the like have no content of their own."""
+    """fsync every regular file and directory below ``folder``; links, FIFOs and the like have no content."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
@@ -166,9 +166,9 @@ def remove(path: Path) -> None:
 
 
 def remove_directory(folder: Path) -> None:
-    """Remove a directory in two steps (rename to a dot-name, then delete) so that nobody sees a half-deleted one.
+    """Remove a directory in two steps (rename to a dot-name, then delete), so that a half-deleted one is never visible.
 
-    What an open file keeps alive on NFS (``.nfs*``) stays under the dot-name and is taken by the next sweep.
+    Files that are still open on NFS (``.nfs*``) stay under the dot-name until the next sweep.
     """
     hidden = folder.with_name(f"{REMOVED}{folder.name}-{secrets.token_hex(4)}")
     try:
@@ -185,7 +185,7 @@ def remove_directory(folder: Path) -> None:
 def set_aside(path: Path) -> Path:
     """Rename what is not one of ours to a dot-name beside it, whatever it is (file, folder, link, FIFO); the new path.
 
-    Nothing is opened or followed. Whoever owns the folder deletes these names when their time is over.
+    Nothing is opened or followed. The owner of the folder deletes these names when their time is over.
     """
     aside = path.with_name(f"{ASIDE}{path.name}-{secrets.token_hex(4)}")
     os.rename(path, aside)

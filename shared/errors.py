@@ -1,4 +1,4 @@
-"""The one error tree, with stable codes and the words people read.
+"""The one error tree, with stable codes and the sentences people read.
 
 ::
 
@@ -108,7 +108,7 @@ SENTENCES: Final[dict[str, str]] = {
     "store_unavailable": "The storage of this site does not answer. Try again in a moment.",
 }
 
-#: Why a detector has no opinion on a file: what its worker may name in ``not_applicable``. Anything else counts as ``not_judgeable``.
+#: Why a detector cannot judge a file: the reasons its worker may give in ``not_applicable``. Others count as ``not_judgeable``.
 REASONS: Final = frozenset(
     {
         "no_face",
@@ -125,7 +125,7 @@ REASONS: Final = frozenset(
         "face_too_small",
     }
 )
-#: What a worker may name in ``error``; the other codes are the platform's own to give. Anything else counts as ``detector_failed``.
+#: The codes a worker may give in ``error``; the others belong to the platform. Anything else counts as ``detector_failed``.
 WORKER_CODES: Final = frozenset(
     {
         "bad_request",
@@ -138,7 +138,7 @@ WORKER_CODES: Final = frozenset(
         "weights_not_converted",
     }
 )
-#: The media worker may name these as well.
+#: The media worker may give these as well.
 MEDIA_CODES: Final = frozenset(
     {"media_unreadable", "unsupported_media", "media_too_large", "media_too_long", "pack_too_large", "media_timed_out"}
 )
@@ -154,7 +154,7 @@ class DfomError(Exception):
 
 
 class UserError(DfomError):
-    """The person can mend it: ``sentence`` is shown as it is, ``status`` is the HTTP status."""
+    """The user can correct it: ``sentence`` is shown as it is, ``status`` is the HTTP status."""
 
     def __init__(self, code: str, sentence: str | None = None, *, status: int = 400, title: str | None = None) -> None:
         super().__init__(code, sentence)
@@ -163,11 +163,11 @@ class UserError(DfomError):
 
 
 class RetryableError(DfomError):
-    """Passing trouble: the same work may succeed later."""
+    """Temporary trouble: the same work may succeed later."""
 
 
 class StoreTrouble(RetryableError, OSError):
-    """A step on the shared folders failed and left them as they were. An OSError too: whoever waits for a file system waits for this.
+    """A step on the shared folders failed and left them unchanged. Also an OSError, so that code which handles those handles this.
 
     ``code`` is ``disk_full`` or ``store_unavailable``; ``errno`` is that of the failed call, None when the folder is away.
     """

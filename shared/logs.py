@@ -1,4 +1,4 @@
-"""How a service logs: one line an event to stderr, JSON for the collector of logs, colours for a person at a terminal.
+"""How a service logs: one line per event to stderr, as JSON, or with colours at a terminal.
 
 Promises: ids of submissions are cut to their first eight characters and tokens of unlock links are left out, wherever they
 are in a line, traces included; no values of local variables are in a trace, since a PIN may be among them; a log that cannot be written
@@ -89,7 +89,7 @@ def _without_ids(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMap
 
 
 def _drop_expected(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Leave out what a check brought about on purpose."""
+    """Leave out errors that a check provoked on purpose."""
     if event.get("expected"):
         raise structlog.DropEvent
     return event

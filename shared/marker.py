@@ -1,4 +1,4 @@
-"""The marker of a shared folder: what tells the folder from the empty mount point that is left when a file server goes away.
+"""The marker of a shared folder: it tells the folder from the empty mount point that remains when a file server goes away.
 
 Each of the two shared folders holds one file, ``.deepfake-o-meter``. It is made once, when a process starts on a folder that this side
 never used before; a small record on the local disk remembers which folders those were. Without its marker a folder is away: nothing is
@@ -40,7 +40,7 @@ def set_up(folders: Sequence[Path], *, memory: Path) -> None:
     """Mark folders that this side uses for the first time, and make those that are missing; at the start of a process only.
 
     ``memory`` is the record of the folders used before. StoreTrouble when one of them has lost its marker: then it is not mounted, and
-    a folder made anew in its place would take submissions that nobody finds again.
+    submissions in a new folder in its place would be lost.
     """
     known = _known(memory)
     fresh = [folder for folder in folders if not _is_marked(folder)]

@@ -1,8 +1,8 @@
-"""Reads one file of ours, whatever has become of it. The only way both sides read records of the shared folders and of their own state.
+"""Reads one of our files, in whatever condition it is. The only way both sides read records of the shared folders and their own state.
 
 Promises: no link is followed, no FIFO or device is waited for, nothing is read beyond its cap. There are four outcomes: the content;
-FileNotFoundError when nothing has that name; RecordInvalid when what is there is not one of our records (to try again is no use); another
-OSError when the folder does not answer (EIO, ESTALE, ENOTCONN, EACCES ...), which passes and is never taken for a bad record.
+FileNotFoundError when nothing has that name; RecordInvalid when it is not one of our records (trying again does not help); another
+OSError when the folder does not answer (EIO, ESTALE, ENOTCONN, EACCES ...), which is temporary and never counts as a bad record.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from shared.errors import PermanentError
 
 Model = TypeVar("Model", bound=BaseModel)
 
-#: Larger records are not ours, unless their model says so (``max_bytes``): refuse before parsing.
+#: Larger records are not ours, unless their model says so (``max_bytes``): they are refused before parsing.
 MAX_RECORD_BYTES: Final = 1_000_000
 
 _ANY: Final = TypeAdapter(Any)
@@ -36,7 +36,7 @@ _NOT_A_FILE: Final = frozenset(
 
 
 class RecordInvalid(PermanentError):
-    """The file is not one of our records. ``reason`` is for the log: it holds nothing of the file's content."""
+    """The file is not one of our records. ``reason`` is for the log: it contains nothing from the file."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__("record_invalid")
@@ -94,7 +94,7 @@ def open_regular(path: Path) -> int:
 
 
 def _check_json(path: Path, untrusted: bytes) -> None:
-    """Refuse what parsers disagree about (RFC 8259 section 4): a key that is there twice, NaN, infinity, another encoding than UTF-8."""
+    """Refuse what parsers disagree about (RFC 8259 section 4): duplicate keys, NaN, infinity, encodings other than UTF-8."""
     try:
         json.loads(
             untrusted.decode("utf-8"),
@@ -122,6 +122,6 @@ def _not_finite(_: str) -> None:
 
 
 def _first_reason(error: ValidationError) -> str:
-    """The first rule that was broken, without the record's own words."""
+    """The first rule that was broken, without text from the record."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     return f"{'.'.join(str(part)[:40] for part in first['loc'][:4])}: {first['type']}"

@@ -1,6 +1,6 @@
 """The records both sides exchange through the shared folders, parsed once at the edge into frozen models.
 
-Schema versions rise when a member changes its meaning; a record of a later version is refused, never guessed.
+A schema version is raised when a member changes its meaning; a record of a later version is refused, never guessed.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Attempts(Record):
 
 
 class DetectorProgress(Record):
-    """How far one detector is. ``code`` is a code of shared.errors when the state is not ok."""
+    """The progress of one detector. ``code`` is a code of shared.errors when the state is not ok."""
 
     detector: str
     title: str
@@ -152,7 +152,7 @@ class CatalogEntry(Record):
 
 
 class Catalog(Record):
-    """``results/catalog.json``: what the back-end offers, and the sign that it lives (``updated``)."""
+    """``results/catalog.json``: what the back-end offers, and the sign that it is alive (``updated``)."""
 
     max_bytes: ClassVar[int] = 4_000_000
 

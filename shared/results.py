@@ -1,8 +1,8 @@
-"""``result.json``: what a finished job says, as frozen models. Its JSON Schema is docs/result.schema.json.
+"""``result.json``: the result of a finished job, as frozen models. Its JSON Schema is docs/result.schema.json.
 
-What the media pass found out (the decoded media, shots, persons) has one shape from ``pack.json`` to the page: the classes of
-``base_detector``, which a worker can import without pydantic. A member that is added there reaches ``result.json`` on its own.
-Every score is a ``fake_score`` in [0, 1], 1 = fake, and null where there is none: nothing here is ever filled in.
+The findings of the media pass (the decoded media, shots, persons) have one shape from ``pack.json`` to the page: the classes of
+``base_detector``, which a worker can import without pydantic. A member added there is automatically in ``result.json``.
+Every score is a ``fake_score`` in [0, 1], 1 = fake, and null where there is none: nothing is ever filled in.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""First bytes of files that both sides must know. The portal refuses by them, and so does the media worker, which trusts no portal.
+"""First bytes of files that both sides must know. The portal checks them, and so does the media worker, which does not trust the portal.
 
 Needs the standard library only. May be imported by all.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-#: Brands of still images inside the box structure of MP4 (HEIF, AVIF): their tiles would pass for small videos.
+#: Brands of still images inside the box structure of MP4 (HEIF, AVIF): their tiles would be read as small videos.
 _ISO_IMAGE_BRANDS: Final = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis"})
 
 

@@ -6,7 +6,7 @@
     results/      <id>/status.json (replaced all along)   <id>/report/ (appears by one rename)   catalog.json
 
 The front-end writes ``tmp`` and ``new``; the one dispatcher moves on from there and writes ``results``. User text never
-becomes a path. Dot-names and ``.nfs*`` are ignored everywhere; what is found under a name of ours and is not ours is renamed to one
+becomes a path. Dot-names and ``.nfs*`` are ignored everywhere; something foreign under one of our names is renamed to a dot-name
 (``.damaged-...``). Nothing is written to, or made in, a folder that has lost its marker (``shared.marker``).
 
 Errors of every step: StoreTrouble when a folder is away, full or does not answer (nothing was changed, try again later);
@@ -44,7 +44,7 @@ Step = Callable[Concatenate["Store", Given], Answer]
 
 
 def checked_id(untrusted_id: str) -> JobId:
-    """Return the id when it has the form of one; raise PermanentError otherwise."""
+    """Return the id when it is well-formed; raise PermanentError otherwise."""
     if not re.fullmatch(ID_PATTERN, untrusted_id):
         raise PermanentError("record_invalid")
     return JobId(untrusted_id)
@@ -114,7 +114,7 @@ class Store:
             raise StoreTrouble(error) from error
 
     def _check_absence(self, path: Path) -> None:
-        """StoreTrouble unless the folders are there and ``path`` is not: to take a record for missing would begin anew."""
+        """StoreTrouble unless the folders are there and ``path`` is not: a record that only seems missing would start the work again."""
         self.check()
         if durable.exists(path):
             raise StoreTrouble(sentence=f"{path.name} is there and cannot be opened.")
@@ -137,7 +137,7 @@ class Store:
 
     @_writes
     def free_bytes(self) -> int:
-        """Room for submissions."""
+        """Free space for submissions."""
         return shutil.disk_usage(self.submissions).free
 
     @_writes
@@ -157,13 +157,13 @@ class Store:
         except FileExistsError:
             raise
         except OSError:
-            # renamed perhaps, but not durable: the visitor gets an error, so nothing of it may be worked on
+            # perhaps renamed, but not durable: the visitor gets an error, so it must not be worked on
             with contextlib.suppress(OSError):
                 durable.remove_directory(self.job("new", submission.id))
             raise
 
     def discard(self, job: JobId) -> None:
-        """Drop an upload that was not completed; what cannot be removed now is swept later."""
+        """Delete an incomplete upload; what cannot be removed now is swept later."""
         with contextlib.suppress(OSError):
             durable.remove(self.job("tmp", job))
 
@@ -171,12 +171,12 @@ class Store:
 
     @_reads
     def ids(self, stage: Stage) -> list[JobId]:
-        """Ids in ``stage``, oldest arrival first. Names that are no ids are ignored."""
+        """Ids in ``stage``, oldest arrival first. Names that are not ids are ignored."""
         found: list[tuple[float, JobId]] = []
         with os.scandir(self.submissions / stage) as entries:
             for entry in entries:
                 if re.fullmatch(ID_PATTERN, entry.name) and entry.is_dir(follow_symlinks=False):
-                    with contextlib.suppress(FileNotFoundError):  # moved on just now
+                    with contextlib.suppress(FileNotFoundError):  # moved just now
                         found.append((entry.stat(follow_symlinks=False).st_mtime, JobId(entry.name)))
         return [job for _, job in sorted(found)]
 
@@ -200,8 +200,8 @@ class Store:
     def move(self, job: JobId, source: Stage, target: Stage) -> None:
         """Move a job from one stage to the next with one durable rename.
 
-        The same id twice can only be a folder that somebody put back. One in work is never displaced: the newcomer is set aside and
-        FileExistsError raised; in any other stage it gives way.
+        The same id twice can only be a folder that was put back by hand. One in work is never displaced: the newcomer is set aside and
+        FileExistsError raised. In any other stage the existing one gives way.
         """
         try:
             durable.rename(self.job(source, job), self.job(target, job))
@@ -231,14 +231,14 @@ class Store:
 
     @_writes
     def count_attempt(self, job: JobId) -> int:
-        """Count one more attempt on disk, before the work: what dies in the middle was counted."""
+        """Count one more attempt on disk, before the work, so that a crash during the work is counted."""
         attempt = self.attempts(job) + 1
         self._write_attempts(job, attempt)
         return attempt
 
     @_reads
     def attempts(self, job: JobId) -> int:
-        """How often work on this job was begun; RecordInvalid when that cannot be said any more."""
+        """How often work on this job was begun; RecordInvalid when the count is damaged."""
         try:
             return read_record(self._attempts(job), Attempts).attempts
         except FileNotFoundError:
@@ -247,7 +247,7 @@ class Store:
 
     @_writes
     def uncount_attempt(self, job: JobId) -> None:
-        """Take the last count back: the work was stopped by us in good order, it did not fail."""
+        """Uncount the last attempt: we stopped the work in good order, it did not fail."""
         self._write_attempts(job, max(0, self.attempts(job) - 1))
 
     def _attempts(self, job: JobId) -> Path:
@@ -284,7 +284,7 @@ class Store:
         durable.replace_json(self.results / "queue.json", queue.model_dump(mode="json"))
 
     def _places(self) -> dict[str, tuple[int, float | None]]:
-        """Place and wait of each waiting job, read again when the file is another one; empty when it cannot be read."""
+        """Place and wait of each waiting job, read again when the file changed; empty when it cannot be read."""
         path = self.results / "queue.json"
         try:
             info = path.stat()
@@ -299,9 +299,9 @@ class Store:
 
     @_reads
     def owners_status(self, untrusted_id: str, *, now: datetime) -> Status | None:
-        """``read_status`` as the submission's owner sees it. A damaged record is taken for none while the job waits or is in work (the
-        next write replaces it), and for a failure with the reason ``record_invalid`` afterwards, when nobody writes it any more. Of a
-        job that has ended, the stage is the truth: a process that was stopped in a write and wakes up may leave an old status behind.
+        """``read_status`` as the submission's owner sees it. A damaged record counts as missing while the job waits or is in work (the
+        next write replaces it), and as a failure with the reason ``record_invalid`` afterwards, when it is not written any more. For a
+        job that has ended, the stage decides: a process that was stopped during a write and wakes up may leave an old status.
         """
         job = checked_id(untrusted_id)
         try:
@@ -324,7 +324,7 @@ class Store:
 
     @_writes
     def publish(self, job: JobId, finished: Path, *, check: Callable[[], None] = lambda: None) -> None:
-        """Copy a finished report beside its place, then show it with one rename. Publishing twice is a no-op.
+        """Copy a finished report beside its place, then publish it with one rename. Publishing twice is a no-op.
 
         ``check`` is called before the rename: what it raises leaves nothing published.
         """
@@ -349,7 +349,7 @@ class Store:
 
     @_reads
     def is_withdrawn(self, job: JobId) -> bool:
-        """Whether the owner of a job in ``active`` wants its end."""
+        """Whether the owner of a job in ``active`` asked for its deletion."""
         found = durable.exists(self._withdrawn(job))
         if not found:
             self.check()
@@ -427,7 +427,7 @@ class Store:
 
     @_writes
     def now(self) -> float:
-        """The present moment on the clock that stamps these folders, seconds since 1970: a file server has a clock of its own."""
+        """The current time on the clock that stamps these folders, seconds since 1970: a file server has its own clock."""
         probe = self.results / f".probe-{secrets.token_hex(6)}"
         try:
             probe.touch(exist_ok=False)
@@ -442,7 +442,7 @@ class Store:
 
     @_writes
     def remove_media(self, stage: Stage, job: JobId) -> bool:
-        """Delete a job's media, whatever has become of it; False when there is none."""
+        """Delete a job's media, whatever is under its name; False when there is none."""
         media = self.job(stage, job) / "media"
         if not durable.exists(media):
             return False
@@ -451,7 +451,7 @@ class Store:
 
     @_writes
     def forget_address(self, stage: Stage, submission: Submission) -> None:
-        """Write the record of a submission anew without the visitor's address and the address of a download."""
+        """Rewrite the record of a submission without the visitor's address and the address of a download."""
         bare = submission.model_copy(update={"email": None, "source_url": None})
         durable.replace_json(self.job(stage, submission.id) / "submission.json", bare.model_dump(mode="json"))
 

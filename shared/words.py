@@ -73,7 +73,7 @@ def size(count: int) -> str:
 
 
 def score(value: float | None) -> str:
-    """A score with two digits, a dash where there is none. 1.00 and 0.00 stand for those values only."""
+    """A score with two digits, a dash where there is none. 1.00 and 0.00 mean exactly those values."""
     if value is None:
         return "–"
     text = f"{value:.2f}"
@@ -108,7 +108,7 @@ def detector_sentence(detector: DetectorResult, *, faces: int) -> str:
 
 
 def strategy(name: str) -> str:
-    """What became of the scores of single faces (docs/strategies.md)."""
+    """How the scores of single faces were combined (docs/strategies.md)."""
     return STRATEGIES.get(name, f"By the rule '{name}' of this detector.")
 
 
