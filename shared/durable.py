@@ -69,13 +69,13 @@ def append_line(path: Path, line: str) -> None:
 
 
 @contextlib.contextmanager
-def staging(target: Path) -> Iterator[Path]:
+def staging(target: Path, *, tag: str = "") -> Iterator[Path]:
     """A free name beside ``target`` for an unfinished file or folder; at the end it becomes ``target`` by one durable rename.
 
-    Leftovers of a crash under that name are removed first, those of a failure afterwards. One maker of ``target`` at a time.
-    A file replaces an existing one; FileExistsError at the end when a folder is made and ``target`` exists already.
+    Leftovers of a crash under that name are removed first, those of a failure afterwards. One maker of ``target`` at a time, or each with
+    its own ``tag``. A file replaces an existing one; FileExistsError at the end when a folder is made and ``target`` exists already.
     """
-    partial = target.with_name(f".{target.name}.part")
+    partial = target.with_name(f".{target.name}{tag}.part")
     remove(partial)
     try:
         yield partial

@@ -326,16 +326,20 @@ class Store:
     def publish(self, job: JobId, finished: Path, *, check: Callable[[], None] = lambda: None) -> None:
         """Copy a finished report beside its place, then publish it with one rename. Publishing twice is a no-op.
 
-        ``check`` is called before the rename: what it raises leaves nothing published.
+        ``check`` is called before the rename: what it raises leaves nothing published. Two who publish at once, one of them woken after a
+        long stop, do not touch each other's copies.
         """
         target = self._own_result(job) / "report"
         if durable.is_folder(target):
             return
         if durable.exists(target):
             durable.set_aside(target)
-        with durable.staging(target) as staging:
+        with durable.staging(target, tag=f"-{secrets.token_hex(4)}") as staging:
             durable.copy_tree(finished, staging)
             check()
+        for leftover in target.parent.glob(f".{target.name}-*.part"):  # of a crash
+            with contextlib.suppress(OSError):
+                durable.remove(leftover)
 
     @_writes
     def ask_for_end(self, job: JobId) -> bool:

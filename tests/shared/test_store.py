@@ -141,13 +141,31 @@ def test_publishing_twice_keeps_the_first_report(store: Store, tmp_path: Path):
 
 def test_a_half_copied_report_of_a_crash_is_replaced(store: Store, tmp_path: Path):
     job = submitted(store)
-    (store.result(job) / ".report.part").mkdir(parents=True)
-    (store.result(job) / ".report.part" / "stray").touch()
+    (store.result(job) / ".report-12345678.part").mkdir(parents=True)
+    (store.result(job) / ".report-12345678.part" / "stray").touch()
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "result.json").touch()
     store.publish(job, tmp_path / "report")
     assert [path.name for path in store.report(job).iterdir()] == ["result.json"]
-    assert not (store.result(job) / ".report.part").exists()
+    assert [path.name for path in store.result(job).iterdir()] == ["report"]
+
+
+def test_a_woken_publisher_does_not_touch_the_copy_of_another_one(store: Store, tmp_path: Path):
+    job = submitted(store)
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "result.json").write_text(name)
+
+    def refused() -> None:
+        raise KeyboardInterrupt
+
+    def wakes_the_other() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            store.publish(job, tmp_path / "old", check=refused)
+
+    store.publish(job, tmp_path / "new", check=wakes_the_other)
+    assert (store.report(job) / "result.json").read_text() == "new"
+    assert [path.name for path in store.result(job).iterdir()] == ["report"]
 
 
 def test_status_survives_a_round_trip(store: Store):

@@ -200,7 +200,7 @@ def test_two_sites_one_of_them_stopped_for_longer_than_its_claim_lives(serving, 
     first.wait(lambda: first.dispatcher() not in (stopped, None))
     assert "Another back-end took over; this one stands by." in first.log()
     again = first.submit()
-    second.wait(lambda: second.is_done(again))
+    second.wait(lambda: second.is_done(again) and second.published(again))
     assert (first.published(job) + second.published(job), first.published(again), second.published(again)) == (1, 0, 1)
     assert second.portal.poll() is first.portal.poll() is None
     last = first.submit()
