@@ -132,15 +132,15 @@ class Access:
 
     def forget(self, job: JobId) -> None:
         """Delete the record of a result that is gone."""
-        self._path(job).unlink(missing_ok=True)
+        durable.remove(self._path(job))
 
     def sweep(self, *, older_than_s: float, exists: Callable[[str], bool]) -> None:
         """Delete records unused for ``older_than_s`` seconds, or for a day where no submission of that id ``exists``."""
         for path in self._folder.glob("*.json"):
-            with contextlib.suppress(OSError):  # a folder of that name, a file that is gone by now
-                age = self._now() - path.stat().st_mtime
+            with contextlib.suppress(OSError):  # a file that is gone by now
+                age = self._now() - path.lstat().st_mtime
                 if age > older_than_s or (age > A_DAY_S and not exists(path.stem)):
-                    path.unlink()
+                    durable.remove(path)
 
     def _refuse(self, job: JobId) -> Answer | None:
         record = self.read(job)

@@ -202,8 +202,10 @@ class Postman:
         stage = self._store.stage_of(job)
         try:
             email = self._store.read_submission(stage, job).email if stage else None
-        except RecordInvalid:  # with the record its address is lost; the page says what happened
-            email = None
+        except (RecordInvalid, FileNotFoundError):
+            if self._store.stage_of(job) != stage:
+                raise  # it moved on just now: the next round
+            email = None  # with the record its address is lost; the page says what happened
         if email:
             link = f"{self._settings.public_url}/r/{job}"
             self._outbox.add(kind, job=job, to=email, link=link, code=code, now=now)

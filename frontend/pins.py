@@ -20,7 +20,8 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 
 from shared import durable
-from shared.reading import read_bytes
+from shared.errors import UserError
+from shared.reading import RecordInvalid, read_bytes
 
 GENERATED_DIGITS: Final = 6
 
@@ -94,13 +95,21 @@ def generate() -> str:
 
 
 def read_secret(path: Path) -> bytes:
-    """Read 32 secret bytes from ``path`` (mode 0600); draw and store them when there are none yet."""
+    """Read 32 secret bytes from ``path`` (mode 0600); draw and store them when nothing has this name yet.
+
+    UserError(secret_damaged) for anything else: a new secret in its place would invalidate every PIN.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
+    if not durable.exists(path):
         durable.replace_bytes(path, secrets.token_bytes(32), mode=0o600)
-    secret = read_bytes(path)
+    try:
+        secret = read_bytes(path, max_bytes=1000)
+    except RecordInvalid:
+        secret = b""
     if len(secret) < 32:
-        raise ValueError(f"{path} is damaged: restore it from a backup (a new one would invalidate every PIN)")
+        raise UserError(
+            "secret_damaged", f"{path} is damaged. Restore it from a backup; a new one invalidates every PIN."
+        )
     if path.stat().st_mode & 0o077:
         os.chmod(path, 0o600)
     return secret

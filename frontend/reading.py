@@ -13,8 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from shared.errors import PermanentError
-from shared.reading import read_record
+from shared.errors import PermanentError, StoreTrouble
+from shared.reading import open_regular, read_record
 from shared.results import Evidence, Person, Result
 
 #: Always part of a report, though not listed in it: a file cannot hold its own digest.
@@ -49,7 +49,7 @@ class Reading:
         if not self.holds(untrusted_name):
             raise PermanentError("not_found")
         path = self.folder / untrusted_name
-        if not path.resolve().is_relative_to(self.folder.resolve()) or not _is_file(path):
+        if not _is_inside(self.folder, path) or not _is_file(path):
             raise PermanentError("not_found")
         return path
 
@@ -98,12 +98,18 @@ class Reading:
 
 
 def read_report(folder: Path) -> Reading:
-    """Parse the report in ``folder``; PermanentError when it is missing or cannot be read."""
+    """Parse the report in ``folder``; PermanentError when it is missing or cannot be read, StoreTrouble when it does not answer."""
     try:
-        changed = (folder / "result.json").lstat()
+        handle = open_regular(folder / "result.json")
+        try:
+            changed = os.fstat(handle)
+        finally:
+            os.close(handle)
         return _read(folder, changed.st_mtime_ns, changed.st_size)
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         raise PermanentError("record_invalid") from None
+    except OSError as error:
+        raise StoreTrouble(error) from error
 
 
 @lru_cache(maxsize=8)  # a page and its chart are requested one after the other, and a long clip's result is large
@@ -114,6 +120,13 @@ def _read(folder: Path, _changed: int, _size: int) -> Reading:
 def _main(names: list[str]) -> str | None:
     """The one of all detectors among pictures or videos, else the first."""
     return next((name for name in names if "side_by_side" in name), names[0] if names else None)
+
+
+def _is_inside(folder: Path, path: Path) -> bool:
+    try:
+        return path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # a link to itself
+        return False
 
 
 def _is_file(path: Path) -> bool:

@@ -92,7 +92,7 @@ class Receipts:
 
     def drop(self, job: JobId) -> None:
         """Forget a submission."""
-        self._path(job).unlink(missing_ok=True)
+        durable.remove(self._path(job))
         with self._guard:
             self._receipts.pop(job, None)
 

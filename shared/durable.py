@@ -112,19 +112,25 @@ def rename(source: Path, target: Path) -> None:
 
 def exists(path: Path) -> bool:
     """Whether anything has this name, including a link without a target. Unlike ``Path.exists``, it raises on trouble."""
-    try:
-        os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
+    return _mode(path) is not None
 
 
 def is_folder(path: Path) -> bool:
     """Whether this is a directory itself, not a link to one. Raises on trouble."""
+    mode = _mode(path)
+    return mode is not None and stat.S_ISDIR(mode)
+
+
+def _mode(path: Path) -> int | None:
+    """Kind and rights of what has this name; None when nothing can have it, since a folder on the way is a file or a link to itself."""
     try:
-        return stat.S_ISDIR(os.lstat(path).st_mode)
+        return os.lstat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
-        return False
+        return None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return None
+        raise
 
 
 def fsync_tree(folder: Path) -> None:

@@ -100,6 +100,7 @@ SENTENCES: Final[dict[str, str]] = {
     "no_detector": "No detector was named. Name at least one after --detectors.",
     "no_media": "The named files and folders contain no video or picture.",
     "no_such_file": "There is no such file or folder, or it cannot be read.",
+    "secret_damaged": "A secret of the portal is damaged. Restore it from a backup; a new one invalidates every PIN.",
     "unknown_setting": "There is no such setting. docs/operator.md lists them.",
     "bad_setting": "A setting has a value it cannot have. docs/operator.md lists them.",
     # storage

@@ -299,27 +299,25 @@ class Store:
 
     @_reads
     def owners_status(self, untrusted_id: str, *, now: datetime) -> Status | None:
-        """``read_status`` as the submission's owner sees it. A damaged record counts as missing while the job waits or is in work (the
-        next write replaces it), and as a failure with the reason ``record_invalid`` afterwards, when it is not written any more. For a
-        job that has ended, the stage decides: a process that was stopped during a write and wakes up may leave an old status.
+        """``read_status`` as the submission's owner sees it. A damaged record counts as missing while the job waits or is in work: the
+        next write replaces it. For a job that has ended, the stage is the truth: its record may be damaged or missing, or be an old one
+        from a process that was stopped in a write and woke up.
         """
-        job = checked_id(untrusted_id)
+        job, status, damaged = checked_id(untrusted_id), None, False
         try:
             status = self.read_status(job)
         except RecordInvalid:
-            status, damaged = None, True
-        else:
-            damaged = False
-        if not damaged and (status is None or status.state not in ("queued", "working")):
+            damaged = True
+        if status and status.state not in ("queued", "working"):
             return status
         stage = self.stage_of(job)
-        if stage not in ("done", "failed", None) or (stage is None and not damaged):
+        if stage not in ("done", "failed") and not (stage is None and damaged):
             return status
         ended = status or Status(id=job, state="failed", updated=now)
         if stage == "done" and durable.is_folder(self.report(job)):
             change = {"state": "done", "step": "done"}
         else:
-            change = {"state": "failed", "step": "failed", "code": "record_invalid" if damaged else "internal"}
+            change = {"state": "failed", "step": "failed", "code": "internal" if status else "record_invalid"}
         return ended.model_copy(update={**change, "updated": now, "finished": now, "progress": 1.0})
 
     @_writes

@@ -8,6 +8,7 @@ import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 Damage = Callable[[Path], None]
 
@@ -36,22 +37,30 @@ def _cut(path: Path) -> None:
     replaced_by(content[: len(content) // 2])(path)
 
 
+def _members(path: Path) -> dict[str, Any]:
+    """The members of a record; none when it is not an object."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def _other_schema(path: Path) -> None:
-    content = json.loads(path.read_bytes()) if path.is_file() else {}
-    content = content if isinstance(content, dict) else {}
+    content = _members(path)
     replaced_by(json.dumps(content | {"schema" if "schema" in content else "schema_version": 99}).encode())(path)
 
 
 def _duplicate_keys(path: Path) -> None:
     """Every member twice, the second time as null: parsers that keep the last one would read another record."""
-    content = json.loads(path.read_bytes()) if path.is_file() else {"schema_version": 1}
+    content = _members(path) or {"schema_version": 1}
     members = [f"{json.dumps(name)}: {json.dumps(value)}, {json.dumps(name)}: null" for name, value in content.items()]
     replaced_by(f"{{{', '.join(members)}}}".encode())(path)
 
 
 def _nan(path: Path) -> None:
     """A number becomes NaN, or one is added."""
-    content = json.loads(path.read_bytes()) if path.is_file() else {}
+    content = _members(path)
     names = [name for name, value in content.items() if isinstance(value, int | float) and name != "schema_version"]
     replaced_by(json.dumps(content | {names[0] if names else "extra": float("nan")}).encode())(path)
 

@@ -213,6 +213,19 @@ def test_the_owner_of_a_damaged_status_waits_while_somebody_will_write_it_and_th
     store.move(job, "active", "failed")
     status = store.owners_status(job, now=now)
     assert (status.state, status.code, status.finished) == ("failed", "record_invalid", now)
+    (store.result(job) / "status.json").unlink()
+    assert store.owners_status(job, now=now).code == "record_invalid", "a missing one is lost as well"
+
+
+def test_a_job_with_its_report_in_done_is_done_whatever_became_of_its_status(store: Store, tmp_path: Path):
+    job, now = submitted(store), datetime.now(UTC)
+    (tmp_path / "report").mkdir()
+    store.publish(job, tmp_path / "report")
+    (store.result(job) / "status.json").write_text("null")
+    store.move(job, "new", "done")
+    assert store.owners_status(job, now=now).state == "done"
+    (store.result(job) / "status.json").unlink()
+    assert store.owners_status(job, now=now).state == "done"
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
