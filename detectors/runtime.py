@@ -110,7 +110,7 @@ def _shapes(examples: tuple[Array, ...], given: Sequence[Shape] | None, *, dynam
 def _import_openvino() -> Any:
     """Import OpenVINO without its telemetry: the package reports each import and conversion unless it is absent.
 
-    ``openvino.tools.ovc`` falls back to a stub of its own when ``openvino_telemetry`` cannot be imported.
+    ``openvino.tools.ovc`` falls back to its own stub when ``openvino_telemetry`` cannot be imported.
     """
     if "openvino" not in sys.modules:
         sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]

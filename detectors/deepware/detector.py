@@ -1,4 +1,4 @@
-"""Deepware Scanner: EfficientNet-B7 on one picture a second, joined by persons; card in ``detector.toml``.
+"""Deepware Scanner: EfficientNet-B7 on one picture per second, joined by persons; card in ``detector.toml``.
 
 A model answers one logit; the mean of the logits over the installed models goes through the sigmoid and is the probability of *fake*;
 the soft label is the rest to one. Persons and clip are joined by the platform's strategy ``deepware``.
@@ -57,7 +57,7 @@ class Deepware(BaseDetector):
         return sigmoid(-logits)
 
     def judge(self, pack: FacePack, progress: Progress) -> Judgement:
-        """One picture a second; people seen in fewer than ``parameters.min_faces`` of them are left out, unless all are."""
+        """One picture per second; people seen in fewer than ``parameters.min_faces`` of them are left out, unless all are."""
         rows = faces.rows_of(pack, faces.per_second(pack, RATE))
         kept = without_noise(rows, pack.faces["person"][rows], least=int(self.card.parameters["min_faces"]))
         skipped = {"person_too_brief": len(rows) - len(kept)} if len(kept) < len(rows) else {}

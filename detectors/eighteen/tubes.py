@@ -122,7 +122,7 @@ def find_tubes(pack: FacePack, frames: Frames) -> list[Tube]:
     own: dict[int, list[int]] = {}
     for row in rows:
         seen = own.setdefault(int(faces["person"][row]), [])
-        # a mirror shows someone twice: one face a frame
+        # a mirror shows someone twice: one face per frame
         if not seen or faces["frame"][seen[-1]] != faces["frame"][row]:
             seen.append(int(row))
     longest = sorted(own, key=lambda person: -len(own[person]))[:people]

@@ -93,7 +93,7 @@ class Medics(BaseDetector):
         )
 
     def _network_scores(self, pack: FacePack, stays: list[Stay], progress: Progress) -> Iterator[list[float]]:
-        """Of each network in turn, its score of each stay, 1 = fake; clips are cut anew, so that memory is that of one of them."""
+        """Of each network in turn, its score of each stay, 1 = fake; clips are cut again, so that memory holds one of them only."""
         by_length = sorted(range(len(stays)), key=lambda i: example_frames("i3d", stays[i].region.length))
         for number, (file, kind) in enumerate(NETWORKS.items()):
             net, traced = None, 0

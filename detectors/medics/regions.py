@@ -27,7 +27,7 @@ GRID = 480
 class Region:
     """One face over time. ``frames`` (first, end): end is not looked at. ``rows``, ``columns`` (first, last): last is part of it.
 
-    ``squares`` (n, 4) int x1, y1, x2, y2 for the 2-D network, one a frame from the first one on.
+    ``squares`` (n, 4) int x1, y1, x2, y2 for the 2-D network, one per frame from the first one on.
     """
 
     frames: tuple[int, int]

@@ -1,1 +1,1 @@
-"""Meso-CNN, trained by whoever uses it: its model card is README.md."""
+"""Meso-CNN, trained by the operator: its model card is README.md."""

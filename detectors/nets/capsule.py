@@ -34,7 +34,7 @@ class Statistics(nn.Module):
         flat = x.flatten(2)
         mean = flat.mean(dim=2)
         apart = flat - mean[:, :, None]
-        # written out: the compiled network has no operation of its own for it
+        # written out: the compiled network has no operation for it
         deviation = ((apart * apart).sum(dim=2) / (flat.shape[2] - 1)).sqrt()
         return torch.stack([mean, deviation], dim=1)
 

@@ -38,7 +38,7 @@ class WeightsUnusable(WorkerFailure):
 
 
 def variant_of(card: Card, variants: Mapping[str, Choice]) -> Choice:
-    """What ``parameters.variant`` of the card stands for; ContractError names the known variants."""
+    """The meaning of ``parameters.variant`` of the card; ContractError names the known variants."""
     variant = card.parameters["variant"]
     if variant not in variants:
         raise ContractError(f"{card.id}: parameters.variant must be one of {', '.join(variants)}, not {variant!r}")

@@ -170,7 +170,7 @@ def same_padding(size: Size, *, kernel: int, stride: int) -> tuple[tuple[int, in
 
 
 class PaddedConv2d(nn.Conv2d):
-    """A convolution without bias whose four sides are padded by numbers of their own: ``pad`` = left, right, top, bottom."""
+    """A convolution without bias whose four sides are padded by separate numbers: ``pad`` = left, right, top, bottom."""
 
     def __init__(
         self, before: int, after: int, kernel: int, *, pad: tuple[int, int, int, int], stride: int = 1, groups: int = 1

@@ -1,4 +1,4 @@
-"""Faces of a pack for detectors that score single pictures but choose them by a rule of their own.
+"""Faces of a pack for detectors that score single pictures but choose them by their own rule.
 
 Owns: which of the pack's pictures a published rule looks at, cutting a rectangle of the frame out of a context crop, and preparing
 faces in batches. Promises: a pack sampled for several detectors gives each the pictures of its own rule, as near as the pack has

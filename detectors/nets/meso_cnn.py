@@ -1,4 +1,4 @@
-"""Meso-CNN: a network of six layers after Meso4 on faces of 150 x 150 pixels, trained by whoever uses it.
+"""Meso-CNN: a network of six layers after Meso4 on faces of 150 x 150 pixels, trained by the operator.
 
 Owns: the architecture and its preparation of a face. Source: a class project on the DFDC (four
 blocks of convolution, ReLU and pooling with batch norm, dropout 0.25, one hidden and one output layer, 150 x 150 x 3); its filter

@@ -192,7 +192,7 @@ class Attention(nn.Module):
 
 
 class _Layer(nn.Module):
-    """What both kinds of layers have: attention of their own sequence and two dense layers, each added and normalised after."""
+    """What both kinds of layers have: attention of their own sequence and two dense layers, each added, then normalised."""
 
     def __init__(self) -> None:
         super().__init__()

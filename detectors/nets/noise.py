@@ -28,7 +28,7 @@ SIDE, LENGTH = 100, 20
 STEP_S = 5 / 30
 #: A face fills a place of the grid when it is nearer than two frames of 30 a second, so that one face cannot fill two places.
 SLACK_S = 0.4 * STEP_S
-#: Longer side of the face box, in pixels, below which a face holds no noise of its own.
+#: Longer side of the face box, in pixels, below which a face has no noise of its own.
 SMALLEST = 32
 #: What a parameter of the cards may be: (lowest, highest).
 BOUNDS: dict[str, tuple[float, float]] = {"sigma": (0.5, 20.0), "kernel": (1, 9), "pool": (1, 4), "units": (1, 512)}
@@ -109,7 +109,7 @@ def windows(times: Array, persons: Array, shots: Array, *, overlap: bool = False
     """Indices, (20,), of the faces of each window: one person, one shot, one face every ``STEP_S`` seconds.
 
     ``times`` (n,) float, seconds, ``persons`` (n,) and ``shots`` (n,) int. Windows follow one another without sharing a face; with
-    ``overlap`` each begins one face after the one before (for training). A face assigned to nobody (negative person) is in none.
+    ``overlap`` each begins one face after the one before (for training). A face without a person (negative number) is in none.
     """
     pairs = {(int(p), int(s)) for p, s in zip(persons, shots, strict=True) if p >= 0}
     for person, shot in sorted(pairs):

@@ -39,7 +39,7 @@ class Bottleneck(nn.Module):
         self.bn3 = nn.BatchNorm3d(outputs)
         self.projects = stride != 1 or inputs != outputs
         if self.projects:
-            # one convolution in a row of its own, its batch norm beside it: so the published names are
+            # one convolution in its own row, its batch norm beside it: so the published names are
             self.downsample = nn.Sequential(nn.Conv3d(inputs, outputs, 1, stride=(1, stride, stride), bias=False))
             self.downsample_bn = nn.BatchNorm3d(outputs)
 

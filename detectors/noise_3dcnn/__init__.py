@@ -1,1 +1,1 @@
-"""3-D convolutions over the noise of a face, trained by whoever uses it: its model card is README.md."""
+"""3-D convolutions over the noise of a face, trained by the operator: its model card is README.md."""

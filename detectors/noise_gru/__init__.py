@@ -1,1 +1,1 @@
-"""A GRU over the level of a face's noise, trained by whoever uses it: its model card is README.md."""
+"""A GRU over the level of a face's noise, trained by the operator: its model card is README.md."""

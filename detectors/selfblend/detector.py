@@ -23,7 +23,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 SMALLEST = 32
 #: What the card says of each net; ``fine`` has ``from`` besides.
 _KEYS = {"side", "slope", "offset", "file", "sha256"}
-#: Luma that stands for "this face has no fine picture".
+#: Luma that means "this face has no fine picture".
 NOTHING = -1.0
 
 
@@ -58,7 +58,7 @@ class SelfBlend(BaseDetector):
         found, wanted = hashlib.sha256(content).hexdigest(), own["sha256"]
         if found != wanted:
             raise ContractError(
-                f"selfblend: parameters.{view}.sha256 must be {found}, as {path.name} has it, not {wanted!r}: check out both anew"
+                f"selfblend: parameters.{view}.sha256 must be {found}, as {path.name} has it, not {wanted!r}: check out both again"
             )
         net = SelfBlendNet(side=own["side"], widths=tuple(self.card.parameters["widths"]))
         fill(net, load(content))

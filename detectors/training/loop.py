@@ -1,6 +1,6 @@
 """The training loop of our own detectors: AdamW, one warm-up and cosine, averaged weights, checkpoints, a log.
 
-Owns: optimisation and what a run leaves on disk: ``checkpoint.pt`` (to go on from), ``log.csv`` (one line a report), ``plan.json``.
+Owns: optimisation and what a run leaves on disk: ``checkpoint.pt`` (to continue from), ``log.csv`` (one line per report), ``plan.json``.
 Promises: an interrupted run goes on from its last checkpoint and gives the same steps; a fixed seed gives the same weights
 on the same machine and number of replicas.
 May be imported by detectors.training and its tests. Torch is imported with this module.
@@ -153,7 +153,7 @@ class _State:
 
 
 def _sharing(net: nn.Module) -> nn.Module:
-    """A copy with gradients and batch statistics of its own, and the very parameters of ``net``."""
+    """A copy with its own gradients and batch statistics that shares the parameters of ``net``."""
     copied = copy.deepcopy(net)
     for ours, theirs in zip(copied.parameters(), net.parameters(), strict=True):
         ours.data = theirs.data
@@ -170,7 +170,7 @@ def _backward(net: nn.Module, loss: Loss, piece: Any, short: bool) -> dict[str, 
 
 
 class _Log:
-    """Means of the figures since the last line; lines past the checkpoint a run goes on from are dropped."""
+    """Means of the figures since the last line; lines after the checkpoint from which a run continues are dropped."""
 
     def __init__(self, path: Path, first: int) -> None:
         self.path, self.started = path, time.monotonic()

@@ -1,4 +1,4 @@
-"""What a self-blend net is asked for: a score that separates blends from real faces, maps of where they are, at times a teacher's opinion.
+"""What a self-blend net is trained for: a score that separates blends from real faces, maps of the blends, at times a teacher's opinion.
 
 Owns: the losses of the shipped nets and their weights.
 May be imported by detectors.training and its tests. Torch is imported with this module.
@@ -41,7 +41,7 @@ def loss_of(net: nn.Module, batch: Batch) -> tuple[torch.Tensor, Figures]:
 
 @dataclass(frozen=True)
 class Taught:
-    """``loss_of``, with ``share`` of what the score is asked for taken from a teacher that sees the pictures before their last codec.
+    """``loss_of``, with ``share`` of the score's target taken from a teacher that sees the pictures before their last codec.
 
     Many blends are too faint to be seen once they are compressed; if it must call them fake all the same, a net learns the few thousand
     training faces by heart. The teacher says how much could be seen before. Distillation (Hinton et al., 2015, arXiv:1503.02531) with

@@ -81,7 +81,7 @@ class Draws:
         return source, int(rng.integers(len(source.places)))
 
     def step(self, count: int, *, seed: int, step: int) -> tuple[list[Array], Array, np.random.Generator]:
-        """Faces of ``count`` draws, their labels (count,) float32 (1 = fake), and the generator that goes on from here."""
+        """Faces of ``count`` draws, their labels (count,) float32 (1 = fake), and the generator to continue with."""
         rng = np.random.default_rng([seed, step])
         drawn = [self.draw(rng) for _ in range(count)]
         labels = np.array([source.fake for source, _ in drawn], np.float32)

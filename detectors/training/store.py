@@ -2,7 +2,8 @@
 
 Owns: how faces are found in clips (the platform's media pass) and pictures (MTCNN), and the files they are kept in: one array an item,
 ``(n, S, S, 3)`` uint8 RGB, cut and scaled exactly as the detector does it, and a JSON file beside it that appears last.
-Promises: an interrupted search goes on where it stopped; a file that changed is searched again; of each clip the person with most faces.
+Promises: an interrupted search continues where it stopped; a file that changed is searched again; of each clip,
+only the person with most faces is kept.
 May be imported by detectors.training and its tests; imports the media pass, which no detector does at run time.
 """
 

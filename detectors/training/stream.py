@@ -1,4 +1,4 @@
-"""Endless batches of real faces and their own blends, made fresh for every step in a process of its own.
+"""Endless batches of real faces and their own blends, made fresh for every step in a separate process.
 
 Owns: how a stored face becomes a training picture: window, blend, global processing, codec, final crop.
 Promises: a batch depends on (seed, step) and nothing else, however many processes work; real faces and blends go through

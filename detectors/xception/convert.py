@@ -207,7 +207,7 @@ class InertUnpickler(pickle.Unpickler):
             raise NotConvertible("the file refers to a storage of a kind this converter does not read")
         if len(pid) > 5 and pid[5] is not None:
             raise NotConvertible(
-                "storages that are views of others are not read; save the file anew with a later torch"
+                "storages that are views of others are not read; save the file again with a later torch"
             )
         key, count = str(pid[2]), pid[4]
         if type(count) is not int or not 0 <= count * np.dtype(kind).itemsize <= _MOST:

@@ -56,7 +56,7 @@ def test_other_weights_than_the_cards_are_refused(copied: tuple[str, Path]):
     changed = bytearray(path.read_bytes())
     changed[-1] ^= 1
     path.write_bytes(bytes(changed))
-    with pytest.raises(ContractError, match=rf"parameters\.{view}\.sha256.*check out both anew"):
+    with pytest.raises(ContractError, match=rf"parameters\.{view}\.sha256.*check out both again"):
         load_detector("detectors.selfblend").load(Path("nowhere"), "cpu")
 
 
