@@ -203,7 +203,7 @@ def _serve(settings: Settings) -> None:
 
 
 def _say(words: str) -> None:
-    with contextlib.suppress(OSError):  # nobody reads it, or it goes to a full disk
+    with contextlib.suppress(OSError):  # it is not read, or goes to a full disk
         console.print(words, highlight=False)
 
 

@@ -56,7 +56,7 @@ def log_to_stderr(level: int) -> None:
 
 
 class Forgiving:
-    """A stream whose trouble is nobody's: a log on a full disk, or one that nobody reads any more, must not end what is logged."""
+    """A stream that ignores write errors: a log on a full disk, or one that is not read any more, must not stop the program."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -73,7 +73,7 @@ class Provenance(Record):
 
 
 class Evidence(Record):
-    """A picture that supports a score: ``file`` lies in the report, ``face`` is a row of ``faces``."""
+    """A picture that supports a score: ``file`` is in the report, ``face`` is a row of ``faces``."""
 
     face: int
     file: str
@@ -83,7 +83,7 @@ class DetectorResult(Record):
     """One detector's answer. ``scores`` is parallel to ``Result.faces`` (null = no opinion on that face).
 
     ``auc`` is the area under the frame integrity scores (1 - fake_score) sorted in descending order over a unit axis,
-    as the published platform defines it (Li et al., 2021); it equals the mean integrity score. It is no ROC-AUC.
+    as the published platform defines it (Li et al., 2021); it equals the mean integrity score. It is not a ROC-AUC.
     """
 
     id: str
@@ -109,7 +109,7 @@ class DetectorResult(Record):
 
 
 class Consensus(Record):
-    """Mean of the detectors' fake scores with its spread. Detectors are not calibrated alike: a summary, no verdict."""
+    """Mean of the detectors' fake scores with its spread. Detectors are not calibrated alike: a summary, not a verdict."""
 
     detectors: int
     mean: Score

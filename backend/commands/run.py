@@ -118,7 +118,7 @@ def judge(
     pack_folder: Path,
     on_progress: Callable[[int, int], None],
 ) -> DetectorResult:
-    """What ``card`` says of ``media``, as in ``detectors`` of result.json. DfomError when there is no face pack to judge."""
+    """The result of ``card`` for ``media``, as in ``detectors`` of result.json. DfomError when there is no face pack to judge."""
     pack = make_pack(
         media,
         pack_folder,

@@ -134,7 +134,7 @@ class Backlog:
     def give_up(self, job: JobId, stage: Stage, *, code: str) -> None:
         """End a job that has no run."""
         self._show_failed(job, code=code)
-        # before the move: a job that has moved is nobody's any more
+        # before the move: after it, the job is no longer ours
         shutil.rmtree(self._folder(job), ignore_errors=True)
         self._store.move(job, stage, "failed")
         log.warning("job_given_up", job=job, code=code)

@@ -56,7 +56,7 @@ def build_report(
     for item in result.detectors:
         if not _SAFE_ID.fullmatch(item.id) or item.id in _TAKEN:
             raise ValueError(
-                f"detector id {item.id!r} is no file name here: use other lower-case letters, digits and _"
+                f"detector id {item.id!r} is not a valid file name: use other lower-case letters, digits and _"
             )
     started = time.perf_counter()
     scored = scored_detectors(result)
@@ -107,7 +107,7 @@ def _with_files(result: Result, keyframes: Mapping[int, str], evidence: Mapping[
 def _draw_videos(
     result: Result, scored: Sequence[tuple[DetectorResult, Array]], out: Path, *, video: Render, each: bool
 ) -> tuple[float, str | None]:
-    """Draw ``video/*``; returns the seconds it took and the sentence that stands in for a video, None when all are there."""
+    """Draw ``video/*``; returns the seconds it took and the sentence shown instead of a video, None when all are there."""
     ending = ".png" if result.media.kind == "image" else ".mp4"
     wanted: list[tuple[str, list[str] | None]] = [("side_by_side", None)] if scored else []
     if each:

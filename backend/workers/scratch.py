@@ -66,7 +66,7 @@ def remove_abandoned(room: Path) -> None:
 def _locked(folder: Path) -> int | None:
     lock = folder / _LOCK
     if lock.is_symlink() or (lock.exists() and not lock.is_file()):
-        remove_tree(lock)  # no lock of ours, and nobody could ever take it
+        remove_tree(lock)  # not one of our locks, and it could never be taken
     handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
