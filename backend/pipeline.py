@@ -7,13 +7,12 @@ directory; a step whose directory exists is not repeated. A detector that fails 
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import structlog
 
@@ -21,16 +20,16 @@ from backend.board import Board, SilentBoard
 from backend.catalog.detectors import DetectorCatalog
 from backend.catalog.durations import Durations
 from backend.catalog.states import DetectorStates
-from backend.harvest.scores import HarvestedScores, harvest_masks, harvest_scores, harvested_masks
-from backend.harvest.stored import finished_report, finished_scores, has_pack, read_scores
+from backend.harvest.scores import HarvestedScores, harvested_masks
+from backend.harvest.stored import finished_report, finished_scores, has_pack, read_scores, take_scores
 from backend.job import Cancelled, Job
 from backend.report.build import build_report
 from backend.scores.assemble import DetectorOutcome, assemble, shadow_entry
 from backend.scores.cache import ScoreCache
-from backend.workers.media_calls import context_for, draw_result, find_faces
+from backend.workers.calls import context_for, draw_result, find_faces, judge_pack
 from backend.workers.pool import WorkerPool
 from backend.workers.provenance import provenance
-from backend.workers.spec import ENGINE_AWAY, WorkerError, detector_spec, media_spec
+from backend.workers.spec import ENGINE_AWAY, WorkerError, WorkerSpec, detector_spec, media_spec
 from backend.workers.worker import Worker
 from base_detector import Card, FacePack, NotApplicable, square_crop
 from shared import durable
@@ -44,6 +43,8 @@ log = structlog.get_logger()
 
 #: A worker that died is replaced and asked once more. When two workers die in a row, the attempt ends, or this detector's part in it.
 TRIES = 2
+
+Answer = TypeVar("Answer")
 
 
 @dataclass
@@ -157,8 +158,7 @@ class Pipeline:
         except (WorkerError, PermanentError) as error:
             if error.code == ENGINE_AWAY:
                 raise RetryableError(error.code) from None
-            timed_out = error.code == "detector_timed_out"
-            outcome.status, outcome.code = "timed_out" if timed_out else "failed", error.code
+            outcome.fail(error.code)
             log.warning("detector_failed", job=job.id, detector=card.id, code=error.code)
         outcome.wall_s = time.perf_counter() - started
         board.detector(outcome.progress())
@@ -188,7 +188,6 @@ class Pipeline:
         if self.cache and (scores := self.cache.fetch(key, outcome.folder, read=cached)):
             outcome.cached = True
             return scores
-        taken: list[HarvestedScores] = []
 
         def working(done: int, total: int) -> None:
             board.detector(
@@ -197,23 +196,21 @@ class Pipeline:
 
         working(0, len(pack))
 
-        def work(worker: Worker) -> None:
-            with worker.room(job.id) as room:
-                room.link(job.pack, "pack")
-                worker.call(
-                    "predict",
-                    timeout_s=self._deadline(card, len(pack)),
-                    on_progress=working,
-                    cancelled=job.cancelled,
-                    pack=room.path("pack"),
-                    out=room.path("out"),
-                )
-                taken.append(_take_scores(room.out, outcome.folder, card=card, faces=len(pack)))
+        def work(worker: Worker) -> HarvestedScores:
+            return judge_pack(
+                worker,
+                job.pack,
+                name=job.id,
+                timeout_s=self._deadline(card, len(pack)),
+                take=lambda out: take_scores(out, outcome.folder, card_id=card.id, face_count=len(pack)),
+                on_progress=working,
+                cancelled=job.cancelled,
+            )
 
-        self._with_worker(detector_spec(card, self.settings), work, job)
+        scores = self._with_worker(detector_spec(card, self.settings), work, job)
         if self.cache:
             self.cache.keep(key, outcome.folder)
-        return taken[-1]
+        return scores
 
     def _deadline(self, card: Card, faces: int) -> float:
         """Ten times what the card promises and at least five minutes, within the site's limit: some read their networks per job."""
@@ -268,20 +265,20 @@ class Pipeline:
 
     # -- inside
 
-    def _with_worker(self, spec: Any, work: Callable[[Worker], None], job: Job) -> None:
+    def _with_worker(self, spec: WorkerSpec, work: Callable[[Worker], Answer], job: Job) -> Answer:
         for left in reversed(range(TRIES)):
             if job.cancelled():
                 raise Cancelled
             try:
                 with self.pool.lease(spec) as worker:
-                    work(worker)
-                return
+                    return work(worker)
             except WorkerError as error:
                 if job.cancelled():
                     raise Cancelled from None
                 if not (error.retryable and left):
                     raise
                 log.warning("worker_replaced", job=job.id, worker=spec.name, code=error.code)
+        raise AssertionError("the last try returns or raises")
 
     def _measure(self, job: Job, seconds: dict[str, float], outcomes: list[DetectorOutcome], *, media: bool) -> None:
         if not self.durations:
@@ -303,17 +300,6 @@ class _Timed:
 
     def __exit__(self, *_: object) -> None:
         self._seconds[self._name] = time.perf_counter() - self._started
-
-
-def _take_scores(untrusted_out: Path, target: Path, *, card: Card, faces: int) -> HarvestedScores:
-    """Check a worker's scores, then write our own copy: none of the worker's own files is kept."""
-    scores = harvest_scores(untrusted_out, card_id=card.id, face_count=faces)
-    with durable.staging(target) as staging:
-        staging.mkdir()
-        harvest_masks(untrusted_out, scores, staging)
-        content = json.dumps(scores.model_dump(mode="json"), allow_nan=False)
-        (staging / "scores.json").write_text(content, encoding="utf-8")
-    return scores
 
 
 def _marker(folder: Path) -> Path:

@@ -22,6 +22,7 @@ from PIL import Image
 
 from backend.admission.practice import PracticePacks
 from backend.harvest.scores import HarvestedScores, harvest_scores
+from backend.workers.calls import judge_pack
 from backend.workers.spec import WorkerError, WorkerSpec
 from backend.workers.worker import Worker
 from base_detector import CONTRACT_VERSION, Array, Card, ContractError, NotApplicable
@@ -271,14 +272,18 @@ class Admission:
 
     def _predict(self, pack: Path) -> HarvestedScores | NoOpinion:
         """The scores of a pack, or why the detector has none."""
-        with self._lease() as worker, worker.room("check") as room:
-            room.link(pack, "pack")
+        faces = len(np.load(pack / "faces.npy", allow_pickle=False))
+        with self._lease() as worker:
             try:
-                worker.call("predict", timeout_s=DEADLINE_S, pack=room.path("pack"), out=room.path("out"))
+                return judge_pack(
+                    worker,
+                    pack,
+                    name="check",
+                    timeout_s=DEADLINE_S,
+                    take=lambda out: harvest_scores(out, card_id=self.card.id, face_count=faces),
+                )
             except NotApplicable as reason:
                 return NoOpinion(str(reason))
-            faces = len(np.load(pack / "faces.npy", allow_pickle=False))
-            return harvest_scores(room.out, card_id=self.card.id, face_count=faces)
 
     def _scores(self, pack: Path) -> HarvestedScores:
         """The scores of a practice clip; NotTried where the detector has none."""

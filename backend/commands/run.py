@@ -21,7 +21,7 @@ from backend.commands.target import asked_for
 from backend.harvest.scores import HarvestedScores, harvest_scores
 from backend.scores.assemble import DetectorOutcome, detector_result
 from backend.workers.availability import unavailable
-from backend.workers.media_calls import context_for, find_faces
+from backend.workers.calls import context_for, find_faces, judge_pack
 from backend.workers.pool import WorkerPool
 from backend.workers.provenance import provenance
 from backend.workers.spec import WorkerError, WorkerSpec, media_spec
@@ -136,8 +136,7 @@ def judge(
     except NotApplicable as reason:
         outcome.status, outcome.code = "not_applicable", str(reason)
     except (WorkerError, PermanentError) as error:
-        timed_out = error.code == "detector_timed_out"
-        outcome.status, outcome.code = "timed_out" if timed_out else "failed", error.code
+        outcome.fail(error.code)
     outcome.wall_s = time.perf_counter() - started
     return detector_result(outcome, pack)
 
@@ -153,16 +152,15 @@ def _scores(
 ) -> HarvestedScores:
     if not len(pack):
         raise NotApplicable("no_face")
-    with pool.lease(spec) as worker, worker.room("run") as room:
-        room.link(pack.folder, "pack")
-        worker.call(
-            "predict",
+    with pool.lease(spec) as worker:
+        return judge_pack(
+            worker,
+            pack.folder,
+            name="run",
             timeout_s=settings.detector_timeout_s,
+            take=lambda out: harvest_scores(out, card_id=card.id, face_count=len(pack)),
             on_progress=on_progress,
-            pack=room.path("pack"),
-            out=room.path("out"),
         )
-        return harvest_scores(room.out, card_id=card.id, face_count=len(pack))
 
 
 def _check_paths(media: Path, weights: Path | None, keep_pack: Path | None) -> None:

@@ -40,6 +40,16 @@ def finished_scores(folder: Path, *, card_id: str, face_count: int) -> Harvested
     return _whole(folder, lambda part: read_scores(part, card_id=card_id, face_count=face_count))
 
 
+def take_scores(untrusted_out: Path, target: Path, *, card_id: str, face_count: int) -> HarvestedScores:
+    """Check a worker's scores, then write our own copy to ``target``, which appears whole: none of the worker's own files is kept."""
+    scores = harvest_scores(untrusted_out, card_id=card_id, face_count=face_count)
+    with durable.staging(target) as staging:
+        staging.mkdir()
+        harvest_masks(untrusted_out, scores, staging)
+        (staging / "scores.json").write_text(scores.model_dump_json(), encoding="utf-8")
+    return scores
+
+
 def read_scores(folder: Path, *, card_id: str, face_count: int) -> HarvestedScores:
     """Scores that we stored before, with all of their masks; PermanentError(detector_bad_output) when something is wrong with them."""
     scores = harvest_scores(folder, card_id=card_id, face_count=face_count)

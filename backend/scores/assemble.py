@@ -42,6 +42,10 @@ class DetectorOutcome:
     cached: bool = False
     wall_s: float = 0.0
 
+    def fail(self, code: str) -> None:
+        """Say that it failed, and why."""
+        self.status, self.code = "timed_out" if code == "detector_timed_out" else "failed", code
+
     def progress(self) -> DetectorProgress:
         """What the board shows."""
         return DetectorProgress(

@@ -1,6 +1,7 @@
-"""Requests to the media worker: to find the faces of a file, and to draw a result. The answers are untrusted.
+"""Requests to workers: the media worker finds the faces of a file and draws a result, a detector's worker judges a face pack.
 
-Owns the members of both requests (docs/media_pass.md). Imported by the pipeline and the command line of detectors.
+Owns the members of the three requests. The answers are untrusted: they are checked before the room is removed. Imported by the
+pipeline, the admission check and the command line of detectors.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TypeVar
 
 from backend.harvest.media_pack import harvest_pack
 from backend.harvest.untrusted import harvest_file
@@ -21,6 +23,7 @@ from shared.settings import Settings
 CONTEXT = 2.0
 
 Progress = Callable[[int, int], None]
+Taken = TypeVar("Taken")
 
 
 def context_for(cards: Iterable[Card]) -> float:
@@ -88,3 +91,27 @@ def draw_result(
             limits=asdict(MediaLimits.of(settings)),
         )
         harvest_file(room.out, target.name, target, max_bytes=settings.max_pack_mb * 1_000_000)
+
+
+def judge_pack(
+    worker: Worker,
+    pack: Path,
+    *,
+    name: str,
+    timeout_s: float,
+    take: Callable[[Path], Taken],
+    on_progress: Progress | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Taken:
+    """Let a detector judge the face pack; what ``take`` makes of its untrusted output folder. Raises WorkerError, NotApplicable."""
+    with worker.room(name) as room:
+        room.link(pack, "pack")
+        worker.call(
+            "predict",
+            timeout_s=timeout_s,
+            on_progress=on_progress,
+            cancelled=cancelled,
+            pack=room.path("pack"),
+            out=room.path("out"),
+        )
+        return take(room.out)
