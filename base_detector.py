@@ -647,7 +647,7 @@ class BaseDetector:
             yield indices, np.stack(prepared)
 
     def _evidence_faces(self, pack: FacePack) -> Iterator[int]:
-        """Up to eight faces of each person, evenly over the clip, of the first persons: evidence is looked at, not measured."""
+        """Up to eight faces of each person, evenly over the clip, of the first persons: evidence is for looking at."""
         if type(self).evidence is BaseDetector.evidence:
             return
         for person in sorted({int(p) for p in pack.faces["person"]})[: MOST_MASKS // 8]:
