@@ -44,61 +44,67 @@ def wants_json() -> bool:
 
 def init_faults(app: Flask) -> None:
     """Attach the handlers."""
+    app.register_error_handler(UserError, _user_error)
+    app.register_error_handler(StoreTrouble, _store_trouble)
+    app.register_error_handler(PermanentError, _permanent_error)
+    app.register_error_handler(CSRFError, _csrf_error)
+    app.register_error_handler(RateLimitExceeded, _too_often)
+    app.register_error_handler(SecurityError, _unknown_host)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _our_fault)
 
-    @app.errorhandler(UserError)
-    def user_error(error: UserError) -> Response:
-        fields = {"errors": error.fields} if isinstance(error, FormError) else {}
-        return answer(error.status, code=error.code, title=error.title, detail=error.sentence, **fields)
 
-    @app.errorhandler(StoreTrouble)
-    def store_trouble(error: StoreTrouble) -> Response:
-        # its own sentence names folders of ours
-        log.warning(
-            "store_trouble", endpoint=request.endpoint, code=error.code, reason=error.sentence, errno=error.errno
-        )
-        status, title = (507, "No space left") if error.code == "disk_full" else (503, "Storage does not answer")
-        response = answer(status, code=error.code, title=title, detail=SENTENCES[error.code])
-        response.headers["Retry-After"] = "10"
-        return response
+def _user_error(error: UserError) -> Response:
+    fields = {"errors": error.fields} if isinstance(error, FormError) else {}
+    return answer(error.status, code=error.code, title=error.title, detail=error.sentence, **fields)
 
-    @app.errorhandler(PermanentError)
-    def permanent_error(error: PermanentError) -> Response:
-        # something in the address that is not an id, or a record on disk that is damaged
-        title, detail = WORDS[404]
-        return answer(404, code="not_found", title=title, detail=detail)
 
-    @app.errorhandler(CSRFError)
-    def csrf_error(_: CSRFError) -> Response:
-        return answer(400, code="form_expired", title="The form has expired", detail=SENTENCES["form_expired"])
+def _store_trouble(error: StoreTrouble) -> Response:
+    # its own sentence names folders of ours
+    log.warning("store_trouble", endpoint=request.endpoint, code=error.code, reason=error.sentence, errno=error.errno)
+    status, title = (507, "No space left") if error.code == "disk_full" else (503, "Storage does not answer")
+    response = answer(status, code=error.code, title=title, detail=SENTENCES[error.code])
+    response.headers["Retry-After"] = "10"
+    return response
 
-    @app.errorhandler(RateLimitExceeded)
-    def too_often(error: RateLimitExceeded) -> Response:
-        title, detail = WORDS[429]
-        response = answer(429, code="too_often", title=title, detail=detail)
-        response.headers["Retry-After"] = "600"
-        return response
 
-    @app.errorhandler(SecurityError)
-    def unknown_host(_: SecurityError) -> Response:
-        # not a page: addresses cannot be built for a host name we do not serve
-        return Response("This host name is not served here.\n", 400, mimetype="text/plain")
+def _permanent_error(error: PermanentError) -> Response:
+    # something in the address that is not an id, or a record on disk that is damaged
+    title, detail = WORDS[404]
+    return answer(404, code="not_found", title=title, detail=detail)
 
-    @app.errorhandler(HTTPException)
-    def http_error(error: HTTPException) -> Response:
-        status = error.code or 500
-        if status < 400 and error.response is not None:
-            return error.response  # type: ignore[return-value]
-        title, detail = WORDS.get(status, WORDS[400 if status < 500 else 500])
-        if status == 413 and request.endpoint == "intake.submit":
-            title, detail = "File too large", too_large(portal().upload_limit).sentence
-        return answer(status, code=f"http_{status}", title=title, detail=detail)
 
-    @app.errorhandler(Exception)
-    def our_fault(error: Exception) -> Response:
-        reference = secrets.token_hex(6)
-        log.error("request_failed", reference=reference, endpoint=request.endpoint, exc_info=error)
-        title, detail = WORDS[500]
-        return answer(500, code="internal", title=title, detail=detail, reference=reference)
+def _csrf_error(_: CSRFError) -> Response:
+    return answer(400, code="form_expired", title="The form has expired", detail=SENTENCES["form_expired"])
+
+
+def _too_often(error: RateLimitExceeded) -> Response:
+    title, detail = WORDS[429]
+    response = answer(429, code="too_often", title=title, detail=detail)
+    response.headers["Retry-After"] = "600"
+    return response
+
+
+def _unknown_host(_: SecurityError) -> Response:
+    # not a page: addresses cannot be built for a host name we do not serve
+    return Response("This host name is not served here.\n", 400, mimetype="text/plain")
+
+
+def _http_error(error: HTTPException) -> Response:
+    status = error.code or 500
+    if status < 400 and error.response is not None:
+        return error.response  # type: ignore[return-value]
+    title, detail = WORDS.get(status, WORDS[400 if status < 500 else 500])
+    if status == 413 and request.endpoint == "intake.submit":
+        title, detail = "File too large", too_large(portal().upload_limit).sentence
+    return answer(status, code=f"http_{status}", title=title, detail=detail)
+
+
+def _our_fault(error: Exception) -> Response:
+    reference = secrets.token_hex(6)
+    log.error("request_failed", reference=reference, endpoint=request.endpoint, exc_info=error)
+    title, detail = WORDS[500]
+    return answer(500, code="internal", title=title, detail=detail, reference=reference)
 
 
 def answer(status: int, *, code: str, title: str, detail: str, **more: Any) -> Response:

@@ -94,13 +94,8 @@ def _take(site: Portal, wish: Wish, media: IncomingMedia, *, source: str | None)
         if before is not None and site.store.stage_of(before) is not None:
             return before
         sender_key = site.receipts.keyed("address", wish.email) if wish.email else site.receipts.keyed("peer", peer())
-        if wish.email and site.receipts.open_of(sender_key) >= MOST_OPEN:
-            raise UserError(
-                "too_many_open",
-                f"{MOST_OPEN} submissions of this e-mail address are not finished yet. Wait until some are.",
-                status=429,
-                title="Too many submissions",
-            )
+        if wish.email:
+            _check_open(site, sender_key)
         submission = Submission(
             id=media.id,
             received=now,
@@ -123,15 +118,31 @@ def _take(site: Portal, wish: Wish, media: IncomingMedia, *, source: str | None)
             address=sender_key,
             welcome=sent_today < CONFIRMATIONS_A_DAY,
         )
-        with storage_trouble():
-            site.receipts.write(receipt)
-            try:
-                site.store.submit(submission)
-            except OSError:
-                site.receipts.drop(media.id)
-                raise
+        _publish(site, submission, receipt)
         media.keep()
     return media.id
+
+
+def _check_open(site: Portal, sender_key: str) -> None:
+    """Refuse one more submission of an e-mail address that has many unfinished ones."""
+    if site.receipts.open_of(sender_key) >= MOST_OPEN:
+        raise UserError(
+            "too_many_open",
+            f"{MOST_OPEN} submissions of this e-mail address are not finished yet. Wait until some are.",
+            status=429,
+            title="Too many submissions",
+        )
+
+
+def _publish(site: Portal, submission: Submission, receipt: Receipt) -> None:
+    """Write the receipt, then publish the submission; a submission that was not stored leaves no receipt."""
+    with storage_trouble():
+        site.receipts.write(receipt)
+        try:
+            site.store.submit(submission)
+        except OSError:
+            site.receipts.drop(receipt.id)
+            raise
 
 
 def _form_page(untrusted: MultiDict[str, str], errors: dict[str, str]) -> Response:

@@ -17,6 +17,10 @@ MOST_LINES = 600
 #: modules that are longer, and how long they may be until they are split
 TOO_LONG = {"base_detector.py": 850}
 
+MOST_LINES_OF_A_FUNCTION = 50
+#: a flat table of flags with the reason beside each
+LONG_FUNCTIONS = {"backend/workers/container_flags.py: container_options"}
+
 
 def tracked(*below: str) -> list[Path]:
     """The Python modules that belong to the repository."""
@@ -81,6 +85,17 @@ def test_no_module_is_longer_than_600_lines():
     lengths = {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in tracked()}
     assert len(lengths) > 300
     assert {name: lines for name, lines in lengths.items() if lines > TOO_LONG.get(name, MOST_LINES)} == {}
+
+
+def test_no_function_of_the_program_is_longer_than_50_lines():
+    long = {
+        f"{path.relative_to(ROOT)}: {node.name}"
+        for path in tracked(*PROGRAM)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.end_lineno - node.lineno >= MOST_LINES_OF_A_FUNCTION
+    }
+    assert long == LONG_FUNCTIONS
 
 
 def test_no_import_is_hidden_in_a_string():
