@@ -82,7 +82,7 @@ def test_add_installs_a_copy_and_refuses_another_file_with_1(site: Path):
     (site / "other").write_bytes(b"no")
     result = call("add", "good", str(site / "other"))
     assert result.exit_code == 1
-    assert "none of the files of good" in result.output
+    assert "not a file of good" in result.output
     assert states()["good"] == "missing"
 
 

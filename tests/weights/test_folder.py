@@ -288,7 +288,7 @@ def test_a_copy_that_is_none_of_the_published_files_is_refused(tmp_path: Path):
     card = card_of("http://127.0.0.1:9/gone")
     source = tmp_path / "wrong"
     source.write_bytes(CONTENT[:-1] + b"!")
-    with pytest.raises(UserError, match=f"none of the files of toy.*{PUBLISHED}") as caught:
+    with pytest.raises(UserError, match=f"not a file of toy.*{PUBLISHED}") as caught:
         WeightsFolder(tmp_path / "weights").add(card, source)
     assert caught.value.code == "weights_mismatch"
     assert not (tmp_path / "weights").exists()

@@ -158,7 +158,7 @@ def test_an_operators_file_goes_by_its_name_or_by_the_one_given(tmp_path: Path):
 def test_an_empty_file_is_no_weights_file(tmp_path: Path):
     card = card_with(WeightsFile("net.pt", "https://nowhere.invalid", "MIT"))
     (tmp_path / "net.pt").touch()
-    with pytest.raises(UserError, match="none of the files"):
+    with pytest.raises(UserError, match="not a file of toy"):
         WeightsFolder(tmp_path / "weights").add(card, tmp_path / "net.pt")
 
 
