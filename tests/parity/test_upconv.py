@@ -280,10 +280,10 @@ def test_nothing_in_a_feature_file_is_executed(tmp_path: Path):
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"", "no readable pickle"),
-        (b"\x80\x04garbage", "no readable pickle"),
-        (pickle.dumps([1, 2]), "no dictionary"),
-        (pickle.dumps({"data": np.zeros((2, 3))}), "no dictionary"),
+        (b"", "not a readable pickle"),
+        (b"\x80\x04garbage", "not a readable pickle"),
+        (pickle.dumps([1, 2]), "not a dictionary"),
+        (pickle.dumps({"data": np.zeros((2, 3))}), "not a dictionary"),
         (pickle.dumps({"data": np.zeros((2, 3)), "label": np.zeros(3)}), "one 'label' a row"),
         (pickle.dumps({"data": np.full((2, 3), np.inf), "label": np.array([0, 1])}), "finite numbers"),
         (pickle.dumps({"data": np.zeros((2, 3)), "label": np.array([0, 2])}), "hold 0 and 1"),
