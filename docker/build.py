@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import docker
-from docker.errors import DockerException, ImageNotFound
+from docker.errors import APIError, DockerException, ImageNotFound
 from images import LABEL, ROOT, SOURCES, Image, all_images, sources_digest
 from wheels import WheelError, Wheelhouse
 
@@ -117,8 +117,13 @@ class Builder:
                 raise BuildError(f"The image {image.name} could not be built: {event['error']}\n{tail}")
 
     def _drop_superseded(self) -> None:
+        """Remove images that newer ones replaced; what another build is pruning at this moment is left to it."""
         for label in (INPUTS, f"{LABEL}.stage"):
-            self._client.images.prune(filters={"dangling": True, "label": label})
+            try:
+                self._client.images.prune(filters={"dangling": True, "label": label})
+            except APIError as error:
+                if error.status_code != 409:
+                    raise
 
 
 def say(name: str, what: str) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 
 import build as builder
 import pytest
-from docker.errors import ImageNotFound
+import requests
+from docker.errors import APIError, ImageNotFound
 from images import ROOT, Image, all_images, bare_name, detector_image, modules_of
 from wheels import TORCH_CPU, WheelError, Wheelhouse, read_lock
 
@@ -395,3 +396,22 @@ def test_the_package_lists_of_the_images_are_pinned():
         if image.name in ("base", "faces", "decoder"):
             assert {bare_name(line) for line in image.requirements} <= pinned
     assert json.loads(IMAGES["mesonet"].labels["org.deepfake-o-meter.card"])["id"] == "mesonet"
+
+
+class PruningElsewhere:
+    """An engine whose answer to ``prune`` has a given status."""
+
+    def __init__(self, status: int) -> None:
+        self.images, self._status = self, status
+
+    def prune(self, **_: object) -> None:
+        response = requests.Response()
+        response.status_code = self._status
+        raise APIError("prune", response)
+
+
+def test_two_builds_at_once_do_not_end_each_other():
+    """The engine refuses to prune (409) while another build is pruning; only that is passed over."""
+    builder.Builder(PruningElsewhere(409), prefix="x", wheelhouse=None)._drop_superseded()
+    with pytest.raises(APIError):
+        builder.Builder(PruningElsewhere(500), prefix="x", wheelhouse=None)._drop_superseded()
