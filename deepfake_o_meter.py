@@ -26,7 +26,7 @@ from rich.console import Console
 from backend.commands.exits import EXIT_NOTHING, EXIT_USAGE, errors_explained
 from backend.dispatch.supervisor import SUPERSEDED, Supervisor
 from shared.clock import utc_now
-from shared.errors import UserError
+from shared.errors import StoreTrouble, UserError
 from shared.logs import log_to_stderr
 from shared.records import Mode
 from shared.settings import Settings, read_settings
@@ -176,8 +176,14 @@ def _serve(settings: Settings) -> None:
     from frontend import create_app
     from frontend.server import create_web_server
 
-    settings.data.mkdir(parents=True, exist_ok=True)
-    app = create_app(settings)
+    try:
+        settings.data.mkdir(parents=True, exist_ok=True)
+        app = create_app(settings)
+    except StoreTrouble:
+        raise
+    except OSError as error:
+        where = error.filename or settings.data
+        raise StoreTrouble(sentence=f"{where} cannot be written ({error.strerror}). Check DFOM_DATA.") from None
     try:
         server = create_web_server(app, settings)
     except OSError as error:

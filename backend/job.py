@@ -7,6 +7,7 @@ nevertheless damaged is removed and made again (``backend.harvest.stored``).
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -20,6 +21,9 @@ from shared.digest import sha256_of
 from shared.errors import PermanentError, StoreTrouble
 from shared.reading import RecordInvalid, open_regular
 from shared.records import JobId, Mode, Submission
+
+#: Without space on the local scratch every job would fail.
+SCRATCH_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class Cancelled(BaseException):
@@ -79,8 +83,18 @@ class Job:
     def stage_in(self) -> None:
         """Copy the media to the scratch; PermanentError(media_changed) when it is missing or differs from the upload.
 
-        StoreTrouble when the shared folder does not answer, FileNotFoundError when the whole job is gone from it.
+        StoreTrouble when the shared folder does not answer or the scratch is full, FileNotFoundError when the whole job is gone from it.
         """
+        try:
+            self._stage()
+        except StoreTrouble:
+            raise
+        except OSError as error:
+            if error.errno in SCRATCH_FULL:  # every job would fail: wait for space
+                raise StoreTrouble(error) from error
+            raise
+
+    def _stage(self) -> None:
         (self.folder / "scores").mkdir(parents=True, exist_ok=True)
         if self._is_staged():
             return

@@ -120,7 +120,9 @@ class Access:
             record = self.read(job)
             if record.unlock_sha256 is None or not hmac.compare_digest(record.unlock_sha256, _digest(untrusted_token)):
                 return False
-            self._write(job, Attempts(locks=record.locks, epoch=record.epoch))
+            # the epoch of a damaged record is lost: a random one fits no old cookie
+            epoch = record.epoch if record.epoch >= 0 else 1 + secrets.randbits(31)
+            self._write(job, Attempts(locks=record.locks, epoch=epoch))
         return True
 
     def end_sessions(self, job: JobId) -> None:

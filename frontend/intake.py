@@ -19,7 +19,7 @@ from frontend.form import FormError, Wish, read_form
 from frontend.media import IncomingMedia, check_space, storage_trouble
 from frontend.portal import Portal, portal
 from frontend.receipts import Receipt
-from frontend.security import PIN_SUGGESTIONS_PER_PEER, UPLOADS_PER_PEER, limiter, peer
+from frontend.security import PIN_SUGGESTIONS_PER_PEER, limiter, peer
 from frontend.upload import current_request
 from frontend.wording import catalog_is_fresh
 from shared.errors import UserError
@@ -51,7 +51,6 @@ def suggest_pin() -> Response:
 
 
 @blueprint.post("/submit")
-@limiter.limit(UPLOADS_PER_PEER)
 def submit() -> Response:
     """Take the form with its file or address."""
     site = portal()

@@ -7,6 +7,7 @@ written to ``DATA/outbox`` as .eml files, and the log names the files. The only 
 
 from __future__ import annotations
 
+import contextlib
 import smtplib
 import ssl
 import threading
@@ -113,6 +114,8 @@ class Postman:
         self._stopping = threading.Event()
         self._round = threading.Lock()
         self._swept: datetime | None = None
+        #: names of mails that the server took and that could not be noted on disk yet
+        self._delivered: set[str] = set()
         password = settings.smtp_password.get_secret_value() if settings.smtp_password else None
         app.config.update(
             MAIL_SERVER=settings.smtp_host or "127.0.0.1",
@@ -180,6 +183,9 @@ class Postman:
 
     def _look(self, receipt: Receipt, job: JobId, now: datetime) -> None:
         stage = self._store.stage_of(job)
+        if stage is None and receipt.delete:  # a deletion that broke off
+            withdraw(job, store=self._store, receipts=self._receipts, outbox=self._outbox, access=self._access, now=now)
+            return
         if stage in (None, "tmp"):
             if now - receipt.created > BROKEN_OFF:
                 self._receipts.drop(job)
@@ -224,11 +230,15 @@ class Postman:
             self.deliver(mail)
         except Exception as error:  # our own bug: the traceback is in the log, the mail is tried again later
             log.exception("mail_failed", kind=mail.kind, reason=type(error).__name__)
-            self._outbox.put_off(mail, now=self._clock(), trouble=type(error).__name__)
+            with contextlib.suppress(OSError):  # the disk is full: the next round
+                self._outbox.put_off(mail, now=self._clock(), trouble=type(error).__name__)
 
     def deliver(self, mail: Mail) -> None:
         """Send one mail, or keep it for later, or give it up when its address is refused for good."""
         if not self._outbox.holds(mail):
+            return
+        if mail.name in self._delivered:  # sent, but the disk had no room to note it
+            self._note_sent(mail)
             return
         try:
             with self._app.app_context():
@@ -242,7 +252,12 @@ class Postman:
         except (smtplib.SMTPException, OSError) as error:
             self._keep(mail, error)
             return
+        self._delivered.add(mail.name)
+        self._note_sent(mail)
+
+    def _note_sent(self, mail: Mail) -> None:
         self._outbox.sent(mail)
+        self._delivered.discard(mail.name)
         log.info("mail_sent", kind=mail.kind, tries=mail.tries + 1)
 
     def _keep(self, mail: Mail, error: Exception) -> None:

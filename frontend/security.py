@@ -68,7 +68,8 @@ def network_of(text: str) -> str:
         address = ipaddress.ip_address(text)
     except ValueError:
         return text
-    return str(ipaddress.ip_network(f"{address}/64", strict=False)) if address.version == 6 else text
+    address = getattr(address, "ipv4_mapped", None) or address  # as a proxy with one socket for both writes them
+    return str(ipaddress.ip_network(f"{address}/64", strict=False)) if address.version == 6 else str(address)
 
 
 def trusts_proxy(settings: Settings, text: str) -> bool:
@@ -99,12 +100,20 @@ def init_security(app: Flask, settings: Settings) -> None:
     if settings.trusted_proxies:
         app.wsgi_app = _Proxied(app.wsgi_app, settings)  # type: ignore[method-assign]
     app.before_request(_refuse_cross_site)
-    limiter.init_app(app)  # before CSRFProtect, which reads the form and with it the file
+    limiter.init_app(app)
+    app.before_request(_limit_uploads)  # before CSRFProtect, which reads the form and with it the file
     CSRFProtect(app)
 
     @app.after_request
     def add_headers(response: Response) -> Response:
         return _with_headers(response, https=settings.secure_cookies)
+
+
+def _limit_uploads() -> None:
+    """Count an upload before anything of it is stored; a limit on the view is looked at when the view is called."""
+    if request.endpoint == "intake.submit":
+        with limiter.limit(UPLOADS_PER_PEER):
+            pass
 
 
 class _Proxied:

@@ -124,6 +124,12 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self._linger_until: float | None = None
         super().__init__(server, sock, addr, adj, map)
 
+    def write_soon(self, data: Any) -> int:
+        """Queue a piece of an answer. The reader was waiting for us: its silence is counted from now on."""
+        if not self.total_outbufs_len:
+            self.last_activity = time.time()
+        return int(super().write_soon(data))
+
     # -- reading
 
     def received(self, data: bytes) -> bool:

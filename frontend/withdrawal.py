@@ -2,7 +2,7 @@
 
 A submission in work is deleted as soon as the back-end has ended its work: a mark asks for that, which takes seconds, and
 the receipt remembers the request. Every other one is deleted at once, and so is one whose back-end is dead. Each step is complete in
-itself, so after a crash it is enough to ask again. For the front-end only.
+itself, and the receipt remembers the request, so the postman ends a deletion that broke off. For the front-end only.
 """
 
 from __future__ import annotations
@@ -41,12 +41,15 @@ def withdraw(job: JobId, *, store: Store, receipts: Receipts, outbox: Outbox, ac
         progress=1.0,
         code="deleted",
     )
+    # first the request itself: the postman ends a deletion that breaks off, when the PIN went with the submission
+    receipt = receipts.get(job) or Receipt(id=job, created=now, fingerprint="")
+    receipts.write(receipt.model_copy(update={"delete": True, "open": True, "welcome": False}))
+    store.remove_report(job)
+    outbox.forget(job)
     for place in ("new", "active", "done", "failed"):
         with contextlib.suppress(FileNotFoundError):
             store.remove_submission(place, job)
     store.write_status(gone)
-    store.remove_report(job)
-    outbox.forget(job)
     access.forget(job)
     receipts.drop(job)
     return True

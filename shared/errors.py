@@ -167,6 +167,10 @@ class RetryableError(DfomError):
     """Temporary trouble: the same work may succeed later."""
 
 
+#: ``errno`` of trouble that may be one file's own: another owner, a bad sector. Look whether the folders answer.
+OF_ONE_FILE: Final = (errno.EACCES, errno.EPERM, errno.EIO)
+
+
 class StoreTrouble(RetryableError, OSError):
     """A step on the shared folders failed and left them unchanged. Also an OSError, so that code which handles those handles this.
 

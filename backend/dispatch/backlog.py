@@ -20,7 +20,7 @@ from backend.dispatch.heartbeat import Superseded
 from backend.dispatch.order import in_order
 from backend.dispatch.periodic import Trouble, reason_of
 from shared.clock import utc_now
-from shared.errors import StoreTrouble
+from shared.errors import OF_ONE_FILE, StoreTrouble
 from shared.reading import RecordInvalid
 from shared.records import JobId, Stage, Status, Submission
 from shared.store import Store
@@ -153,8 +153,13 @@ class Backlog:
             yield
         except FileNotFoundError:  # its owner deleted it meanwhile
             pass
-        except (Superseded, StoreTrouble):
+        except Superseded:
             raise
+        except StoreTrouble as error:
+            if error.errno not in OF_ONE_FILE:
+                raise
+            self._store.check()  # the folders answer: it is this job's own trouble (another owner, a bad sector)
+            self._troubles.setdefault(job, Trouble(f"job {job}")).note(error)
         except Exception as error:
             self._troubles.setdefault(job, Trouble(f"job {job}")).note(error)
         else:

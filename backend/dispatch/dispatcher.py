@@ -126,6 +126,7 @@ class Dispatcher:
         kind = self._backend.pipeline.pool.runner_kind()  # raises now when workers cannot be started
         if not self._claimed(stand_by=stand_by):
             return
+        self._ticked_at = self._clock()  # a stand-by may have waited for hours
         self._watcher = Watcher(self._store.submissions / "new")
         chores = [
             Periodic("beat", self._beat, every_s=BEAT_S),
@@ -240,6 +241,9 @@ class Dispatcher:
         jobs = self._settings.scratch_folder / "jobs"
         self._scratch = claim(jobs)
         remove_abandoned(jobs)
+        for folder in jobs.iterdir():
+            if re.fullmatch(ID_PATTERN, folder.name):  # of versions that kept the jobs' scratch here
+                shutil.rmtree(folder, ignore_errors=True)
         with contextlib.suppress(OSError):
             active = set(self._store.ids("active"))
             for folder in self._scratch.folder.iterdir():

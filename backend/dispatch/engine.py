@@ -58,7 +58,12 @@ class LocalEngine:
         thread = threading.Thread(target=run, name=f"job-{job[:6]}", daemon=True)
         with self._lock:
             self._threads[job] = (thread, cancelled)
-        thread.start()
+        try:
+            thread.start()
+        except BaseException:  # no more threads: the place is free again
+            with self._lock:
+                self._threads.pop(job, None)
+            raise
 
     def cancel(self, job: JobId) -> None:
         """Set the job's flag."""

@@ -70,6 +70,9 @@ class Heartbeat:
                 self._check()
             except ClaimGone:
                 claims = self._claims()
+                others = (path for generation, path in claims.items() if generation != self._generation)
+                if any(not self._is_stale(path) for path in others):  # after a release, numbers begin again
+                    raise Superseded from None
                 self._make(max(claims, default=0) + 1, older=claims.values())
             os.utime(self._path(self._generation))
 

@@ -17,7 +17,7 @@ from backend.dispatch.hold import Hold, NotOurs
 from backend.job import Cancelled, Job
 from backend.workers.spec import ENGINE_AWAY
 from base_detector import ContractError
-from shared.errors import DfomError, RetryableError, StoreTrouble
+from shared.errors import OF_ONE_FILE, DfomError, RetryableError, StoreTrouble
 from shared.records import JobId, Submission
 from shared.store import Store
 
@@ -62,11 +62,21 @@ class Run:
             self.ending = "not_ours"
         except StoreTrouble as error:
             self._log.warning("job_held_up", reason=error.sentence)
-            self.ending = "held_up"
+            self.ending = "broke_off" if self._is_of_this_job(error) else "held_up"
         except BaseException:  # our own bug: the attempt counts, so this cannot repeat for ever
             self._log.exception("job_broke_off", code="internal")
             self.ending = "broke_off"
         self._log.info("job_ended", ending=self.ending)
+
+    def _is_of_this_job(self, error: StoreTrouble) -> bool:
+        """Whether the folders answer, so that only a file of this job cannot be read: then the attempt counts."""
+        if error.errno not in OF_ONE_FILE:
+            return False
+        try:
+            self.hold.check()
+        except (NotOurs, StoreTrouble):
+            return False
+        return True
 
     def _attempt(self, cancelled: Callable[[], bool]) -> Ending:
         try:

@@ -76,7 +76,7 @@ def write_readme(result: Result, out: Path, *, not_drawn: str | None) -> None:
         "  curves.json    the curves of the page's chart: times and fake scores, null where a line breaks",
         "  curves/        fake score over time, a picture for each detector",
         "  sorted/        integrity scores (1 - fake score), sorted, with their area",
-        "  keyframes/     a typical face of each person",
+        "  keyframes/     a typical face of each person (person_0 is person 1 in the pictures)",
         "  evidence/      what a detector marked on a face, for detectors that do",
         f"  video/         {not_drawn or 'the submitted picture with marked faces, the scores beside it'}",
         "",

@@ -212,3 +212,22 @@ def test_a_hanging_loop_ends_its_process_so_that_the_supervisor_starts_another(
     clock[0] += HUNG_S + 1
     dispatcher._beat()
     assert ended == [HUNG]
+
+
+def test_a_stand_by_that_waited_for_an_hour_is_not_taken_for_hanging(store, settings, submit, tmp_path, monkeypatch):
+    ended, clock = [], [0.0]
+    monkeypatch.setattr("os._exit", ended.append)
+    dispatcher = Dispatcher(
+        wired(settings, ScriptedPipeline(lambda job: None), tmp_path), store=store, clock=lambda: clock[0]
+    )
+    claimed = dispatcher._claimed
+
+    def after_an_hour(*, stand_by: bool) -> bool:
+        clock[0] += 3600
+        return claimed(stand_by=stand_by)
+
+    monkeypatch.setattr(dispatcher, "_claimed", after_an_hour)
+    tick, beat = dispatcher.tick, dispatcher._beat
+    monkeypatch.setattr(dispatcher, "tick", lambda: (beat(), tick(), dispatcher.stop()))
+    dispatcher.run(stand_by=True)
+    assert ended == []

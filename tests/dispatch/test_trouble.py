@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from backend.dispatch.engine import LocalEngine
 from backend.dispatch.heartbeat import Heartbeat
 from backend.dispatch.periodic import Periodic, Trouble
 from backend.job import Job
@@ -285,3 +286,74 @@ def test_trouble_is_told_when_it_begins_changes_and_ends():
         ("trouble", "stale"),
         ("trouble_over", "stale"),
     ]
+
+
+# ------------------------------------------------------------------ one file of one job that does not answer
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EIO], ids=["another owner", "a bad sector"])
+@pytest.mark.parametrize("stage", ["new", "active"])
+def test_a_job_whose_record_cannot_be_read_holds_up_nobody(store, submit, dispatcher_for, monkeypatch, stage, code):
+    bad = submit()
+    if stage == "active":
+        store.move(bad, "new", "active")
+        store.count_attempt(bad)
+    read = type(store).read_submission
+
+    def refused(self, place, job):
+        if job == bad:
+            raise StoreTrouble(OSError(code, os.strerror(code)))
+        return read(self, place, job)
+
+    monkeypatch.setattr(type(store), "read_submission", refused)
+    back_end = dispatcher_for()
+    good = submit()
+    eventually(lambda: state(store, good) == "done")
+    assert back_end.thread.is_alive()
+    assert store.stage_of(bad) == stage
+
+
+def test_a_job_whose_media_cannot_be_read_ends_after_its_attempts(store, submit, dispatcher_for, monkeypatch):
+    monkeypatch.setattr("backend.dispatch.dispatcher.HELD_UP_S", 0.05)
+
+    def unreadable(job: Job) -> None:
+        raise StoreTrouble(OSError(errno.EIO, "a bad sector"))
+
+    dispatcher_for(unreadable)
+    job = submit()
+    eventually(lambda: state(store, job) == "failed")
+    assert store.read_status(job).code == "too_many_attempts"
+
+
+def test_a_full_scratch_costs_no_attempt(store, submit, dispatcher_for, monkeypatch):
+    monkeypatch.setattr("backend.dispatch.dispatcher.HELD_UP_S", 0.05)
+    full, stage = [True] * 5, Job._stage
+
+    def staged(self: Job) -> None:
+        if full:
+            full.pop()
+            raise OSError(errno.ENOSPC, "the disk is full")
+        stage(self)
+
+    monkeypatch.setattr(Job, "_stage", staged)
+    dispatcher_for()
+    job = submit()
+    eventually(lambda: state(store, job) == "done")
+    assert not full
+
+
+def test_a_thread_that_cannot_start_leaves_its_place_free(monkeypatch):
+    engine = LocalEngine(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", lambda self: (_ for _ in ()).throw(RuntimeError("no more threads")))
+        with pytest.raises(RuntimeError):
+            engine.submit("a" * 26, lambda cancelled: None)
+    assert (engine.free(), engine.running()) == (1, frozenset())
+
+
+def test_scratch_of_versions_before_is_removed(store, settings, dispatcher_for):
+    old = settings.scratch_folder / "jobs" / ("a" * 26)
+    old.mkdir(parents=True)
+    (old / "media").write_bytes(b"a visitor's")
+    dispatcher_for()
+    eventually(lambda: not old.exists())

@@ -241,3 +241,15 @@ def test_a_process_of_another_container_on_this_machine_is_not_called_dead(tmp_p
     claim.write_text(claim.read_text().replace('"pids": "pid:', '"pids": "another:').replace('"pid": ', '"pid": 9'))
     with pytest.raises(PermanentError, match="second_dispatcher"):
         Heartbeat(tmp_path).claim()
+
+
+def test_a_woken_one_sees_a_dispatcher_that_began_after_its_successor_had_ended(tmp_path: Path):
+    """After a release the numbers begin again, so the claim that holds may have a lower number than the woken one's."""
+    woken = Heartbeat(tmp_path)
+    woken._make(5, older=())
+    (tmp_path / ".dispatcher-5.json").unlink()  # the successor claimed 6, removed this, and released in good order
+    now_working = Heartbeat(tmp_path)
+    now_working.claim()
+    with pytest.raises(Superseded):
+        woken.beat()
+    now_working.beat()

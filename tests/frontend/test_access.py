@@ -13,7 +13,7 @@ import pytest
 from flask import Flask
 
 from frontend import pins
-from frontend.access import LOCKED_AT, Access
+from frontend.access import LOCKED_AT, Access, Attempts, _digest
 from frontend.pins import Pins
 from frontend.portal import portal
 from frontend.security import limiter
@@ -285,3 +285,14 @@ def test_sixty_first_wrong_pin_of_an_hour_waits_whatever_the_id(visitor: Visitor
         for path in ["pin", "delete"] * 31
     ]
     assert statuses == [403] * 60 + [429] * 2
+
+
+def test_closing_ends_sessions_also_after_a_damaged_record_was_unlocked(app: Flask, uploader: Uploader) -> None:
+    job = JobId(uploader.submit())
+    access = portal(app).access
+    access._write(job, Attempts(epoch=-1, unlock_sha256=_digest("token"), locks=1))
+    assert access.unlock(job, "token")
+    epoch = access.read(job).epoch
+    assert epoch > 0
+    access.end_sessions(job)
+    assert access.read(job).epoch == epoch + 1

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from flask import Flask, request
 
-from frontend import intake
+from frontend import intake, upload
 from frontend.portal import portal
+from frontend.security import network_of
 from shared.errors import SENTENCES
 from tests.frontend.stories import JPEG, Uploader, Visitor, finish
 
@@ -198,3 +199,22 @@ def test_chart_library_comes_from_here_packed_and_cached(visitor: Visitor) -> No
 @pytest.mark.parametrize("code", ["deleted", "expired", "media_unreadable", "too_many_attempts"])
 def test_codes_of_the_back_end_have_a_sentence(code: str) -> None:
     assert SENTENCES[code].endswith(".")
+
+
+def test_an_upload_over_the_limit_is_refused_before_it_is_stored(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also without a form token: nobody fills the disk with forms that are refused later."""
+    monkeypatch.setattr("frontend.security.UPLOADS_PER_PEER", "2 per hour")
+    opened = []
+    real = upload.IncomingMedia
+    monkeypatch.setattr(upload, "IncomingMedia", lambda *given, **named: opened.append(1) or real(*given, **named))
+    answers = []
+    for _ in range(4):
+        data = {"file": (io.BytesIO(JPEG), "a.jpg")}
+        answers.append(app.test_client().post("/submit", data=data, content_type="multipart/form-data").status_code)
+    assert answers[2:] == [429, 429]
+    assert len(opened) <= 2
+
+
+@pytest.mark.parametrize(("address", "network"), [("::ffff:192.0.2.7", "192.0.2.7"), ("2001:db8::7", "2001:db8::/64")])
+def test_a_mapped_address_counts_as_the_address_in_it(address: str, network: str) -> None:
+    assert network_of(address) == network

@@ -359,3 +359,23 @@ def test_detector_cards_name_what_each_cannot_see(visitor: Visitor) -> None:
 def test_help_names_the_retention_times_that_are_set(build) -> None:
     page = Visitor(build(keep_media_days=3, keep_results_days=12).test_client()).get("/help").get_data(as_text=True)
     assert re.search(r"deleted 3 days after it arrived, the result 12 days", page)
+
+
+def test_a_deletion_that_broke_off_is_ended_by_the_postman(
+    app: Flask, uploader: Uploader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = uploader.submit()
+    finish(app, job)
+    site = portal(app)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(site.store, "write_status", full)
+        uploader.post(f"/r/{job}/delete", {"pin": PIN})
+    assert site.store.stage_of(job) is None
+    assert not site.store.report(job).exists()
+    site.postman.tick()
+    assert site.store.read_status(job).code == "deleted"
+    assert site.receipts.get(job) is None
