@@ -49,6 +49,8 @@ class Attempts(Record):
     next_at: float = 0.0
     locks: int = 0
     unlock_sha256: str | None = None
+    #: when the token of the unlock link was drawn, seconds since 1970
+    drawn_at: float = 0.0
     #: sessions of an earlier epoch are over: closing a result begins a new one
     epoch: int = 0
 
@@ -162,13 +164,15 @@ class Access:
         return counted
 
     def _locked(self, job: JobId) -> Answer:
-        """Lock, and draw the token of the unlock link unless one was drawn for this lock before."""
+        """Lock, and draw the token of the unlock link, at most one a day: its mail may have been lost. The last one drawn works."""
         record = self.read(job)
-        if record.unlock_sha256 is not None:
+        if record.unlock_sha256 is not None and self._now() - record.drawn_at < A_DAY_S:
             return Answer("locked", lock=record.locks)
         token = secrets.token_urlsafe(16)
         locks = record.locks + 1
-        self._write(job, record.model_copy(update={"unlock_sha256": _digest(token), "locks": locks}))
+        self._write(
+            job, record.model_copy(update={"unlock_sha256": _digest(token), "locks": locks, "drawn_at": self._now()})
+        )
         return Answer("locked", unlock_token=token, lock=locks)
 
     def _write(self, job: JobId, record: Attempts) -> None:

@@ -109,6 +109,22 @@ def test_twentieth_wrong_pin_locks_even_the_right_one_until_the_link_is_used(doo
     assert access.attempt(job, PIN, pin_hash=stored).outcome == "right"
 
 
+def test_a_lost_unlock_link_is_followed_by_a_new_one_a_day_later(door) -> None:
+    access, checker, clock = door
+    job, stored = new_id(), checker.hash(PIN)
+    for _ in range(LOCKED_AT):
+        answer = access.attempt(job, "000001", pin_hash=stored)
+        clock.forward(seconds=1000)
+    lost = answer.unlock_token
+    assert access.attempt(job, PIN, pin_hash=stored).unlock_token is None
+    clock.forward(days=1)
+    again = access.attempt(job, PIN, pin_hash=stored)
+    assert (again.outcome, again.lock) == ("locked", answer.lock + 1)  # another number: another mail
+    assert access.attempt(job, PIN, pin_hash=stored).unlock_token is None
+    assert not access.unlock(job, lost)
+    assert access.unlock(job, again.unlock_token)
+
+
 def test_right_pins_in_between_do_not_refill_the_budget(door) -> None:
     access, checker, _clock = door
     job, stored = new_id(), checker.hash(PIN)
