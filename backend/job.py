@@ -18,12 +18,12 @@ from typing import BinaryIO
 
 from shared import durable
 from shared.digest import sha256_of
-from shared.errors import PermanentError, StoreTrouble
+from shared.errors import NO_SPACE, PermanentError, StoreTrouble
 from shared.reading import RecordInvalid, open_regular
 from shared.records import JobId, Mode, Submission
 
 #: Without space on the local scratch every job would fail.
-SCRATCH_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+SCRATCH_FULL = (*NO_SPACE, errno.EROFS)
 
 
 class Cancelled(BaseException):

@@ -7,14 +7,13 @@ to the submission's own file system, never through a temporary folder. Never ope
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import unicodedata
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Final
 
-from shared.errors import UserError
+from shared.errors import NO_SPACE, UserError
 from shared.records import JobId, new_id
 from shared.signatures import is_iso_image
 from shared.store import Store
@@ -66,7 +65,7 @@ def storage_trouble() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in NO_SPACE:
             raise UserError("disk_full", status=507, title="No space left") from error
         raise UserError("store_unavailable", status=503, title="Storage does not answer") from error
 

@@ -30,6 +30,7 @@ from waitress.utilities import Error
 
 from frontend.security import network_of, trusts_proxy
 from frontend.upload import REFUSED, request_limit
+from shared.errors import NO_SPACE
 from shared.settings import Settings
 
 log = structlog.get_logger()
@@ -145,7 +146,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
                 if not self._has_space():
                     self._refuse(_error(HTTPStatus.INSUFFICIENT_STORAGE))
         except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+            full = error.errno in (*NO_SPACE, errno.EFBIG)
             log.warning("spool_failed", reason=errno.errorcode.get(error.errno or 0, "unknown"))
             self._refuse(_error(HTTPStatus.INSUFFICIENT_STORAGE if full else HTTPStatus.SERVICE_UNAVAILABLE))
             return True

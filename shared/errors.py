@@ -167,8 +167,9 @@ class RetryableError(DfomError):
     """Temporary trouble: the same work may succeed later."""
 
 
-#: ``errno`` of trouble that may be one file's own: another owner, a bad sector. Look whether the folders answer.
-OF_ONE_FILE: Final = (errno.EACCES, errno.EPERM, errno.EIO)
+#: ``errno`` of a disk or a quota that is full.
+NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
+_OF_ONE_FILE: Final = (errno.EACCES, errno.EPERM, errno.EIO)
 
 
 class StoreTrouble(RetryableError, OSError):
@@ -178,9 +179,14 @@ class StoreTrouble(RetryableError, OSError):
     """
 
     def __init__(self, error: OSError | None = None, *, sentence: str | None = None) -> None:
-        full = error is not None and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        full = error is not None and error.errno in NO_SPACE
         super().__init__("disk_full" if full else "store_unavailable", sentence)
         self.errno = error.errno if error else None
+
+    @property
+    def may_be_of_one_file(self) -> bool:
+        """True for what another owner or a bad sector causes: if the folders answer, it is this one file's trouble."""
+        return self.errno in _OF_ONE_FILE
 
 
 class PermanentError(DfomError):

@@ -20,7 +20,7 @@ from backend.dispatch.heartbeat import Superseded
 from backend.dispatch.order import in_order
 from backend.dispatch.periodic import Trouble, reason_of
 from shared.clock import utc_now
-from shared.errors import OF_ONE_FILE, StoreTrouble
+from shared.errors import StoreTrouble
 from shared.reading import RecordInvalid
 from shared.records import JobId, Stage, Status, Submission
 from shared.store import Store
@@ -93,7 +93,7 @@ class Backlog:
 
     def take(self, submission: Submission, *, max_attempts: int) -> int | None:
         """Move a job to ``active`` and count the attempt, on disk, before the work; its number, or None when the job has ended."""
-        job = JobId(submission.id)
+        job = submission.id
         if not self._store.job("active", job).is_dir():
             self._store.move(job, "new", "active")
             self._begun.append(submission.visitor)
@@ -156,7 +156,7 @@ class Backlog:
         except Superseded:
             raise
         except StoreTrouble as error:
-            if error.errno not in OF_ONE_FILE:
+            if not error.may_be_of_one_file:
                 raise
             self._store.check()  # the folders answer: it is this job's own trouble (another owner, a bad sector)
             self._troubles.setdefault(job, Trouble(f"job {job}")).note(error)

@@ -164,7 +164,7 @@ class Dispatcher:
                 self._end_withdrawn()
                 waiting = self._backlog.scan(running=self._runs.keys())
                 self._begin(waiting)
-                self._show([item for item in waiting if JobId(item.id) not in self._runs])
+                self._show([item for item in waiting if item.id not in self._runs])
             except Superseded:
                 self._stand_down()
 
@@ -265,7 +265,7 @@ class Dispatcher:
         self._places.show(waiting, running=list(self._runs.values()))
         until = self._clock() + GREET_S
         for submission in self._places.new_among(waiting):
-            with self._backlog.contained(JobId(submission.id)):
+            with self._backlog.contained(submission.id):
                 self._places.greet(submission)
             if self._clock() > until:
                 return
@@ -306,7 +306,7 @@ class Dispatcher:
             return
         running = [run for run in self._runs.values() if run.why is None]
         running.sort(key=lambda run: run.submission.priority)
-        urgent = (item for item in waiting if self._backlog.is_due(JobId(item.id)))
+        urgent = (item for item in waiting if self._backlog.is_due(item.id))
         for run, item in zip(running, urgent, strict=False):
             if item.priority <= run.submission.priority:
                 return
@@ -325,7 +325,7 @@ class Dispatcher:
         for submission in waiting:
             if self._engine.free() <= 0 or self._stopping.is_set():
                 return
-            job = JobId(submission.id)
+            job = submission.id
             if not self._backlog.is_due(job):
                 continue
             with self._backlog.contained(job):
@@ -335,7 +335,7 @@ class Dispatcher:
                     self._submit(submission, attempt)
 
     def _submit(self, submission: Submission, attempt: int) -> None:
-        job = JobId(submission.id)
+        job = submission.id
         hold = Hold(job, attempt=attempt, store=self._store, heartbeat=self._heartbeat)
         detectors = [(name, self._title(name)) for name in submission.detectors]
         board = StatusBoard(hold, job, detectors=detectors, received=submission.received, attempt=attempt)

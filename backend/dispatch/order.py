@@ -24,7 +24,7 @@ def in_order(
     """
 
     def rank(item: Submission) -> tuple[Any, ...]:
-        return -item.priority, JobId(item.id) not in resumed
+        return -item.priority, item.id not in resumed
 
     counts = Counter(begun)
     queues: defaultdict[str, list[Submission]] = defaultdict(list)
@@ -59,7 +59,7 @@ def waits(
     ahead = working_left_s
     found: dict[JobId, float | None] = {}
     for item in ordered:
-        found[JobId(item.id)] = None if ahead is None else ahead / places
-        own = estimates.get(JobId(item.id))
+        found[item.id] = None if ahead is None else ahead / places
+        own = estimates.get(item.id)
         ahead = None if ahead is None or own is None else ahead + own
     return found

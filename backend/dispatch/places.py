@@ -41,7 +41,7 @@ class Places:
             kind = (item.detectors, item.mode)
             if kind not in known:
                 known[kind] = self._durations.job_estimate(item.detectors, mode=item.mode)
-            estimates[JobId(item.id)] = known[kind]
+            estimates[item.id] = known[kind]
         found = waits(waiting, working_left_s=self._working_left(running), estimates=estimates, places=self._jobs)
         old = time.monotonic() - self._written > REWRITE_S
         if old or self._shown is None or _differ(self._shown, found):
@@ -51,12 +51,12 @@ class Places:
 
     def new_among(self, waiting: Sequence[Submission]) -> list[Submission]:
         """Those without a first status."""
-        self._greeted &= {JobId(item.id) for item in waiting}
-        return [item for item in waiting if JobId(item.id) not in self._greeted]
+        self._greeted &= {item.id for item in waiting}
+        return [item for item in waiting if item.id not in self._greeted]
 
     def greet(self, submission: Submission) -> None:
         """Write the first status of a job, unless it has one: an earlier dispatcher wrote it, or its work was begun."""
-        job = JobId(submission.id)
+        job = submission.id
         try:
             known = self._store.read_status(job) is not None
         except RecordInvalid:

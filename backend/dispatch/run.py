@@ -17,7 +17,7 @@ from backend.dispatch.hold import Hold, NotOurs
 from backend.job import Cancelled, Job
 from backend.workers.spec import ENGINE_AWAY
 from base_detector import ContractError
-from shared.errors import OF_ONE_FILE, DfomError, RetryableError, StoreTrouble
+from shared.errors import DfomError, RetryableError, StoreTrouble
 from shared.records import JobId, Submission
 from shared.store import Store
 
@@ -70,7 +70,7 @@ class Run:
 
     def _is_of_this_job(self, error: StoreTrouble) -> bool:
         """Whether the folders answer, so that only a file of this job cannot be read: then the attempt counts."""
-        if error.errno not in OF_ONE_FILE:
+        if not error.may_be_of_one_file:
             return False
         try:
             self.hold.check()

@@ -8,7 +8,6 @@ what to do. May be imported by the composition root, ``backend.commands``, ``bac
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 import shutil
@@ -26,7 +25,7 @@ from backend.weights.archives import is_archive, unpack_member
 from backend.weights.download import TIMEOUT, Progress, Transfer
 from backend.weights.part import Wanted, part_of
 from base_detector import Card, WeightsFile
-from shared.errors import UserError
+from shared.errors import NO_SPACE, UserError
 
 State = Literal["installed", "missing", "differs"]
 
@@ -132,7 +131,7 @@ class WeightsFolder:
         try:
             yield
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno in NO_SPACE:
                 raise UserError(
                     "disk_full", f"The disk of {self.folder} is full. Free some space, then try again."
                 ) from error
