@@ -347,6 +347,19 @@ class Person:
     last_s: float
 
 
+@dataclass(frozen=True)
+class Note:
+    """Something about the medium that a reader of its scores must know (docs/face_pack.md lists the codes).
+
+    ``start_s``..``end_s``: the part it is about, seconds; None: all of it. ``value``: the number in its sentence.
+    """
+
+    code: str
+    start_s: float | None = None
+    end_s: float | None = None
+    value: float | None = None
+
+
 class FacePack:
     """A face pack directory, read through memory maps (schema: docs/face_pack.md).
 
@@ -366,6 +379,7 @@ class FacePack:
             self.keyfaces: dict[int, int] = {item["person"]: item["keyface"] for item in info["persons"]}
             self.frames = np.array([item["frame"] for item in info["frames"]], np.int64)
             self.times = np.array([item["time_s"] for item in info["frames"]], np.float64)
+            self.notes: tuple[Note, ...] = tuple(_known(Note, item) for item in info.get("notes", ()))
             self.seconds: dict[str, float] = info["seconds"]
         except (KeyError, TypeError) as error:
             raise ContractError(f"{folder / 'pack.json'} is not complete ({error}): see docs/face_pack.md") from None

@@ -17,6 +17,7 @@ from frontend.portal import EXTENSION, Portal
 from frontend.receipts import Receipts
 from shared import words
 from shared.clock import Clock, utc_now
+from shared.notes import note_sentences
 from shared.settings import Settings
 from shared.store import Store
 
@@ -84,6 +85,7 @@ def _init_templates(app: Flask) -> None:
         sentence=words.detector_sentence,
         side=words.side_of_threshold,
         strategy=words.strategy,
+        notes=note_sentences,
     )
     app.jinja_env.globals.update(
         modes=wording.MODES,

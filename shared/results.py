@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from base_detector import DecodedMedia, Shot
+from base_detector import DecodedMedia, Note, Shot
 from base_detector import Person as SeenPerson
 from shared.records import Mode, Moment, Record
 
@@ -131,6 +131,8 @@ class Result(Record):
     media: MediaFacts
     mode: Mode
     sampled_frames: int
+    #: what a reader of the scores must know about the file, for example a damaged stretch that was not judged
+    notes: tuple[Note, ...] = ()
     shots: tuple[Shot, ...]
     persons: tuple[Person, ...]
     faces: tuple[FaceRow, ...]

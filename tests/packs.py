@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from base_detector import PACK_SCHEMA, FacePack
+from base_detector import PACK_SCHEMA, FacePack, Note
 
 
 def write_faces(folder: Path, rows: np.ndarray, crops: Iterable[np.ndarray]) -> None:
@@ -29,6 +30,7 @@ def finish_pack(
     sampled: Iterable[int] | None = None,
     fps: float | None = 25.0,
     shots: list[dict[str, int]] | None = None,
+    notes: Iterable[Note] = (),
     **media: Any,
 ) -> FacePack:
     """Write ``pack.json`` beside the ``faces.npy`` and ``crops.bin`` in ``folder``.
@@ -60,6 +62,7 @@ def finish_pack(
         "frames": [{"frame": frame, "time_s": times.get(frame, frame * step)} for frame in numbers],
         "shots": [item | {"start_s": item["start"] * step, "end_s": item["end"] * step} for item in shots],
         "persons": persons,
+        "notes": [asdict(note) for note in notes],
         "seconds": {"total": 0.5},
     }  # fmt: skip
     (folder / "pack.json").write_text(json.dumps(info), encoding="utf-8")

@@ -21,6 +21,7 @@ from backend.pipeline import Pipeline
 from shared import durable
 from shared.digest import sha256_of
 from shared.errors import DfomError, UserError
+from shared.notes import note_sentences
 from shared.records import Mode, new_id
 from shared.results import Result
 
@@ -171,5 +172,6 @@ def summary(medium: Medium, result: Result, *, out: Path) -> dict[str, Any]:
             for item in result.detectors
         },
         "persons": len(result.persons),
+        "notes": note_sentences(result.notes),
         "seconds": result.seconds,
     }

@@ -75,6 +75,8 @@ def print_summaries(summaries: Iterable[dict[str, Any]]) -> None:
             score = "-" if answer["fake_score"] is None else f"{answer['fake_score']:.3f}"
             remark = sentence_for(answer["code"]) if answer["code"] else f"{answer['faces_scored']} faces"
             table.add_row(name, detector, score, answer["hard_label"] or "-", remark)
+        for sentence in item.get("notes", ()):
+            table.add_row("", "", "", "", f"Note: {sentence}")
         if "detectors" in item:
             table.add_row("", "", "", "", f"-> {item['out']}")
         else:

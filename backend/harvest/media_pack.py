@@ -24,7 +24,7 @@ from backend.harvest.untrusted import (
     read_file,
     refusal,
 )
-from base_detector import FACE_DTYPE, Array, DecodedMedia, Person, Shot
+from base_detector import FACE_DTYPE, Array, DecodedMedia, Note, Person, Shot
 from shared import durable
 from shared.records import Mode
 from shared.results import Count
@@ -33,6 +33,8 @@ MAX_PACK_JSON_BYTES: Final = 64_000_000
 #: A million sampled frames, three values each.
 MAX_PACK_VALUES: Final = 3_000_000
 MAX_FACES_BYTES: Final = 512_000_000
+#: Damaged stretches are the most frequent; the media pass joins them long before.
+MAX_NOTES: Final = 200
 #: Longest side of a picture; with three bytes a pixel the size of a crop stays far below 2^63.
 MAX_SIDE = 1 << 16
 #: Boxes may reach outside the frame, but not arbitrarily far.
@@ -86,6 +88,16 @@ class CheckedPerson(Person):
     keyface: Count
 
 
+@dataclass(frozen=True, config=_CHECKED)
+class CheckedNote(Note):
+    """A note; ``code`` is a word, so that a page can show a code that it does not know."""
+
+    code: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
+    start_s: Time | None = None
+    end_s: Time | None = None
+    value: Annotated[float, Field(ge=-1e7, le=1e7)] | None = None
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, **_CHECKED)
 
@@ -116,6 +128,8 @@ class PackInfo(_Part):
     frames: Annotated[list[SampledFrame], FailFast(), Field(min_length=1)]
     shots: Annotated[list[CheckedShot], FailFast()]
     persons: Annotated[list[CheckedPerson], FailFast()]
+    # a pack of an earlier version has none
+    notes: Annotated[list[CheckedNote], FailFast(), Field(max_length=MAX_NOTES)] = []
     seconds: Annotated[dict[Plain, Seconds], Field(max_length=64)]
 
     def as_json(self) -> str:

@@ -133,6 +133,7 @@ class _Pass:
             person_of_row=lookup[self._writer.tracks],
             keyfaces=keyface_rows(tracks, persons),
             seconds=self._seconds,
+            notes=self._medium.notes,
         )
         return {"faces": len(self._writer), "frames": len(sampled), "seconds": self._seconds}
 

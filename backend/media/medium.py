@@ -7,14 +7,14 @@ May be imported by all of ``backend.media``, and by nothing else.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import cv2
 import numpy as np
 
-from base_detector import Array, DecodedMedia
+from base_detector import Array, DecodedMedia, Note
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,11 @@ class Medium(Protocol):
 
     def pictures(self) -> Iterator[Picture]:
         """All pictures in presentation order. WorkerFailure(``media_unreadable``) when not one decodes."""
+        ...
+
+    @property
+    def notes(self) -> Sequence[Note]:
+        """What a reader of the scores must know; complete after the last picture."""
         ...
 
     def facts(self) -> DecodedMedia:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from base_detector import FACE_DTYPE, PACK_SCHEMA, Array, DecodedMedia, Person, Shot, WorkerFailure
+from base_detector import FACE_DTYPE, PACK_SCHEMA, Array, DecodedMedia, Note, Person, Shot, WorkerFailure
 
 if TYPE_CHECKING:  # this module writes practice packs too, in a process without scipy
     from backend.media.tracks import Sighting
@@ -91,6 +91,7 @@ class PackWriter:
         person_of_row: Array,
         keyfaces: Mapping[int, int],
         seconds: dict[str, float],
+        notes: Sequence[Note] = (),
     ) -> None:
         """Write the table and ``pack.json``. ``shot_of_row`` and ``person_of_row`` are (n,), ``keyfaces`` person -> row as appended.
 
@@ -114,6 +115,7 @@ class PackWriter:
             shots=shots,
             keyfaces={person: int(place[row]) for person, row in keyfaces.items()},
             seconds=seconds,
+            notes=notes,
         )
 
 
@@ -127,6 +129,7 @@ def write_pack_json(
     shots: Sequence[Shot],
     keyfaces: Mapping[int, int],
     seconds: Mapping[str, float],
+    notes: Sequence[Note] = (),
 ) -> None:
     """Write ``pack.json`` of the faces ``rows`` (N,) FACE_DTYPE. ``frames``: (number, time in seconds) of each sampled picture."""
     persons = [_person(rows, person) for person in sorted(keyfaces)]
@@ -137,6 +140,7 @@ def write_pack_json(
         "frames": [{"frame": frame, "time_s": time_s} for frame, time_s in frames],
         "shots": [asdict(shot) for shot in shots],
         "persons": [asdict(item) | {"keyface": keyfaces[item.person]} for item in persons],
+        "notes": [asdict(item) for item in notes],
         "seconds": {name: round(value, 4) for name, value in seconds.items()},
     }
     (folder / "pack.json").write_text(json.dumps(pack, allow_nan=False), encoding="utf-8")

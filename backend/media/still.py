@@ -16,7 +16,7 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from backend.media.limits import MediaLimits
 from backend.media.medium import Orientation
-from base_detector import Array, DecodedMedia, WorkerFailure
+from base_detector import Array, DecodedMedia, Note, WorkerFailure
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 #: For pictures without a duration, or with less than browsers accept (they take 100 ms then).
@@ -49,6 +49,7 @@ class StillMedium:
 
     def __init__(self, path: Path, *, limits: MediaLimits) -> None:
         self._limits = limits
+        self.notes: list[Note] = []
         self._orientation, self._count = Orientation(), 1
         self.times: Array = np.zeros(1)
         Image.MAX_IMAGE_PIXELS = None  # our own limit, below, applies

@@ -18,7 +18,7 @@ from av.video.reformatter import VideoReformatter
 
 from backend.media.limits import MediaLimits
 from backend.media.medium import Orientation
-from base_detector import Array, DecodedMedia, NotApplicable, WorkerFailure
+from base_detector import Array, DecodedMedia, NotApplicable, Note, WorkerFailure
 
 #: Demuxers that read one file and refer to no other. Playlists and lists of files (hls, dash, concat, sdp, image2) are left out.
 FORMATS = ("mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "avi", "mpegts", "mpeg", "flv", "ogg")
@@ -72,6 +72,7 @@ class VideoMedium:
 
     def __init__(self, path: Path, *, limits: MediaLimits) -> None:
         self._limits = limits
+        self.notes: list[Note] = []
         self.orientation = Orientation()
         self.stored_size = (0, 0)
         self._decoded, self._last_s, self._zero_s = 0, 0.0, 0.0

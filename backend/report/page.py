@@ -18,6 +18,7 @@ from PIL import Image
 from backend.report import words
 from backend.report.palette import hexadecimal, score_colour
 from backend.report.series import person_name
+from shared.notes import note_sentences
 from shared.results import DetectorResult, Result
 from shared.words import clock_time, counted, date_and_time, detector_sentence, duration, format_name, size, strategy
 
@@ -36,6 +37,7 @@ def write_page(result: Result, out: Path, *, not_drawn: str | None) -> None:
         facts=_facts(result),
         headline=words.headline(result),
         details=words.details(result),
+        notes=note_sentences(result.notes),
         cautions=words.CAUTIONS,
         rows=[_row(item, faces=len(result.faces)) for item in result.detectors],
         persons=_persons(result, scored, out),
@@ -62,6 +64,7 @@ def write_readme(result: Result, out: Path, *, not_drawn: str | None) -> None:
         "",
         words.headline(result),
         *words.details(result),
+        *(f"Note: {sentence}" for sentence in note_sentences(result.notes)),
         "",
         *(f"* {item.title}: {_line(item, faces=len(result.faces))}" for item in result.detectors),
         "",

@@ -69,6 +69,7 @@ def assemble(job: Job, pack: FacePack, outcomes: list[DetectorOutcome], *, secon
         media=MediaFacts(name=job.name, sha256=job.sha256, bytes=job.bytes, **vars(pack.media)),
         mode=job.mode,
         sampled_frames=len(pack.frames),
+        notes=pack.notes,
         shots=pack.shots,
         persons=tuple(Person(**vars(item)) for item in pack.persons),
         faces=tuple(map(_face_row, pack.faces)),

@@ -344,6 +344,12 @@ def test_a_good_pack_is_taken_whole(pack: Path, tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "job").iterdir()] == ["pack"]
 
 
+def test_a_pack_of_an_earlier_version_has_no_notes(pack: Path, tmp_path: Path) -> None:
+    edit_json(lambda info: info.pop("notes"))(pack)
+    harvest_pack(pack, tmp_path / "job" / "pack")
+    assert FacePack(tmp_path / "job" / "pack").notes == ()
+
+
 def test_a_pack_without_a_face_is_a_pack(tmp_path: Path) -> None:
     harvest_pack(write_pack(tmp_path / "empty", faces=0), tmp_path / "job" / "pack")
     assert len(FacePack(tmp_path / "job" / "pack")) == 0
@@ -398,6 +404,9 @@ BAD_PACKS: dict[str, Callable[[Path], object]] = {
     "an unknown member of a person": edit_json(lambda info: info["persons"][0].update(age=40)),
     "an unknown member of the media": edit_json(lambda info: info["media"].update(colours=3)),
     "an unknown member": edit_json(lambda info: info.update(sound={})),
+    "a note that is no word": edit_json(lambda info: info["notes"][0].update(code="<b>fine</b>")),
+    "a note of nan": edit_json(lambda info: info["notes"][0].update(value=float("nan"))),
+    "too many notes": edit_json(lambda info: info.update(notes=info["notes"] * 201)),
     "frames descend": edit_json(lambda info: info["frames"].reverse()),
     "person not among faces": edit_json(lambda info: info["persons"].append(dict(info["persons"][0], person=1))),
     "person not listed": edit_json(lambda info: info.update(persons=[])),

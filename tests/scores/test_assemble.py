@@ -12,7 +12,7 @@ import pytest
 from backend.harvest.media_pack import harvest_pack
 from backend.job import Job
 from backend.scores.assemble import assemble
-from base_detector import FACE_DTYPE, DecodedMedia, FacePack, Person, Shot
+from base_detector import FACE_DTYPE, DecodedMedia, FacePack, Note, Person, Shot
 from shared.results import Result
 from tests.packs import finish_pack
 
@@ -29,7 +29,14 @@ def pack(tmp_path: Path) -> FacePack:
     faces["crop_height"] = faces["crop_width"] = 4
     np.save(folder / "faces.npy", faces)
     (folder / "crops.bin").write_bytes(bytes(48))
-    finish_pack(folder, size=(64, 48), sampled=[0, 10, 20, 30], codec="vp9", rotation=90)
+    finish_pack(
+        folder,
+        size=(64, 48),
+        sampled=[0, 10, 20, 30],
+        codec="vp9",
+        rotation=90,
+        notes=[Note("damaged", start_s=1.0, end_s=2.0)],
+    )
     harvest_pack(folder, tmp_path / "pack")
     return FacePack(tmp_path / "pack")
 
@@ -46,12 +53,13 @@ def test_every_member_of_the_packs_records_is_in_the_result(pack: FacePack, tmp_
     assert read["shots"] == [asdict(shot) for shot in pack.shots]
     assert read["persons"] == [asdict(person) | {"keyframe": None} for person in pack.persons]
     assert [len(read[name]) for name in ("shots", "persons", "faces")] == [2, 2, 5]
+    assert read["notes"] == [{"code": "damaged", "start_s": 1.0, "end_s": 2.0, "value": None}]
     assert read["sampled_frames"] == 4
     assert read["seconds"] == {"stage": 0.25, "media.total": 0.5}
     assert Result.model_validate_json(result.model_dump_json()) == result
 
 
-@pytest.mark.parametrize("record", [DecodedMedia, Shot, Person])
+@pytest.mark.parametrize("record", [DecodedMedia, Shot, Person, Note])
 def test_the_contracts_records_need_no_library(record: type) -> None:
     """The media worker's image has no pydantic."""
     assert {base.__module__ for base in record.__mro__} == {"base_detector", "builtins"}

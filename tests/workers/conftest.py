@@ -101,6 +101,7 @@ def write_pack(folder: Path, *, faces: int = 4, side: int = 32) -> Path:
         "frames": [{"frame": i, "time_s": i / 25} for i in range(max(faces, 1))],
         "shots": [{"shot": 0, "start": 0, "end": 24, "start_s": 0.0, "end_s": 0.96}],
         "persons": [{"person": 0, "faces": faces, "first_s": 0.0, "last_s": faces / 25, "keyface": 0}] if faces else [],
+        "notes": [{"code": "damaged", "start_s": 0.2, "end_s": 0.4, "value": None}],
         "seconds": {"total": 0.5},
     }
     (folder / "pack.json").write_text(json.dumps(info))

@@ -1,0 +1,38 @@
+"""The sentence of each note on a medium: what a reader of the scores must know about the file.
+
+Owns the codes of ``base_detector.Note`` and their words, for pages, reports and the command line. Pure functions.
+May be imported by all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from base_detector import Note
+from shared.words import clock_time
+
+#: Code -> sentence. ``{start}`` and ``{end}`` are positions in the clip, ``{value}`` is the note's number.
+SENTENCES: Final[dict[str, str]] = {
+    "clock_repaired": "The clock of this clip jumps. Impossible steps were replaced by its usual one.",
+    "damaged": "The picture is damaged from {start} to {end}. Faces in that part were not judged.",
+    "size_changes": "The picture changes its size or shape within the clip. Each frame was judged at its own size.",
+    "pixels_not_square": "The pixels of this file are not square ({value:.3g} : 1). It was judged in the shape that players show.",
+    "faces_turned": "Faces are turned in the picture. They were turned by {value:.0f} degrees clockwise to be judged upright.",
+    "cut_off": "The end of this file is missing. Only the part that is whole was judged.",
+    "levels_stretched": "This picture uses only the lowest part of its brightness range. It was brightened before it was judged.",
+}
+
+
+def note_sentence(note: Note) -> str:
+    """``note`` in a sentence for people."""
+    template = SENTENCES.get(note.code)
+    if template is None:  # written by a newer media pass
+        return f"Note of the media pass: {note.code.replace('_', ' ')}."
+    start, end = (clock_time(seconds or 0.0) for seconds in (note.start_s, note.end_s))
+    return template.format(start=start, end=end, value=note.value or 0.0)
+
+
+def note_sentences(notes: Iterable[Note]) -> list[str]:
+    """The sentences of ``notes`` in their order, each once."""
+    return list(dict.fromkeys(map(note_sentence, notes)))

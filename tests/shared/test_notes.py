@@ -1,0 +1,35 @@
+"""Notes on a medium: each code has a sentence, and the docs list the same codes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from base_detector import Note
+from shared.notes import SENTENCES, note_sentence, note_sentences
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "face_pack.md"
+
+
+@pytest.mark.parametrize("code", sorted(SENTENCES))
+def test_a_note_is_a_sentence_with_its_times_and_its_number(code: str) -> None:
+    sentence = note_sentence(Note(code, start_s=61.5, end_s=63.0, value=90.0))
+    assert sentence.endswith(".")
+    assert "{" not in sentence
+    assert ("1:01.5" in sentence) == ("{start}" in SENTENCES[code])
+    assert ("90" in sentence) == ("{value" in SENTENCES[code])
+
+
+def test_a_code_of_a_newer_media_pass_is_shown_as_it_is() -> None:
+    assert note_sentence(Note("frames_mirrored")) == "Note of the media pass: frames mirrored."
+
+
+def test_the_same_sentence_is_said_once() -> None:
+    assert len(note_sentences([Note("cut_off"), Note("size_changes"), Note("cut_off")])) == 2
+
+
+def test_the_docs_list_each_code() -> None:
+    table = PAGE.read_text(encoding="utf-8").partition("<!-- notes:")[2]
+    assert re.findall(r"^\| `([a-z_]+)` \|", table, re.MULTILINE) == list(SENTENCES)
