@@ -15,11 +15,8 @@ from typing import Final
 
 from shared.errors import NO_SPACE, UserError
 from shared.records import JobId, new_id
-from shared.signatures import is_iso_image
+from shared.signatures import HEAD_BYTES, is_avif, is_iso_image, refusal
 from shared.store import Store
-
-#: As many first bytes as the longest signature needs (an ISO brand ends at byte 12).
-HEAD_BYTES: Final = 64
 
 #: Longest name kept for display (shared.records.Submission).
 NAME_LENGTH: Final = 120
@@ -40,7 +37,9 @@ def kind_of(untrusted_head: bytes) -> str | None:
     if head.startswith(b"RIFF"):
         return {b"WEBP": "webp", b"AVI ": "avi"}.get(head[8:12])
     if head[4:8] in _ISO_BOXES:
-        return None if is_iso_image(head) else "iso"
+        if is_iso_image(head):
+            return "avif" if is_avif(head) else None
+        return "iso"
     return None
 
 
@@ -129,9 +128,9 @@ class IncomingMedia:
         return b""
 
     def check_kind(self) -> None:
-        """UserError 415 when the first bytes are not of an accepted format."""
+        """UserError 415 when the first bytes are not of an accepted format; where they are known, it names the format."""
         if kind_of(self.head) is None:
-            raise UserError("unsupported_media", status=415, title="Type of file not accepted")
+            raise UserError(refusal(self.head) or "unsupported_media", status=415, title="Type of file not accepted")
 
     def keep(self) -> None:
         """The submission owns the folder now: ``drop`` does nothing any more."""

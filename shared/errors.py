@@ -34,6 +34,21 @@ SENTENCES: Final[dict[str, str]] = {
     # media
     "media_unreadable": "The file could not be decoded: it is damaged, or it is not a video or picture. Export it again and upload that.",
     "unsupported_media": "This type of file is not accepted. Use MP4, MOV, MKV, WebM, AVI, JPEG, PNG or WebP.",
+    "file_empty": "The file is empty: it has no content at all. Copy or download it again, and upload that.",
+    "heif_picture": "This is a HEIC (HEIF) picture, whatever its name says, and that type is not accepted. Open it in a photo app, export it as JPEG, and upload that.",  # noqa: E501
+    "avif_picture": "This is an AVIF picture, whatever its name says, and that type is not accepted. Open it in a photo app, export it as JPEG or PNG, and upload that.",  # noqa: E501
+    "jpeg_xl_picture": "This is a JPEG XL picture, and that type is not accepted. Export it as JPEG or PNG, and upload that.",
+    "jpeg_2000_picture": "This is a JPEG 2000 picture, and that type is not accepted. Export it as JPEG or PNG, and upload that.",
+    "raw_photo": "This is a camera's raw file, not a finished picture. Export it as JPEG, or use the JPEG the camera wrote beside it, and upload that.",  # noqa: E501
+    "tiff_picture": "This is a TIFF picture or a camera's raw file (DNG, NEF, ARW), and that type is not accepted. Export it as PNG or JPEG, and upload that.",  # noqa: E501
+    "bmp_picture": "This is a BMP picture, and that type is not accepted. Save it as PNG, and upload that.",
+    "photoshop_file": "This is a Photoshop file, not a finished picture. Export it as PNG or JPEG, and upload that.",
+    "pdf_document": "This is a PDF document. Save the picture in it as PNG or JPEG, and upload that.",
+    "archive_file": "This is an archive or an office document with files inside. Unpack it, and upload the video or picture itself.",
+    "svg_drawing": "This is an SVG drawing: shapes, not a photograph or a video. Upload the photograph or video in question.",
+    "web_page": "This is a web page, not the picture or video shown on it. Open the picture or video alone, save it, and upload that.",
+    "apple_double": "This is a side file in which macOS keeps notes about another file; it holds no picture. Upload the file of the same name without “._”.",  # noqa: E501
+    "media_protected": "The video is encrypted (copy protection, DRM), so its pictures cannot be read. Upload a copy that plays without the shop's or channel's own app.",  # noqa: E501
     "media_too_large": "The file has too many pixels, or its picture is too large. Scale it down and upload it again.",
     "media_too_long": "The clip is longer than this site accepts. Cut out the part in question and upload that.",
     "pack_too_large": "The faces of this clip need more working space than this site allows. Choose quick mode or a shorter part.",
@@ -141,7 +156,29 @@ WORKER_CODES: Final = frozenset(
 )
 #: The media worker may give these as well.
 MEDIA_CODES: Final = frozenset(
-    {"media_unreadable", "unsupported_media", "media_too_large", "media_too_long", "pack_too_large", "media_timed_out"}
+    {
+        "media_unreadable",
+        "unsupported_media",
+        "file_empty",
+        "heif_picture",
+        "avif_picture",
+        "jpeg_xl_picture",
+        "jpeg_2000_picture",
+        "raw_photo",
+        "tiff_picture",
+        "bmp_picture",
+        "photoshop_file",
+        "pdf_document",
+        "archive_file",
+        "svg_drawing",
+        "web_page",
+        "apple_double",
+        "media_protected",
+        "media_too_large",
+        "media_too_long",
+        "pack_too_large",
+        "media_timed_out",
+    }
 )
 
 

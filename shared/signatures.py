@@ -5,12 +5,73 @@ Needs the standard library only. May be imported by all.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
-#: Brands of still images inside the box structure of MP4 (HEIF, AVIF): their tiles would be read as small videos.
-_ISO_IMAGE_BRANDS: Final = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis"})
+#: As many first bytes as ``refusal`` and ``is_avif`` need: an ``ftyp`` box with a dozen brands.
+HEAD_BYTES: Final = 64
+
+#: Brands of HEIF pictures and their sequences (ISO/IEC 23008-12, annex B; Nokia's registrations): their tiles would be read as videos.
+_HEIF_BRANDS: Final = frozenset(
+    b"heic heix heim heis hevc hevx hevm hevs mif1 mif2 msf1 miaf 1pic MiHB MiHE avci avcs jpeg jpgs vvic vvis".split()
+)
+#: Brands of AVIF (AV1 Image File Format 1.1, chapter 6).
+_AVIF_BRANDS: Final = frozenset({b"avif", b"avis"})
+#: Brands that HEIF and AVIF files share: the others in the list say which of the two it is.
+_EITHER: Final = frozenset({b"mif1", b"mif2", b"msf1", b"miaf", b"1pic"})
+
+#: What a file that is not accepted begins with -> the code that names it. Sources: the formats' own specifications.
+_NOT_ACCEPTED: Final[tuple[tuple[bytes, str], ...]] = (
+    (rb"\x00\x05\x16[\x00\x07]", "apple_double"),  # RFC 1740, annexes A and B
+    (rb"\x00\x00\x00\x0cJXL \r\n\x87\n|\xff\x0a", "jpeg_xl_picture"),  # ISO/IEC 18181-2
+    (rb"\x00\x00\x00\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", "jpeg_2000_picture"),  # ISO/IEC 15444-1, annexes A and I
+    # Canon's CR2 and CR3, Fujifilm, Olympus, Panasonic, Sigma, Minolta; other makes look like TIFF
+    (rb"II\*\x00.{4}CR|.{4}ftypcrx |FUJIFILMCCD-RAW|IIR[OS]|IIU\x00|MMOR|FOVb|\x00MRM", "raw_photo"),
+    (rb"II[*+]\x00|MM\x00[*+]", "tiff_picture"),  # TIFF 6.0, BigTIFF; DNG, NEF and ARW as well
+    (rb"BM.{4}\x00{4}.{4}[\x0c\x28\x34\x38\x40\x6c\x7c]\x00{3}", "bmp_picture"),
+    (rb"8BPS", "photoshop_file"),
+    (rb"%PDF-", "pdf_document"),
+    (rb"PK\x03\x04|PK\x05\x06|Rar!\x1a\x07|7z\xbc\xaf\x27\x1c|\x1f\x8b\x08|\xfd7zXZ\x00", "archive_file"),
+    (rb"(?:\xef\xbb\xbf)?\s*<(?:svg|\?xml[^>]*>\s*(?:<!--.*?-->\s*)?(?:<!DOCTYPE )?<?svg)", "svg_drawing"),
+    (rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html|head|body|script)", "web_page"),
+)
+_PATTERNS: Final = tuple(
+    (re.compile(pattern, re.DOTALL | (re.IGNORECASE if code in ("svg_drawing", "web_page") else 0)), code)
+    for pattern, code in _NOT_ACCEPTED
+)
 
 
 def is_iso_image(untrusted_head: bytes) -> bool:
-    """Whether a file that begins with these bytes (12 or more) is a HEIF or AVIF image."""
-    return untrusted_head[4:8] == b"ftyp" and untrusted_head[8:12] in _ISO_IMAGE_BRANDS
+    """Whether a file that begins with these bytes (``HEAD_BYTES``) is a HEIF or AVIF image."""
+    return bool(_brands(untrusted_head))
+
+
+def is_avif(untrusted_head: bytes) -> bool:
+    """Whether it is an AVIF picture or animation."""
+    brands = _brands(untrusted_head)
+    return bool(brands) and not _AVIF_BRANDS.isdisjoint(brands)
+
+
+def refusal(untrusted_head: bytes) -> str | None:
+    """The code of a file known by its first bytes that is not accepted: its sentence says what the file is and what to do.
+
+    None for anything else, accepted or unknown.
+    """
+    if not untrusted_head:
+        return "file_empty"
+    for pattern, code in _PATTERNS:
+        if pattern.match(untrusted_head):
+            return code
+    if is_iso_image(untrusted_head):
+        return "avif_picture" if is_avif(untrusted_head) else "heif_picture"
+    return None
+
+
+def _brands(untrusted_head: bytes) -> list[bytes]:
+    """Brands of a still picture inside the box structure of MP4, the major one first; none for a video."""
+    if untrusted_head[4:8] != b"ftyp" or untrusted_head[8:12] not in _HEIF_BRANDS | _AVIF_BRANDS:
+        return []
+    major = untrusted_head[8:12]
+    end = min(len(untrusted_head), int.from_bytes(untrusted_head[:4], "big"))
+    listed = [untrusted_head[at : at + 4] for at in range(16, end - 3, 4)]
+    return [major, *listed] if major in _EITHER else [major]

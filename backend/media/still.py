@@ -1,4 +1,4 @@
-"""Images read with Pillow: JPEG, PNG, WebP and GIF; animated ones are short videos.
+"""Images read with Pillow: JPEG, PNG, WebP, GIF and AVIF; animated ones are short videos.
 
 Owns the limits before decoding, the EXIF orientation, and the treatment of transparency (shown on white) and depth
 (8 bits). May be imported by ``backend.media.opening``.
@@ -18,10 +18,12 @@ from backend.media.limits import MediaLimits
 from backend.media.medium import Orientation
 from base_detector import Array, DecodedMedia, Note, WorkerFailure
 
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF")
 #: For pictures without a duration, or with less than browsers accept (they take 100 ms then).
 _LEAST_STEP_S, _USUAL_STEP_S = 0.011, 0.1
 _THUMB = 256
+#: What Pillow raises on broken bytes.
+_BROKEN = (OSError, ValueError, SyntaxError, EOFError, IndexError, RuntimeError)
 #: Pixels that are brought from Pillow to numpy at a time.
 _BAND_PIXELS = 1 << 20
 
@@ -56,7 +58,7 @@ class StillMedium:
         ImageFile.LOAD_TRUNCATED_IMAGES = False  # missing parts would be filled with grey, and judged
         try:
             self._image = Image.open(path, formats=_FORMATS)
-        except (OSError, ValueError, SyntaxError) as error:
+        except _BROKEN as error:
             unknown = isinstance(error, UnidentifiedImageError) and path.stat().st_size < 16
             raise WorkerFailure("unsupported_media" if unknown else "media_unreadable") from None
         try:
@@ -98,7 +100,7 @@ class StillMedium:
             try:
                 self._image.seek(index)
                 image = _as_rgb(self._image)
-            except (OSError, ValueError, SyntaxError, EOFError, IndexError):
+            except _BROKEN:
                 break
             if self._count == 1:
                 self._image.close()  # Pillow's own copy of the pixels goes; sizes stay
@@ -123,8 +125,17 @@ class StillMedium:
         self._limits.check_length(self._count, float(self.times[-1]))
 
     def _exif_orientation(self) -> Orientation:
+        """What EXIF says, as browsers take it (JPEG and WebP: EXIF; PNG: eXIf).
+
+        Pillow's ``getexif`` would also believe ``tiff:Orientation`` in XMP and EXIF kept as text in a PNG; browsers and phones
+        show such pictures as they are stored, so that is upright.
+        """
         try:
-            return Orientation.from_exif(self._image.getexif().get(ExifTags.Base.Orientation))
+            if self._container == "png" and self._count == 1 and "exif" not in self._image.info:
+                self._image.load()  # an eXIf chunk may follow the pixels (PNG 3rd edition, 5.6)
+            exif = Image.Exif()
+            exif.load(self._image.info.get("exif", b""))
+            return Orientation.from_exif(exif.get(ExifTags.Base.Orientation))
         except (
             Exception
         ):  # the parser reads hostile bytes and may raise anything; viewers show the picture upright then
@@ -137,7 +148,7 @@ class StillMedium:
             try:
                 self._image.seek(index)
                 self._image.load()
-            except (OSError, ValueError, SyntaxError, EOFError, IndexError):
+            except _BROKEN:
                 break
             step = float(self._image.info.get("duration") or 0) / 1000
             steps.append(step if step >= _LEAST_STEP_S else _USUAL_STEP_S)

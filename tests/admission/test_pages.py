@@ -163,7 +163,7 @@ def test_the_page_has_the_codes_a_worker_may_give():
     listed = [code(row[0]) for row in rows(PROTOCOL, "codes:")]
     assert sorted(listed) == sorted(WORKER_CODES)
     assert listed[0] == "detector_failed", "what counts where none fits"
-    (sentence,) = re.findall(r"^The media worker may also name (.*)\.$", PROTOCOL, re.MULTILINE)
+    (sentence,) = re.findall(r"^The media worker may also name (.*?)\.$", PROTOCOL, re.MULTILINE | re.DOTALL)
     assert set(re.findall(r"`(\w+)`", sentence)) == MEDIA_CODES
 
 

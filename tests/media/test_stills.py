@@ -1,0 +1,180 @@
+"""What an image file says about itself and what is believed: orientation, kind, depth. No face is searched here."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("av")
+
+from PIL import Image, PngImagePlugin, features
+
+from backend.media.limits import UNLIMITED
+from backend.media.opening import open_medium
+from base_detector import WorkerFailure
+from shared.errors import MEDIA_CODES, SENTENCES
+from shared.signatures import refusal
+
+_XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="%d"/></rdf:RDF></x:xmpmeta>'
+)
+
+
+def read(path: Path) -> tuple[np.ndarray, int]:
+    """The first picture of a file as the media pass gets it, and its turn in degrees."""
+    with open_medium(path, limits=UNLIMITED) as medium:
+        picture = next(iter(medium.pictures())).rgb()
+        return picture, medium.facts().rotation
+
+
+def refused(path: Path) -> str:
+    """The code a file is refused with."""
+    with pytest.raises(WorkerFailure) as caught:
+        read(path)
+    return caught.value.code
+
+
+def write_tagged(path: Path, picture: np.ndarray, *, exif: int | None, xmp: int | None) -> None:
+    """Save a picture with an orientation in EXIF, in XMP, in both or in none."""
+    more: dict[str, object] = {}
+    if exif is not None:
+        tag = Image.Exif()
+        tag[0x0112] = exif
+        more["exif"] = tag
+    if xmp is not None and path.suffix == ".png":
+        more["pnginfo"] = PngImagePlugin.PngInfo()
+        more["pnginfo"].add_itxt("XML:com.adobe.xmp", (_XMP % xmp).decode())
+    elif xmp is not None:
+        more["xmp"] = _XMP % xmp
+    Image.fromarray(picture).save(path, **more)
+
+
+# --------------------------------------------------------------------------- orientation
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp", "avif"])
+@pytest.mark.parametrize(
+    ("exif", "xmp", "turn"), [(None, 6, 0), (1, 6, 0), (6, None, 90), (6, 1, 90), (8, 6, 270), (0, 6, 0)]
+)
+def test_exif_turns_a_picture_and_xmp_does_not(
+    tmp_path: Path, astronaut: np.ndarray, ending: str, exif: int | None, xmp: int | None, turn: int
+):
+    if ending == "avif" and (not features.check("avif") or exif == 0):
+        pytest.skip("Pillow has no AVIF here, or its encoder refuses the value")
+    path = tmp_path / f"a.{ending}"
+    write_tagged(path, astronaut[:200, :300], exif=exif, xmp=xmp)
+    picture, degrees = read(path)
+    assert degrees == turn
+    assert picture.shape[:2] == ((300, 200) if turn in (90, 270) else (200, 300))
+
+
+def test_exif_as_text_in_a_png_does_not_turn_it(tmp_path: Path, astronaut: np.ndarray):
+    """ImageMagick's way, which browsers ignore."""
+    tag = Image.Exif()
+    tag[0x0112] = 6
+    content = tag.tobytes()
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Raw profile type exif", f"\nexif\n{len(content):8d}\n{content.hex()}\n")
+    Image.fromarray(astronaut[:200, :300]).save(tmp_path / "a.png", pnginfo=info)
+    assert read(tmp_path / "a.png")[0].shape[:2] == (200, 300)
+
+
+def test_exif_behind_the_pixels_of_a_png_turns_it(tmp_path: Path, astronaut: np.ndarray):
+    Image.fromarray(astronaut[:200, :300]).save(tmp_path / "a.png")
+    tag = Image.Exif()
+    tag[0x0112] = 6
+    body = b"eXIf" + tag.tobytes()[6:]
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    whole = (tmp_path / "a.png").read_bytes()
+    end = whole.index(b"IEND") - 4
+    (tmp_path / "a.png").write_bytes(whole[:end] + chunk + whole[end:])
+    assert read(tmp_path / "a.png")[0].shape[:2] == (300, 200)
+
+
+# --------------------------------------------------------------------------- what a file is
+
+
+def _iso(major: bytes, *others: bytes) -> bytes:
+    return (
+        struct.pack(">I", 16 + 4 * len(others)) + b"ftyp" + major + b"\0\0\0\0" + b"".join(others) + b"\0\0\0\x08meta"
+    )
+
+
+#: first bytes as the kinds of files have them -> the code of the sentence
+_HEADS = {
+    b"": "file_empty",
+    _iso(b"heic", b"mif1", b"heic"): "heif_picture",
+    _iso(b"mif1", b"mif1", b"heic"): "heif_picture",
+    _iso(b"miaf", b"MiHB"): "heif_picture",
+    _iso(b"msf1", b"hevc"): "heif_picture",
+    _iso(b"hevc", b"msf1"): "heif_picture",
+    _iso(b"avif", b"mif1", b"miaf"): "avif_picture",
+    _iso(b"mif1", b"avif", b"miaf"): "avif_picture",
+    _iso(b"miaf", b"avif"): "avif_picture",
+    b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        \x00\x02": "apple_double",
+    b"\x00\x00\x00\x0cJXL \r\n\x87\n": "jpeg_xl_picture",
+    b"\xff\x0a\xfa\x1f\x41": "jpeg_xl_picture",
+    b"\x00\x00\x00\x0cjP  \r\n\x87\n": "jpeg_2000_picture",
+    b"II*\x00\x10\x00\x00\x00CR\x02\x00": "raw_photo",
+    _iso(b"crx ", b"isom"): "raw_photo",
+    b"FUJIFILMCCD-RAW 0201FF": "raw_photo",
+    b"IIU\x00\x18\x00\x00\x00": "raw_photo",
+    b"II*\x00\x08\x00\x00\x00": "tiff_picture",
+    b"MM\x00*\x00\x00\x00\x08": "tiff_picture",
+    b"BM" + struct.pack("<IIII", 1234, 0, 54, 40): "bmp_picture",
+    b"8BPS\x00\x01": "photoshop_file",
+    b"%PDF-1.7\n": "pdf_document",
+    b"PK\x03\x04\x14\x00": "archive_file",
+    b"7z\xbc\xaf\x27\x1c": "archive_file",
+    b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg">': "svg_drawing",
+    b"<svg viewBox='0 0 1 1'>": "svg_drawing",
+    b"\xef\xbb\xbf<!DOCTYPE html>\n<html lang=en>": "web_page",
+}
+
+
+@pytest.mark.parametrize(("head", "code"), _HEADS.items(), ids=[str(n) for n in range(len(_HEADS))])
+def test_a_file_that_is_not_read_is_called_what_it_is(tmp_path: Path, head: bytes, code: str):
+    (tmp_path / "photo.jpg").write_bytes(head + b"\x01" * 500 if head else b"")
+    assert refusal(head) == code
+    told = refused(tmp_path / "photo.jpg")
+    assert told == code or (code == "avif_picture" and told == "media_unreadable")
+    assert code in MEDIA_CODES
+    assert code in SENTENCES
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        _iso(b"isom", b"mp41"), _iso(b"qt  "), _iso(b"mp42", b"mif1", b"isom"), b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n",
+        b"GIF89a", b"RIFF\0\0\0\0WEBP", b"\x1a\x45\xdf\xa3", b"OggS", b"FLV\x01", b"\x00\x00\x01\xba", b"G@\x11\x10", b"BMX",
+    ],
+)  # fmt: skip
+def test_a_video_or_picture_that_is_read_is_not_refused_by_its_first_bytes(head: bytes):
+    assert refusal(head) is None
+
+
+def test_an_encrypted_video_is_called_protected(tmp_path: Path):
+    def box(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", 8 + len(body)) + kind + body
+
+    def film(entry: bytes) -> bytes:
+        inner = box(b"stsd", b"\0\0\0\0\0\0\0\x01" + box(entry, b"\0" * 78))
+        for kind in (b"stbl", b"minf", b"mdia", b"trak", b"moov"):
+            inner = box(kind, inner)
+        return _iso(b"isom")[:16] + box(b"free", b"x" * 40) + inner
+
+    for entry, code in ((b"encv", "media_protected"), (b"drmi", "media_protected"), (b"avc1", "media_unreadable")):
+        (tmp_path / "film.mp4").write_bytes(film(entry))
+        assert refused(tmp_path / "film.mp4") == code
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+def test_avif_is_read(tmp_path: Path, astronaut: np.ndarray):
+    Image.fromarray(astronaut).save(tmp_path / "a.jpg", format="AVIF", quality=90)
+    picture, _ = read(tmp_path / "a.jpg")
+    assert np.abs(picture.astype(int) - astronaut).mean() < 4
