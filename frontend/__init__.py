@@ -30,6 +30,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, background: bool =
     site = _build(app, settings, clock=clock)
     app.extensions[EXTENSION] = site
     app.secret_key = read_secret(settings.frontend_state / "session_key")
+    app.url_map.strict_slashes = False  # people type /help/ as well
     upload.init_upload(app)
     for part in (intake, viewer, pages):
         app.register_blueprint(part.blueprint)

@@ -5,14 +5,16 @@ Our own errors show a reference only; the log has the same reference beside the 
 
 from __future__ import annotations
 
+import json
 import secrets
+from html import escape
 from typing import Any, Final
 
 import structlog
 from flask import Flask, Response, jsonify, make_response, render_template, request
 from flask_limiter.errors import RateLimitExceeded
 from flask_wtf.csrf import CSRFError
-from werkzeug.exceptions import HTTPException, SecurityError
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, SecurityError
 
 from frontend.form import FormError
 from frontend.media import too_large
@@ -31,9 +33,39 @@ WORDS: Final[dict[int, tuple[str, str]]] = {
     415: ("Type of file not accepted", SENTENCES["unsupported_media"]),
     416: ("Part not available", "The file does not have that part."),
     429: ("Too many requests", SENTENCES["too_often"]),
+    431: (
+        "Too much in the request",
+        "The address or the cookies of this request are too long. Delete the cookies of this site, then try again.",
+    ),
     500: ("Something went wrong on our side", "Nothing you did caused this. Try again in a moment."),
+    501: ("Not possible here", "This site does not accept requests that are sent this way."),
     503: ("Not available right now", "The site is busy. Try again in a moment."),
 }
+
+#: As templates/error.html, for what is answered without templates; no style of its own, because none may run inline.
+BARE_PAGE: Final = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{title} – DeepFake-o-meter</title>
+<link rel="stylesheet" href="/static/portal.css">
+</head>
+<body>
+<main class="wrap">
+<div class="tiny">
+<section class="card center">
+<p class="eyebrow">{status}</p>
+<h1>{title}</h1>
+<p>{detail}</p>
+<p><a class="button" href="/">To the front page</a></p>
+</section>
+</div>
+</main>
+</body>
+</html>
+"""
 
 
 def wants_json() -> bool:
@@ -86,18 +118,24 @@ def _too_often(error: RateLimitExceeded) -> Response:
 
 
 def _unknown_host(_: SecurityError) -> Response:
-    # not a page: addresses cannot be built for a host name we do not serve
-    return Response("This host name is not served here.\n", 400, mimetype="text/plain")
+    # not a page of ours: addresses cannot be built for a host name we do not serve
+    words = ("Unknown address", "This site is not reached under this name. Check the address you were given.")
+    kind, body = bare_answer(400, as_json=wants_json(), words=words)
+    return Response(body, 400, content_type=kind)
 
 
 def _http_error(error: HTTPException) -> Response:
     status = error.code or 500
     if status < 400 and error.response is not None:
         return error.response  # type: ignore[return-value]
-    title, detail = WORDS.get(status, WORDS[400 if status < 500 else 500])
-    if status == 413 and request.endpoint == "intake.submit":
+    title, detail = words_of(status)
+    # a part of the form beyond its limit is a 413 as well
+    if status == 413 and request.endpoint == "intake.submit" and (request.content_length or 0) > portal().upload_limit:
         title, detail = "File too large", too_large(portal().upload_limit).sentence
-    return answer(status, code=f"http_{status}", title=title, detail=detail)
+    response = answer(status, code=f"http_{status}", title=title, detail=detail)
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
+    return response
 
 
 def _our_fault(error: Exception) -> Response:
@@ -107,12 +145,40 @@ def _our_fault(error: Exception) -> Response:
     return answer(500, code="internal", title=title, detail=detail, reference=reference)
 
 
+def words_of(status: int) -> tuple[str, str]:
+    """Title and sentence of an HTTP status."""
+    return WORDS.get(status, WORDS[400 if status < 500 else 500])
+
+
+def bare_answer(status: int, *, as_json: bool, words: tuple[str, str] | None = None) -> tuple[str, bytes]:
+    """Content type and body of an error that is answered without the application and its templates."""
+    title, detail = words or words_of(status)
+    if as_json:
+        return "application/problem+json", json.dumps(
+            _problem(status, code=f"http_{status}", title=title, detail=detail)
+        ).encode()
+    return "text/html; charset=utf-8", BARE_PAGE.format(
+        status=status, title=escape(title), detail=escape(detail)
+    ).encode()
+
+
+def bare_headers() -> dict[str, str]:
+    """The headers of such an answer: nothing in it runs, and nothing is kept of it."""
+    return {
+        "Content-Security-Policy": "default-src 'none'; style-src 'self'",
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "no-store",
+    }
+
+
+def _problem(status: int, *, code: str, title: str, detail: str) -> dict[str, Any]:
+    return {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code}
+
+
 def answer(status: int, *, code: str, title: str, detail: str, **more: Any) -> Response:
     """One error as a page or as problem+json."""
     if wants_json():
-        response = jsonify(
-            {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code} | more
-        )
+        response = jsonify(_problem(status, code=code, title=title, detail=detail) | more)
         response.mimetype = "application/problem+json"
     else:
         response = make_response(render_template("error.html", status=status, title=title, detail=detail, **more))

@@ -43,6 +43,12 @@ def front() -> Response:
     return _form_page(MultiDict(), {})
 
 
+@blueprint.get("/submit")
+def submit_again() -> Response:
+    """The address of an answer to the form, opened by hand: there is only the form to show."""
+    return make_response(redirect(url_for("intake.front"), 303))
+
+
 @blueprint.get("/pin")
 @limiter.limit(PIN_SUGGESTIONS_PER_PEER)
 def suggest_pin() -> Response:

@@ -2,8 +2,9 @@
 
 Waitress reads a whole request before a thread works on it, so a slow sender takes a connection but not a thread. This module
 adds what it lacks: a minimum rate, a limit per network peer, room for many connections, an answer to a body that is too large or
-does not fit on the disk (an error page like every other one, made by the application), and a spool on the disk of the portal's
-data. Entry: ``create_web_server``. For the composition root only.
+does not fit on the disk (an error page like every other one, made by the application; the rest of the body is read, so that the
+page arrives), a page for what is no request at all, and a spool on the disk of the portal's data. Entry: ``create_web_server``.
+For the composition root only.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from waitress.server import BaseWSGIServer, create_server
 from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import Error
 
+from frontend.faults import bare_answer, bare_headers
 from frontend.security import network_of, trusts_proxy
 from frontend.upload import REFUSED, request_limit
 from shared.errors import NO_SPACE
@@ -60,8 +62,11 @@ AT_ONCE: Final = 65_536
 #: Waitress warns of each request that waits for a thread; a busy minute would fill the log.
 QUIET: Final = "waitress.queue"
 
-#: How long the rest of a refused body is read and dropped. A connection closed on unread data is reset, and the answer is lost.
-LINGER_S: Final = 10.0
+#: How long the rest of a refused body is read and dropped. A connection closed on unread data is reset, and a browser that sends
+#: the whole file before it reads the answer (Chromium does) may lose the page: so all of it is read, at least ``LEAST_RATE`` of it
+#: in each ``LINGER_PACE_S`` seconds, and at most for ``LINGER_S``.
+LINGER_S: Final = 180.0
+LINGER_PACE_S: Final = 10.0
 
 
 #: Refusals of the server that the application words, by HTTP status -> code of shared.errors.
@@ -102,11 +107,26 @@ def _drop_spool(request: Any) -> None:
             request.close()
 
 
+class _BareAnswer(ErrorTask):  # type: ignore[misc]
+    """An answer without the application: the request is not HTTP that it could read, or the application itself failed."""
+
+    def execute(self) -> None:
+        error = self.request.error
+        accept = self.request.headers.get("ACCEPT", "")
+        kind, body = bare_answer(error.code, as_json="json" in accept and "html" not in accept)
+        self.status = f"{error.code} {error.reason}"
+        self.response_headers += [("Content-Type", kind), *bare_headers().items()]
+        self.content_length = len(body)
+        self.set_close_on_finish()
+        if getattr(self.request, "command", "") != "HEAD":
+            self.write(body)
+
+
 def _task_of_error(channel: HTTPChannel, request: Any) -> WSGITask | ErrorTask:
-    """An error page of the application where a request has a head to answer to; plain text for what is not HTTP."""
-    if not request.headers_finished or request.error.code not in REFUSALS:
-        return ErrorTask(channel, request)
+    """An error page of the application where a request has a head to answer to, else a page that needs no application."""
     channel.lingers = True
+    if not request.headers_finished or request.error.code not in REFUSALS:
+        return _BareAnswer(channel, request)
     return _Refusal(channel, request)
 
 
@@ -123,6 +143,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self._measured = 0
         self._space_checked = False
         self._linger_until: float | None = None
+        self._dropped, self._dropped_from = 0, 0.0
         super().__init__(server, sock, addr, adj, map)
 
     def write_soon(self, data: Any) -> int:
@@ -132,6 +153,13 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         return int(super().write_soon(data))
 
     # -- reading
+
+    def send_continue(self) -> None:
+        """Ask for the body (Expect: 100-continue), unless its length alone is refused."""
+        if self.request.error:
+            self.request.expect_continue = False
+            return
+        super().send_continue()
 
     def received(self, data: bytes) -> bool:
         """Take a piece of a request; a disk that is full or away ends in an answer."""
@@ -176,7 +204,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             super().handle_read()
             return
         try:
-            self.recv(self.adj.recv_bytes)  # dropped; closes at the end of the stream
+            self._dropped += len(self.recv(self.adj.recv_bytes))  # closes at the end of the stream
         except OSError:
             self.handle_close()
 
@@ -185,11 +213,19 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def readable(self) -> bool:
         now = time.monotonic()
         if self._linger_until is not None:
-            if now > self._linger_until:
+            if now > self._linger_until or self._stopped_sending(now):
                 self.handle_close()
             return bool(self.connected)
         self._check_pace(now)
         return bool(self.connected and super().readable())
+
+    def _stopped_sending(self, now: float) -> bool:
+        """Whether the rest of a refused body comes too slowly to wait for it."""
+        if now - self._dropped_from < LINGER_PACE_S:
+            return False
+        slow = self._dropped < LEAST_RATE * LINGER_PACE_S
+        self._dropped, self._dropped_from = 0, now
+        return slow
 
     def writable(self) -> bool:
         return bool(self.connected and self._linger_until is None and super().writable())
@@ -219,7 +255,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         if self.lingers and self._linger_until is None and self.connected:
             with contextlib.suppress(OSError):
                 self.socket.shutdown(socket.SHUT_WR)
-                self._linger_until = time.monotonic() + LINGER_S
+                self._dropped_from = time.monotonic()
+                self._linger_until = self._dropped_from + LINGER_S
                 self.will_close = False
                 return
         super().handle_close()

@@ -10,7 +10,7 @@ import io
 from typing import IO, Any, cast
 
 from flask import Flask, Request, request
-from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
+from werkzeug.exceptions import BadRequest
 
 from frontend.media import IncomingMedia, check_space, too_large
 from frontend.portal import portal
@@ -76,16 +76,6 @@ class _Nothing(io.BytesIO):
 def current_request() -> PortalRequest:
     """The current request, as our class."""
     return cast("PortalRequest", request)
-
-
-def read_form() -> None:
-    """Read the whole form now, so that its errors arise in one place; UserError 413 for a body beyond the limit."""
-    try:
-        current_request().form  # noqa: B018 - the property reads and parses the body
-    except RequestEntityTooLarge:
-        if request.endpoint != UPLOAD_ENDPOINT or (request.content_length or 0) <= portal().upload_limit:
-            raise
-        raise too_large(portal().upload_limit) from None
 
 
 def request_limit(max_upload_mb: int) -> int:

@@ -144,6 +144,14 @@ def enter_pin(untrusted_id: str) -> Response:
     return _check_pin(portal(), job) or _to(job)
 
 
+@blueprint.get("/r/<untrusted_id>/pin")
+@blueprint.get("/r/<untrusted_id>/delete")
+@blueprint.get("/r/<untrusted_id>/close")
+def answered(untrusted_id: str) -> Response:
+    """The address of an answer to a form, opened by hand: the page of the submission has the form."""
+    return _to(checked_id(untrusted_id))
+
+
 def _check_pin(site: Portal, job: JobId) -> Response | None:
     """None when the form's PIN is right and the session is open now; else the page that says why not."""
     submission = _submission(site, job)

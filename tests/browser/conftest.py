@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +11,10 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from waitress.server import create_server
 
 from frontend import create_app
 from frontend.portal import portal
+from frontend.server import create_web_server
 from shared.clock import utc_now
 from shared.settings import Settings
 from tests.frontend.stories import catalog
@@ -35,14 +36,19 @@ def chromium() -> Iterator[Any]:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[tuple[Flask, str]]:
-    """The portal behind waitress, as ``serve`` runs it; its postman and its clock run too."""
-    app = create_app(Settings(data=tmp_path / "var"), background=False)
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Flask, str]]:
+    """The portal behind its own server, as ``serve`` runs it; its clock runs too."""
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    settings = Settings(data=tmp_path / "var")
+    app = create_app(settings, background=False)
     portal(app).store.write_catalog(catalog(utc_now()))
-    server = create_server(app, host="127.0.0.1", port=0, threads=6)
+    server = create_web_server(app, settings.model_copy(update={"port": 0}))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     yield app, f"http://127.0.0.1:{server.effective_port}"
+    for channel in list(server.active_channels.values()):
+        channel.lingers = False
+        channel.handle_close()
     server.close()
     thread.join(5)
 

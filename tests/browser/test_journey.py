@@ -212,3 +212,20 @@ def test_fields_have_names_for_screen_readers(site: Any, watched: Any) -> None:
         assert unnamed == []
         assert page.locator("h1").count() == 1
         assert page.locator("img:not([alt])").count() == 0
+
+
+def test_without_scripts_a_file_beyond_the_limit_gets_the_page_that_names_the_limit(
+    site: Any, watched: Any, tmp_path: Path
+) -> None:
+    """Chromium sends all of the file before it reads the answer."""
+    _, url = site
+    with (tmp_path / "phone.mp4").open("wb") as file:
+        file.write(b"\0\0\0\x20ftypisom")
+        file.truncate(70_000_000)
+    page = watched(java_script_enabled=False).page
+    _fill(page, url, tmp_path / "phone.mp4")
+    page.click("#send")
+    assert page.get_by_role("heading", name="File too large").is_visible()
+    assert page.get_by_text("larger than 50 MB, the most this site takes").is_visible()
+    page.goto(f"{url}/submit")  # reloaded by hand
+    assert page.locator("#upload").is_visible()

@@ -162,12 +162,36 @@ def test_fault_of_ours_shows_a_reference_and_no_trace(
     assert set(problem.json) == {"type", "title", "status", "detail", "code", "reference"}
 
 
-@pytest.mark.parametrize(("path", "status"), [("/nothing", 404), ("/submit", 405)])
-def test_errors_are_pages_for_people_and_problem_json_for_scripts(visitor: Visitor, path: str, status: int) -> None:
-    assert visitor.get(path).status_code == status
-    assert "To the front page" in visitor.get(path).get_data(as_text=True)
-    problem = visitor.get(path, headers={"Accept": "application/json"})
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nothing", 404), ("PUT", "/help", 405)])
+def test_errors_are_pages_for_people_and_problem_json_for_scripts(
+    app: Flask, method: str, path: str, status: int
+) -> None:
+    client = app.test_client()
+    page = client.open(path, method=method)
+    assert page.status_code == status
+    assert ("Allow" in page.headers) == (status == 405)
+    assert "To the front page" in page.get_data(as_text=True)
+    problem = client.open(path, method=method, headers={"Accept": "application/json"})
     assert (problem.status_code, problem.json["status"]) == (status, status)
+
+
+@pytest.mark.parametrize("address", ["/submit", "/r/{}/pin", "/r/{}/delete", "/r/{}/close", "/help/"])
+def test_address_of_a_form_that_is_opened_by_hand_leads_to_its_page(visitor: Visitor, address: str) -> None:
+    answer = visitor.get(address.format("a" * 26))
+    if address == "/help/":
+        assert "How to read a result" in answer.get_data(as_text=True)
+    else:
+        assert answer.status_code == 303
+        assert answer.headers["Location"] == ("/" if address == "/submit" else f"/r/{'a' * 26}")
+
+
+def test_name_that_is_not_served_gets_a_page_or_problem_json(build: Any) -> None:
+    client = build(trusted_hosts=["dfom.example.org"]).test_client()
+    page = client.get("/", headers={"Host": "evil.example", "Accept": "text/html"})
+    assert (page.status_code, page.mimetype) == (400, "text/html")
+    assert "not reached under this name" in page.get_data(as_text=True)
+    problem = client.get("/", headers={"Host": "evil.example", "Accept": "application/json"})
+    assert problem.mimetype == "application/problem+json"
 
 
 def test_what_visitors_type_is_shown_as_text_only(app: Flask, uploader: Uploader) -> None:
