@@ -25,6 +25,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -55,7 +56,8 @@ AGGREGATIONS = ("mean", "max_of_persons", "max_of_persons_of_shots", "deepware",
 #: The keys of the card's table ``[resources]``.
 RESOURCES = ("memory_mb", "seconds_per_face", "batch")
 PROTOCOL_VERSION = 1
-PACK_SCHEMA = 1
+#: 2: ``turn``, the crops of turned faces are upright.
+PACK_SCHEMA = 2
 #: 2: evidence is an array in a ``.npy`` file; it was a PNG.
 SCORES_SCHEMA = 2
 #: Most pictures of evidence for one pack.
@@ -63,7 +65,8 @@ MOST_MASKS = 512
 
 #: One row of ``faces.npy``. Boxes and landmarks are x, y in frame pixels (after rotation), box = x1 y1 x2 y2;
 #: ``crop_*`` say where the context crop is in ``crops.bin`` (byte offset, pixels) and where its top left
-#: pixel was in the frame (``crop_origin`` = x, y). ``tracked`` = box interpolated between two detections.
+#: pixel was in the frame (``crop_origin`` = x, y). ``tracked`` = box interpolated between two detections. ``turn``: the crop is the
+#: frame's rectangle turned clockwise by so many degrees (0, 90, 180, 270), which makes the face upright.
 FACE_DTYPE = np.dtype(
     [
         ("frame", "<i4"),
@@ -78,6 +81,7 @@ FACE_DTYPE = np.dtype(
         ("crop_width", "<i4"),
         ("crop_origin", "<i4", (2,)),
         ("tracked", "?"),
+        ("turn", "<i2"),
     ]
 )
 
@@ -295,7 +299,7 @@ class Face:
 
     ``box`` (4,) float32 x1 y1 x2 y2, may reach outside the image; ``landmarks`` (5, 2) float32: left eye, right
     eye, nose, left and right mouth corner (the viewer's left), NaN where unknown. ``time_s`` is the presentation time.
-    ``image_origin`` (x, y) and ``frame_size`` (width, height) place the image in its frame.
+    ``image_origin`` (x, y) and ``frame_size`` (width, height) place the image in its frame, turned as the image is.
     """
 
     box: Array
@@ -408,6 +412,25 @@ class FacePack:
         """Width and height of a frame as shown, pixels."""
         return self.media.width, self.media.height
 
+    @functools.cached_property
+    def upright(self) -> Array:
+        """``faces`` with boxes, landmarks and origins in pixels of the frame after ``turn``, in which the face and its crop are upright."""
+        faces: Array = self.faces
+        if not faces["turn"].any():
+            return faces
+        faces = np.array(faces)
+        for turn in (90, 180, 270):
+            own = faces["turn"] == turn
+            rows = faces[own]
+            shown = np.stack([rows["crop_width"], rows["crop_height"]], 1)[:, :: -1 if turn % 180 else 1]
+            corners = np.stack([rows["crop_origin"], rows["crop_origin"] + shown], 1)
+            rows["crop_origin"] = turn_points(corners, turn=turn, size=self.frame_size).min(axis=1)
+            corners = turn_points(rows["box"].reshape(-1, 2, 2), turn=turn, size=self.frame_size)
+            rows["box"] = np.sort(corners, axis=1).reshape(-1, 4)
+            rows["landmarks"] = turn_points(rows["landmarks"], turn=turn, size=self.frame_size)
+            faces[own] = rows
+        return faces
+
     def image(self, index: int) -> Array:
         """Context crop of face ``index``: (H, W, 3) uint8 RGB, a read-only view."""
         row = self.faces[index]
@@ -417,7 +440,7 @@ class FacePack:
 
     def face(self, index: int) -> Face:
         """Face ``index`` with box and landmarks in its context crop's own pixels."""
-        row = self.faces[index]
+        row = self.upright[index]
         origin = row["crop_origin"].astype(np.float32)
         return Face(
             box=row["box"] - np.tile(origin, 2),
@@ -429,13 +452,19 @@ class FacePack:
             confidence=float(row["confidence"]),
             index=index,
             image_origin=(int(row["crop_origin"][0]), int(row["crop_origin"][1])),
-            frame_size=self.frame_size,
+            frame_size=self.frame_size if row["turn"] % 180 == 0 else (self.media.height, self.media.width),
         )
 
 
 def _known(record: type[Any], raw: dict[str, Any]) -> Any:
     """A ``record`` of its known members: those that a later platform adds are left out. TypeError when one is missing."""
     return record(**{name: raw[name] for name in record.__dataclass_fields__ if name in raw})
+
+
+def turn_points(points: Array, *, turn: int, size: tuple[int, int]) -> Array:
+    """Points (..., 2) x, y of a picture of ``size`` (width, height) after it was turned clockwise by ``turn`` degrees."""
+    x, y, width, height = points[..., 0], points[..., 1], *size
+    return np.stack({0: (x, y), 90: (height - y, x), 180: (width - x, height - y), 270: (y, width - x)}[turn], -1)
 
 
 def square_crop(image: Array, box: Array, *, margin: float) -> Array:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from base_detector import PACK_SCHEMA, FacePack, Note
+from base_detector import PACK_SCHEMA, FacePack, Note, turn_points
 
 
 def write_faces(folder: Path, rows: np.ndarray, crops: Iterable[np.ndarray]) -> None:
@@ -65,5 +65,25 @@ def finish_pack(
         "notes": [asdict(note) for note in notes],
         "seconds": {"total": 0.5},
     }  # fmt: skip
+    (folder / "pack.json").write_text(json.dumps(info), encoding="utf-8")
+    return FacePack(folder)
+
+
+def turned_pack(pack: FacePack, folder: Path, *, turn: int) -> FacePack:
+    """``pack`` of upright faces as if its frames were shown on their side or head: ``turn`` degrees clockwise make them upright again."""
+    rows, (width, height) = np.array(pack.faces), pack.frame_size
+    back, size = 360 - turn, (width, height)
+    crops = [pack.image(index) for index in range(len(pack))]
+    for row, crop in zip(rows, crops, strict=True):
+        corners = np.array([row["crop_origin"], row["crop_origin"] + crop.shape[1::-1]])
+        row["crop_origin"] = turn_points(corners, turn=back, size=size).min(axis=0)
+        row["box"] = np.sort(turn_points(row["box"].reshape(2, 2), turn=back, size=size), axis=0).reshape(4)
+        row["landmarks"] = turn_points(row["landmarks"], turn=back, size=size)
+        row["turn"] = turn
+    folder.mkdir()
+    write_faces(folder, rows, crops)
+    info = json.loads((pack.folder / "pack.json").read_text(encoding="utf-8"))
+    if turn % 180:
+        info["media"] |= {"width": height, "height": width}
     (folder / "pack.json").write_text(json.dumps(info), encoding="utf-8")
     return FacePack(folder)

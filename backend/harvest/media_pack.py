@@ -121,7 +121,7 @@ class SampledFrame(_Part):
 class PackInfo(_Part):
     """``pack.json``."""
 
-    schema_version: Literal[1] = Field(alias="schema")
+    schema_version: Literal[2] = Field(alias="schema")
     media: CheckedMedia
     sampling: Sampling
     # FailFast: the first mistake is enough
@@ -230,6 +230,11 @@ def _rules(faces: Array, info: PackInfo) -> Any:
 def _crop_rules(faces: Array, media: DecodedMedia) -> Any:
     origin, height, width = faces["crop_origin"].astype(np.int64), faces["crop_height"], faces["crop_width"]
     yield "crops have pixels", (height >= 1) & (width >= 1)
+    yield "crops are turned by quarters", np.isin(faces["turn"], (0, 90, 180, 270))
+    lying = (
+        faces["turn"] % 180 == 90
+    )  # height and width are the crop's, which is upright; the rules below are the frame's
+    height, width = np.where(lying, width, height), np.where(lying, height, width)
     yield "crops are no larger than the frame", (height <= media.height) & (width <= media.width)
     yield "crops begin in the frame", origin >= 0
     yield "crops end in the frame", (origin[:, 0] + width <= media.width) & (origin[:, 1] + height <= media.height)

@@ -62,6 +62,7 @@ class PackWriter:
         row["box"], row["landmarks"], row["confidence"] = found.box, found.landmarks, found.confidence
         row["crop_offset"], row["crop_origin"] = self._offset, sighting.origin
         row["crop_height"], row["crop_width"] = crop.shape[:2]
+        row["turn"] = found.turn
         self._tracks[self._count] = track
         self._crops.write(crop.data)
         self._offset += crop.nbytes

@@ -91,7 +91,7 @@ def consider_portrait(track: Track, sighting: Sighting, *, row: int) -> None:
 
 def aligned_chip(sighting: Sighting) -> Array:
     """The face turned upright and scaled so that its landmarks are where dlib's network expects them: (150, 150, 3) uint8 RGB."""
-    points = sighting.found.landmarks.astype(float) - sighting.origin
+    points = sighting.in_crop(sighting.found.landmarks.astype(float))
     crop = sighting.crop
     matrix = _similarity(points, _TEMPLATE)
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))

@@ -31,7 +31,7 @@ class FaceDetector(Protocol):
 
 def second_look(detector: FaceDetector, sighting: Sighting) -> float:
     """Mean confidence (0..1) of finding the face again, over sizes and mirror images; a view without it counts 0."""
-    box = sighting.found.box - np.tile(np.array(sighting.origin, np.float32), 2)
+    box = sighting.box
     scores = []
     for side in _SIDES:
         scale = side / sighting.found.side

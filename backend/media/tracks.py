@@ -8,23 +8,25 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from base_detector import Array
+from base_detector import Array, turn_points
 
 
 @dataclass(frozen=True)
 class Found:
     """A face in one picture: box (4,) x1 y1 x2 y2 and landmarks (5, 2), float32, pixels of the picture as shown.
 
-    ``tracked``: interpolated between two detections.
+    ``tracked``: interpolated between two detections. ``turn``: degrees clockwise (0, 90, 180, 270) that make the face upright.
     """
 
     box: Array
     landmarks: Array
     confidence: float
     tracked: bool = False
+    turn: int = 0
 
     @property
     def side(self) -> float:
@@ -45,7 +47,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Sighting:
-    """A face in one sampled picture with its context crop (h, w, 3) uint8 RGB, whose top left pixel was at ``origin``."""
+    """A face in one sampled picture with its context crop (h, w, 3) uint8 RGB, turned upright; ``origin``: where its rectangle was."""
 
     frame: int
     time_s: float
@@ -53,9 +55,19 @@ class Sighting:
     crop: Array
     origin: tuple[int, int]
 
+    def in_crop(self, points: Array) -> Array:
+        """Points (..., 2) of the picture in pixels of the upright crop."""
+        size = self.crop.shape[:2] if self.found.turn % 180 else self.crop.shape[1::-1]
+        return turn_points(points - np.array(self.origin, np.float32), turn=self.found.turn, size=size)
+
+    @property
+    def box(self) -> Array:
+        """The face's box (4,) in pixels of the upright crop."""
+        return np.sort(self.in_crop(self.found.box.reshape(2, 2)), axis=0).reshape(4)
+
     @classmethod
     def cut(cls, image: Array, found: Found, *, context: float, frame: int, time_s: float) -> Sighting:
-        """Cut the square of ``context`` x the longer box side about the box centre, clipped at the picture: a view."""
+        """Cut the square of ``context`` x the longer box side about the box centre, clipped at the picture: a view, unless it is turned."""
         height, width = image.shape[:2]
         half = found.side * context / 2
         centre_x, centre_y = (float(value) for value in (found.box[:2] + found.box[2:]) / 2)
@@ -63,7 +75,7 @@ class Sighting:
         top = min(max(0, math.floor(centre_y - half)), height - 1)
         right = max(left + 1, min(width, math.ceil(centre_x + half)))
         bottom = max(top + 1, min(height, math.ceil(centre_y + half)))
-        return cls(frame, time_s, found, image[top:bottom, left:right], (left, top))
+        return cls(frame, time_s, found, turn_image(image[top:bottom, left:right], turn=found.turn), (left, top))
 
 
 @dataclass(frozen=True)
@@ -101,6 +113,12 @@ class Track:
     def see(self, found: Found, *, frame: int, time_s: float) -> None:
         """Extend the track by one picture."""
         self.last_frame, self.last_s, self.last_box = frame, time_s, found.box
+
+
+def turn_image(image: Array, *, turn: int) -> Array:
+    """``image`` (H, W, 3) turned clockwise by ``turn`` degrees; the same array where that is 0."""
+    codes = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
+    return cv2.rotate(image, codes[turn]) if turn else image
 
 
 def overlap(boxes: Array, others: Array) -> Array:
@@ -145,4 +163,5 @@ def between(before: Found, after: Found, share: float) -> Found:
         landmarks=before.landmarks + (after.landmarks - before.landmarks) * share32,
         confidence=before.confidence + (after.confidence - before.confidence) * share,
         tracked=True,
+        turn=after.turn,
     )

@@ -98,17 +98,19 @@ def square_corner(box: Array, *, side: int, frame_size: tuple[int, int]) -> tupl
     return x, y
 
 
-def follow(boxes: Array, *, frame_size: tuple[int, int]) -> tuple[Array, int]:
+def follow(boxes: Array, *, frame_size: tuple[int, int] | Array) -> tuple[Array, int]:
     """Squares of one tube from its face boxes (T, 4): corners (T, 2) int and their one side, the largest of the boxes', even.
 
+    ``frame_size``: width and height, one for all boxes or (T, 2): the frame of a turned face is turned with it.
     Boxes are cut to whole pixels towards zero, as published. Raises Skip ``face_too_small`` when no square has two pixels.
     """
     whole = np.asarray(boxes).astype(np.int64)
-    side = max(square_side(box, frame_size=frame_size) for box in whole) // 2 * 2
-    side = min(side, *frame_size)
+    sizes = np.broadcast_to(np.asarray(frame_size), (len(whole), 2)).tolist()
+    side = max(square_side(box, frame_size=size) for box, size in zip(whole, sizes, strict=True)) // 2 * 2
+    side = min(side, *(min(size) for size in sizes))
     if side < 2:
         raise Skip("face_too_small")
-    corners = [square_corner(box, side=side, frame_size=frame_size) for box in whole]
+    corners = [square_corner(box, side=side, frame_size=size) for box, size in zip(whole, sizes, strict=True)]
     return np.array(corners, np.int64), side
 
 
@@ -126,14 +128,15 @@ def find_tubes(pack: FacePack, frames: Frames) -> list[Tube]:
         if not seen or faces["frame"][seen[-1]] != faces["frame"][row]:
             seen.append(int(row))
     longest = sorted(own, key=lambda person: -len(own[person]))[:people]
-    return [_tube(pack, person, np.array(own[person]), frames.numbers, pack.frame_size) for person in longest]
+    return [_tube(pack, person, np.array(own[person]), frames.numbers) for person in longest]
 
 
-def _tube(pack: FacePack, person: int, own: Array, numbers: Array, frame_size: tuple[int, int]) -> Tube:
+def _tube(pack: FacePack, person: int, own: Array, numbers: Array) -> Tube:
     # distances are counted in looked-at frames, as published
     places = np.searchsorted(numbers, pack.faces["frame"][own])
     rows = own[nearest(places, np.arange(len(numbers)))]
-    corners, side = follow(pack.faces["box"][rows], frame_size=frame_size)
+    sizes = np.array([pack.face(int(row)).frame_size for row in rows])
+    corners, side = follow(pack.upright["box"][rows], frame_size=sizes)
     return Tube(person, rows, corners, side)
 
 
@@ -145,7 +148,7 @@ def read_tube(pack: FacePack, tube: Tube, *, positions: Array, side: int) -> Arr
     out = np.empty((len(positions), side, side, 3), np.uint8)
     for place, position in enumerate(positions):
         row = int(tube.rows[position])
-        cut = _cut(pack.image(row), tube.corners[position] - pack.faces["crop_origin"][row], side=tube.side)
+        cut = _cut(pack.image(row), tube.corners[position] - pack.upright["crop_origin"][row], side=tube.side)
         out[place] = cv2.resize(cut, (side, side), interpolation=cv2.INTER_LINEAR)
     return out
 

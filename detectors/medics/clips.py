@@ -31,15 +31,18 @@ class Clip:
     faces: Array
 
 
-def cut_clip(pack: FacePack, region: Region) -> Clip:
-    """The clip of ``region``; pixels that no crop of a frame shows are those of the last frame before that shows them, else the next."""
+def cut_clip(pack: FacePack, region: Region, *, turn: int = 0) -> Clip:
+    """The clip of ``region``; pixels that no crop of a frame shows are those of the last frame before that shows them, else the next.
+
+    ``turn``: the region is of frames turned clockwise by so many degrees.
+    """
     top, bottom, left, right = region.rows[0], region.rows[1] + 1, region.columns[0], region.columns[1] + 1
     squares = region.squares[:FRAMES_2D]
     origin = (min(left, int(squares[:, 0].min())), min(top, int(squares[:, 1].min())))
     size = (max(right, int(squares[:, 2].max())) - origin[0], max(bottom, int(squares[:, 3].max())) - origin[1])
     inner = np.s_[top - origin[1] : bottom - origin[1], left - origin[0] : right - origin[0]]
     video, faces = [], []
-    for number, picture in enumerate(_frames(pack, region.frames, origin, size)):
+    for number, picture in enumerate(_frames(pack, region.frames, origin, size, turn)):
         video.append(square_224(picture[inner]))
         if number < len(squares):
             x1, y1, x2, y2 = squares[number] - (*origin, *origin)
@@ -47,25 +50,27 @@ def cut_clip(pack: FacePack, region: Region) -> Clip:
     return Clip(np.stack(video), np.stack(faces))
 
 
-def unseen_share(pack: FacePack, region: Region) -> float:
-    """Share of the region's pixels that no crop of their own frame shows, 0..1."""
+def unseen_share(pack: FacePack, region: Region, *, turn: int = 0) -> float:
+    """Share of the region's pixels that no crop of their own frame (turned by ``turn``) shows, 0..1."""
     origin = (region.columns[0], region.rows[0])
     size = (region.columns[1] + 1 - origin[0], region.rows[1] + 1 - origin[1])
     seen, shares = np.zeros((size[1], size[0]), bool), []
     for frame in range(*region.frames):
         seen[:] = False
-        for _, there, _ in _places(pack, frame, origin, size):
+        for _, there, _ in _places(pack, frame, origin, size, turn):
             seen[there] = True
         shares.append(1 - float(seen.mean()))
     return float(np.mean(shares))
 
 
-def _frames(pack: FacePack, frames: tuple[int, int], origin: tuple[int, int], size: tuple[int, int]) -> Iterator[Array]:
+def _frames(
+    pack: FacePack, frames: tuple[int, int], origin: tuple[int, int], size: tuple[int, int], turn: int = 0
+) -> Iterator[Array]:
     """The rectangle at ``origin`` of ``size`` (width, height) in each frame; the same array every time."""
     picture = np.zeros((size[1], size[0], 3), np.uint8)
 
     def paste(frame: int) -> None:
-        for index, target, part in _places(pack, frame, origin, size):
+        for index, target, part in _places(pack, frame, origin, size, turn):
             picture[target] = pack.image(index)[part]
 
     for frame in reversed(range(*frames)):  # leaves at every pixel what it shows when it is shown first
@@ -76,12 +81,14 @@ def _frames(pack: FacePack, frames: tuple[int, int], origin: tuple[int, int], si
 
 
 def _places(
-    pack: FacePack, frame: int, origin: tuple[int, int], size: tuple[int, int]
+    pack: FacePack, frame: int, origin: tuple[int, int], size: tuple[int, int], turn: int
 ) -> Iterator[tuple[int, tuple[slice, slice], tuple[slice, slice]]]:
-    """Of each crop of ``frame`` that meets the rectangle: its row, where in the rectangle it is, and which part of it that is."""
+    """Of each crop of ``frame`` of this turn that meets the rectangle: its row, where in the rectangle it is, which part of it that is."""
     first, end = np.searchsorted(pack.faces["frame"], (frame, frame + 1))
     for index in range(int(first), int(end)):
-        row = pack.faces[index]
+        row = pack.upright[index]
+        if row["turn"] != turn:
+            continue
         x, y = (int(value) - start for value, start in zip(row["crop_origin"], origin, strict=True))
         left, top = max(0, x), max(0, y)
         right, bottom = min(size[0], x + int(row["crop_width"])), min(size[1], y + int(row["crop_height"]))

@@ -57,7 +57,7 @@ _EXAMPLE_FRAMES, _EXAMPLE_SIDE = 4, 48
 
 @dataclass(frozen=True)
 class Stay:
-    """A person in a shot, and the region of its face. ``face``: the row of the pack that gets its score."""
+    """A person in a shot, and the region of its face (turned upright). ``face``: the row of the pack that gets its score."""
 
     person: int
     region: Region
@@ -74,7 +74,10 @@ class Medics(BaseDetector):
 
     def judge(self, pack: FacePack, progress: Progress) -> Judgement:
         found = find_stays(pack)
-        stays = [stay for stay in found if clips.unseen_share(pack, stay.region) <= MOST_UNSEEN]
+        turns = pack.faces["turn"]
+        stays = [
+            stay for stay in found if clips.unseen_share(pack, stay.region, turn=int(turns[stay.face])) <= MOST_UNSEEN
+        ]
         softlabels = np.full(len(pack), np.nan)
         skipped = _reasons(pack, found=found, judged=stays)
         if not stays:
@@ -99,7 +102,7 @@ class Medics(BaseDetector):
             net, traced = None, 0
             scores = [0.0] * len(stays)
             for done, index in enumerate(by_length):
-                clip = clips.cut_clip(pack, stays[index].region)
+                clip = clips.cut_clip(pack, stays[index].region, turn=int(pack.faces["turn"][stays[index].face]))
                 frames = example_frames(kind, len(clip.video))
                 if frames != traced:
                     net = None  # before the next one takes its place
@@ -183,14 +186,15 @@ def consecutive_frames(pack: FacePack) -> int:
 
 
 def find_stays(pack: FacePack) -> list[Stay]:
-    """The stays of all persons in all shots, by the published rule on this person's boxes in this shot."""
+    """The stays of all persons in all shots, by the published rule on this person's boxes in this shot, of one turn each."""
     end = min(FIRST, consecutive_frames(pack))
-    faces = pack.faces[pack.faces["frame"] < end]
-    width, height, upsample = grid_of(*pack.frame_size)
+    faces = pack.upright[pack.faces["frame"] < end]
     ends = {item.shot: item.end + 1 for item in pack.shots}
     stays = []
-    for shot, person in sorted({(int(row["shot"]), int(row["person"])) for row in faces if row["person"] >= 0}):
-        rows = np.flatnonzero((faces["shot"] == shot) & (faces["person"] == person))
+    kinds = {(int(row["shot"]), int(row["person"]), int(row["turn"])) for row in faces if row["person"] >= 0}
+    for shot, person, turn in sorted(kinds):
+        rows = np.flatnonzero((faces["shot"] == shot) & (faces["person"] == person) & (faces["turn"] == turn))
+        width, height, upsample = grid_of(*pack.face(int(rows[0])).frame_size or pack.frame_size)
         looks = [rows[faces["frame"][rows] == frame] for frame in range(0, end, EVERY)]
         regions = find_regions(
             [faces["box"][look] / upsample for look in looks],

@@ -169,14 +169,14 @@ def soft_pictures(count: int) -> Array:
 
 def _frames(pack: FacePack, look: Look, side: int, skipped: dict[str, int]) -> Array | None:
     """The frames of a look, (1 or 7, 3, 224, 192) float32, all cut with the box of its middle one; None counts as skipped."""
-    row = pack.faces[look.middle]
-    left, top, right, bottom = wide_box(row["box"], frame_size=pack.frame_size)
+    row = pack.upright[look.middle]
+    left, top, right, bottom = wide_box(row["box"], frame_size=pack.face(look.middle).frame_size or pack.frame_size)
     if right <= left or bottom <= top:
         _count(skipped, "face_too_small", 1)
         return None
     prepared = []
     for index in look.rows:
-        image, origin = pack.image(index), pack.faces[index]["crop_origin"]
+        image, origin = pack.image(index), pack.upright[index]["crop_origin"]
         x, y = left - int(origin[0]), top - int(origin[1])
         cut = image[max(y, 0) : max(bottom - int(origin[1]), 0), max(x, 0) : max(right - int(origin[0]), 0)]
         whole = cut.shape[:2] == (bottom - top, right - left)

@@ -109,11 +109,16 @@ sub faces {
     my @faces;
     for (1 .. $count) {
         my $row;
-        read($file, $row, 105) == 105 or die 'faces.npy ends early';
-        my ($person, $x1, $y1, $x2, $y2, $offset, $height, $width, $left, $top) = unpack 'x16 l< f<4 x44 q< l<4', $row;
+        read($file, $row, 107) == 107 or die 'faces.npy ends early';
+        my ($person, @box) = unpack 'x16 l< f<4', $row;
+        my ($offset, $height, $width, $left, $top, $turn) = unpack 'x80 q< l<4 x s<', $row;
+        my ($x1, $y1, $x2, $y2) = ($box[0] - $left, $box[1] - $top, $box[2] - $left, $box[3] - $top);
+        for (my $quarters = $turn / 90; $quarters > 0; $quarters--) {
+            my $high = $quarters % 2 ? $width : $height;
+            ($x1, $y1, $x2, $y2) = ($high - $y2, $x1, $high - $y1, $x2);
+        }
         push @faces, {
-            person => $person, offset => $offset, height => $height, width => $width,
-            box => [$x1 - $left, $y1 - $top, $x2 - $left, $y2 - $top],
+            person => $person, offset => $offset, height => $height, width => $width, box => [$x1, $y1, $x2, $y2],
         };
     }
     return @faces;

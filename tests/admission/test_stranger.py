@@ -26,6 +26,7 @@ from backend.workers.process_runner import ProcessRunner, RunningProcess
 from backend.workers.spec import WorkerError, WorkerSpec
 from base_detector import Card, FacePack, NotApplicable
 from shared.settings import Settings
+from tests.packs import turned_pack
 
 STRANGER = Path(__file__).parent / "stranger.pl"
 #: What its image carries as a label: the card behind the program.
@@ -121,6 +122,17 @@ def test_it_has_nothing_of_ours():
         "warnings",
         "IO::Socket::UNIX",
     }
+
+
+def test_it_finds_a_turned_face_in_its_picture(card: Card, pool: WorkerPool, packs: PracticePacks, tmp_path: Path):
+    upright, scores = FacePack(packs.clip(4)), []
+    turned = [turned_pack(upright, tmp_path / str(turn), turn=turn).folder for turn in (90, 180, 270)]
+    for number, pack in enumerate([upright.folder, *turned]):
+        with pool.lease(spec_of(card)) as worker, worker.room(f"job{number}") as room:
+            room.link(pack, "pack")
+            worker.call("predict", timeout_s=60, pack=room.path("pack"), out=room.path("out"))
+            scores.append(harvest_scores(room.out, card_id=card.id, face_count=4).fake_score)
+    np.testing.assert_allclose(scores[1:], [scores[0]] * 3, atol=0.01)
 
 
 def test_its_evidence_and_its_reasons_are_taken(card: Card, pool: WorkerPool, packs: PracticePacks, tmp_path: Path):

@@ -200,8 +200,8 @@ def test_a_video_is_answered_with_the_command_to_use_instead(toy: Path):
     [
         (lambda toy, pack: (toy / "detectors/toy/detector.toml").write_text(TOY.replace("1.3", "0")), "margin must be"),
         (lambda toy, pack: (toy / "detectors/toy/detector.py").unlink(), "detectors.toy must define exactly one"),
-        (lambda toy, pack: (pack / "pack.json").write_text("{}"), "face pack schema None is not 1"),
-        (lambda toy, pack: (pack / "pack.json").write_text('{"schema": 1}'), "is not complete"),
+        (lambda toy, pack: (pack / "pack.json").write_text('{"schema": 1}'), "face pack schema 1 is not 2: update this worker"),
+        (lambda toy, pack: (pack / "pack.json").write_text('{"schema": 2}'), "is not complete"),
         (lambda toy, pack: (toy / "detectors/toy/detector.py").write_text(TOY_CODE.replace('_too', " too")), "the reason is a code"),
     ],
     ids=["card", "class", "schema", "pack", "reason"],

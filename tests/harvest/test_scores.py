@@ -397,7 +397,7 @@ def crops_a_pipe(pack: Path) -> None:
 BAD_PACKS: dict[str, Callable[[Path], object]] = {
     "no pack.json": lambda pack: (pack / "pack.json").unlink(),
     "deep json": lambda pack: (pack / "pack.json").write_text("[" * 200_000),
-    "later schema": edit_json(lambda info: info.update(schema=2)),
+    "later schema": edit_json(lambda info: info.update(schema=3)),
     "no frames": edit_json(lambda info: info.update(frames=[])),
     "nan in the media": edit_json(lambda info: info["media"].update(duration_s=float("nan"))),
     "markup in the codec": edit_json(lambda info: info["media"].update(codec="<b>h264</b>")),
@@ -419,6 +419,7 @@ BAD_PACKS: dict[str, Callable[[Path], object]] = {
     "crop that overflows": edit_row(crop_height=2**31 - 1, crop_width=2**31 - 1, crop_offset=2**62),
     "crop beyond its frame": edit_row(crop_origin=(40, 0)),
     "crop left of its frame": edit_row(crop_origin=(-1, 0)),
+    "crop turned askew": edit_row(turn=45),
     "box of nan": edit_row(box=(np.nan, 8, 24, 24)),
     "box without area": edit_row(box=(24, 8, 8, 24)),
     "box on another planet": edit_row(box=(8, 8, 1e30, 24)),

@@ -13,7 +13,7 @@ from backend.workers.exchange import Exchange
 from backend.workers.process_runner import ProcessRunner
 from backend.workers.spec import WorkerSpec
 from backend.workers.worker import Worker
-from base_detector import FACE_DTYPE
+from base_detector import FACE_DTYPE, PACK_SCHEMA
 from shared.settings import Settings
 from tests.workers.docker_fixtures import acting_image, container_spec, start_container
 
@@ -84,7 +84,7 @@ def write_pack(folder: Path, *, faces: int = 4, side: int = 32) -> Path:
     pixels = np.random.default_rng(7).integers(0, 256, faces * side * side * 3, np.uint8)
     (folder / "crops.bin").write_bytes(pixels.tobytes())
     info = {
-        "schema": 1,
+        "schema": PACK_SCHEMA,
         "media": {
             "kind": "video",
             "width": 64,
