@@ -85,16 +85,20 @@ def build_backend(settings: Settings, *, cached: bool = True) -> Backend:
 
 
 class _Commands(click.Group):
-    """Loads the two groups of the back-end when they are asked for: the portal's process needs none of what they import."""
+    """Loads the groups of the back-end when they are asked for: the portal's process needs none of what they import."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return sorted([*super().list_commands(context), "detectors", "weights"])
+        return sorted([*super().list_commands(context), "detectors", "settings", "weights"])
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name == "detectors":
             from backend.commands.detectors import detectors
 
             return detectors
+        if name == "settings":
+            from backend.commands.settings import settings
+
+            return settings
         if name == "weights":
             from backend.commands.weights import weights
 
@@ -166,7 +170,7 @@ def analyze(
 @click.option("--host", help="address to listen on (DFOM_HOST)")
 @click.option("--port", type=int, help="port to listen on (DFOM_PORT)")
 def serve(host: str | None, port: int | None) -> None:
-    """Start the portal and its back-end; Ctrl-C stops both. Settings come from DFOM_* variables (docs/operator.md)."""
+    """Start the portal and its back-end; Ctrl-C stops both. Settings are variables: 'deepfake-o-meter settings' lists them."""
     _stop_on_signal(_interrupt)
     with contextlib.suppress(KeyboardInterrupt), errors_explained():
         _serve(read_settings(**{name: value for name, value in (("host", host), ("port", port)) if value is not None}))

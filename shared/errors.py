@@ -116,8 +116,8 @@ SENTENCES: Final[dict[str, str]] = {
     "no_media": "The named files and folders contain no video or picture.",
     "no_such_file": "There is no such file or folder, or it cannot be read.",
     "secret_damaged": "A secret of the portal is damaged. Restore it from a backup; a new one invalidates every PIN.",
-    "unknown_setting": "There is no such setting. docs/operator.md lists them.",
-    "bad_setting": "A setting has a value it cannot have. docs/operator.md lists them.",
+    "unknown_setting": "There is no such setting. 'deepfake-o-meter settings' lists all settings.",
+    "bad_setting": "A setting has a value it cannot have. The message names it, and a right example.",
     # storage
     "second_dispatcher": "Another dispatcher works on this folder. Stop it first; two would do the work twice.",
     "disk_full": "The disk of this site is full, so nothing was stored. Try again later; the operator has to free some space.",

@@ -163,9 +163,9 @@ def verify(ids: Sequence[str]) -> None:
 
 def _opened(ids: Sequence[str]) -> tuple[Settings, list[Card]]:
     """Settings and the cards of ``ids`` (of all detectors when empty); an unknown one ends the command."""
-    settings = read_settings()
-    cards = find_cards(settings.detectors)
     with errors_explained(EXIT_USAGE):
+        settings = read_settings()
+        cards = find_cards(settings.detectors)
         return settings, [cards.named(name) for name in dict.fromkeys(ids)] or list(cards.usable.values())
 
 
