@@ -49,6 +49,7 @@ SENTENCES: Final[dict[str, str]] = {
     "web_page": "This is a web page, not the picture or video shown on it. Open the picture or video alone, save it, and upload that.",
     "apple_double": "This is a side file in which macOS keeps notes about another file; it holds no picture. Upload the file of the same name without “._”.",  # noqa: E501
     "media_protected": "The video is encrypted (copy protection, DRM), so its pictures cannot be read. Upload a copy that plays without the shop's or channel's own app.",  # noqa: E501
+    "picture_cut_off": "The end of this picture's file is missing or damaged, and no whole face is in the part that is left. Copy or download the file again, and upload that.",  # noqa: E501
     "media_too_large": "The file has too many pixels, or its picture is too large. Scale it down and upload it again.",
     "media_too_long": "The clip is longer than this site accepts. Cut out the part in question and upload that.",
     "pack_too_large": "The faces of this clip need more working space than this site allows. Choose quick mode or a shorter part.",
@@ -174,6 +175,7 @@ MEDIA_CODES: Final = frozenset(
         "web_page",
         "apple_double",
         "media_protected",
+        "picture_cut_off",
         "media_too_large",
         "media_too_long",
         "pack_too_large",

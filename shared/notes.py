@@ -19,7 +19,8 @@ SENTENCES: Final[dict[str, str]] = {
     "size_changes": "The picture changes its size or shape within the clip. Each frame was judged at its own size.",
     "pixels_not_square": "The pixels of this file are not square ({value:.3g} : 1). It was judged in the shape that players show.",
     "faces_turned": "Faces are turned in the picture. They were turned by {value:.0f} degrees clockwise to be judged upright.",
-    "cut_off": "The end of this file is missing. Only the part that is whole was judged.",
+    "cut_off": "The end of this file is missing or damaged. Only the part of the picture that is whole was judged: {value:.0%} of it.",
+    "animation_cut_off": "The end of this animation is missing or damaged. Only the pictures before it were judged.",
     "levels_stretched": "This picture uses only the lowest part of its brightness range. It was brightened before it was judged.",
 }
 

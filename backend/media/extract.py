@@ -111,7 +111,9 @@ class _Pass:
         sampled = self._walk(chosen, shots, progress)
         if not sampled:  # all of them damaged
             raise WorkerFailure("media_unreadable")
-        tracks = self._sweep.finish()
+        tracks = [track for track in self._sweep.finish() if track.rows]
+        if not len(self._writer) and any(note.code == "cut_off" for note in self._medium.notes):
+            raise WorkerFailure("picture_cut_off")  # what is missing may be what the picture is about
         self._seconds["detect"] = self._sweep.detect_s
         people_started = time.perf_counter()
         persons = self._gallery.persons(tracks)
@@ -175,6 +177,8 @@ class _Pass:
         return Ahead(self._medium.pictures(), prepare=prepare, depth=depth_for(facts.width, facts.height))
 
     def _keep(self, track: Track, sighting: Sighting) -> None:
+        if not self._medium.whole(sighting.found.box):
+            return
         row = self._writer.append(sighting, track=track.number)
         track.rows += 1
         consider_portrait(track, sighting, row=row)

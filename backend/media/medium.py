@@ -51,6 +51,10 @@ class Orientation:
         """Width and height as shown."""
         return (height, width) if self.quarter_turns % 2 else (width, height)
 
+    def edge_of_bottom(self) -> str:
+        """The side of the upright picture at which the stored picture's last row is shown."""
+        return ("bottom", "left", "top", "right")[self.quarter_turns]
+
     def upright(self, image: Array) -> Array:
         """Turn an image (H, W, 3), C-contiguous; the same array when it is upright already."""
         if self.mirrored:
@@ -98,6 +102,10 @@ class Medium(Protocol):
     @property
     def notes(self) -> Sequence[Note]:
         """What a reader of the scores must know; complete after the last picture."""
+        ...
+
+    def whole(self, box: Array) -> bool:
+        """False when a face in ``box`` (x1 y1 x2 y2, upright) reaches into a part that its file does not have any more."""
         ...
 
     def facts(self) -> DecodedMedia:

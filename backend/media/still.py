@@ -6,6 +6,7 @@ Owns the limits before decoding, the EXIF orientation, and the treatment of tran
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -16,12 +17,17 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from backend.media.limits import MediaLimits
 from backend.media.medium import Orientation
+from backend.media.mending import whole_part
 from base_detector import Array, DecodedMedia, Note, WorkerFailure
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF")
 #: For pictures without a duration, or with less than browsers accept (they take 100 ms then).
 _LEAST_STEP_S, _USUAL_STEP_S = 0.011, 0.1
 _THUMB = 256
+#: First bytes of the formats whose whole part is found when they are damaged: JPEG and PNG.
+_MENDED = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
+#: Room between a face and the edge a cut made, in box sides, from which the face counts as whole.
+_EDGE_SHARE = 0.1
 #: What Pillow raises on broken bytes.
 _BROKEN = (OSError, ValueError, SyntaxError, EOFError, IndexError, RuntimeError)
 #: Pixels that are brought from Pillow to numpy at a time.
@@ -52,12 +58,13 @@ class StillMedium:
     def __init__(self, path: Path, *, limits: MediaLimits) -> None:
         self._limits = limits
         self.notes: list[Note] = []
+        self._edge: str | None = None
         self._orientation, self._count = Orientation(), 1
         self.times: Array = np.zeros(1)
         Image.MAX_IMAGE_PIXELS = None  # our own limit, below, applies
         ImageFile.LOAD_TRUNCATED_IMAGES = False  # missing parts would be filled with grey, and judged
         try:
-            self._image = Image.open(path, formats=_FORMATS)
+            self._image = Image.open(self._whole(path), formats=_FORMATS)
         except _BROKEN as error:
             unknown = isinstance(error, UnidentifiedImageError) and path.stat().st_size < 16
             raise WorkerFailure("unsupported_media" if unknown else "media_unreadable") from None
@@ -109,9 +116,32 @@ class StillMedium:
             given += 1
         if not given:
             raise WorkerFailure("media_unreadable")
+        if given < self._promised:
+            self.notes.append(Note("animation_cut_off"))
         self._count = given
 
+    def whole(self, box: Array) -> bool:
+        """See ``medium.Medium``. A face at the edge that a cut made is not whole."""
+        if self._edge is None:
+            return True
+        side = float(max(box[2] - box[0], box[3] - box[1])) * _EDGE_SHARE
+        width, height = self._orientation.size(*self._image.size)
+        room = {"left": box[0], "top": box[1], "right": width - box[2], "bottom": height - box[3]}
+        return float(room[self._edge]) >= side
+
     # -- inside
+
+    def _whole(self, path: Path) -> Path | io.BytesIO:
+        """The file, or its whole part where it is damaged."""
+        with path.open("rb") as stream:
+            if not stream.read(8).startswith(_MENDED):
+                return path
+        part = whole_part(path.read_bytes(), limits=self._limits)
+        if part is None:
+            return path
+        if part.share < 1:
+            self.notes.append(Note("cut_off", value=round(part.share, 4)))
+        return io.BytesIO(part.content)
 
     def _read_head(self) -> None:
         """Size, count, orientation and times, each checked before the next, costlier one."""
@@ -119,8 +149,11 @@ class StillMedium:
         self._container = (self._image.format or "").lower()
         # an MPO file is a JPEG with further views behind it: the first one is the picture
         self._count = 1 if self._container in ("jpeg", "mpo") else int(getattr(self._image, "n_frames", 1))
+        self._promised = self._count
         self._limits.check_length(self._count, 0.0)
         self._orientation = self._exif_orientation()
+        if self.notes:
+            self._edge = self._orientation.edge_of_bottom()
         self.times = self._times()
         self._limits.check_length(self._count, float(self.times[-1]))
 

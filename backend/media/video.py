@@ -128,6 +128,10 @@ class VideoMedium:
         if not self._decoded:
             raise WorkerFailure("media_unreadable")
 
+    def whole(self, box: Array) -> bool:
+        """See ``medium.Medium``: pictures of videos are whole, or marked as damaged."""
+        return True
+
     def thumb(self, frame: VideoFrame) -> Array:
         """``frame`` subsampled to ``_THUMB`` pixels: (h, w, 3) uint8 BGR."""
         scale = _THUMB / max(self.stored_size)

@@ -178,3 +178,18 @@ def test_avif_is_read(tmp_path: Path, astronaut: np.ndarray):
     Image.fromarray(astronaut).save(tmp_path / "a.jpg", format="AVIF", quality=90)
     picture, _ = read(tmp_path / "a.jpg")
     assert np.abs(picture.astype(int) - astronaut).mean() < 4
+
+
+@pytest.mark.parametrize("kind", ["gif", "png"])
+def test_an_animation_that_breaks_off_says_so(tmp_path: Path, astronaut: np.ndarray, kind: str):
+    pictures = [Image.fromarray(np.roll(astronaut[::2, ::2], 9 * n, axis=1)) for n in range(5)]
+    path = tmp_path / f"a.{kind}"
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=100)
+    content = path.read_bytes()
+    for kept, broken in ((len(content), False), (int(len(content) * 0.7), True)):
+        path.write_bytes(content[:kept])
+        with open_medium(path, limits=UNLIMITED) as medium:
+            count = len(list(medium.pictures()))
+            assert count == medium.facts().frames
+            assert (count < 5) == broken
+            assert [note.code for note in medium.notes] == ["animation_cut_off"] * broken
