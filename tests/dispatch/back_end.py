@@ -76,7 +76,7 @@ class BackEnd:
         assert not self.thread.is_alive()
 
 
-def eventually(condition: Callable[[], object], *, within_s: float = 10) -> None:
+def eventually(condition: Callable[[], object], *, within_s: float = 30) -> None:
     deadline = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline, "did not happen in time"

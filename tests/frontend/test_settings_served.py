@@ -328,9 +328,14 @@ def times_and_gpus(world: World) -> None:
 
 
 def seldom_scans(world: World) -> None:
-    waiting = world.abandoned(attempts=0)
-    time.sleep(3)
-    assert not (world.site.data / "results" / waiting).exists()
+    """Nobody looks into the folder for a while. The end of a job is followed by a scan, so the first may be seen by that one."""
+
+    def unseen() -> bool:
+        waiting = world.abandoned(attempts=0)
+        time.sleep(3)
+        return not (world.site.data / "results" / waiting).exists()
+
+    assert any(unseen() for _ in range(3))
 
 
 def keep_address_days(world: World) -> None:
