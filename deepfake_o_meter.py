@@ -61,7 +61,7 @@ def build_backend(settings: Settings, *, cached: bool = True) -> Backend:
     from backend.catalog.states import DetectorStates
     from backend.pipeline import Pipeline
     from backend.scores.cache import ScoreCache
-    from backend.workers.availability import unavailable
+    from backend.workers.availability import unavailable, way_of
     from backend.workers.pool import WorkerPool
 
     states = DetectorStates(settings.backend_state)
@@ -70,6 +70,7 @@ def build_backend(settings: Settings, *, cached: bool = True) -> Backend:
         settings.detectors,
         availability=lambda card: unavailable(card, settings=settings, pool=pool),
         state=states.of,
+        way=lambda card: way_of(card, settings=settings, pool=pool),
     )
     durations = Durations(settings.backend_state / "durations.json")
     cache = ScoreCache(settings.backend_state / "scores")
@@ -142,11 +143,13 @@ def analyze(
             own = settings.model_copy(update={"scratch": settings.scratch or Path(scratch)})
             backend = build_backend(own, cached=False)
             with contextlib.closing(backend.pool):
+                chosen = work.choose(backend.catalog, names)
+                _say_ways(backend, chosen)
                 summaries = list(
                     work.analyze_all(
                         found,
                         pipeline=backend.pipeline,
-                        detectors=work.choose(backend.catalog, names),
+                        detectors=chosen,
                         mode=mode or "standard",
                         out=out,
                         video_per_detector=video_per_detector,
@@ -161,6 +164,14 @@ def analyze(
         print_summaries(summaries)
     if not work.found_something(summaries):
         raise SystemExit(EXIT_NOTHING)
+
+
+def _say_ways(backend: Backend, detectors: Sequence[str]) -> None:
+    """One line when some of the workers run in containers and others do not."""
+    from backend.workers.availability import mixed_ways
+
+    if sentence := mixed_ways(map(backend.catalog.card, detectors), settings=backend.settings, pool=backend.pool):
+        console.print(sentence, style="dim", highlight=False, markup=False)
 
 
 # --------------------------------------------------------------------------- serve

@@ -1,8 +1,8 @@
 """One job in work: the request, and the scratch folder whose finished parts survive a crash.
 
-Layout of the scratch folder (local disk): ``media`` (verified copy), ``pack/``, ``scores/<detector>/`` and ``report/``. Each
-part appears by a rename when it is complete, so after ``kill -9`` the pipeline continues after the last one. A part that is
-nevertheless damaged is removed and made again (``backend.harvest.stored``).
+Layout of the scratch folder (local disk): ``media`` (verified copy), ``pack/`` and ``media_worker.json``, ``scores/<detector>/``
+and ``report/``. Each part appears by a rename when it is complete, so after ``kill -9`` the pipeline continues after the last
+one. A part that is nevertheless damaged is removed and made again (``backend.harvest.stored``).
 """
 
 from __future__ import annotations
@@ -70,6 +70,11 @@ class Job:
     def pack(self) -> Path:
         """The face pack; complete when it exists."""
         return self.folder / "pack"
+
+    @property
+    def media_worker(self) -> Path:
+        """What made the face pack; missing for one of an earlier version."""
+        return self.folder / "media_worker.json"
 
     @property
     def report(self) -> Path:

@@ -28,15 +28,16 @@ from backend.scores.assemble import DetectorOutcome, assemble, shadow_entry
 from backend.scores.cache import ScoreCache
 from backend.workers.calls import context_for, draw_result, find_faces, judge_pack
 from backend.workers.pool import WorkerPool
-from backend.workers.provenance import provenance
+from backend.workers.provenance import as_run_by, provenance
 from backend.workers.spec import ENGINE_AWAY, WorkerError, WorkerSpec, detector_spec, media_spec
 from backend.workers.worker import Worker
 from base_detector import Card, FacePack, NotApplicable, square_crop
 from shared import durable
 from shared.digest import sha256_of
 from shared.errors import PermanentError, RetryableError, UserError
+from shared.reading import RecordInvalid, read_record
 from shared.records import DetectorProgress
-from shared.results import Result
+from shared.results import MediaWorker, Result
 from shared.settings import Settings
 
 log = structlog.get_logger()
@@ -110,6 +111,9 @@ class Pipeline:
                 on_progress=lambda done, total: board.step("media", done=done, total=total),
                 cancelled=job.cancelled,
             )
+            ran = MediaWorker(runner=worker.started_by, image=worker.image_digest)
+            with contextlib.suppress(OSError):  # no result is lost for it
+                durable.replace_json(job.media_worker, ran.model_dump())
 
         try:
             self._with_worker(media_spec(self.settings), work, job)
@@ -173,19 +177,19 @@ class Pipeline:
         unavailable = self.catalog.unavailable(card)
         if unavailable:
             raise PermanentError(unavailable)
-        key = ScoreCache.key(
-            detector=card.id,
-            provenance=outcome.provenance,
-            media_sha256=job.sha256,
-            pack_digest=sha256_of(job.pack / "faces.npy"),
-        )
+        digest = sha256_of(job.pack / "faces.npy")
+
+        def key() -> str:
+            return ScoreCache.key(
+                detector=card.id, provenance=outcome.provenance, media_sha256=job.sha256, pack_digest=digest
+            )
 
         def cached(copy: Path) -> HarvestedScores:
             scores = read_scores(copy, card_id=card.id, face_count=len(pack))
             _marker(copy).touch()
             return scores
 
-        if self.cache and (scores := self.cache.fetch(key, outcome.folder, read=cached)):
+        if self.cache and (scores := self.cache.fetch(key(), outcome.folder, read=cached)):
             outcome.cached = True
             return scores
 
@@ -197,6 +201,7 @@ class Pipeline:
         working(0, len(pack))
 
         def work(worker: Worker) -> HarvestedScores:
+            outcome.provenance = as_run_by(worker, outcome.provenance)
             return judge_pack(
                 worker,
                 job.pack,
@@ -209,7 +214,7 @@ class Pipeline:
 
         scores = self._with_worker(detector_spec(card, self.settings), work, job)
         if self.cache:
-            self.cache.keep(key, outcome.folder)
+            self.cache.keep(key(), outcome.folder)
         return scores
 
     def _deadline(self, card: Card, faces: int) -> float:
@@ -221,7 +226,7 @@ class Pipeline:
     def _report(
         self, job: Job, pack: FacePack, outcomes: list[DetectorOutcome], seconds: dict[str, float], board: Board
     ) -> Result:
-        result = assemble(job, pack, outcomes, seconds=seconds)
+        result = assemble(job, pack, outcomes, seconds=seconds, media_worker=_media_worker(job))
         evidence = {
             item.card.id: masks
             for item in outcomes
@@ -300,6 +305,13 @@ class _Timed:
 
     def __exit__(self, *_: object) -> None:
         self._seconds[self._name] = time.perf_counter() - self._started
+
+
+def _media_worker(job: Job) -> MediaWorker | None:
+    try:
+        return read_record(job.media_worker, MediaWorker)
+    except (FileNotFoundError, RecordInvalid):
+        return None
 
 
 def _marker(folder: Path) -> Path:

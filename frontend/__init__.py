@@ -83,6 +83,7 @@ def _init_templates(app: Flask) -> None:
         date=words.date,
         date_and_time=words.date_and_time,
         unavailable=wording.unavailable,
+        way=wording.way,
         sentence=words.detector_sentence,
         side=words.side_of_threshold,
         strategy=words.strategy,

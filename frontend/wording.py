@@ -63,6 +63,11 @@ def unavailable(code: str) -> str:
     return UNAVAILABLE.get(code, "not available")
 
 
+def way(runner: str) -> str:
+    """How a worker runs, for a visitor."""
+    return {"docker": "in a container without network", "process": "as a plain process of this site"}[runner]
+
+
 def summary_heading(result: Result) -> str:
     """How many detectors are at or above their threshold, and which."""
     judged = [item for item in result.detectors if item.status == "ok"]

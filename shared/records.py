@@ -45,6 +45,10 @@ def new_id() -> JobId:
     return JobId("".join(secrets.choice(_ALPHABET) for _ in range(26)))
 
 
+#: How a worker runs: as a plain process, or in a container.
+RunnerKind = Literal["process", "docker"]
+
+
 class Record(BaseModel):
     """Base of all records: frozen, unknown members refused, no NaN."""
 
@@ -146,6 +150,8 @@ class CatalogEntry(Record):
     limits: tuple[str, ...]
     weights: tuple[dict[str, Any], ...]
     unavailable: str | None = None
+    #: how its worker runs here, None when it cannot
+    runner: RunnerKind | None = None
     #: median seconds for a job in standard mode, as measured here; None while nothing was measured
     typical_seconds: float | None = None
     measured_jobs: int = 0
@@ -158,7 +164,8 @@ class Catalog(Record):
 
     schema_version: Literal[1] = 1
     updated: Moment
-    runner: str
+    #: how the media worker runs
+    runner: RunnerKind
     queued: int
     working: int
     detectors: tuple[CatalogEntry, ...]

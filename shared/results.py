@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 
 from base_detector import DecodedMedia, Note, Shot
 from base_detector import Person as SeenPerson
-from shared.records import Mode, Moment, Record
+from shared.records import Mode, Moment, Record, RunnerKind
 
 #: as ``Record`` has it, for the records that extend one of the contract's
 _AS_RECORD = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -68,7 +68,14 @@ class Provenance(Record):
     contract: str
     weights: dict[str, str]
     parameters: dict[str, Any]
-    runner: Literal["process", "docker"]
+    runner: RunnerKind
+    image: str | None
+
+
+class MediaWorker(Record):
+    """What opened the submitted file and found the faces."""
+
+    runner: RunnerKind
     image: str | None
 
 
@@ -138,6 +145,8 @@ class Result(Record):
     faces: tuple[FaceRow, ...]
     detectors: tuple[DetectorResult, ...]
     consensus: Consensus | None
+    #: None where it is not known: the result of an earlier version
+    media_worker: MediaWorker | None = None
     #: seconds by stage: stage, media (and its parts), detector.<id>, report, video
     seconds: dict[str, float]
     #: files of the report, relative names -> sha256

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping
 from difflib import get_close_matches
 from email.utils import parseaddr
 from ipaddress import ip_network
@@ -17,7 +18,6 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
-from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.errors import UserError
@@ -123,7 +123,9 @@ class Settings(BaseSettings):
     media_timeout_s: Seconds = Field(1800, description="time limit of the media pass")
 
     # back-end
-    runner: Literal["auto", "process", "docker"] = Field("auto", description="how workers start")
+    runner: Literal["auto", "process", "docker"] = Field(
+        "auto", description="how workers start: docker, process, or auto (docker where the image is built)"
+    )
     image_prefix: str = Field("deepfake-o-meter", description="images are PREFIX/<detector>")
     jobs: Positive = Field(1, description="jobs in work at once")
     scan_s: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = Field(
@@ -298,7 +300,7 @@ def _unknown(name: str) -> str:
     return f"{name} is not a setting. Did you mean DFOM_{near[0]}?" if near else f"{name} is not a setting. Remove it."
 
 
-def _wrong(item: ErrorDetails, *, options: frozenset[str]) -> str:
+def _wrong(item: Mapping[str, Any], *, options: frozenset[str]) -> str:
     """The sentence of one mistake: the variable, its value, what is wrong with it, and a right example."""
     name = str(item["loc"][0])
     variable, field = f"DFOM_{name.upper()}", Settings.model_fields.get(name)

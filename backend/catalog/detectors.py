@@ -18,7 +18,7 @@ from backend.catalog.durations import Durations
 from base_detector import Card, ContractError
 from shared.clock import utc_now
 from shared.errors import UserError
-from shared.records import Catalog, CatalogEntry
+from shared.records import Catalog, CatalogEntry, RunnerKind
 
 log = structlog.get_logger()
 
@@ -27,6 +27,9 @@ BUNDLED: Final = Path(__file__).resolve().parents[2] / "detectors"
 
 #: card -> code of shared.errors that says why it cannot run, or None
 Availability = Callable[[Card], str | None]
+
+#: card -> how its worker runs here, None when it cannot
+Way = Callable[[Card], RunnerKind | None]
 
 
 @dataclass(frozen=True)
@@ -64,9 +67,14 @@ class DetectorCatalog:
     """The cards below ``folder`` (``<folder>/<name>/detector.toml``), read once; one with a mistake is logged and left out."""
 
     def __init__(
-        self, folder: Path, *, availability: Availability, state: Callable[[Card], str] = lambda card: card.state
+        self,
+        folder: Path,
+        *,
+        availability: Availability,
+        state: Callable[[Card], str] = lambda card: card.state,
+        way: Way = lambda card: None,
     ) -> None:
-        self._state = state
+        self._state, self._way = state, way
         self._cards = find_cards(folder)
         for item in self._cards.unusable:
             log.warning("detector_left_out", card=str(item.path), reason=item.sentence)
@@ -87,8 +95,8 @@ class DetectorCatalog:
         """Why ``card`` cannot run here (a code), None when it can."""
         return self._availability(card)
 
-    def record(self, *, durations: Durations, runner: str, queued: int, working: int) -> Catalog:
-        """The catalog as the portal reads it."""
+    def record(self, *, durations: Durations, runner: RunnerKind, queued: int, working: int) -> Catalog:
+        """The catalog as the portal reads it. ``runner``: how the media worker runs."""
         entries = []
         for card in self:
             if self.state(card) != "enabled":
@@ -109,6 +117,7 @@ class DetectorCatalog:
                     limits=card.limits,
                     weights=tuple(vars(item) for item in card.weights),
                     unavailable=self.unavailable(card),
+                    runner=self._way(card),
                     typical_seconds=typical.seconds if typical else None,
                     measured_jobs=typical.jobs if typical else 0,
                 )

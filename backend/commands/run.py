@@ -23,7 +23,7 @@ from backend.scores.assemble import DetectorOutcome, detector_result
 from backend.workers.availability import unavailable
 from backend.workers.calls import context_for, find_faces, judge_pack
 from backend.workers.pool import WorkerPool
-from backend.workers.provenance import provenance
+from backend.workers.provenance import as_run_by, provenance
 from backend.workers.spec import WorkerError, WorkerSpec, media_spec
 from base_detector import Card, FacePack, NotApplicable
 from shared.errors import PermanentError, UserError, sentence_for
@@ -132,7 +132,7 @@ def judge(
     outcome = DetectorOutcome(card=card, provenance=found, folder=pack_folder)
     started = time.perf_counter()
     try:
-        outcome.scores = _scores(card, spec, pack, settings=settings, pool=pool, on_progress=on_progress)
+        outcome.scores = _scores(outcome, spec, pack, settings=settings, pool=pool, on_progress=on_progress)
     except NotApplicable as reason:
         outcome.status, outcome.code = "not_applicable", str(reason)
     except (WorkerError, PermanentError) as error:
@@ -142,7 +142,7 @@ def judge(
 
 
 def _scores(
-    card: Card,
+    outcome: DetectorOutcome,
     spec: WorkerSpec,
     pack: FacePack,
     *,
@@ -153,12 +153,13 @@ def _scores(
     if not len(pack):
         raise NotApplicable("no_face")
     with pool.lease(spec) as worker:
+        outcome.provenance = as_run_by(worker, outcome.provenance)
         return judge_pack(
             worker,
             pack.folder,
             name="run",
             timeout_s=settings.detector_timeout_s,
-            take=lambda out: harvest_scores(out, card_id=card.id, face_count=len(pack)),
+            take=lambda out: harvest_scores(out, card_id=outcome.card.id, face_count=len(pack)),
             on_progress=on_progress,
         )
 

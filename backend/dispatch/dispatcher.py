@@ -35,9 +35,10 @@ from backend.dispatch.run import Run, Why
 from backend.dispatch.watcher import Watcher
 from backend.scores.cache import ScoreCache
 from backend.workers.scratch import Claim, claim, remove_abandoned
+from backend.workers.spec import media_spec
 from shared.clock import utc_now
 from shared.errors import DfomError, PermanentError
-from shared.records import ID_PATTERN, JobId, Submission
+from shared.records import ID_PATTERN, Catalog, JobId, RunnerKind, Submission
 from shared.settings import Settings
 from shared.store import Store
 
@@ -110,6 +111,7 @@ class Dispatcher:
         self._scan_trouble = Trouble("scan")
         self._ticked_at = clock()
         self._cards_written = False
+        self._ways: dict[str, RunnerKind | None] = {}
         self._watcher: Watcher | None = None
         self._scratch: Claim | None = None
         self._engine: Engine = (
@@ -123,7 +125,7 @@ class Dispatcher:
 
         While another one works there: PermanentError(second_dispatcher), or wait until it ends when ``stand_by``.
         """
-        kind = self._backend.pipeline.pool.runner_kind()  # raises now when workers cannot be started
+        self._media_way()  # raises now when workers cannot be started
         if not self._claimed(stand_by=stand_by):
             return
         self._ticked_at = self._clock()  # a stand-by may have waited for hours
@@ -133,7 +135,7 @@ class Dispatcher:
             Periodic("catalog", self._write_catalog, every_s=BEAT_S),
             Periodic("retention", self._expire, every_s=EXPIRE_S),
         ]
-        log.info("dispatcher_started", runner=kind, jobs=self._settings.jobs)
+        log.info("dispatcher_started", jobs=self._settings.jobs)
         try:
             while not self._stopping.is_set():
                 self.tick()
@@ -219,16 +221,30 @@ class Dispatcher:
         self._heartbeat.check()
         record = self._backend.catalog.record(
             durations=self._backend.durations,
-            runner=self._backend.pipeline.pool.runner_kind(),
+            runner=self._media_way(),
             queued=len(self._store.ids("new")),
             working=len(self._engine.running()),
         )
         self._store.write_catalog(record)
+        self._say_ways(record)
         if not self._cards_written:
             for card in self._backend.catalog:
                 if text := model_card(card):
                     self._store.write_model_card(card.id, text)
             self._cards_written = True
+
+    def _media_way(self) -> RunnerKind:
+        return self._backend.pipeline.pool.runner_kind(media_spec(self._settings))
+
+    def _say_ways(self, record: Catalog) -> None:
+        """One line about what runs how, at the start and when it changes: images may be built meanwhile."""
+        ways = {"media": record.runner} | {entry.id: entry.runner for entry in record.detectors}
+        if ways != self._ways:
+            self._ways = ways
+            inside, outside = (
+                ", ".join(name for name, way in ways.items() if way == kind) for kind in ("docker", "process")
+            )
+            log.info("workers", in_containers=inside or "none", as_processes=outside or "none")
 
     def _expire(self) -> None:
         self._heartbeat.check()

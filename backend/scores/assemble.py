@@ -23,6 +23,7 @@ from shared.results import (
     DetectorResult,
     FaceRow,
     MediaFacts,
+    MediaWorker,
     Person,
     Provenance,
     Result,
@@ -58,7 +59,14 @@ class DetectorOutcome:
         )
 
 
-def assemble(job: Job, pack: FacePack, outcomes: list[DetectorOutcome], *, seconds: dict[str, float]) -> Result:
+def assemble(
+    job: Job,
+    pack: FacePack,
+    outcomes: list[DetectorOutcome],
+    *,
+    seconds: dict[str, float],
+    media_worker: MediaWorker | None = None,
+) -> Result:
     """The result of ``job``, without the report's files."""
     detectors = tuple(detector_result(outcome, pack) for outcome in outcomes)
     parts = {f"media.{name}": value for name, value in pack.seconds.items()}
@@ -75,6 +83,7 @@ def assemble(job: Job, pack: FacePack, outcomes: list[DetectorOutcome], *, secon
         faces=tuple(map(_face_row, pack.faces)),
         detectors=detectors,
         consensus=consensus(detectors),
+        media_worker=media_worker,
         seconds={name: round(value, 4) for name, value in (seconds | parts).items()},
     )
 

@@ -19,11 +19,11 @@ import requests
 import structlog
 
 from backend.workers import container_flags as containers
-from backend.workers.endings import RunnerKind
 from backend.workers.exchange import Exchange
 from backend.workers.logbook import Logbook
 from backend.workers.scratch import abandoned
 from backend.workers.spec import WorkerError, WorkerSpec
+from shared.records import RunnerKind
 
 log = structlog.get_logger()
 
@@ -43,6 +43,15 @@ class DockerRunner:
         self._connected: Any = None
         self._images: dict[str, tuple[float, Any]] = {}
         self._seccomp = containers.SECCOMP.read_text(encoding="utf-8")
+
+    def answers(self) -> bool:
+        """Whether an engine answers."""
+        try:
+            with _EngineErrors():
+                self._client().ping()
+        except WorkerError:
+            return False
+        return True
 
     # -- images
 
@@ -267,9 +276,11 @@ class _EngineErrors:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is None or not isinstance(error, _engine_errors()):
             return
-        log.warning("engine_error", reason=str(error)[:500])
-        if isinstance(error, docker.errors.ImageNotFound):
+        if isinstance(
+            error, docker.errors.ImageNotFound
+        ):  # an answer, and no trouble: the catalog asks for every image
             raise WorkerError("image_missing") from None
+        log.warning("engine_error", reason=str(error)[:500])
         if isinstance(error, docker.errors.APIError):
             raise WorkerError("worker_not_started", retryable=True) from None
         raise WorkerError("engine_unavailable", retryable=True) from None

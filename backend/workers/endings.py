@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Final, Literal, Protocol
 
-RunnerKind = Literal["process", "docker"]
+from shared.records import RunnerKind
 
 #: How a worker ended. ``stuck``: something of it still runs; its memory and its folder are not free.
 Ending = Literal["ended", "terminated", "killed", "stuck"]

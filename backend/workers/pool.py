@@ -16,13 +16,13 @@ from dataclasses import dataclass
 
 import structlog
 
-from backend.workers.endings import RunnerKind
 from backend.workers.exchange import remove_tree
-from backend.workers.runner import Runner, choose_runner
+from backend.workers.runner import Runners, choose_runners
 from backend.workers.scratch import Claim, claim, remove_abandoned
 from backend.workers.spec import WorkerError, WorkerSpec
 from backend.workers.worker import Worker
 from base_detector import NotApplicable
+from shared.records import RunnerKind
 from shared.settings import Settings
 
 log = structlog.get_logger()
@@ -44,10 +44,10 @@ class WorkerPool:
     """Starts nothing before the first lease."""
 
     def __init__(
-        self, settings: Settings, *, clock: Callable[[], float] = time.monotonic, runner: Runner | None = None
+        self, settings: Settings, *, clock: Callable[[], float] = time.monotonic, runners: Runners | None = None
     ) -> None:
         self._settings, self._clock = settings, clock
-        self._chosen = runner
+        self._chosen = runners
         self._changed = threading.Condition()
         self._places: list[_Place] = []
         self._stuck: list[_Place] = []
@@ -59,17 +59,17 @@ class WorkerPool:
 
     # -- what the platform asks
 
-    def runner_kind(self) -> RunnerKind:
-        """``process`` or ``docker``."""
-        return self._runner().kind
+    def runner_kind(self, spec: WorkerSpec) -> RunnerKind:
+        """How this worker would be started now: as a ``process``, or by ``docker``."""
+        return self._runners().of(spec).kind
 
     def available(self, spec: WorkerSpec) -> str | None:
         """None, or the code that says why this worker cannot run here."""
-        return self._runner().available(spec)
+        return self._runners().available(spec)
 
     def image_digest(self, spec: WorkerSpec) -> str | None:
-        """The image the worker runs from, None for processes."""
-        return self._runner().image_digest(spec)
+        """The image the worker would run from now, None for processes."""
+        return self._runners().of(spec).image_digest(spec)
 
     @contextlib.contextmanager
     def lease(self, spec: WorkerSpec) -> Iterator[Worker]:
@@ -183,9 +183,7 @@ class WorkerPool:
         """The worker of ``place``, started when there is none, when it died idle, or when its image or card changed."""
         try:
             worker = place.worker
-            if worker and (
-                place.spec != spec or not worker.alive() or worker.image_digest != self._runner().image_digest(spec)
-            ):
+            if worker and (place.spec != spec or not worker.alive() or worker.image_digest != self.image_digest(spec)):
                 worker.close()
                 worker = place.worker = None
             if worker is None:
@@ -198,7 +196,8 @@ class WorkerPool:
 
     def _started(self, place: _Place) -> Worker:
         assert self._claim is not None
-        runner, began = self._runner(), time.perf_counter()
+        # one way for the whole start: an image may appear meanwhile
+        runner, began = self._runners().of(place.spec), time.perf_counter()
         code = runner.available(place.spec)
         if code:
             raise WorkerError(code, retryable=code == "engine_unavailable")
@@ -216,7 +215,12 @@ class WorkerPool:
                 if running.adopted and worker.ending != "stuck":  # busy with abandoned work: a fresh one is quicker
                     continue
                 raise
-            log.info("worker_started", worker=place.spec.name, seconds=round(time.perf_counter() - began, 3))
+            log.info(
+                "worker_started",
+                worker=place.spec.name,
+                runner=runner.kind,
+                seconds=round(time.perf_counter() - began, 3),
+            )
             return worker
         raise WorkerError("worker_not_started", retryable=True)
 
@@ -254,7 +258,7 @@ class WorkerPool:
 
     def _open(self) -> None:
         """Claim a folder of the scratch and find the workers an earlier back-end left there."""
-        runner = self._runner()
+        runners = self._runners()
         with self._changed:
             if self._claim is not None or self._closing.is_set():
                 return
@@ -262,24 +266,24 @@ class WorkerPool:
             self._claim = claim(workers)
             self._opened_at = self._clock()
             with contextlib.suppress(WorkerError):  # without an engine there is nothing to sweep, and starting says so
-                self._leftovers = runner.sweep(self._claim.folder)
+                self._leftovers = runners.sweep(self._claim.folder)
             for entry in self._claim.folder.iterdir():
                 if entry.is_dir() and entry.name not in self._leftovers:
                     remove_tree(entry)
             remove_abandoned(workers)
             self._reaper.start()
 
-    def _runner(self) -> Runner:
+    def _runners(self) -> Runners:
         with self._changed:
             if self._chosen is None:
-                self._chosen = choose_runner(self._settings)
+                self._chosen = choose_runners(self._settings)
             return self._chosen
 
     def _remove_leftovers(self, leftovers: dict[str, int]) -> None:
         for name in leftovers:
             assert self._claim is not None
             try:
-                self._runner().remove(self._claim.folder / name)
+                self._runners().remove(self._claim.folder / name)
             except WorkerError as error:
                 log.warning("leftover_not_removed", worker=name, code=error.code)
             remove_tree(self._claim.folder / name)

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Final
 
 from backend.workers.container_flags import worker_environment
-from backend.workers.endings import RunnerKind
 from backend.workers.exchange import Exchange
 from backend.workers.logbook import Logbook
 from backend.workers.spec import WorkerSpec
+from shared.records import RunnerKind
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 #: Private memory a worker may map beyond twice its promise: unused stacks of threads and allocators' reserves count as well.

@@ -17,11 +17,12 @@ from typing import Any, Final
 
 import structlog
 
-from backend.workers.endings import Ending, RunnerKind, Running, end
+from backend.workers.endings import Ending, Running, end
 from backend.workers.exchange import Exchange, Room
 from backend.workers.spec import WorkerError, WorkerSpec
 from base_detector import CONTRACT_VERSION, PROTOCOL_VERSION, NotApplicable
 from shared.errors import MEDIA_CODES, REASONS, WORKER_CODES
+from shared.records import RunnerKind
 
 log = structlog.get_logger()
 

@@ -23,6 +23,7 @@ from backend.harvest.scores import harvest_masks, harvest_scores, harvested_mask
 from backend.workers.logbook import Logbook
 from backend.workers.pool import WorkerPool
 from backend.workers.process_runner import ProcessRunner, RunningProcess
+from backend.workers.runner import Runners
 from backend.workers.spec import WorkerError, WorkerSpec
 from base_detector import Card, FacePack, NotApplicable
 from shared.settings import Settings
@@ -99,7 +100,7 @@ def asked(card: Card, packs: PracticePacks, pictures: Path) -> Callable[[WorkerP
 @pytest.fixture
 def pool(tmp_path: Path) -> Iterator[WorkerPool]:
     settings = Settings(data=tmp_path / "data", runner="process", hot=[])
-    with contextlib.closing(WorkerPool(settings, runner=PerlRunner(threads=1))) as opened:
+    with contextlib.closing(WorkerPool(settings, runners=Runners(None, PerlRunner(threads=1)))) as opened:
         yield opened
 
 

@@ -23,7 +23,7 @@ class ScriptedPipeline:
     """Runs ``script(job)`` as the work and leaves a report."""
 
     def __init__(self, script: Callable[[Job], None]) -> None:
-        self.pool = SimpleNamespace(runner_kind=lambda: "process")
+        self.pool = SimpleNamespace(runner_kind=lambda spec: "process")
         self.script, self.ran = script, []
 
     def run(self, job: Job, board) -> None:

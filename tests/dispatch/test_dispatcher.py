@@ -7,6 +7,7 @@ import time
 from datetime import UTC, datetime
 
 import pytest
+from structlog.testing import capture_logs
 
 from backend.dispatch.dispatcher import HUNG, HUNG_S, Dispatcher
 from backend.dispatch.heartbeat import Heartbeat
@@ -152,6 +153,22 @@ def test_the_catalog_says_what_is_offered_and_that_the_back_end_lives(store, dis
     dispatcher_for()
     eventually(lambda: store.read_catalog() is not None)
     assert store.read_catalog().runner == "process"
+
+
+def test_one_line_says_what_runs_how_and_another_one_when_that_changes(store, dispatcher_for):
+    """An image that is built while the back-end runs is picked up, and that is said."""
+    with capture_logs() as logs:
+        dispatcher = dispatcher_for().dispatcher
+        eventually(lambda: store.read_catalog() is not None)
+        dispatcher._backend.catalog._way = lambda card: "docker" if card.id == "mesonet" else None
+        for _ in range(2):
+            dispatcher._write_catalog()
+        lines = [line for line in logs if line["event"] == "workers"]
+    assert [(line["in_containers"], line["as_processes"]) for line in lines] == [
+        ("none", "media"),
+        ("mesonet", "media"),
+    ]
+    assert {entry.id: entry.runner for entry in store.read_catalog().detectors}["mesonet"] == "docker"
 
 
 @pytest.mark.parametrize("ended", ["done", "failed"])

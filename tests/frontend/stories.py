@@ -27,6 +27,7 @@ from shared.results import (
     Evidence,
     FaceRow,
     MediaFacts,
+    MediaWorker,
     Person,
     PersonScore,
     Provenance,
@@ -71,6 +72,7 @@ def catalog(now: datetime) -> Catalog:
             limits=("Fully synthetic faces", "Strong compression"),
             weights=(),
             unavailable=unavailable,
+            runner=None if unavailable else "docker" if name == "va" else "process",
             typical_seconds=None if name == "va" else 7.4,
             measured_jobs=0 if name == "va" else 12,
         )
@@ -234,6 +236,7 @@ def a_result(job: str, now: datetime, *, kind: str = "video") -> Result:
             standard_deviation=float(np.std(scores)),
         ),
         seconds={"media": 1.0},
+        media_worker=MediaWorker(runner="docker", image="sha256:" + "cd" * 32),
     )  # fmt: skip
 
 

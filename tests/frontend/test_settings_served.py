@@ -355,8 +355,11 @@ def fourth(world: World, weights: Path) -> dict[str, Any]:
 
 
 def image_prefix(world: World) -> None:
-    chosen = eventually(lambda: re.search(r'"why": "([^"]*)", "event": "runner_chosen"', world.site.log.read_text()))
-    assert "nobody-has-built/media" in chosen[1] or "no container engine answers" in chosen[1]
+    said = eventually(
+        lambda: re.search(r'"in_containers": "none", "as_processes": "([^"]*)"', world.site.log.read_text())
+    )
+    assert "media" in said[1]
+    assert "engine_error" not in world.site.log.read_text()
 
 
 def detector_timeout_s(world: World) -> None:

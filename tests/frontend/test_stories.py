@@ -356,6 +356,20 @@ def test_detector_cards_name_what_each_cannot_see(visitor: Visitor) -> None:
     assert "not measured here yet" in page
 
 
+def test_detector_cards_and_the_result_say_what_runs_in_a_container(
+    app: Flask, uploader: Uploader, visitor: Visitor
+) -> None:
+    page = visitor.get("/detectors").get_data(as_text=True)
+    assert page.count("in a container without network") == 1
+    assert page.count("as a plain process of this site") == 2
+    job = uploader.submit()
+    finish(app, job)
+    uploader.enter_pin(job)
+    result = uploader.get(f"/r/{job}").get_data(as_text=True)
+    assert "as a plain process of this site" in result
+    assert "the file was opened in a container without network" in result
+
+
 def test_help_names_the_retention_times_that_are_set(build) -> None:
     page = Visitor(build(keep_media_days=3, keep_results_days=12).test_client()).get("/help").get_data(as_text=True)
     assert re.search(r"deleted 3 days after it arrived, the result 12 days", page)

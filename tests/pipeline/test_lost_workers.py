@@ -34,7 +34,7 @@ class FailingPool:
         raise self.error
         yield
 
-    def runner_kind(self) -> str:
+    def runner_kind(self, spec: Any) -> str:
         return "process"
 
     def image_digest(self, spec: Any) -> None:

@@ -9,20 +9,21 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from backend.workers import container_flags as containers
 from backend.workers import docker_runner as runner
-from backend.workers.docker_runner import DockerRunner
 from backend.workers.pool import WorkerPool
-from backend.workers.process_runner import ProcessRunner
-from backend.workers.runner import choose_runner
+from backend.workers.provenance import as_run_by
+from backend.workers.runner import Runners, choose_runners
 from backend.workers.spec import MEDIA_MODULE, WorkerError, WorkerSpec
 from backend.workers.worker import Worker
+from shared.results import Provenance
 from shared.settings import Settings
-from tests.workers.docker_fixtures import build, containers_of
+from tests.workers.docker_fixtures import ACTING, build, containers_of
 from tests.workers.endings import SixEndings
 
 Start = Callable[..., Worker]
@@ -212,6 +213,7 @@ import os, signal, sys
 from pathlib import Path
 from backend.workers.pool import WorkerPool
 from backend.workers.spec import WorkerSpec
+from shared.results import Provenance
 from shared.settings import Settings
 pool = WorkerPool(Settings(data=Path(sys.argv[1]), runner="docker", hot=[], threads=1))
 with pool.lease(WorkerSpec("acting", "detectors.acting", None, "dfom-test/acting", 256, False, output_mb=20)) as worker:
@@ -340,7 +342,7 @@ def no_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_without_an_engine_containers_are_unavailable(no_engine: None, docker_settings: Settings) -> None:
     pool = WorkerPool(docker_settings)
-    assert (pool.runner_kind(), pool.available(MESONET)) == ("docker", "engine_unavailable")
+    assert (pool.runner_kind(MESONET), pool.available(MESONET)) == ("docker", "engine_unavailable")
     with pytest.raises(WorkerError) as caught, pool.lease(MESONET):
         pass
     assert (caught.value.code, caught.value.retryable) == ("engine_unavailable", True)
@@ -348,18 +350,87 @@ def test_without_an_engine_containers_are_unavailable(no_engine: None, docker_se
 
 
 def test_without_an_engine_auto_means_processes(no_engine: None, docker_settings: Settings) -> None:
-    chosen = choose_runner(docker_settings.model_copy(update={"runner": "auto"}))
-    assert isinstance(chosen, ProcessRunner)
+    chosen = choose_runners(docker_settings.model_copy(update={"runner": "auto"}))
+    assert chosen.docker is None
+    assert (chosen.of(MESONET).kind, chosen.available(MESONET)) == ("process", None)
+    assert chosen.available(replace(MESONET, bundled=False)) == "container_required"
+    chosen.close()
+
+
+@pytest.fixture
+def auto(engine: Any, docker_settings: Settings) -> Iterator[Runners]:
+    chosen = choose_runners(docker_settings.model_copy(update={"runner": "auto"}))
+    yield chosen
     chosen.close()
 
 
 @pytest.mark.docker
-@pytest.mark.parametrize(("prefix", "kind"), [("deepfake-o-meter", DockerRunner), ("dfom-test-absent", ProcessRunner)])
-def test_auto_means_containers_where_all_images_are_built(
-    engine: Any, docker_settings: Settings, prefix: str, kind: type
+def test_each_worker_goes_its_own_way(
+    auto: Runners, container_spec: WorkerSpec, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    if kind is DockerRunner and not engine.images.list("deepfake-o-meter/media"):
-        pytest.skip("deepfake-o-meter/media is not built: 'make images'")
-    chosen = choose_runner(docker_settings.model_copy(update={"runner": "auto", "image_prefix": prefix}))
-    assert isinstance(chosen, kind)
+    """One missing image is no reason to run the others as processes, and no trouble of the engine."""
+    built, without = replace(container_spec, bundled=True), replace(MESONET, image="dfom-test/absent")
+    assert (auto.of(built).kind, auto.available(built)) == ("docker", None)
+    assert (auto.of(without).kind, auto.available(without)) == ("process", None)
+    assert "engine_error" not in caplog.text + capfd.readouterr().out
+
+
+@pytest.mark.docker
+def test_a_third_partys_detector_without_an_image_never_runs_as_a_process(auto: Runners) -> None:
+    stranger = replace(MESONET, image="dfom-test/absent", bundled=False)
+    assert (auto.of(stranger).kind, auto.available(stranger)) == ("docker", "image_missing")
+
+
+@pytest.mark.docker
+def test_where_containers_are_demanded_nothing_runs_as_a_process(engine: Any, docker_settings: Settings) -> None:
+    chosen = choose_runners(docker_settings)
+    without = replace(MESONET, image="dfom-test/absent")
+    assert (chosen.process, chosen.of(without).kind, chosen.available(without)) == (None, "docker", "image_missing")
     chosen.close()
+
+
+@pytest.mark.docker
+def test_an_image_that_is_refused_is_not_passed_over(auto: Runners, engine: Any) -> None:
+    build(engine, "dfom-test/volume", extra="VOLUME /data")
+    refused = replace(MESONET, image="dfom-test/volume")
+    assert (auto.of(refused).kind, auto.available(refused)) == ("docker", "image_refused")
+    engine.images.remove("dfom-test/volume")
+
+
+@pytest.mark.docker
+def test_an_image_built_meanwhile_is_used_from_the_next_job_on(
+    make_pool: Callable[..., WorkerPool], acting_image: str, engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = WorkerSpec("acting", "acting", None, "dfom-test/later", memory_mb=256, bundled=True, output_mb=20)
+    monkeypatch.setattr("backend.workers.process_runner.ROOT", ACTING.parent)
+    monkeypatch.setattr(WorkerSpec, "arguments", lambda self, exchange, *, weights: [self.module, exchange])
+    pool = make_pool(runner="auto")
+    with pool.lease(spec) as worker:
+        assert worker.started_by == pool.runner_kind(spec) == "process"
+        expected = Provenance(
+            version="1", contract="1", weights={}, parameters={}, runner="docker", image="an image seen before"
+        )
+        assert as_run_by(worker, expected).runner == "process"
+        assert as_run_by(worker, expected).image is None
+    engine.images.get(acting_image).tag("dfom-test/later")
+    try:
+        with pool.lease(spec) as worker:
+            assert worker.started_by == pool.runner_kind(spec) == "docker"
+            assert as_run_by(worker, expected).image == pool.image_digest(spec)
+            assert worker.call("echo", timeout_s=5)["status"] == "ok"
+    finally:
+        pool.close()
+        engine.images.remove("dfom-test/later")
+
+
+def test_what_needed_no_engine_goes_on_without_it() -> None:
+    """An engine that stops answering does not change the way of a worker: neither to a process, nor away from one."""
+    answers: dict[str, str | None] = {"with": None, "without": "image_missing"}
+    docker = SimpleNamespace(kind="docker", available=lambda spec: answers[spec.image])
+    process = SimpleNamespace(kind="process", available=lambda spec: None)
+    both = Runners(docker, process)  # type: ignore[arg-type]
+    inside, outside = replace(MESONET, image="with"), replace(MESONET, image="without")
+    assert (both.of(inside).kind, both.of(outside).kind) == ("docker", "process")
+    answers.update(dict.fromkeys(answers, "engine_unavailable"))
+    assert (both.of(inside).kind, both.available(inside)) == ("docker", "engine_unavailable")
+    assert (both.of(outside).kind, both.available(outside)) == ("process", None)

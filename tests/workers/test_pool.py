@@ -67,7 +67,7 @@ def test_a_worker_is_kept_warm_between_jobs(make_pool: Make, spec: WorkerSpec) -
 
 def test_nothing_starts_before_the_first_lease(make_pool: Make, settings: Settings, spec: WorkerSpec) -> None:
     pool = make_pool()
-    assert (pool.runner_kind(), pool.available(spec), pool.image_digest(spec)) == ("process", None, None)
+    assert (pool.runner_kind(spec), pool.available(spec), pool.image_digest(spec)) == ("process", None, None)
     assert not settings.scratch_folder.exists()
 
 
