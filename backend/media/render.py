@@ -25,6 +25,7 @@ from PIL import Image
 
 from backend.media.ahead import Ahead, depth_for
 from backend.media.canvas import Canvas, Matrix, even
+from backend.media.clock import SoundClock
 from backend.media.limits import Deadline, MediaLimits
 from backend.media.marks import Marks
 from backend.media.medium import Medium, Orientation, Picture
@@ -117,7 +118,8 @@ def _clip(
         scaler = _Scaler(layout.picture, medium)
         with Ahead(medium.pictures(), prepare=scaler.prepare, depth=depth_for(*size)) as pictures:
             first = next(pictures)  # how pictures are turned and coloured is known once one is decoded
-            with _Film(out, layout, media=media, fps=_usual_fps(plan), matrix=scaler.matrix) as film:
+            clock = medium.sound_clock() if isinstance(medium, VideoMedium) else None
+            with _Film(out, layout, sound=(media, clock), fps=_usual_fps(plan), matrix=scaler.matrix) as film:
                 written = _draw(chain([first], pictures), plan, layout, scaler, film, Deadline(limits), progress)
                 sound = film.finish()
     return {"frames": written, "sound": sound}
@@ -240,15 +242,12 @@ def _frame_of(picture: Picture) -> av.VideoFrame:
     return av.VideoFrame.from_ndarray(picture.rgb(), format="rgb24")
 
 
-def _start_of(picture: Picture) -> float:
-    """When the first picture is shown, in seconds of the file's own clock: sound is timed by that clock."""
-    return float(picture.frame.time or 0.0) if isinstance(picture, VideoPicture) else 0.0
-
-
 class _Film:
     """The MP4 being written: pictures and, at the same times, the sound of the media."""
 
-    def __init__(self, out: Path, layout: Layout, *, media: Path, fps: float, matrix: Matrix) -> None:
+    def __init__(
+        self, out: Path, layout: Layout, *, sound: tuple[Path, SoundClock | None], fps: float, matrix: Matrix
+    ) -> None:
         self._container = av.open(str(out), "w", format="mp4", options={"movflags": "+faststart"})
         rate = Fraction(fps).limit_denominator(1001)
         options = {"preset": "superfast", "crf": "21", "g": str(max(1, round(2 * fps)))}
@@ -259,7 +258,7 @@ class _Film:
         for part in ("colorspace", "color_primaries", "color_trc"):
             setattr(stream.codec_context, part, _TAGS[matrix])
         self._stream, self._step, self._pts = stream, 1 / fps, -1
-        self._sound = Sound(media, self._container)
+        self._sound = Sound(sound[0], self._container, clock=sound[1])
 
     def __enter__(self) -> _Film:
         return self
@@ -270,8 +269,6 @@ class _Film:
 
     def write(self, pixels: Array, picture: Picture) -> None:
         """Add I420 ``pixels`` at the time of ``picture``, and the sound up to there."""
-        if self._pts < 0:
-            self._sound.begin(start_s=_start_of(picture))
         self._pts = max(self._pts + 1, round(picture.time_s * _TICKS))
         frame = av.VideoFrame.from_ndarray(pixels, format="yuv420p")
         frame.pts, frame.time_base = self._pts, Fraction(1, _TICKS)

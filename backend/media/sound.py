@@ -13,29 +13,34 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 
+from backend.media.clock import SoundClock
 from backend.media.video import open_container
 
 #: sound an MP4 may hold and every browser plays
 _KEPT = frozenset({"aac", "mp3", "mp3float"})
 _RATE = 48_000
+#: samples of a frame of AAC
+_AAC_FRAME = 1024
+#: sound may be this late or early before it is put in its place: less than people notice (ITU-R BT.1359-1: 45 ms early, 125 ms late)
+_LATE_S = 0.1
 
 
 class Sound:
-    """The first sound stream of ``media``, added to ``container`` (before its first packet)."""
+    """The first sound stream of ``media``, added to ``container`` (before its first packet).
 
-    def __init__(self, media: Path, container: Any) -> None:
-        self._container, self._start = container, 0.0
+    ``clock`` times it as the pictures are timed; without one (animated images) there is no sound.
+    """
+
+    def __init__(self, media: Path, container: Any, *, clock: SoundClock | None) -> None:
+        self._container, self._clock = container, clock
         self._state = "none"
         self._waiting: tuple[float, Any] | None = None
         self._source: Any = None
         self._packets: Iterator[Any] = iter(())
         with contextlib.suppress(av.error.FFmpegError, ValueError):
             self._open(media)
-
-    def begin(self, *, start_s: float) -> None:
-        """Set when the video begins, in the media's own clock. Call it before ``until``."""
-        self._start = start_s
 
     def until(self, time_s: float) -> None:
         """Add the sound up to ``time_s`` seconds of the video."""
@@ -58,6 +63,8 @@ class Sound:
     # -- inside
 
     def _open(self, media: Path) -> None:
+        if self._clock is None:
+            return
         self._source = open_container(media)
         if not self._source.streams.audio:
             return
@@ -77,13 +84,13 @@ class Sound:
         return self._waiting
 
     def _copied(self, stream: Any) -> Iterator[Any]:
-        """The packets from the video's start on, their clock set to it."""
-        shift = round(self._start / stream.time_base)
+        """The packets from the first picture on, timed by the clock of the pictures."""
+        assert self._clock is not None
         last = -1
         for packet in self._source.demux(stream):
             if packet.pts is None or packet.size == 0:
                 continue
-            packet.pts -= shift
+            packet.pts = round(self._clock.at(float(packet.pts * packet.time_base)) / packet.time_base)
             if packet.pts <= last or packet.pts < 0:  # before the first picture, or time decreases
                 continue
             packet.dts = last = packet.pts
@@ -91,16 +98,32 @@ class Sound:
             yield packet
 
     def _encoded(self, stream: Any) -> Iterator[Any]:
-        """The decoded sound as stereo AAC, from the video's start on."""
+        """The decoded sound as stereo AAC, from the first picture on. Where sound is missing for a moment there is silence."""
+        assert self._clock is not None
         resampler = av.AudioResampler(format="fltp", layout="stereo", rate=_RATE)
         written = None
         for frame in self._source.decode(stream):
-            if frame.pts is None or frame.time - self._start < 0:
+            if frame.pts is None or (at := self._clock.at(frame.time)) < 0:
                 continue
-            if written is None:
-                written = round((frame.time - self._start) * _RATE)
+            due = round(at * _RATE)
+            written = due if written is None else written
+            if due - written > _LATE_S * _RATE:
+                for part in _silence(due - written):
+                    part.pts, part.time_base = written, Fraction(1, _RATE)
+                    written += part.samples
+                    yield from self._target.encode(part)
+            if written - due > _LATE_S * _RATE:  # the sound goes back: what was heard is not heard again
+                continue
             for part in resampler.resample(frame):
                 part.pts, part.time_base = written, Fraction(1, _RATE)
                 written += part.samples
                 yield from self._target.encode(part)
         yield from self._target.encode()
+
+
+def _silence(samples: int) -> Iterator[Any]:
+    """``samples`` (and up to 1,023 fewer) of silence, in frames as AAC has them."""
+    for _ in range(samples // _AAC_FRAME):
+        frame = av.AudioFrame.from_ndarray(np.zeros((2, _AAC_FRAME), np.float32), format="fltp", layout="stereo")
+        frame.sample_rate = _RATE
+        yield frame

@@ -6,6 +6,8 @@ pictures are skipped or marked, never guessed. May be imported by ``backend.medi
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +18,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
+from backend.media.clock import Habits, SoundClock, Stamps, TimeLine, time_line
 from backend.media.limits import MediaLimits
 from backend.media.medium import Orientation
 from base_detector import Array, DecodedMedia, NotApplicable, Note, WorkerFailure
@@ -28,6 +31,8 @@ _OPTIONS = {
     "max_streams": "64",
     "enable_drefs": "0",  # mov: no references to other files (other demuxers ignore it)
 }
+#: Containers whose clock may start anew within a file (FFmpeg's AVFMT_TS_DISCONT).
+_RESTARTING = {"mpegts", "mpeg", "ogg"}
 #: Decoding threads: measured best on two cores, and frame threads hold one picture each.
 _THREADS = 2
 #: Longer side of the pictures the shot detector sees; PySceneDetect itself shrinks to about this.
@@ -82,7 +87,11 @@ class VideoMedium:
             self._stream = self._picture_stream()
             self.stored_size = (int(self._stream.width), int(self._stream.height))
             limits.check_pixels(*self.stored_size)
-            self.times = self._index()
+            self._numbers: list[int] = []
+            self._line = self._index()
+            self.times = self._line.times
+            self._packet_of = {number: packet for packet, number in enumerate(self._numbers)}
+            self._place_of = self._line.follow()
             self._rewind()
         except BaseException:
             self._container.close()
@@ -99,14 +108,14 @@ class VideoMedium:
 
     def facts(self) -> DecodedMedia:
         """See ``medium.Medium``. ``duration_s`` reaches to the end of the last decoded picture."""
-        rate = self._rate()
+        rate = round(1 / self._line.step_s, 3) if self._line.moved.any() else self._rate()
         width, height = self.orientation.size(*self.stored_size)
         return DecodedMedia(
             kind="video",
             width=width,
             height=height,
             fps=rate,
-            duration_s=self._last_s + (1 / rate if rate else 0.0) if self._decoded else 0.0,
+            duration_s=self._last_s + self._last_step(rate) if self._decoded else 0.0,
             frames=self._decoded,
             codec=self._stream.codec_context.name,
             container=self._container.format.name,
@@ -131,6 +140,10 @@ class VideoMedium:
     def whole(self, box: Array) -> bool:
         """See ``medium.Medium``: pictures of videos are whole, or marked as damaged."""
         return True
+
+    def sound_clock(self) -> SoundClock:
+        """What turns the stamps of the sound into times of the pictures; ask after the first picture."""
+        return SoundClock(self._line.pieces, zero_s=self._zero_s)
 
     def thumb(self, frame: VideoFrame) -> Array:
         """``frame`` subsampled to ``_THUMB`` pixels: (h, w, 3) uint8 BGR."""
@@ -164,29 +177,53 @@ class VideoMedium:
             raise WorkerFailure("media_unreadable")
         stream.codec_context.thread_type = "AUTO"
         stream.codec_context.thread_count = _THREADS
+        stream.codec_context.copy_opaque = True
         # the decoder refuses a larger picture before it reserves memory for it
         stream.codec_context.options = {"max_pixels": str(self._limits.max_pixels)}
         return stream
 
-    def _index(self) -> Array:
-        """Read the packets without decoding: presentation times, (n,) float64, ascending from 0."""
-        stamps: list[int] = []
+    def _index(self) -> TimeLine:
+        """Read the packets without decoding: when their pictures are shown."""
+        rows: list[tuple[float, float, bool]] = []
+        base = float(self._stream.time_base)
+        count = 0
         try:
             for packet in self._container.demux(self._stream):
-                if packet.size and not packet.is_discard:
-                    stamps.append(packet.pts if packet.pts is not None else (packet.dts or 0))
-                if len(stamps) > self._limits.max_frames:
+                if packet.size:
+                    count += 1
+                    if not packet.is_discard:
+                        self._numbers.append(count - 1)
+                        pts, dts = (math.nan if time is None else time * base for time in (packet.pts, packet.dts))
+                        rows.append((pts, dts, packet.is_keyframe))
+                if len(rows) > self._limits.max_frames:
                     raise WorkerFailure("media_too_long")
         except av.error.FFmpegError:
             pass  # truncated: the packets before are kept
-        if not stamps:
+        if not rows:
             raise WorkerFailure("media_unreadable")
-        ordered = np.sort(np.array(stamps, np.int64))
-        times: Array = (ordered - ordered[0]) * float(self._stream.time_base)
-        if len(times) > 1 and times[-1] == 0.0:  # a stream without stamps
-            times = np.arange(len(times)) * self._step_s()
-        self._limits.check_length(len(times), float(times[-1]))
-        return times
+        names = set(self._container.format.name.split(","))
+        decoder = self._stream.codec_context
+        habits = Habits(
+            step_s=1 / (self._rate() or 25.0),
+            reorders=bool(decoder.has_b_frames),
+            restarts=bool(names & _RESTARTING),
+            unordered="avi" in names,
+            guessed=bool(names & {"matroska", "ogg"}),
+            sound=self._sound_stamps,
+        )
+        stamps = Stamps(*(np.array(column) for column in zip(*rows, strict=True)))
+        line = time_line(stamps, habits, depth=decoder.reorder_depth)
+        self._limits.check_length(len(line.times), float(line.times[-1]))
+        return line
+
+    def _sound_stamps(self) -> Array:
+        """Stamps of the sound in seconds, in the order of the file: read only where a step of the pictures is in doubt."""
+        stamps: list[float] = []
+        with contextlib.suppress(av.error.FFmpegError), open_container(self._path) as container:
+            for packet in container.demux(container.streams.audio[0]) if container.streams.audio else ():
+                if packet.size and packet.pts is not None:
+                    stamps.append(float(packet.pts * packet.time_base))
+        return np.array(stamps)
 
     def _rewind(self) -> None:
         """Reopen: seeking to the start is not exact in every container."""
@@ -198,11 +235,17 @@ class VideoMedium:
         """Decoded frames; damaged packets and ends are skipped."""
         failures = 0
         packets = self._container.demux(self._stream)
+        count = 0
         while True:
             try:
                 packet = next(packets)
             except (StopIteration, av.error.FFmpegError):
                 break
+            if packet.size:
+                packet.opaque = (
+                    count,
+                )  # comes back with its picture; a new object, because PyAV knows it by its address
+                count += 1
             try:
                 frames = packet.decode()
             except av.error.FFmpegError:
@@ -219,18 +262,24 @@ class VideoMedium:
         if matrix is not None:
             self.orientation = Orientation.from_display_matrix(bytes(cast(Any, matrix)))
         self.stored_size = (int(frame.width), int(frame.height))
-        self._zero_s = float(frame.time or 0.0)
 
     def _time_of(self, frame: VideoFrame) -> float:
-        """Seconds since the first picture; a missing stamp counts one step, and time never decreases."""
+        """Seconds since the first picture, on the time line; a picture of unknown packet comes one step after the one before."""
+        packet = self._packet_of.get(frame.opaque[0]) if isinstance(frame.opaque, tuple) else None
+        if packet is None:
+            return self._last_s + self._line.step_s if self._decoded else 0.0
+        place = self._place_of(packet)
+        note = Note("clock_repaired")
+        if self._line.moved[place] and note not in self.notes:
+            self.notes.append(note)
         if not self._decoded:
-            return 0.0
-        if frame.time is None:
-            return self._last_s + self._step_s()
-        return max(self._last_s, float(frame.time) - self._zero_s)
+            self._zero_s = float(self._line.times[place])
+        return max(self._last_s, float(self._line.times[place]) - self._zero_s)
 
-    def _step_s(self) -> float:
-        return 1 / (self._rate() or 25.0)
+    def _last_step(self, rate: float | None) -> float:
+        """How long the last picture is shown: a usual step, which the mean ``rate`` of a clip with long pauses does not tell."""
+        step = self._line.step_s
+        return 1 / rate if rate and 1 / rate < 1.5 * step else step
 
     def _rate(self) -> float | None:
         """Pictures a second as the container says, None when it does not."""
