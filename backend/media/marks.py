@@ -1,22 +1,26 @@
 """The boxes on the picture: which faces a frame shows, where, and their score tags.
 
-Owns the rule between sampled frames: the box moves evenly from one sampled face of a person to the next within a shot; the
-score is that of the earlier frame, because none was computed in between. Imported by ``render`` only.
+``labels`` places the tags. Owns the rule between sampled frames: the box moves evenly from one sampled face of a person to the
+next within a shot; the score is that of the earlier frame, because none was computed in between. Imported by ``render`` only.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 from backend.media.canvas import Canvas, Colour, even, text_width
-from backend.media.panel import Rect
-
-Box = tuple[float, float, float, float]
+from backend.media.labels import STYLES, Box, Label, Style, place
+from backend.media.panel import Rect, ink_on
 
 #: frames a block of the index covers, so that a film of a thousand shots is not searched whole for each frame
 _BLOCK = 256
+#: smallest type that can be read
+_LEAST_TYPE = 11
+#: frames with the most faces at which the size of labels is tried
+_TRIED = 8
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,12 @@ class Marks:
             for block in range(track.first // _BLOCK, track.last // _BLOCK + 1):
                 self._blocks.setdefault(block, []).append((person, track))
 
+        counts = Counter(boxes["frame"])
+        full = sorted(frame for frame, count in counts.items() if count == max(counts.values()))
+        self._fullest = [full[len(full) * n // _TRIED] for n in range(_TRIED)] if len(full) > _TRIED else full
+        self._style: Style | None = None
+        self._around: Box = (pane.x1, pane.y1, pane.x2, pane.y2)
+
     def at(self, frame: int) -> list[Mark]:
         """The faces shown in ``frame``."""
         found = []
@@ -61,10 +71,21 @@ class Marks:
                 found.append(Mark(face[0], face[1], person))
         return found
 
-    def draw(self, canvas: Canvas, frame: int) -> None:
-        """Draw the faces of ``frame``, the highest score on top."""
-        for mark in sorted(self.at(frame), key=lambda mark: -1.0 if mark.score is None else mark.score):
-            self._draw(canvas, mark)
+    def draw(self, canvas: Canvas, frame: int) -> int:
+        """Draw the faces of ``frame``, the highest score on top; returns how many got no label for want of room."""
+        marks = sorted(self.at(frame), key=lambda mark: -1.0 if mark.score is None else mark.score)
+        shown = [(mark, box) for mark in marks if (box := self._shown(mark))]
+        for mark, box in shown:
+            self._draw_box(canvas, box, self.colour(mark.score))
+        style = self._style_for(canvas)
+        words = [self._words(mark, style) for mark, _ in reversed(shown)]
+        size = max(_LEAST_TYPE, round(canvas.height / 26 * 0.9 * style.size))
+        sizes = [_label_size(text, size) for text in words]
+        labels = place([box for _, box in reversed(shown)], sizes, pane=self._around, far=True)
+        for (mark, box), text, label in zip(reversed(shown), words, labels, strict=True):
+            if label:
+                self._draw_label(canvas, text, label, box=box, colour=self.colour(mark.score), size=size)
+        return labels.count(None)
 
     def colour(self, score: float | None) -> Colour:
         """Colour of a score on the plan's scale."""
@@ -76,29 +97,75 @@ class Marks:
                 return [round(a + share * (b - a)) for a, b in zip(first, second, strict=True)]
         return self._scale[-1][1]
 
-    def _draw(self, canvas: Canvas, mark: Mark) -> None:
+    def _shown(self, mark: Mark) -> Box | None:
+        """The box of a mark on the canvas, None when it is too small to be seen."""
         pane, (fx, fy) = self._pane, self._factor
         x1, x2 = (min(max(pane.x1 + x * fx, pane.x1), pane.x2) for x in (mark.box[0], mark.box[2]))
         y1, y2 = (min(max(pane.y1 + y * fy, pane.y1), pane.y2) for y in (mark.box[1], mark.box[3]))
-        if x2 - x1 < 4 or y2 - y1 < 4:
-            return
-        colour, unit = self.colour(mark.score), canvas.height / 26
-        thickness = max(2, even(unit / 7))
-        dark = tuple(int(part * 0.25) for part in colour)
-        canvas.frame(
-            (x1 - 2, y1 - 2, x2 + 2, y2 + 2), dark, thickness=thickness + 4
-        )  # an edge that is visible on any picture
-        canvas.frame((x1, y1, x2, y2), colour, thickness=thickness)
+        return None if x2 - x1 < 4 or y2 - y1 < 4 else (x1, y1, x2, y2)
+
+    def _words(self, mark: Mark, style: Style) -> str:
         number = "no score" if mark.score is None else f"{mark.score:.2f}"
-        words = f"person {mark.person + 1}  {number}" if self._several and mark.person >= 0 else number
-        size = max(11, round(unit * 0.9))
-        width, height = text_width(words, size=size, bold=True) + 0.8 * unit, 1.35 * unit
-        top = y1 - height if y1 - height >= pane.y1 else min(y2, pane.y2 - height)
-        left = max(pane.x1, min(x1, pane.x2 - width))
-        canvas.fill((left, top, left + width, top + height), colour)
-        luma = 0.2126 * colour[0] + 0.7152 * colour[1] + 0.0722 * colour[2]
-        ink = (0, 0, 0) if luma > 110 else (255, 255, 255)
-        canvas.text(words, (left + 0.4 * unit, top + height / 2), ink, size=size, bold=True)
+        if not self._several or mark.person < 0:
+            return number if style.words != "number" or mark.person >= 0 else "-"
+        if style.words == "number":
+            return f"{mark.person + 1}"
+        return f"person {mark.person + 1}  {number}" if style.words == "full" else f"{mark.person + 1}  {number}"
+
+    def _style_for(self, canvas: Canvas) -> Style:
+        """The largest style in which the labels of the fullest frames have room beside their boxes, one for all frames."""
+        if self._style is None:
+            self._style = next((style for style in STYLES if self._fits(canvas, style)), STYLES[-1])
+        return self._style
+
+    def _fits(self, canvas: Canvas, style: Style) -> bool:
+        size = round(canvas.height / 26 * 0.9 * style.size)
+        if size < _LEAST_TYPE and style != STYLES[0]:
+            return False
+        for frame in self._fullest:
+            shown = [(mark, box) for mark in self.at(frame) if (box := self._shown(mark))]
+            sizes = [_label_size(self._words(mark, style), max(size, _LEAST_TYPE)) for mark, _ in shown]
+            if None in place([box for _, box in shown], sizes, pane=self._around, far=False):
+                return False
+        return True
+
+    def _draw_box(self, canvas: Canvas, box: Box, colour: Colour) -> None:
+        x1, y1, x2, y2 = box
+        # thin lines about small faces, so that the face is seen
+        thickness = max(2, even(min(canvas.height / 182, min(x2 - x1, y2 - y1) / 14)))
+        edge = 2 if thickness > 2 else 1
+        canvas.frame(
+            (x1 - edge, y1 - edge, x2 + edge, y2 + edge), _darker(colour), thickness=thickness + 2 * edge
+        )  # an edge that is visible on any picture
+        canvas.frame(box, colour, thickness=thickness)
+
+    def _draw_label(self, canvas: Canvas, words: str, label: Label, *, box: Box, colour: Colour, size: int) -> None:
+        left, top, right, bottom = label.box
+        if label.led:
+            canvas.line(_between(label.box, box), colour, thickness=max(1, size // 10))
+        canvas.fill(label.box, colour)
+        canvas.text(words, ((left + right) / 2, (top + bottom) / 2), ink_on(colour), size=size, bold=True, anchor="m")
+
+
+def _label_size(words: str, size: int) -> tuple[float, float]:
+    """Width and height of a label with its margins."""
+    return text_width(words, size=size, bold=True) + 0.8 * size, 1.45 * size
+
+
+def _darker(colour: Colour) -> Colour:
+    return tuple(int(part * 0.25) for part in colour)
+
+
+def _between(label: Box, face: Box) -> list[tuple[float, float]]:
+    """The shortest line from a label to its face."""
+    ends = []
+    for low, high in ((0, 2), (1, 3)):
+        first, last = max(label[low], face[low]), min(label[high], face[high])
+        if first <= last:
+            ends.append(((first + last) / 2, (first + last) / 2))
+        else:
+            ends.append((label[high], face[low]) if label[high] < face[low] else (label[low], face[high]))
+    return [(ends[0][0], ends[1][0]), (ends[0][1], ends[1][1])]
 
 
 class _Track:

@@ -1,4 +1,4 @@
-"""The panel beside the picture: growing curves for a clip, bars for a still, with heading, legend, axis and foot.
+"""The panel beside the picture: growing curves for a clip, bars or (for a crowd) a table for a still, with heading, legend, axis and foot.
 
 Owns the panel's layout. It shows existing scores only: a curve grows to the last scored
 frame, breaks where the plan breaks it, and the legend shows a dash where there is no score. Imported by ``render`` only.
@@ -17,6 +17,10 @@ GREY: Colour = (95, 102, 110)
 FAINT: Colour = (222, 226, 230)
 _RULE: Colour = (134, 142, 150)
 PAPER: Colour = (255, 255, 255)
+
+#: bars of the table: their length counts, not their colour; shorter ones (in units) cannot be compared
+_BAR: Colour = (0, 114, 178)
+_LEAST_BAR = 2.5
 
 #: a legend with more rows than this many gets two columns
 _ONE_COLUMN = 4
@@ -232,6 +236,65 @@ class BarPanel:
             canvas.text("1 fake", (right, below), GREY, size=small, anchor="r")
 
 
+class TablePanel:
+    """The faces of a crowd on a still: number, bar and score of each row of the plan's ``table``, in columns."""
+
+    def __init__(self, plan: dict[str, Any], where: Rect) -> None:
+        self._sheet = Sheet(plan, where)
+        self._plan = plan
+
+    def draw(self, canvas: Canvas, *, unnumbered: int) -> None:
+        """The whole panel; ``unnumbered``: faces of the picture for whose number there was no room."""
+        sheet, unit, inner = self._sheet, self._sheet.unit, self._sheet.inner
+        top = sheet.draw_words(canvas) + 0.5 * unit
+        small = sheet.size(0.75)
+        words = [self._plan["left_out"]] if self._plan["left_out"] else []
+        if unnumbered:
+            words.append(f"{unnumbered} of the faces are too close together to be numbered.")
+        foot = inner.y2 - (1.2 + 1.1 * len(words)) * unit
+        for index, sentence in enumerate(words):
+            line = fitted(sentence, size=small, width=inner.width)
+            canvas.text(line, (inner.x1, foot + (0.6 + 1.1 * index) * unit), INK, size=small)
+        foot -= 1.3 * unit
+        if self._draw_rows(canvas, top, foot):
+            mark = "; upright mark: threshold" if self._plan["thresholds"] else ""
+            line = fitted(f"Bars from 0 = real to 1 = fake{mark}", size=small, width=inner.width)
+            canvas.text(line, (inner.x1, foot + 0.7 * unit), GREY, size=small)
+
+    def _draw_rows(self, canvas: Canvas, top: float, foot: float) -> bool:
+        """The rows in two to four columns; True when there was room for bars."""
+        inner, unit, rows = self._sheet.inner, self._sheet.unit, self._plan["table"]
+        columns = next((n for n in (2, 3) if -(-len(rows) // n) * 0.8 * unit <= foot - top), 4)
+        high = -(-len(rows) // columns)
+        step = min(1.5 * unit, (foot - top) / high)
+        size = max(9, min(self._sheet.size(0.85), round(step * 0.74)))
+        width, chip = inner.width / columns, text_width("0000", size=size, bold=True)
+        number = text_width("0.00", size=size)
+        room = width - chip - number - 1.55 * unit
+        for index, (person, score, colour) in enumerate(rows):
+            column, row = divmod(index, high)
+            left, middle = inner.x1 + column * width, top + (row + 0.5) * step
+            # in the colour of the label on the picture
+            canvas.fill((left, middle - 0.42 * step, left + chip, middle + 0.42 * step), colour)
+            canvas.text(str(person), (left + chip / 2, middle), ink_on(colour), size=size, bold=True, anchor="m")
+            begin, words = left + chip + 0.3 * unit, "-" if score is None else f"{score:.2f}"
+            if room < _LEAST_BAR * unit:
+                canvas.text(words, (begin + number, middle), INK, size=size, anchor="r")
+                continue
+            canvas.text(words, (left + width - 0.9 * unit, middle), INK, size=size, anchor="r")
+            self._draw_bar(canvas, score, (begin, middle - 0.25 * step, begin + room, middle + 0.25 * step))
+        return room >= _LEAST_BAR * unit
+
+    def _draw_bar(self, canvas: Canvas, score: float | None, where: tuple[float, float, float, float]) -> None:
+        left, low, right, below = where
+        canvas.fill(where, FAINT)
+        if score is not None:
+            canvas.fill((left, low, left + max(2.0, (right - left) * score), below), _BAR)
+        for threshold in self._plan["thresholds"]:
+            mark = even(left + (right - left) * float(threshold["value"]))
+            canvas.fill((mark, low - 2, mark + 2, below + 2), INK)
+
+
 class _Curve:
     """One curve of the plan and how far it is drawn."""
 
@@ -260,6 +323,12 @@ class _Curve:
                 break
             self._run, self._drawn = self._run + 1, 0
         return pieces
+
+
+def ink_on(colour: Colour) -> Colour:
+    """Black or white, whichever is read better on ``colour`` (luma of ITU-R BT.709)."""
+    luma = 0.2126 * colour[0] + 0.7152 * colour[1] + 0.0722 * colour[2]
+    return (0, 0, 0) if luma > 110 else (255, 255, 255)
 
 
 def _ticks(duration: float, *, most: int) -> list[float]:

@@ -30,12 +30,12 @@ from backend.media.limits import Deadline, MediaLimits
 from backend.media.marks import Marks
 from backend.media.medium import Medium, Orientation, Picture
 from backend.media.opening import open_medium
-from backend.media.panel import BarPanel, CurvePanel, Rect
+from backend.media.panel import BarPanel, CurvePanel, Rect, TablePanel
 from backend.media.sound import Sound
 from backend.media.video import VideoMedium, VideoPicture
 from base_detector import Array, WorkerFailure
 
-PLAN_SCHEMA = 1
+PLAN_SCHEMA = 2
 
 #: time base of the output: ticks a second, the usual one of MPEG
 _TICKS = 90_000
@@ -45,6 +45,8 @@ _MOST_FPS = 60
 _LEAST_HEIGHT, _MOST_HEIGHT, _LONG_HEIGHT = 480, 720, 480
 _MOST_WIDTH = 1280
 _STILL_HEIGHT, _STILL_WIDTH = 1080, 1600
+#: least height of a still with a table beside it
+_CROWD_HEIGHT = 900
 #: clips longer than this get the smaller picture
 _LONG_S = 600.0
 #: around a picture that does not fill its pane
@@ -66,11 +68,11 @@ class Layout:
     panel: Rect
 
 
-def lay_out(size: tuple[int, int], *, kind: str, duration_s: float) -> Layout:
-    """Place a picture of ``size`` (width, height as shown) left of its panel. Pure."""
+def lay_out(size: tuple[int, int], *, kind: str, duration_s: float, crowded: bool = False) -> Layout:
+    """Place a picture of ``size`` (width, height as shown) left of its panel. Pure. ``crowded``: a table beside a still."""
     width, height = max(size[0], 1), max(size[1], 1)
     if kind == "image":
-        least, most, widest = _LEAST_HEIGHT, _STILL_HEIGHT, _STILL_WIDTH
+        least, most, widest = _CROWD_HEIGHT if crowded else _LEAST_HEIGHT, _STILL_HEIGHT, _STILL_WIDTH
     else:
         least, most, widest = _LEAST_HEIGHT, _LONG_HEIGHT if duration_s > _LONG_S else _MOST_HEIGHT, _MOST_WIDTH
     factor = min(max(1.0, least / height), most / height, widest / width)
@@ -293,7 +295,7 @@ class _Film:
 
 def _still(media: Path, plan: dict[str, Any], out: Path, limits: MediaLimits) -> dict[str, Any]:
     size = (int(plan["width"]), int(plan["height"]))
-    layout = lay_out(size, kind="image", duration_s=0.0)
+    layout = lay_out(size, kind="image", duration_s=0.0, crowded=bool(plan["table"]))
     where = layout.picture
     with open_medium(media, limits=limits) as medium:
         pixels = next(medium.pictures()).rgb()
@@ -303,7 +305,10 @@ def _still(media: Path, plan: dict[str, Any], out: Path, limits: MediaLimits) ->
     canvas = Canvas(layout.width, layout.height, planar=False)
     canvas.fill((0, 0, layout.width, layout.height), _SURROUND)
     canvas.paste(list(np.moveaxis(pixels, 2, 0)), int(where.x1), int(where.y1))
-    Marks(plan, size=size, pane=where).draw(canvas, 0)
-    BarPanel(plan, layout.panel).draw(canvas)
+    unnumbered = Marks(plan, size=size, pane=where).draw(canvas, 0)
+    if plan["table"]:
+        TablePanel(plan, layout.panel).draw(canvas, unnumbered=unnumbered)
+    else:
+        BarPanel(plan, layout.panel).draw(canvas)
     Image.fromarray(canvas.rgb()).save(out, "PNG", optimize=False)
     return {"frames": 1, "sound": "none"}

@@ -12,12 +12,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from PIL import Image
 
 from backend.report import words
 from backend.report.palette import hexadecimal, score_colour
-from backend.report.series import person_name
+from backend.report.pictures import MOST_BARS
+from backend.report.plan import crowd_words
+from backend.report.series import person_name, score_array
 from shared.notes import note_sentences
 from shared.results import DetectorResult, Result
 from shared.words import clock_time, counted, date_and_time, detector_sentence, duration, format_name, size, strategy
@@ -41,8 +44,10 @@ def write_page(result: Result, out: Path, *, not_drawn: str | None) -> None:
         cautions=words.CAUTIONS,
         rows=[_row(item, faces=len(result.faces)) for item in result.detectors],
         persons=_persons(result, scored, out),
+        pictured=_pictured(result),
         moving=_moving(out),
         still=_still(out),
+        crowd=_crowd(result),
         not_drawn=not_drawn,
         pictures=[_pictures(item, out) for item in scored],
         together=_embedded(out / "curves/all.png"),
@@ -152,19 +157,23 @@ def _row(item: DetectorResult, *, faces: int) -> dict[str, Any]:
 def _persons(result: Result, scored: list[DetectorResult], out: Path) -> list[dict[str, Any]]:
     persons = []
     for person in result.persons:
-        if person.keyframe is None:
-            continue
         own = [(item.title, one) for item in scored for one in item.persons if one.person == person.person]
         span = f"{clock_time(person.first_s)} to {clock_time(person.last_s)}"
         persons.append(
             {
                 "name": person_name(person.person).capitalize(),
-                "picture": _embedded(out / person.keyframe),
+                "picture": _embedded(out / person.keyframe) if person.keyframe else None,
                 "seen": counted(person.faces, "face") + (f", {span}" if result.media.kind == "video" else ""),
                 "scores": [(title, f"{one.fake_score:.2f}", one.hard_label) for title, one in own],
             }
         )
     return persons
+
+
+def _pictured(result: Result) -> str:
+    """How many persons have a picture, empty when all have."""
+    shown, persons = sum(person.keyframe is not None for person in result.persons), len(result.persons)
+    return f"{shown} of {persons} persons have a picture here. " if 0 < shown < persons else ""
 
 
 def _pictures(item: DetectorResult, out: Path) -> dict[str, Any]:
@@ -190,6 +199,19 @@ def _origin(item: DetectorResult) -> dict[str, Any]:
         "weights": sorted(source.weights.items()),
         "parameters": ", ".join(f"{name} = {value}" for name, value in sorted(source.parameters.items())),
     }
+
+
+def _crowd(result: Result) -> list[str]:
+    """What the pictures of a crowd show and what they leave out."""
+    faces = len(result.faces)
+    scored = [(item, score_array(item, faces=faces)) for item in result.detectors]
+    words = crowd_words(result, scored)
+    fewer = [
+        f"The bars of {item.title} show {MOST_BARS} of {count} scores, the highest ones; scores.csv has all."
+        for item, scores in scored
+        if words and (count := int((~np.isnan(scores)).sum())) > MOST_BARS
+    ]
+    return [words, *fewer] if words else []
 
 
 def _moving(out: Path) -> str | None:

@@ -27,7 +27,8 @@ _INK, _GREY, _FAINT = "#212529", "#5f666e", "#dee2e6"
 _DPI = 130
 #: more persons than this make a tangle; scores.csv has all
 _MOST_PERSONS = 10
-_MOST_BARS = 24
+#: more bars than this make a still's picture too long
+MOST_BARS = 24
 _LEGEND_COLUMNS = 4
 
 
@@ -167,7 +168,7 @@ def _draw_thresholds(axes: Axes, values: Sequence[float]) -> None:
 def _draw_bars(rows: Sequence[tuple[str, float, int]], detector: DetectorResult | None, out: Path) -> None:
     """Bars from 0 (real) to 1 (fake), top to bottom; rows without a score are left out."""
     scored = [row for row in rows if not np.isnan(row[1])]
-    shown = scored[:_MOST_BARS]
+    shown = scored if len(scored) <= MOST_BARS else sorted(scored, key=lambda row: -row[1])[:MOST_BARS]
     title = f"{detector.title}: fake score" if detector else "Fake score, all detectors"
     figure, axes = _figure(title, high=1.5 + 0.34 * max(3, len(shown)))
     places = np.arange(len(shown))
@@ -191,7 +192,7 @@ def _draw_bars(rows: Sequence[tuple[str, float, int]], detector: DetectorResult 
         axes.axvline(detector.threshold, color=_GREY, linewidth=1, linestyle=(0, (5, 4)))
         notes.append(f"Dashed: threshold {detector.threshold:.2f}.")
     if len(scored) > len(shown):
-        notes.append(f"The first {len(shown)} of {len(scored)}; scores.csv has all.")
+        notes.append(f"{len(shown)} of {len(scored)} scores, the highest ones; scores.csv has all.")
     longest = max((len(drawable(row[0])) for row in shown), default=0)
     _save(figure, out, note=" ".join(notes), left=min(3.6, 0.3 + 0.085 * longest), right=0.3)
 

@@ -3,9 +3,9 @@
 Owns the choice of curves and boxes and the plan's schema. The renderer runs in the sandbox and does not know the detectors:
 the plan holds final words, colours and numbers only. May be imported by ``backend.report``.
 
-Schema 1 (all times in seconds from the first frame, scores are fake scores in [0, 1], colours [red, green, blue])::
+Schema 2 (all times in seconds from the first frame, scores are fake scores in [0, 1], colours [red, green, blue])::
 
-    {"schema": 1, "kind": "video"|"image",
+    {"schema": 2, "kind": "video"|"image",
      "width": int, "height": int,                     the media as shown, after rotation: boxes are in these pixels
      "duration_s": float, "frames": int,              length of the time axis; expected frames, for the progress only
      "heading": str, "note": str, "footer": str,      words above the plot, below the heading, at the foot
@@ -14,6 +14,8 @@ Schema 1 (all times in seconds from the first frame, scores are fake scores in [
      "curves": [{"label": str, "colour": colour, "runs": [[[time, score], ...], ...]}],      none for an image
      "cuts": [time],                                  where shots begin, without the first
      "bars": [{"label": str, "colour": colour, "score": score, "threshold": score}],         an image only
+     "table": [[int, score|null, colour]],            an image with more scores than bars: person's number, mean of the detectors
+     "left_out": str,                                 what the table leaves out, empty when it has all
      "boxes": {"frame": [int], "shot": [int], "person": [int],       parallel, ascending by frame
                "box": [[x1, y1, x2, y2]], "score": [float|null]},
      "gap": int,                                      faces further apart than this many frames are not joined
@@ -28,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from backend.report.palette import SCALE, UNSCORED, curve_colour
+from backend.report.palette import SCALE, UNSCORED, curve_colour, score_colour
 from backend.report.series import (
     FaceTable,
     Series,
@@ -42,12 +44,14 @@ from backend.report.series import (
 from base_detector import Array
 from shared.results import DetectorResult, Result
 
-PLAN_SCHEMA = 1
+PLAN_SCHEMA = 2
 
 #: With at most this many persons a single detector gets one curve per person; more would be unreadable.
 _MOST_PERSON_CURVES = 4
-#: more bars than this cannot be read; scores.csv has all
+#: more bars than this cannot be read: a table of all faces takes their place
 _MOST_BARS = 16
+#: more rows than this have no room in the table; scores.csv has all
+_MOST_ROWS = 96
 
 FOOTER = "Fake score: 0 = real, 1 = fake. A score is not a proof."
 
@@ -62,6 +66,11 @@ def build_plan(result: Result, detectors: Sequence[str] | None) -> dict[str, Any
     still = result.media.kind == "image"
     curves, note = ([], "") if still and scored else _curves(table, scored)
     heading = "Fake score" if still else "Fake score over time"
+    crowd = still and is_crowd([scores for _, scores in scored])
+    rows = _table(table, [scores for _, scores in scored]) if crowd else []
+    if crowd:
+        note = "Numbers as on the picture."
+        note += f" Mean of {len(scored)} detectors." if len(scored) > 1 else ""
     if len(scored) == 1:
         heading, note = scored[0][0].title, f"{heading}. {note}".strip()
     return {
@@ -76,10 +85,12 @@ def build_plan(result: Result, detectors: Sequence[str] | None) -> dict[str, Any
         "footer": FOOTER,
         "scale": [[at, list(colour)] for at, colour in SCALE],
         "unscored": list(UNSCORED),
-        "thresholds": _thresholds([item for item, _ in scored]),
+        "thresholds": [] if crowd and len(scored) > 1 else _thresholds([item for item, _ in scored]),
         "curves": curves,
         "cuts": [round(shot.start_s, 3) for shot in result.shots[1:]],
-        "bars": _bars(table, scored) if still else [],
+        "bars": _bars(table, scored) if still and not crowd else [],
+        "table": rows,
+        "left_out": left_out(len(rows), of=faces) if crowd else "",
         "boxes": _boxes(result, table, [scores for _, scores in scored]),
         "gap": _gap(table),
         "hold_s": round(max(0.05, 1.5 * usual_step(np.unique(table.time_s))), 4),
@@ -116,7 +127,7 @@ def _curves(table: FaceTable, scored: list[tuple[DetectorResult, Array]]) -> tup
 
 
 def _bars(table: FaceTable, scored: list[tuple[DetectorResult, Array]]) -> list[dict[str, Any]]:
-    """A row for each face and detector of a still, at most ``_MOST_BARS``; the person numbers are on the boxes."""
+    """A row for each face and detector of a still; the person numbers are on the boxes."""
     several = len(np.unique(table.person)) > 1
     return [
         {
@@ -127,7 +138,42 @@ def _bars(table: FaceTable, scored: list[tuple[DetectorResult, Array]]) -> list[
         }
         for index, (item, scores) in enumerate(scored)
         for face in np.flatnonzero(~np.isnan(scores))
-    ][:_MOST_BARS]
+    ]
+
+
+def is_crowd(scores: Sequence[Array]) -> bool:
+    """Whether a still has more scores than bars can show."""
+    return sum(int((~np.isnan(one)).sum()) for one in scores) > _MOST_BARS
+
+
+def left_out(shown: int, *, of: int) -> str:
+    """The sentence about what a picture does not show, empty when it shows all."""
+    return f"Highest {shown} of {of} faces; scores.csv has all." if shown < of else ""
+
+
+def crowd_words(result: Result, scored: Sequence[tuple[DetectorResult, Array]]) -> str:
+    """What a reader of a crowd's picture must know, empty for a clip and for few faces."""
+    faces = len(result.faces)
+    if result.media.kind != "image" or not is_crowd([scores for _, scores in scored]):
+        return ""
+    shown = min(faces, _MOST_ROWS)
+    which = f"the highest {shown} of {faces} faces; scores.csv has all" if shown < faces else f"all {faces} faces"
+    return f"The numbers on the picture are those of the persons on this page. The table beside it has {which}."
+
+
+def _table(table: FaceTable, scores: list[Array]) -> list[list[Any]]:
+    """A row for each face of a crowd, by its number: person, mean score, colour. The highest scores, where there are too many."""
+    means = face_means(scores, faces=len(table.person))
+    order = np.lexsort((table.person, -np.nan_to_num(means, nan=-1.0)))[:_MOST_ROWS]
+    chosen = sorted(order, key=lambda face: (table.person[face] < 0, table.person[face]))
+    return [
+        [
+            int(table.person[face]) + 1 if table.person[face] >= 0 else "-",
+            None if math.isnan(means[face]) else round(float(means[face]), 4),
+            list(UNSCORED if math.isnan(means[face]) else score_colour(float(means[face]))),
+        ]
+        for face in chosen
+    ]
 
 
 def _curve(series: Series, index: int) -> dict[str, Any]:

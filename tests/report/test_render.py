@@ -247,7 +247,7 @@ def test_a_clip_longer_than_the_limits_is_refused(astronaut_clip: Path, made_res
 
 
 def test_a_plan_of_another_schema_is_refused(astronaut_clip: Path, tmp_path: Path) -> None:
-    (tmp_path / "plan.json").write_text('{"schema": 2, "kind": "video"}')
+    (tmp_path / "plan.json").write_text('{"schema": 1, "kind": "video"}')
     with pytest.raises(WorkerFailure, match="bad_request"):
         render(astronaut_clip, tmp_path / "plan.json", tmp_path / "out.mp4", limits=LIMITS)
 
