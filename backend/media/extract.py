@@ -28,7 +28,7 @@ from backend.media.sampling import choose_pictures
 from backend.media.shots import ShotFinder, shot_of
 from backend.media.sweep import FaceSweep
 from backend.media.tracks import Sighting, Track
-from base_detector import WorkerFailure
+from base_detector import Note, WorkerFailure
 from shared import durable
 
 #: Detect in every fifth picture (IoU .92-.95 against every picture on calm clips); ``thorough`` detects in each.
@@ -135,7 +135,7 @@ class _Pass:
             person_of_row=lookup[self._writer.tracks],
             keyfaces=keyface_rows(tracks, persons),
             seconds=self._seconds,
-            notes=self._medium.notes,
+            notes=[*self._medium.notes, *(Note("faces_turned", value=turn) for turn in self._writer.turns)],
         )
         return {"faces": len(self._writer), "frames": len(sampled), "seconds": self._seconds}
 

@@ -81,6 +81,11 @@ class PackWriter:
         """Track of each row, (n,) int64."""
         return self._tracks[: self._count]
 
+    @property
+    def turns(self) -> list[int]:
+        """By how many degrees crops were turned to be upright, each once, without 0."""
+        return [turn for turn in np.unique(self._rows["turn"][: self._count]).tolist() if turn]
+
     def finish(
         self,
         *,

@@ -1,7 +1,7 @@
 """The second look: is what MTCNN found a face? The same detector is run again on other sizes and the mirror image.
 
 A face is found at every size and mirrored; a skyline or a fold of cloth that passed once is not. On the clips measured, faces
-(profiles and 28 pixels wide ones included) reached .93 and more, all else at most .80. May be imported by ``sweep``.
+(profiles and 28 pixels wide ones included) reached .93 and more, all else at most .80. May be imported by ``sweep`` and ``directions``.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from typing import Any, Final, Protocol
 import cv2
 import numpy as np
 
-from backend.media.tracks import Sighting, overlap
-from base_detector import Array
+from backend.media.tracks import Sighting, overlap, turn_image
+from base_detector import Array, turn_points
 
 #: Sides in pixels at which the face is shown again; MTCNN's smallest is 20.
 _SIDES: Final = (40, 64, 100)
+#: Side at which its way up is looked for.
+_SIDE_TURNED: Final = 64
 #: Overlap with the first box from which a detection counts as the same face.
 _SAME_BOX = 0.35
 #: Mean confidence over all views from which a face is believed.
@@ -41,6 +43,19 @@ def second_look(detector: FaceDetector, sighting: Sighting) -> float:
         mirrored = np.array([size[0] - there[2], there[1], size[0] - there[0], there[3]])
         scores += [_found_again(detector, view, there), _found_again(detector, cv2.flip(view, 1), mirrored)]
     return float(np.mean(scores))
+
+
+def way_up(detector: FaceDetector, sighting: Sighting) -> int:
+    """By how many degrees clockwise (0, 90, 180, 270) the picture is to be turned for the face to be found most surely."""
+    scale = _SIDE_TURNED / sighting.found.side
+    size = (max(1, round(sighting.crop.shape[1] * scale)), max(1, round(sighting.crop.shape[0] * scale)))
+    view = cv2.resize(sighting.crop, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    corners = (sighting.box * np.tile(np.array(size) / sighting.crop.shape[1::-1], 2)).reshape(2, 2)
+    scores = {}
+    for turn in (0, 90, 180, 270):
+        box = np.sort(turn_points(corners, turn=turn, size=size), axis=0).reshape(4)
+        scores[(sighting.found.turn + turn) % 360] = _found_again(detector, turn_image(view, turn=turn), box)
+    return max(scores, key=scores.__getitem__)  # the way it was found, where nothing is found again
 
 
 def _found_again(detector: FaceDetector, view: Array, box: Array) -> float:

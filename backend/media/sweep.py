@@ -11,25 +11,17 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-import cv2
 import numpy as np
 
+from backend.media.directions import WORTH_A_LOOK, Directions, visible
 from backend.media.medium import Picture
 from backend.media.recheck import BELIEVED, FaceDetector, second_look
-from backend.media.tracks import Found, Sighting, Track, between, link, overlap
+from backend.media.tracks import Found, Sighting, Track, between, link, overlap, placed
 from base_detector import Array
 
-#: Faces are searched in pictures reduced to this shorter side (1080p halved: same recall at a third of the time).
-_SHORT_SIDE = 540
-#: An image is searched once only, so it may cost more.
-_SHORT_SIDE_STILL = 1080
-#: MTCNN's own default: smallest face in pixels of the reduced picture.
-_MIN_FACE = 20.0
-#: Detections below this are noise and not even used to follow a face.
-_LEAST_CONFIDENCE = 0.8
-#: A face this sure gets a second look; its track is believed once it passed more often than it failed, and given up after so
-#: many failures. A track that begins where another one was given up starts with a failure.
-_WORTH_A_LOOK, _MOST_FAILURES = 0.9, 4
+#: A track is believed once it passed the second look more often than it failed, and given up after so many failures. A track that
+#: begins where another one was given up starts with a failure.
+_MOST_FAILURES = 4
 #: Linking: least overlap up to a quarter second apart, and further apart; the longest pause a track survives.
 _LEAST_OVERLAP, _LEAST_OVERLAP_FAR, _NEAR_S, _FAR_S = 0.3, 0.45, 0.25, 2.5
 #: Two detections of a face that overlap less than this are not interpolated: it moved fast.
@@ -56,8 +48,8 @@ class Sample:
 
     @property
     def boxes(self) -> Array:
-        """Boxes found, (n, 4)."""
-        return np.array([item.box for item in self.found], np.float32).reshape(-1, 4)
+        """Places of the faces found, (n, 4): boxes, those of other turns far away."""
+        return np.array([item.place for item in self.found], np.float32).reshape(-1, 4)
 
 
 class FaceSweep:
@@ -65,7 +57,8 @@ class FaceSweep:
 
     def __init__(self, detector: FaceDetector, sink: Sink, *, context: float, detect_every: int, still: bool) -> None:
         self._detector, self._sink, self._context = detector, sink, context
-        self._every, self._still = detect_every, still
+        self._every = detect_every
+        self._directions = Directions(detector, context=context, still=still)
         self._anchor: Sample | None = None
         self._waiting: list[Sample] = []
         self._alive: list[Track] = []
@@ -86,6 +79,7 @@ class FaceSweep:
             self._anchor = None
             self._view += 1
             self._doubtful = []
+            self._directions.new_view()
         due = self._anchor is None or next_frame is None or next_frame - self._anchor.frame > self._every
         if due:
             self._advance(sample)
@@ -111,27 +105,17 @@ class FaceSweep:
 
     def _advance(self, sample: Sample) -> None:
         """Detect in ``sample`` and settle everything up to it."""
-        self._detect(sample)
+        self._detect(sample, may_try=True)
         waiting, self._waiting = self._waiting, []
         self._settle(self._anchor, waiting, sample)
         self._anchor = sample
 
-    def _detect(self, sample: Sample) -> None:
+    def _detect(self, sample: Sample, *, may_try: bool = False) -> None:
         image = sample.rgb()
         started = time.perf_counter()
-        height, width = image.shape[:2]
-        short = _SHORT_SIDE_STILL if self._still else _SHORT_SIDE
-        scale = min(1.0, short / min(height, width))
-        if scale < 1:
-            size = (max(1, round(width * scale)), max(1, round(height * scale)))
-            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        faces = self._detector.detect(image, min_face=_MIN_FACE)
-        stretch = np.array([width / image.shape[1], height / image.shape[0]], np.float32)
-        sample.found = [
-            Found(box * np.tile(stretch, 2), points * stretch, min(1.0, float(confidence)))
-            for box, points, confidence in zip(faces.boxes, faces.landmarks, faces.confidence, strict=True)
-            if confidence >= _LEAST_CONFIDENCE and _visible(box * np.tile(stretch, 2), width=width, height=height)
-        ]
+        known = [Found(item.last_box, item.last_box, 1.0, turn=item.turn) for item in self._alive if item.confirmed]
+        doubtful = np.array(self._doubtful, np.float32).reshape(-1, 4)
+        sample.found = self._directions.faces(image, known=known, doubtful=doubtful, may_try=may_try)
         self.detect_s += time.perf_counter() - started
 
     def _settle(self, before: Sample | None, waiting: list[Sample], after: Sample) -> None:
@@ -150,7 +134,7 @@ class FaceSweep:
             height, width = after.rgb().shape[:2]
             for i, j in pairs:
                 found = between(before.found[i], after.found[j], share)
-                if _visible(found.box, width=width, height=height):
+                if visible(found.box, width=width, height=height):
                     self._see(after.tracks[j], sample, found)
         for track, found in zip(after.tracks, after.found, strict=True):
             self._see(track, after, found)
@@ -168,14 +152,17 @@ class FaceSweep:
         given = {j: before.tracks[i] for i, j in pairs} if before else {}
         lost = [track for track in self._alive if track not in given.values()]
         left = [j for j in range(len(after.found)) if j not in given]
-        old = np.array([track.last_box for track in lost], np.float32).reshape(-1, 4)
+        old = np.array([placed(track.last_box, turn=track.turn) for track in lost], np.float32).reshape(-1, 4)
         for i, j in link(old, after.boxes[left], least=_LEAST_OVERLAP_FAR):
             given[left[j]] = lost[i]
         return [given.get(j) or self._new_track(after, found) for j, found in enumerate(after.found)]
 
     def _new_track(self, sample: Sample, found: Found) -> Track:
         track = Track(self._count, self._view, sample.frame, sample.time_s, found.box)
-        track.failed = int((overlap(found.box[None], np.array(self._doubtful).reshape(-1, 4)) >= _LEAST_OVERLAP).any())
+        track.turn = found.turn
+        track.failed = int(
+            (overlap(found.place[None], np.array(self._doubtful).reshape(-1, 4)) >= _LEAST_OVERLAP).any()
+        )
         self._count += 1
         self._alive.append(track)
         self._pending[track.number] = []
@@ -199,7 +186,7 @@ class FaceSweep:
 
     def _believable(self, track: Track, sighting: Sighting) -> bool:
         """Give a promising face the second look; a track that fails too often is rejected."""
-        if sighting.found.tracked or sighting.found.confidence < _WORTH_A_LOOK:
+        if sighting.found.tracked or sighting.found.confidence < WORTH_A_LOOK:
             return False
         started = time.perf_counter()
         passed = second_look(self._detector, sighting) >= BELIEVED
@@ -208,7 +195,7 @@ class FaceSweep:
         if track.failed >= _MOST_FAILURES:
             track.rejected = True
             self._pending.pop(track.number)
-            self._doubtful.append(sighting.found.box)
+            self._doubtful.append(sighting.found.place)
         return track.passed > track.failed
 
     def _disagree(self, before: Sample, after: Sample, pairs: list[tuple[int, int]]) -> bool:
@@ -226,16 +213,10 @@ class FaceSweep:
         candidates = [
             after.found[j] for j in came if after.found[j].side >= large and after.found[j].confidence >= _SURE
         ]
-        return any(not (overlap(item.box[None], doubtful) >= _LEAST_OVERLAP).any() for item in candidates)
+        return any(not (overlap(item.place[None], doubtful) >= _LEAST_OVERLAP).any() for item in candidates)
 
     def _end_tracks(self, ended: list[Track]) -> None:
         gone = set(map(id, ended))
         self._alive = [track for track in self._alive if id(track) not in gone]
         for track in ended:
             self._pending.pop(track.number, None)
-
-
-def _visible(box: Array, *, width: int, height: int) -> bool:
-    """True when at least a quarter of the box is inside the picture."""
-    inside = np.maximum(np.minimum(box[2:], [width, height]) - np.maximum(box[:2], 0), 0)
-    return bool(np.prod(inside) >= 0.25 * np.prod(box[2:] - box[:2]) > 0)

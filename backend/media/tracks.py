@@ -34,6 +34,11 @@ class Found:
         return float(max(self.box[2] - self.box[0], self.box[3] - self.box[1]))
 
     @property
+    def place(self) -> Array:
+        """The box (4,), moved so far by its turn that boxes of different turns never overlap: a track has one turn."""
+        return placed(self.box, turn=self.turn)
+
+    @property
     def frontality(self) -> float:
         """1 for a face that looks at the camera, 0 for a profile: where the nose is between the eyes."""
         left, right, nose = self.landmarks[:3].astype(float)
@@ -103,6 +108,7 @@ class Track:
     last_frame: int = -1
     last_s: float = 0.0
     last_box: Array = field(default_factory=lambda: np.zeros(4, np.float32))
+    turn: int = 0
     confirmed: bool = False
     rejected: bool = False
     passed: int = 0
@@ -113,6 +119,12 @@ class Track:
     def see(self, found: Found, *, frame: int, time_s: float) -> None:
         """Extend the track by one picture."""
         self.last_frame, self.last_s, self.last_box = frame, time_s, found.box
+
+
+def placed(box: Array, *, turn: int) -> Array:
+    """``box`` (4,) further away than any picture is wide (65,536 pixels) for each quarter of ``turn``."""
+    result: Array = box + np.float32(turn * 1000)
+    return result
 
 
 def turn_image(image: Array, *, turn: int) -> Array:
