@@ -91,8 +91,26 @@ def _email(untrusted_email: str, wrong: dict[str, str]) -> str | None:
             raise EmailNotValidError("too long")
         checked = validate_email(text, check_deliverability=False, allow_smtputf8=False, allow_display_name=False)
     except EmailNotValidError:
-        wrong["email"] = (
-            "This is not a valid e-mail address. Write one address, like name@example.org, or leave the field empty."
-        )
+        wrong["email"] = _why_not(text)
         return None
     return checked.ascii_email or checked.normalized
+
+
+def _why_not(untrusted_email: str) -> str:
+    """Why no mail is sent to an address: it is none, or one that a mail server of the usual kind cannot reach."""
+    try:
+        if len(untrusted_email) > MOST_EMAIL_CHARACTERS:
+            raise EmailNotValidError("too long")
+        checked = validate_email(
+            untrusted_email, check_deliverability=False, allow_display_name=False, globally_deliverable=False
+        )
+    except EmailNotValidError:
+        return "This is not a valid e-mail address. Write one address, like name@example.org, or leave the field empty."
+    if checked.smtputf8:  # RFC 6531: every server on the way must know it, and few do
+        return (
+            "Mails from here do not reach addresses with letters other than a to z before the @. Give another address, or "
+            "leave the field empty and keep the link."
+        )
+    return (
+        "The part after the @ is not a domain of the internet, like example.org. Correct it, or leave the field empty."
+    )

@@ -16,7 +16,7 @@ from werkzeug.datastructures import MultiDict
 from frontend import pins
 from frontend.faults import wants_json
 from frontend.form import FormError, Wish, read_form
-from frontend.media import IncomingMedia, check_space, storage_trouble
+from frontend.media import IncomingMedia, check_head, check_space, storage_trouble
 from frontend.portal import Portal, portal
 from frontend.receipts import Receipt
 from frontend.security import PIN_SUGGESTIONS_PER_PEER, limiter, peer
@@ -24,6 +24,7 @@ from frontend.upload import current_request
 from frontend.wording import catalog_is_fresh
 from shared.errors import UserError
 from shared.records import JobId, Submission
+from shared.signatures import HEAD_BYTES
 
 #: Most open submissions of one e-mail address.
 MOST_OPEN: Final = 20
@@ -33,6 +34,9 @@ CONFIRMATIONS_A_DAY: Final = 5
 
 #: Fields kept when the form is shown again; never the PIN.
 KEPT: Final = ("url", "email", "mode", "video_per_detector", "consent")
+
+#: Codes of a file or address that is not taken: the plain form comes back with the reason, as for any other field.
+OF_THE_FILE: Final = frozenset({"upload_too_large", "address_refused", "fetch_failed", "fetch_timed_out", "fetch_busy"})
 
 blueprint = Blueprint("intake", __name__)
 
@@ -56,6 +60,14 @@ def suggest_pin() -> Response:
     return jsonify({"pin": pins.generate()})
 
 
+@blueprint.post("/kind")
+@limiter.limit(PIN_SUGGESTIONS_PER_PEER)
+def check_kind() -> Response:
+    """Whether a file with these first bytes would be taken: 204, or 415 with the reason. So that nobody uploads in vain."""
+    check_head(request.get_data()[:HEAD_BYTES])
+    return Response(status=204)
+
+
 @blueprint.post("/submit")
 def submit() -> Response:
     """Take the form with its file or address."""
@@ -67,15 +79,18 @@ def submit() -> Response:
     except FormError as error:
         if wants_json():
             raise
-        page = _form_page(untrusted, error.fields)
-        page.status_code = error.status
-        return page
+        return _form_again(untrusted, error.fields, status=error.status)
     source: str | None = None
-    if incoming is None:
-        check_space(site.store, wanted=site.upload_limit)
-        incoming, source = site.fetcher.fetch(wish.url or "")
-    with incoming:
-        job = _take(site, wish, incoming, source=source)
+    try:
+        if incoming is None:
+            check_space(site.store, wanted=site.upload_limit)
+            incoming, source = site.fetcher.fetch(wish.url or "")
+        with incoming:
+            job = _take(site, wish, incoming, source=source)
+    except UserError as error:
+        if wants_json() or not (error.status == 415 or error.code in OF_THE_FILE):
+            raise
+        return _form_again(untrusted, {"media": error.sentence}, status=error.status)
     site.postman.wake()
     target = url_for("viewer.result", untrusted_id=job)
     if wants_json():
@@ -148,6 +163,12 @@ def _publish(site: Portal, submission: Submission, receipt: Receipt) -> None:
         except OSError:
             site.receipts.drop(receipt.id)
             raise
+
+
+def _form_again(untrusted: MultiDict[str, str], wrong: dict[str, str], *, status: int) -> Response:
+    page = _form_page(untrusted, wrong)
+    page.status_code = status
+    return page
 
 
 def _form_page(untrusted: MultiDict[str, str], errors: dict[str, str]) -> Response:

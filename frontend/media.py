@@ -43,6 +43,14 @@ def kind_of(untrusted_head: bytes) -> str | None:
     return None
 
 
+def check_head(untrusted_head: bytes) -> None:
+    """UserError 415 when a file that begins so is not accepted; where the format is known, it is named."""
+    if kind_of(untrusted_head) is None:
+        code = refusal(untrusted_head) or "unsupported_media"
+        title = "The file is empty" if code == "file_empty" else "Type of file not accepted"
+        raise UserError(code, status=415, title=title)
+
+
 def display_name(untrusted_name: str | None) -> str:
     """The last part of a name, without control, bidirectional and line characters, at most 120 characters.
 
@@ -129,8 +137,7 @@ class IncomingMedia:
 
     def check_kind(self) -> None:
         """UserError 415 when the first bytes are not of an accepted format; where they are known, it names the format."""
-        if kind_of(self.head) is None:
-            raise UserError(refusal(self.head) or "unsupported_media", status=415, title="Type of file not accepted")
+        check_head(self.head)
 
     def keep(self) -> None:
         """The submission owns the folder now: ``drop`` does nothing any more."""

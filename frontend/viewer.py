@@ -152,12 +152,13 @@ def answered(untrusted_id: str) -> Response:
     return _to(checked_id(untrusted_id))
 
 
-def _check_pin(site: Portal, job: JobId) -> Response | None:
+def _check_pin(site: Portal, job: JobId, *, deleting: bool = False) -> Response | None:
     """None when the form's PIN is right and the session is open now; else the page that says why not."""
+    untrusted_pin = "".join(request.form.get("pin", "")[:32].split())
+    if not untrusted_pin:  # no guess: a result that closed meanwhile, or an empty field
+        return _no_pin(job, deleting=deleting)
     submission = _submission(site, job)
-    given = site.access.attempt(
-        job, request.form.get("pin", "")[:32], pin_hash=submission.pin_hash if submission else None
-    )
+    given = site.access.attempt(job, untrusted_pin, pin_hash=submission.pin_hash if submission else None)
     if given.outcome == "right":
         until = site.clock() + timedelta(minutes=site.settings.session_minutes)
         open_session(session, job, until=until.timestamp(), epoch=given.epoch)
@@ -165,18 +166,30 @@ def _check_pin(site: Portal, job: JobId) -> Response | None:
     if given.unlock_token and submission and submission.email:
         site.postman.add_unlock(job, to=submission.email, token=given.unlock_token, lock=given.lock)
     code, status = next((code, status) for code, (outcome, status) in PIN_CODES.items() if outcome == given.outcome)
-    sentence = wording.pin_sentence(given)
+    sentence = wording.pin_sentence(given, deleting=deleting)
     if wants_json():
-        refused = answer(status, code=code, title="The PIN does not open it", detail=sentence)
+        title = {"wrong": "Wrong PIN", "wait": "Too many wrong PINs", "locked": "Locked"}[given.outcome]
+        refused = answer(status, code=code, title=title, detail=sentence)
     else:
-        refused = _pin_page(job, status=status, problem=sentence, locked=given.outcome == "locked")
+        locked = given.outcome == "locked"
+        refused = _pin_page(job, status=status, problem=sentence, locked=locked, deleting=deleting)
     if given.wait_s:
         refused.headers["Retry-After"] = str(given.wait_s)
     return refused
 
 
-def _pin_page(job: JobId, *, status: int = 200, problem: str = "", locked: bool = False) -> Response:
-    page = make_response(render_template("pin.html", job=job, problem=problem, locked=locked))
+def _no_pin(job: JobId, *, deleting: bool) -> Response:
+    """Ask for the PIN; nothing is counted."""
+    sentence = "Enter your PIN. Nothing was deleted yet." if deleting else "Enter your PIN."
+    if wants_json():
+        return answer(403, code="pin_needed", title="PIN needed", detail=sentence)
+    return _pin_page(job, status=403, problem=sentence, deleting=deleting)
+
+
+def _pin_page(
+    job: JobId, *, status: int = 200, problem: str = "", locked: bool = False, deleting: bool = False
+) -> Response:
+    page = make_response(render_template("pin.html", job=job, problem=problem, locked=locked, deleting=deleting))
     page.status_code = status
     return page
 
@@ -257,7 +270,7 @@ def delete(untrusted_id: str) -> Response:
         status = site.store.owners_status(job, now=site.clock())
         if status and status.state == "expired":
             return _to(job)  # its page says so to anyone with the link: a second click finds it deleted
-        refused = _check_pin(site, job)
+        refused = _check_pin(site, job, deleting=True)
         if refused:
             return refused
     done = withdraw(

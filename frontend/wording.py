@@ -108,23 +108,24 @@ def joined(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def pin_sentence(given: Answer) -> str:
-    """The answer to a PIN that did not open the result."""
+def pin_sentence(given: Answer, *, deleting: bool = False) -> str:
+    """The answer to a PIN that did not open the result, or did not delete the submission."""
+    what, kept = ("submission", " Nothing was deleted.") if deleting else ("result", "")
     if given.outcome == "locked":
         return (
-            "Too many wrong PINs: this result is locked. If an e-mail address was given with the file, we sent a link there that "
+            f"Too many wrong PINs: this {what} is locked.{kept} If an e-mail address was given with the file, we sent a link there that "
             "unlocks it. Otherwise, ask the operator of this site to unlock it."
         )
     if given.outcome == "wait":
-        return f"Wait {duration(given.wait_s)} before the next try."
-    sentence = "That PIN does not open this result."
+        return f"Too many wrong PINs in a row. Wait {duration(given.wait_s)} before the next try.{kept}"
+    sentence = f"That PIN is wrong.{kept}"
     if given.free:
         sentence += f" You have {given.free} more {'try' if given.free == 1 else 'tries'} without waiting."
     elif given.wait_s:
         sentence += f" Wait {duration(given.wait_s)} before the next try."
     if given.left <= WARN_BELOW:
         times = "one more wrong PIN" if given.left == 1 else f"{given.left} more wrong PINs"
-        sentence += f" After {times} this result is locked."
+        sentence += f" After {times} this {what} is locked."
     return sentence
 
 

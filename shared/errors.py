@@ -107,7 +107,7 @@ SENTENCES: Final[dict[str, str]] = {
     # pages
     "not_found": "There is no such page, or the result was deleted. Check the link you were given.",
     "pin_needed": "This file belongs to a result that is opened with a PIN. Enter the PIN again: the result closes after a while.",
-    "pin_wrong": "That PIN does not open this result.",
+    "pin_wrong": "That PIN is wrong. Enter the one that was chosen when the file was sent.",
     "pin_wait": "Too many wrong PINs in a row. Wait before the next try.",
     "result_locked": "Too many wrong PINs: this result is locked. If an e-mail address was given with the file, we sent a link there that unlocks it. Otherwise, ask the operator of this site to unlock it.",  # noqa: E501
     "unlock_unknown": "This link was used already, or it is not complete.",

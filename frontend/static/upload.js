@@ -12,29 +12,34 @@ const limit = Number(form.dataset.limit);
 const sizeOf = (bytes) =>
   bytes < 1e6 ? Math.max(1, Math.round(bytes / 1e3)) + " kB" : (bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0) + " MB";
 
-// the same signatures as frontend/media.py: what the server would refuse after the upload is refused before it
-async function isAccepted(chosen) {
-  const head = new Uint8Array(await chosen.slice(0, 12).arrayBuffer());
-  const text = String.fromCharCode(...head);
-  const box = text.slice(4, 8), brand = text.slice(8, 12);
-  if (text.startsWith("\xff\xd8\xff") || text.startsWith("\x89PNG\r\n\x1a\n") || text.startsWith("\x1a\x45\xdf\xa3")) return true;
-  if (text.startsWith("RIFF")) return brand === "WEBP" || brand === "AVI ";
-  if (box === "ftyp") return !["heic", "heix", "heim", "heis", "mif1", "msf1", "avif", "avis"].includes(brand);
-  return ["moov", "mdat", "wide", "free", "skip", "pnot"].includes(box);
-}
-
-const wrongType = "This type of file is not accepted. Use MP4, MOV, MKV, WebM, AVI, JPEG, PNG or WebP.";
+// the file that will not be taken, and why: found before it is sent
 let refused = null;
 
+// The server knows files by their first bytes: it gets these before the whole file, and says what is wrong.
 async function checkType(chosen) {
+  let head;
   try {
-    if (await isAccepted(chosen)) return;
+    head = await chosen.slice(0, 64).arrayBuffer();
   } catch {
-    return; // the browser cannot read it: the server says what is wrong
+    refuse(chosen, "This cannot be read. It may be a folder, or a file that was moved. Choose a file.");
+    return;
   }
+  try {
+    const answer = await fetch(form.dataset.kind, {
+      method: "POST",
+      body: head,
+      headers: { Accept: "application/json", "Content-Type": "application/octet-stream", "X-CSRFToken": form.elements.csrf_token.value },
+    });
+    if (answer.status === 415) refuse(chosen, (await answer.json()).detail);
+  } catch {
+    // no connection: the upload will say so
+  }
+}
+
+function refuse(chosen, words) {
   if (file.files[0] !== chosen) return;
-  refused = chosen;
-  say("media", wrongType);
+  refused = { chosen, words };
+  say("media", words);
 }
 
 function showFile() {
@@ -100,12 +105,18 @@ for (const kind of ["dragenter", "dragover"]) {
   });
 }
 for (const kind of ["dragleave", "drop"]) drop.addEventListener(kind, () => drop.classList.remove("over"));
-drop.addEventListener("drop", (event) => {
+// a file dropped beside the field would open in the browser, and the form would be gone
+document.addEventListener("dragover", (event) => event.preventDefault());
+document.addEventListener("drop", (event) => {
   event.preventDefault();
-  if (event.dataTransfer.files.length) {
-    file.files = event.dataTransfer.files;
-    showFile();
+  const dropped = event.dataTransfer.files;
+  if (!dropped.length) return;
+  if (dropped.length > 1) {
+    say("media", "One file at a time, please.");
+    return;
   }
+  file.files = dropped;
+  showFile();
 });
 
 const generate = document.getElementById("generate");
@@ -146,8 +157,8 @@ form.addEventListener("submit", (event) => {
   if (request) return;
   problems.hidden = true;
   for (const place of form.querySelectorAll(".wrong")) say(place.id.slice("wrong-".length), "");
-  if (file.files[0] && refused === file.files[0]) {
-    showProblems("Please check the form.", { media: wrongType });
+  if (file.files[0] && refused && refused.chosen === file.files[0]) {
+    showProblems("Please check the form.", { media: refused.words });
     return;
   }
   if (file.files[0] && file.files[0].size > limit) {
@@ -177,8 +188,14 @@ form.addEventListener("submit", (event) => {
     idle();
     showProblems(answer.title || "That did not work.", answer.errors || (answer.detail ? { media: answer.detail } : {}));
   });
-  request.addEventListener("error", () => {
+  request.addEventListener("error", async () => {
     idle();
+    try {
+      if (file.files[0]) await file.files[0].slice(0, 1).arrayBuffer();
+    } catch {
+      showProblems("Please check the form.", { media: "The file can no longer be read: it was moved or changed. Choose it again." });
+      return;
+    }
     showProblems("The connection was lost. Check it and try again.", {});
   });
   request.addEventListener("abort", idle);

@@ -235,9 +235,9 @@ def test_wrong_pin_says_how_many_tries_are_left(
         page = visitor.enter_pin(job, "000001").get_data(as_text=True)
         said.append(re.search(r'role="alert">(.*?)</p>', page)[1])  # type: ignore[index]
         clock.forward(seconds=1000)
-    assert said[0] == "That PIN does not open this result. You have 5 more tries without waiting."
-    assert said[4] == "That PIN does not open this result. You have 1 more try without waiting."
-    assert said[5] == "That PIN does not open this result. Wait 1 s before the next try."
+    assert said[0] == "That PIN is wrong. You have 5 more tries without waiting."
+    assert said[4] == "That PIN is wrong. You have 1 more try without waiting."
+    assert said[5] == "That PIN is wrong. Wait 1 s before the next try."
     assert "locked" not in said[13]
     assert said[14].endswith("After 5 more wrong PINs this result is locked.")
     assert said[18].endswith("After one more wrong PIN this result is locked.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import shutil
 import threading
 from datetime import timedelta
@@ -134,6 +135,9 @@ def test_form_fields_are_bounded_in_number_and_size(app: Flask, uploader: Upload
         ({"email": "a@example.org, b@example.org"}, "email", "not a valid e-mail address"),
         ({"email": "Alex <a@example.org>"}, "email", "not a valid e-mail address"),
         ({"email": "a" * 250 + "@example.org"}, "email", "not a valid e-mail address"),
+        ({"email": "jörg@example.org"}, "email", "letters other than a to z before the @"),
+        ({"email": "jörg@müller.example.org"}, "email", "letters other than a to z before the @"),
+        ({"email": "name@example"}, "email", "not a domain of the internet"),
     ],
 )  # fmt: skip
 def test_incomplete_form_names_the_field_and_stores_nothing(
@@ -154,6 +158,44 @@ def test_plain_form_comes_back_with_its_fields_but_without_the_pin(uploader: Upl
     assert 'value="va" checked' in page
     assert 'value="mesonet" checked' not in page
     assert PIN not in page
+
+
+def test_address_with_a_domain_of_any_letters_is_written_as_mail_servers_need_it(
+    app: Flask, uploader: Uploader
+) -> None:
+    job = uploader.submit(email="alex@müller.example.org")
+    assert portal(app).store.read_submission("new", JobId(job)).email == "alex@xn--mller-kva.example.org"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "The file is empty"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+        (b"plain text", "type of file is not accepted"),
+    ],
+)
+def test_plain_form_comes_back_with_what_is_wrong_with_the_file(
+    app: Flask, uploader: Uploader, content: bytes, words: str
+) -> None:
+    answer = uploader.send(as_json=False, media=(io.BytesIO(content), "a.jpg"), mode="thorough")
+    page = answer.get_data(as_text=True)
+    assert answer.status_code == 415
+    assert words in re.search(r'id="wrong-media" *>(.*?)</p>', page)[1]  # type: ignore[index]
+    assert 'value="thorough" checked' in page
+    assert _traces(app) == []
+
+
+@pytest.mark.parametrize(("content", "status"), [(JPEG[:64], 204), (b"", 415), (b"%PDF-1.7", 415), (b"\0" * 64, 415)])
+def test_first_bytes_say_whether_a_file_is_worth_sending(
+    app: Flask, uploader: Uploader, content: bytes, status: int
+) -> None:
+    headers = {"X-CSRFToken": uploader.token(), "Accept": "application/json"}
+    answer = uploader.client.post("/kind", data=content, headers=headers, content_type="application/octet-stream")
+    assert answer.status_code == status
+    if status == 415:
+        whole = uploader.send(media=(io.BytesIO(content), "a.jpg")).json
+        assert (answer.json["code"], answer.json["detail"]) == (whole["code"], whole["detail"])
 
 
 def test_same_form_sent_often_at_once_is_one_submission(app: Flask, uploader: Uploader) -> None:

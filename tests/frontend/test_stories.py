@@ -295,10 +295,35 @@ def test_deleting_takes_every_mail_along(app: Flask, uploader: Uploader) -> None
 
 def test_waiting_submission_is_deleted_with_the_pin_only(app: Flask, uploader: Uploader) -> None:
     job = uploader.submit()
-    assert uploader.post(f"/r/{job}/delete", {"pin": "111111"}).status_code == 403
+    refused = uploader.post(f"/r/{job}/delete", {"pin": "111111"})
+    assert refused.status_code == 403
+    page = refused.get_data(as_text=True)
+    assert "That PIN is wrong. Nothing was deleted. You have 5 more tries without waiting." in page
+    assert f'action="/r/{job}/delete"' in page, "the form deletes: it does not lead to the result"
+    assert "Open the result" not in page
     assert portal(app).store.stage_of(JobId(job)) == "new"
     uploader.post(f"/r/{job}/delete", {"pin": PIN})
     assert portal(app).store.stage_of(JobId(job)) is None
+
+
+def test_wrong_pins_of_a_deletion_count_like_all_others(app: Flask, clock: FrozenClock, uploader: Uploader) -> None:
+    job = uploader.submit()
+    for number in range(6):
+        address = "delete" if number % 2 else "pin"
+        assert uploader.post(f"/r/{job}/{address}", {"pin": "111111"}).status_code == 403
+    refused = uploader.post(f"/r/{job}/delete", {"pin": PIN})
+    assert refused.status_code == 429
+    assert "before the next try. Nothing was deleted." in refused.get_data(as_text=True)
+
+
+@pytest.mark.parametrize(("address", "words"), [("pin", "Enter your PIN."), ("delete", "Nothing was deleted yet.")])
+def test_no_pin_is_no_wrong_pin(app: Flask, uploader: Uploader, address: str, words: str) -> None:
+    """The page of an open result deletes without asking for the PIN; its session may be over by then."""
+    job = uploader.submit()
+    finish(app, job)
+    for _ in range(8):
+        assert words in uploader.post(f"/r/{job}/{address}", {"pin": " "}).get_data(as_text=True)
+    assert uploader.enter_pin(job, f" {PIN[:3]} {PIN[3:]} ").status_code == 303
 
 
 def test_submission_in_work_is_deleted_when_the_work_ends(app: Flask, clock: FrozenClock, uploader: Uploader) -> None:
