@@ -76,5 +76,5 @@ lock: setup  ## resolve pyproject.toml into requirements.lock; what it pins stay
 	    echo "torch==$$torch" | $(RESOLVE) - --no-deps --default-index $(TORCH_CPU) --output-file torch-cpu.lock
 
 clean:  ## remove what can be made again; data in var/ stays
-	rm -rf build dist out docker/context .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* htmlcov *.egg-info
+	rm -rf build dist docker/context .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* htmlcov *.egg-info
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -12,7 +12,6 @@ import os
 import queue
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
+from rich.markup import escape
 
 from backend.commands.exits import EXIT_NOTHING, EXIT_USAGE, errors_explained
 from backend.dispatch.supervisor import SUPERSEDED, Supervisor
@@ -126,32 +126,44 @@ def main(context: click.Context) -> None:
 @click.option("--thorough", "mode", flag_value="thorough", help="every frame")
 @click.option("--video-per-detector", is_flag=True, help="also a result video for each detector")
 @click.option("--json", "as_json", is_flag=True, help="print a summary as JSON")
+@click.option("--verbose", is_flag=True, help="name what is left out of folders")
 def analyze(
-    media: Sequence[Path], names: str | None, out: Path, mode: Mode | None, video_per_detector: bool, as_json: bool
+    media: Sequence[Path],
+    names: str | None,
+    out: Path,
+    mode: Mode | None,
+    video_per_detector: bool,
+    as_json: bool,
+    verbose: bool,
 ) -> None:
     """Judge files or folders; each result goes to OUT/<name>/ (result.json, bundle.zip and the rest).
 
-    Exit status: 0 something was analysed, 2 bad usage, 3 nothing could be analysed.
+    What is in OUT already stays: only the earlier result of the same file is replaced.
+
+    Exit status: 0 something was analysed, 2 bad usage, 3 nothing could be analysed, 130 and the like: stopped by a signal.
     """
     from backend.commands import analyze as work
+    from backend.commands import out_folder, rooms
+    from backend.commands.console import say_left_out
+    from backend.commands.finding import find_media
 
-    with errors_explained():
-        found = work.find_media(media)
+    with errors_explained(), rooms.stopped_by_signals():
         settings = read_settings()
-        with tempfile.TemporaryDirectory(prefix="deepfake-o-meter-") as scratch:
-            # a separate scratch: we must not use the workers of a running portal
-            own = settings.model_copy(update={"scratch": settings.scratch or Path(scratch)})
-            backend = build_backend(own, cached=False)
+        found = find_media(media, ours=[settings.data, settings.scratch_folder, settings.weights_folder])
+        say_left_out(console, found, verbose=verbose)
+        # a separate scratch: we must not use the workers of a running portal
+        with out_folder.opened(out) as place, rooms.scratch(settings.scratch) as scratch:
+            backend = build_backend(settings.model_copy(update={"scratch": scratch}), cached=False)
             with contextlib.closing(backend.pool):
                 chosen = work.choose(backend.catalog, names)
                 _say_ways(backend, chosen)
                 summaries = list(
                     work.analyze_all(
-                        found,
+                        found.media,
                         pipeline=backend.pipeline,
                         detectors=chosen,
                         mode=mode or "standard",
-                        out=out,
+                        out=place,
                         video_per_detector=video_per_detector,
                         console=console,
                     )
@@ -210,7 +222,8 @@ def _serve(settings: Settings) -> None:
         say=_say,
     )
     try:
-        _say(f"DeepFake-o-meter is at [bold]{settings.public_url}[/bold]  (Ctrl-C stops it)")
+        # escaped: an IPv6 address has brackets
+        _say(f"DeepFake-o-meter is at [bold]{escape(settings.public_url)}[/bold]  (Ctrl-C stops it)")
         server.run()
     except KeyboardInterrupt:
         pass

@@ -110,6 +110,21 @@ def rename(source: Path, target: Path) -> None:
         fsync_directory(source.parent)
 
 
+def claim_name(source: Path, target: Path) -> None:
+    """Rename a directory whose files are durable already to a free name, whoever else wants that name now.
+
+    FileExistsError when anything has it, even an empty directory.
+    """
+    target.mkdir()  # one process only can make it; the rename then replaces the empty directory
+    try:
+        os.rename(source, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            target.rmdir()
+        raise
+    fsync_directory(target.parent)
+
+
 def exists(path: Path) -> bool:
     """Whether anything has this name, including a link without a target. Unlike ``Path.exists``, it raises on trouble."""
     return _mode(path) is not None

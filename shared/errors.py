@@ -116,6 +116,7 @@ SENTENCES: Final[dict[str, str]] = {
     "no_detector": "No detector was named. Name at least one after --detectors.",
     "no_media": "The named files and folders contain no video or picture.",
     "no_such_file": "There is no such file or folder, or it cannot be read.",
+    "out_not_writable": "The folder for the results cannot be written. Choose another one with --out.",
     "secret_damaged": "A secret of the portal is damaged. Restore it from a backup; a new one invalidates every PIN.",
     "unknown_setting": "There is no such setting. 'deepfake-o-meter settings' lists all settings.",
     "bad_setting": "A setting has a value it cannot have. The message names it, and a right example.",

@@ -41,6 +41,40 @@ _PATTERNS: Final = tuple(
 )
 
 
+#: What a file that the media pass reads begins with, pictures first; HEIF and AVIF are in the boxes of MP4 as well, see ``is_media``.
+#: JPEG, PNG, GIF, WebP; AVI, Matroska and WebM, Flash (Adobe, Video File Format 10.1), Ogg, MPEG programme and elementary streams
+#: (ISO/IEC 13818-1 and -2); MP4 and QuickTime: ISO/IEC 14496-12 section 4.3, QuickTime File Format "atoms".
+_MEDIA: Final = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF.{4}(?:WEBP|AVI )|\x1a\x45\xdf\xa3|FLV\x01|OggS|\x00\x00\x01[\xba\xb3]"
+    rb"|.{4}(?:ftyp|moov|mdat|wide|free|skip|pnot)",
+    re.DOTALL,
+)
+#: As many first bytes as ``is_media`` needs: five packets of a transport stream and the piece of one before them.
+MEDIA_HEAD_BYTES: Final = 6 * 192
+#: Bytes from one sync byte of a transport stream to the next: ISO/IEC 13818-1, 2.4.3.2; with the time stamps of cameras and Blu-ray.
+_PACKETS: Final = (188, 192)
+_SYNC: Final = 0x47
+
+
+def is_media(untrusted_head: bytes) -> bool:
+    """Whether a file with these first bytes (``MEDIA_HEAD_BYTES``, or the whole file) is of a kind that the media pass reads.
+
+    Decided by content: transport streams share their suffix ``.ts`` with source code.
+    """
+    if refusal(untrusted_head[:HEAD_BYTES]) is not None:
+        return is_avif(untrusted_head[:HEAD_BYTES])
+    return bool(_MEDIA.match(untrusted_head)) or _is_transport_stream(untrusted_head)
+
+
+def _is_transport_stream(untrusted_head: bytes) -> bool:
+    """Whether there are five sync bytes in a row; a recording may begin within a packet."""
+    for packet in _PACKETS:
+        for start in range(min(packet, len(untrusted_head) - 4 * packet)):
+            if all(untrusted_head[start + number * packet] == _SYNC for number in range(5)):
+                return True
+    return False
+
+
 def is_iso_image(untrusted_head: bytes) -> bool:
     """Whether a file that begins with these bytes (``HEAD_BYTES``) is a HEIF or AVIF image."""
     return bool(_brands(untrusted_head))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -157,14 +158,22 @@ def write_detector(name: str, folder: Path) -> Path:
         f"test_{name}.py": _TEST,
         "README.md": _README,
     }
-    staging = target.with_name(f".{name}.new")
-    shutil.rmtree(staging, ignore_errors=True)
-    (staging / "check").mkdir(parents=True)
+    staging = Path(tempfile.mkdtemp(dir=folder, prefix=f".{name}-"))
+    try:
+        _fill(staging, files, words)
+        durable.move_directory(staging, target)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    return target
+
+
+def _fill(folder: Path, files: dict[str, str], words: dict[str, str]) -> None:
+    folder.chmod(0o755)
+    (folder / "check").mkdir()
     for file, text in files.items():
         for word, value in words.items():
             text = text.replace("{" + word + "}", value)
-        (staging / file).write_text(text, encoding="utf-8")
+        (folder / file).write_text(text, encoding="utf-8")
     for kind in ("real", "fake"):
-        shutil.copy(SAMPLES / f"{kind}.png", staging / "check" / f"{kind}.png")
-    durable.move_directory(staging, target)
-    return target
+        shutil.copy(SAMPLES / f"{kind}.png", folder / "check" / f"{kind}.png")

@@ -1,74 +1,33 @@
 """``analyze``: judge local files with the pipeline that the portal uses, without the shared folders.
 
-Owns turning files into jobs and finished jobs into ``OUT/<name>/``; the command line draws the progress.
+Owns turning files into jobs and finished jobs into ``OUT/<name>/``; ``finding`` says which files, ``out_folder`` where a result goes, and
+the command line draws the progress. Whatever happens to one file, the others are judged.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import structlog
 from rich.console import Console
 
 from backend.board import Board
 from backend.catalog.detectors import DetectorCatalog
-from backend.commands.console import ConsoleBoard
+from backend.commands.console import ConsoleBoard, say
+from backend.commands.finding import Medium
+from backend.commands.out_folder import OutFolder
 from backend.job import Job
 from backend.pipeline import Pipeline
-from shared import durable
 from shared.digest import sha256_of
 from shared.errors import DfomError, UserError
+from shared.names import readable, shortened, shown
 from shared.notes import note_sentences
 from shared.records import Mode, new_id
 from shared.results import Result
 
-#: File name endings searched for in folders. A file named on the command line is tried whatever its name.
-MEDIA_ENDINGS = frozenset(
-    (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".jpg", ".jpeg", ".png", ".webp")
-)
-
-
-@dataclass(frozen=True)
-class Medium:
-    """One file to judge, and the folder below ``--out`` for its result."""
-
-    path: Path
-    name: str
-
-
-def find_media(paths: Sequence[Path]) -> list[Medium]:
-    """Files as they are, folders searched for media (sorted, sub-folders too); UserError when there are none."""
-    files: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            files += sorted(p for p in path.rglob("*") if p.suffix.lower() in MEDIA_ENDINGS and p.is_file())
-        elif path.is_file():
-            files.append(path)
-        else:
-            raise UserError("no_such_file", f"{path} is neither a file nor a folder.")
-    if not files:
-        raise UserError(
-            "no_media",
-            f"No media in {', '.join(map(str, paths))}; endings looked for: {' '.join(sorted(MEDIA_ENDINGS))}.",
-        )
-    return list(_named(files))
-
-
-def _named(files: list[Path]) -> Iterator[Medium]:
-    """Name each result after its file: the stem, the whole name where stems collide, a number where names do."""
-    taken: set[str] = set()
-    stems = [path.stem for path in files]
-    for path in files:
-        name = path.stem if stems.count(path.stem) == 1 else path.name
-        unique, count = name, 1
-        while unique in taken:
-            count += 1
-            unique = f"{name}-{count}"
-        taken.add(unique)
-        yield Medium(path, unique)
+log = structlog.get_logger()
 
 
 def choose(catalog: DetectorCatalog, names: str | None) -> list[str]:
@@ -93,15 +52,18 @@ def analyze_all(
     pipeline: Pipeline,
     detectors: Sequence[str],
     mode: Mode,
-    out: Path,
+    out: OutFolder,
     video_per_detector: bool,
     console: Console,
 ) -> Iterator[dict[str, Any]]:
     """Judge one file after the other; the summary of each, or the error that ended it. One bad file does not stop the others."""
     for medium in found:
-        with ConsoleBoard(console, medium.path.name) as board:
+        with ConsoleBoard(console, shown(medium.path.name)) as board:
             try:
-                result = analyze(
+                if medium.trouble:
+                    raise medium.trouble
+                out.check()  # before the work, which may take long
+                result, folder = analyze(
                     medium,
                     pipeline=pipeline,
                     detectors=detectors,
@@ -110,10 +72,13 @@ def analyze_all(
                     video_per_detector=video_per_detector,
                     board=board,
                 )
-            except DfomError as error:
-                yield {"file": str(medium.path), "code": error.code, "message": error.sentence}
+            except Exception as error:
+                yield _failed(medium, error)
                 continue
-        yield summary(medium, result, out=out)
+        answer = summary(medium, result, folder=folder)
+        if "remark" in answer:
+            say(console, answer["remark"])
+        yield answer
 
 
 def found_something(summaries: Sequence[dict[str, Any]]) -> bool:
@@ -127,18 +92,22 @@ def analyze(
     pipeline: Pipeline,
     detectors: Sequence[str],
     mode: Mode,
-    out: Path,
+    out: OutFolder,
     video_per_detector: bool,
     board: Board,
-) -> Result:
-    """Judge one file; its report is in ``out/<name>`` afterwards (an older one is replaced). Raises DfomError."""
+) -> tuple[Result, Path]:
+    """Judge one file; its result, and the folder below ``out`` that has its report. Raises DfomError."""
     job_id = new_id()
+    try:
+        sha256, size = sha256_of(medium.path), medium.path.stat().st_size
+    except OSError as error:
+        raise UserError("no_such_file", f"{shown(medium.path)} cannot be read ({error.strerror}).") from None
     job = Job(
         id=job_id,
         source=medium.path.resolve(),  # a link of the user's own is followed
-        sha256=sha256_of(medium.path),
-        bytes=medium.path.stat().st_size,
-        name=medium.path.name[:120],
+        sha256=sha256,
+        bytes=size,
+        name=shortened(shown(medium.path.name)),
         detectors=tuple(detectors),
         mode=mode,
         video_per_detector=video_per_detector,
@@ -146,21 +115,16 @@ def analyze(
     )
     try:
         result = pipeline.run(job, board)
-        target = out / medium.name
-        if target.exists():
-            durable.remove_directory(target)
-        out.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(job.report, target)
-        return result
+        return result, out.publish(job.report, name=medium.name, media_sha256=sha256)
     finally:
         job.remove()
 
 
-def summary(medium: Medium, result: Result, *, out: Path) -> dict[str, Any]:
-    """What ``--json`` prints of one analysed file."""
-    return {
-        "file": str(medium.path),
-        "out": str(out / medium.name),
+def summary(medium: Medium, result: Result, *, folder: Path) -> dict[str, Any]:
+    """What ``--json`` prints of one analysed file. ``remark``: only where the result has another name than its file."""
+    answer = {
+        "file": readable(medium.path),
+        "out": readable(folder),
         "detectors": {
             item.id: {
                 "status": item.status,
@@ -175,3 +139,22 @@ def summary(medium: Medium, result: Result, *, out: Path) -> dict[str, Any]:
         "notes": note_sentences(result.notes),
         "seconds": result.seconds,
     }
+    if folder.name != medium.name:
+        wanted = shown(folder.with_name(medium.name))
+        answer["remark"] = (
+            f"{wanted} is taken by something else, which was left as it is. The result of {shown(medium.path)} is in {shown(folder)}."
+        )
+    return answer
+
+
+def _failed(medium: Medium, error: Exception) -> dict[str, Any]:
+    """The row of a file that could not be judged."""
+    if isinstance(error, DfomError):
+        code, sentence = error.code, error.sentence
+    else:
+        log.error("file_failed", file=readable(medium.path), exc_info=error)
+        code = "internal"
+        sentence = (
+            f"Something unexpected went wrong with this file ({type(error).__name__}: {shown(str(error))[:200]})."
+        )
+    return {"file": readable(medium.path), "code": code, "message": sentence}

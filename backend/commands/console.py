@@ -11,13 +11,15 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from backend.catalog.detectors import UnusableCard
+from backend.commands.finding import Found
 from base_detector import Card
 from shared.errors import sentence_for
+from shared.names import shown
 from shared.records import DetectorProgress
 
 #: Names of the pipeline's steps on the terminal.
@@ -30,8 +32,8 @@ class ConsoleBoard:
     def __init__(self, console: Console, name: str) -> None:
         self._console = console
         self._progress = Progress(
-            TextColumn("{task.fields[file]}", style="bold"),
-            TextColumn("{task.description}"),
+            TextColumn("{task.fields[file]}", style="bold", markup=False),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -59,11 +61,25 @@ class ConsoleBoard:
         """Show a detector at work; print a line when it gave no score."""
         self._show(progress.detector, done=progress.done, total=progress.total)
         if progress.code:
-            line = f"{self._name}: {progress.detector}: {sentence_for(progress.code)}"
-            self._console.print(line, highlight=False, markup=False)
+            say(self._console, f"{self._name}: {progress.detector}: {sentence_for(progress.code)}")
 
     def _show(self, description: str, *, done: int, total: int) -> None:
         self._progress.update(self._task, description=description, completed=done, total=total or None)
+
+
+def say(console: Console, words: str) -> None:
+    """Print ``words`` as they are, as one line: a file's name is no markup, and moves no cursor."""
+    console.print(shown(words), highlight=False, markup=False, soft_wrap=True)
+
+
+def say_left_out(console: Console, found: Found, *, verbose: bool) -> None:
+    """What a search through folders left out: how many and why, and each by its name when ``verbose``."""
+    if found.left_out:
+        say(console, f"Left out: {found.left_out_words()}.{'' if verbose else ' --verbose names them.'}")
+    if verbose:
+        for why, paths in found.left_out.items():
+            for path in paths:
+                say(console, f"  {shown(path)}: {why}")
 
 
 def print_summaries(summaries: Iterable[dict[str, Any]]) -> None:
@@ -74,16 +90,21 @@ def print_summaries(summaries: Iterable[dict[str, Any]]) -> None:
         for detector, answer in item.get("detectors", {}).items():
             score = "-" if answer["fake_score"] is None else f"{answer['fake_score']:.3f}"
             remark = sentence_for(answer["code"]) if answer["code"] else f"{answer['faces_scored']} faces"
-            table.add_row(name, detector, score, answer["hard_label"] or "-", remark)
+            table.add_row(*_cells(name, detector, score, answer["hard_label"] or "-", remark))
         for sentence in item.get("notes", ()):
-            table.add_row("", "", "", "", f"Note: {sentence}")
+            table.add_row(*_cells("", "", "", "", f"Note: {sentence}"))
         if "detectors" in item:
-            table.add_row("", "", "", "", f"-> {item['out']}")
+            table.add_row(*_cells("", "", "", "", f"-> {item['out']}"))
         else:
-            table.add_row(name, "-", "-", "-", item["message"])
+            table.add_row(*_cells(name, "-", "-", "-", item["message"]))
     console = _stdout()
     console.print(table)
     console.print("Fake score: 0 = real, 1 = fake. A score is an indication, not a proof.", style="dim")
+
+
+def _cells(*texts: str) -> list[Text]:
+    """Cells with exactly these texts: names are no markup."""
+    return [Text(shown(text)) for text in texts]
 
 
 def print_cards(rows: Iterable[tuple[Card, str, str | None]], unusable: Iterable[UnusableCard] = ()) -> None:
@@ -91,11 +112,9 @@ def print_cards(rows: Iterable[tuple[Card, str, str | None]], unusable: Iterable
     table = Table("id", "title", "version", "state", "here", "summary", box=None, pad_edge=False)
     for card, state, code in rows:
         missing = "weights not installed" if code == "weights_missing" else code and sentence_for(code)
-        table.add_row(
-            card.id, escape(card.title), escape(card.version), state, missing or "ready", escape(card.summary)
-        )
+        table.add_row(*_cells(card.id, card.title, card.version, state, missing or "ready", card.summary))
     for item in unusable:
-        table.add_row(escape(item.name), "", "", "unusable", escape(item.sentence), "")
+        table.add_row(*_cells(item.name, "", "", "unusable", item.sentence, ""))
     _stdout().print(table)
 
 

@@ -10,7 +10,6 @@ import json
 import os
 import platform
 import re
-import tempfile
 from contextlib import closing
 from pathlib import Path
 
@@ -23,15 +22,20 @@ from backend.admission.practice import PracticePacks
 from backend.admission.template import SAMPLES, write_detector
 from backend.catalog.detectors import find_cards
 from backend.catalog.states import MEANINGS, DetectorStates
+from backend.commands.console import print_cards, say
 from backend.commands.exits import EXIT_FAILED, errors_explained
+from backend.commands.rooms import scratch as scratch_room
+from backend.commands.rooms import stopped_by_signals
 from backend.commands.run import make_pack, run
 from backend.commands.target import asked_for
 from backend.workers.availability import unavailable
 from backend.workers.pool import WorkerPool
 from backend.workers.spec import WorkerSpec
 from base_detector import STATES, Card
+from shared import durable
 from shared.clock import utc_now
 from shared.errors import UserError, sentence_for
+from shared.names import shown
 from shared.settings import Settings, read_settings
 
 _MARKS = {
@@ -65,8 +69,6 @@ def _list(*, as_json: bool) -> None:
         bad = [{"id": item.name, "unavailable": "bad_card", "message": item.sentence} for item in cards.unusable]
         click.echo(json.dumps(known + bad, indent=1))
         return
-    from backend.commands.console import print_cards
-
     print_cards(rows, cards.unusable)
 
 
@@ -108,17 +110,17 @@ def new(name: str) -> None:
 )
 def check(what: str, media: Path | None) -> None:
     """Run the admission check on a detector: its ID, its folder PATH, or its container image PREFIX/ID."""
-    with errors_explained():
+    with errors_explained(), stopped_by_signals():
         settings = read_settings()
         card, spec, settings = asked_for(what, settings)
         console = Console(highlight=False)
-        console.print(f"{card.title} ({card.id} {card.version})", markup=False)
+        say(console, f"{card.title} ({card.id} {card.version})")
         checks = _checked(card, spec, settings, media or SAMPLES / "portrait.jpg", console)
         report = report_of(card, checks)
         kept = DetectorStates(settings.backend_state).keep_report(card, report)
         if _write_measured(card, report):
-            console.print(f"The measured part of {card.folder / 'README.md'} was updated.")
-    console.print(f"Report: {kept}")
+            say(console, f"The measured part of {card.folder / 'README.md'} was updated.")
+    say(console, f"Report: {kept}")
     if not report["passed"]:
         console.print("[red]Not admitted.[/red] Correct what failed, then run the check again.")
         raise SystemExit(EXIT_FAILED)
@@ -141,24 +143,24 @@ def state(name: str, to: str) -> None:
 
 def _checked(card: Card, spec: WorkerSpec, settings: Settings, media: Path, console: Console) -> list[Check]:
     def show(line: Check) -> None:
-        console.print(f"  {_MARKS[line.outcome]}  {line.name:<22} {escape(line.words)}", soft_wrap=True)
+        console.print(f"  {_MARKS[line.outcome]}  {line.name:<22} {escape(shown(line.words))}", soft_wrap=True)
 
-    with tempfile.TemporaryDirectory(prefix="deepfake-o-meter-check-") as scratch:
-        own = settings.model_copy(update={"scratch": Path(scratch), "hot": [], "cold": []})
+    with scratch_room(settings.scratch) as scratch:
+        own = settings.model_copy(update={"scratch": scratch, "hot": [], "cold": []})
         with closing(WorkerPool(own)) as pool:
             code = unavailable(card, settings=own, pool=pool, spec=spec)
             if code:
                 raise UserError(code, f"{card.id} cannot be checked: {sentence_for(code)}")
             portrait = make_pack(
                 media,
-                Path(scratch) / "portrait",
+                scratch / "portrait",
                 settings=own,
                 pool=pool,
                 samplings=["every_frame"],
                 mode="quick",
                 context=3.0,
             )
-            packs = PracticePacks(Path(scratch) / "packs", portrait=portrait.folder)
+            packs = PracticePacks(scratch / "packs", portrait=portrait.folder)
             pictures = card.folder / "check"
             admission = Admission(
                 card,
@@ -177,7 +179,9 @@ def _write_measured(card: Card, report: dict[str, object]) -> bool:
         return False
     machine = f"{os.cpu_count()} CPU cores ({platform.machine()})"
     words = measured_part(report, day=utc_now().date().isoformat(), machine=machine)
-    readme.write_text(_MEASURED.sub(lambda found: found[1] + words + found[2], text), encoding="utf-8")
+    # whole or not at all: the rest of the page is the author's work
+    whole = _MEASURED.sub(lambda found: found[1] + words + found[2], text).encode()
+    durable.replace_bytes(readme.resolve(), whole, mode=readme.stat().st_mode & 0o777)
     return True
 
 

@@ -12,6 +12,7 @@ from typing import Final
 import click
 
 from shared.errors import DfomError
+from shared.names import shown
 
 #: The work was done and something failed: a detector was not admitted, a weights file differs.
 EXIT_FAILED: Final = 1
@@ -27,5 +28,5 @@ def errors_explained(status: int = EXIT_USAGE) -> Iterator[None]:
     try:
         yield
     except DfomError as error:
-        click.secho(error.sentence, fg="red", err=True)
+        click.secho(shown(error.sentence), fg="red", err=True)
         raise SystemExit(status) from None

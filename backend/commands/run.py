@@ -5,10 +5,9 @@ Owns the command, and the steps from a file to one detector's result. Imported b
 
 from __future__ import annotations
 
-import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -17,6 +16,8 @@ import click
 from rich.console import Console
 
 from backend.commands.exits import EXIT_NOTHING, errors_explained
+from backend.commands.rooms import PREFIX, room, stopped_by_signals
+from backend.commands.rooms import scratch as scratch_room
 from backend.commands.target import asked_for
 from backend.harvest.scores import HarvestedScores, harvest_scores
 from backend.scores.assemble import DetectorOutcome, detector_result
@@ -26,7 +27,9 @@ from backend.workers.pool import WorkerPool
 from backend.workers.provenance import as_run_by, provenance
 from backend.workers.spec import WorkerError, WorkerSpec, media_spec
 from base_detector import Card, FacePack, NotApplicable
+from shared import durable
 from shared.errors import PermanentError, UserError, sentence_for
+from shared.names import shown
 from shared.records import Mode
 from shared.results import DetectorResult
 from shared.settings import Settings, read_settings
@@ -79,15 +82,18 @@ def run(
 
     Exit status: 0 it gave a score, 2 it could not be started, 3 it gave none. The message says why.
     """
-    with errors_explained(), tempfile.TemporaryDirectory(prefix="deepfake-o-meter-run-") as scratch:
+    with errors_explained(), stopped_by_signals(), ExitStack() as rooms:
         _check_paths(media, weights, keep_pack)
-        card, spec, settings = asked_for(what, read_settings())
+        settings = read_settings()
+        pack_folder = rooms.enter_context(_kept(keep_pack)) if keep_pack else None
+        scratch = rooms.enter_context(scratch_room(settings.scratch))
+        card, spec, settings = asked_for(what, settings)
         # a separate scratch: we must not use the workers of a running portal
-        settings = settings.model_copy(update={"scratch": Path(scratch), "hot": [], "cold": []})
+        settings = settings.model_copy(update={"scratch": scratch, "hot": [], "cold": []})
         if weights:
-            (Path(scratch) / "weights").mkdir()
-            (Path(scratch) / "weights" / card.id).symlink_to(weights.resolve())
-            settings = settings.model_copy(update={"weights": Path(scratch) / "weights"})
+            (scratch / "weights").mkdir()
+            (scratch / "weights" / card.id).symlink_to(weights.resolve())
+            settings = settings.model_copy(update={"weights": scratch / "weights"})
             spec = replace(spec, weights=weights.resolve() if card.weights else None)
         if device:
             spec = replace(spec, device=device)
@@ -96,10 +102,9 @@ def run(
             code = unavailable(card, settings=settings, pool=pool, spec=spec)
             if code:
                 raise UserError(code, f"{card.id} cannot run: {sentence_for(code)}")
-            pack_folder = (keep_pack or Path(scratch) / "pack").absolute()
             with errors_explained(EXIT_NOTHING), Console(stderr=True).status("finding faces") as status:
                 result = judge(
-                    card, spec, media, settings=settings, pool=pool, mode=mode, pack_folder=pack_folder,
+                    card, spec, media, settings=settings, pool=pool, mode=mode, pack_folder=pack_folder or scratch / "pack",
                     on_progress=lambda done, total: status.update(f"{card.id}: {done} of {total} faces"),
                 )  # fmt: skip
     click.echo(result.model_dump_json(indent=1) if as_json else _in_words(result))
@@ -164,13 +169,31 @@ def _scores(
         )
 
 
+@contextmanager
+def _kept(keep_pack: Path) -> Iterator[Path]:
+    """Where the face pack is made that is to become the new folder ``keep_pack``: beside it, in a room of our own.
+
+    UserError(out_not_writable) before any work when nothing can be written there.
+    """
+    try:
+        with room(keep_pack.absolute().parent, prefix=f".{PREFIX}") as beside:
+            yield beside / "pack"
+            if (beside / "pack").is_dir():
+                durable.claim_name(beside / "pack", keep_pack)
+    except OSError as error:
+        sentence = f"{shown(keep_pack)} cannot be written ({error.strerror}). Choose another folder with --keep-pack."
+        raise UserError("out_not_writable", sentence) from None
+
+
 def _check_paths(media: Path, weights: Path | None, keep_pack: Path | None) -> None:
     if not media.is_file():
-        raise UserError("no_such_file", f"{media} is not a file: name a video or an image.")
+        raise UserError("no_such_file", f"{shown(media)} is not a file: name a video or an image.")
     if weights and not weights.is_dir():
-        raise UserError("no_such_file", f"{weights} is not a folder: name the one that holds the detector's files.")
-    if keep_pack and keep_pack.exists():
-        raise UserError("no_such_file", f"{keep_pack} exists already: name a new folder.")
+        raise UserError(
+            "no_such_file", f"{shown(weights)} is not a folder: name the one that holds the detector's files."
+        )
+    if keep_pack and durable.exists(keep_pack):
+        raise UserError("no_such_file", f"{shown(keep_pack)} exists already: name a new folder.")
 
 
 def _in_words(result: DetectorResult) -> str:

@@ -23,6 +23,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from backend.catalog.detectors import find_cards
 from backend.commands.exits import EXIT_FAILED, EXIT_USAGE, errors_explained
@@ -31,6 +32,7 @@ from backend.workers.pool import WorkerPool
 from backend.workers.spec import WorkerError, detector_spec
 from base_detector import Card, WeightsFile
 from shared.errors import DfomError, UserError
+from shared.names import shown
 from shared.settings import Settings, read_settings
 
 #: What `make run` fetches: files below this. The ensemble that won the DFDC takes gigabytes; that is the operator's decision.
@@ -87,7 +89,7 @@ def fetch(ids: Sequence[str], small: bool) -> None:
 
 
 def _columns() -> tuple[ProgressColumn, ...]:
-    text = TextColumn("{task.description}")
+    text = TextColumn("{task.description}", markup=False)
     return text, BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
 
 
@@ -99,7 +101,8 @@ def _fetched(card: Card, item: WeightsFile, folder: WeightsFolder, bars: Progres
             card, item, progress=lambda have, total: bars.update(task, completed=have, total=total or None)
         )
     except DfomError as error:
-        bars.console.print(f"[red]{card.id}:[/red] {error.sentence}", highlight=False, soft_wrap=True)
+        sentence = Text.assemble((f"{card.id}:", "red"), f" {shown(error.sentence)}")
+        bars.console.print(sentence, highlight=False, soft_wrap=True)
         return False
     size = entry.path.stat().st_size
     bars.update(task, completed=size, total=size)
@@ -183,7 +186,8 @@ def _print(entries: Sequence[Installed]) -> None:
     for entry in entries:
         size = f"{entry.item.bytes:,}" if entry.item.bytes else ""
         optional = " (optional)" if entry.item.optional and entry.state == "missing" else ""
-        table.add_row(entry.detector, entry.item.file, size, entry.item.licence, _WORDS[entry.state] + optional)
+        cells = (entry.detector, entry.item.file, size, entry.item.licence, _WORDS[entry.state] + optional)
+        table.add_row(*map(Text, cells))  # as they are: a licence is no markup
     Console().print(table)
 
 
