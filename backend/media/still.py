@@ -1,7 +1,7 @@
 """Images read with Pillow: JPEG, PNG, WebP, GIF and AVIF; animated ones are short videos.
 
-Owns the limits before decoding, the EXIF orientation, and the treatment of transparency (shown on white) and depth
-(8 bits). May be imported by ``backend.media.opening``.
+Owns the limits before decoding, the EXIF orientation. ``depth`` makes 8 bits of them, ``mending``
+finds the whole part of a damaged one. May be imported by ``backend.media.opening``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
+from backend.media.depth import as_rgb
 from backend.media.limits import MediaLimits
 from backend.media.medium import Orientation
 from backend.media.mending import whole_part
@@ -30,8 +31,6 @@ _MENDED = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 _EDGE_SHARE = 0.1
 #: What Pillow raises on broken bytes.
 _BROKEN = (OSError, ValueError, SyntaxError, EOFError, IndexError, RuntimeError)
-#: Pixels that are brought from Pillow to numpy at a time.
-_BAND_PIXELS = 1 << 20
 
 
 class StillPicture:
@@ -64,7 +63,8 @@ class StillMedium:
         Image.MAX_IMAGE_PIXELS = None  # our own limit, below, applies
         ImageFile.LOAD_TRUNCATED_IMAGES = False  # missing parts would be filled with grey, and judged
         try:
-            self._image = Image.open(self._whole(path), formats=_FORMATS)
+            self._source = self._whole(path)
+            self._image = Image.open(self._source, formats=_FORMATS)
         except _BROKEN as error:
             unknown = isinstance(error, UnidentifiedImageError) and path.stat().st_size < 16
             raise WorkerFailure("unsupported_media" if unknown else "media_unreadable") from None
@@ -106,11 +106,13 @@ class StillMedium:
         for index in range(self._count):
             try:
                 self._image.seek(index)
-                image = _as_rgb(self._image)
+                image, bits = as_rgb(self._image, source=self._source)
             except _BROKEN:
                 break
             if self._count == 1:
                 self._image.close()  # Pillow's own copy of the pixels goes; sizes stay
+            if bits:
+                self.notes.append(Note("levels_stretched", value=bits))
             image = self._orientation.upright(image)
             yield StillPicture(image, index=index, time_s=float(self.times[index]))
             given += 1
@@ -193,35 +195,3 @@ class StillMedium:
         self._ends = np.cumsum(steps) if steps else np.zeros(1)
         starts: Array = np.concatenate([[0.0], self._ends[:-1]])
         return starts
-
-
-def _as_rgb(image: Image.Image) -> Array:
-    """Decode the current picture: (H, W, 3) uint8 RGB, transparency on white, 16 bits reduced to 8.
-
-    In bands of rows: Pillow holds 4 bytes a pixel, and each whole copy of a large picture costs as much again.
-    """
-    image.load()
-    width, height = image.size
-    rows = max(1, _BAND_PIXELS // width)
-    bands = [(0, top, width, min(height, top + rows)) for top in range(0, height, rows)]
-    deep = image.mode.startswith(("I", "F"))
-    scale = 257.0 if deep and max(np.asarray(image.crop(band)).max() for band in bands) > 255 else 1.0
-    whole = np.empty((height, width, 3), np.uint8)
-    for band in bands:
-        part = image.crop(band)
-        whole[band[1] : band[3]] = _grey(part, scale=scale) if deep else _colour(part)
-    return whole
-
-
-def _grey(part: Image.Image, *, scale: float) -> Array:
-    """A band of more than 8 bits a pixel, (h, w, 1) uint8."""
-    grey: Array = np.clip(np.asarray(part).astype(np.float64) / scale, 0, 255).round().astype(np.uint8)
-    return grey[..., None]
-
-
-def _colour(part: Image.Image) -> Array:
-    """A band as (h, w, 3) uint8 RGB, transparency on white."""
-    if part.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in part.info:
-        layered = part.convert("RGBA")
-        part = Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered)
-    return np.asarray(part.convert("RGB"))

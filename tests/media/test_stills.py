@@ -6,6 +6,7 @@ import struct
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -15,7 +16,7 @@ from PIL import Image, PngImagePlugin, features
 
 from backend.media.limits import UNLIMITED
 from backend.media.opening import open_medium
-from base_detector import WorkerFailure
+from base_detector import Note, WorkerFailure
 from shared.errors import MEDIA_CODES, SENTENCES
 from shared.signatures import refusal
 
@@ -178,6 +179,53 @@ def test_avif_is_read(tmp_path: Path, astronaut: np.ndarray):
     Image.fromarray(astronaut).save(tmp_path / "a.jpg", format="AVIF", quality=90)
     picture, _ = read(tmp_path / "a.jpg")
     assert np.abs(picture.astype(int) - astronaut).mean() < 4
+
+
+# --------------------------------------------------------------------------- depth
+
+
+def deep(path: Path, picture: np.ndarray) -> Path:
+    """Save (H, W) or (H, W, 3 or 4) uint16, RGB, as a PNG of 16 bits."""
+    order = {2: slice(None), 3: slice(None, None, -1)}.get(picture.ndim, slice(None))
+    swapped = picture if picture.ndim == 2 else np.concatenate([picture[..., :3][..., order], picture[..., 3:]], axis=2)
+    assert cv2.imwrite(str(path), swapped)
+    return path
+
+
+@pytest.mark.parametrize("bits", [10, 12])
+@pytest.mark.parametrize("kind", ["grey", "colour", "with alpha"])
+def test_ten_or_twelve_bits_in_sixteen_are_stretched_and_noted(
+    tmp_path: Path, astronaut: np.ndarray, bits: int, kind: str
+):
+    fine = cv2.GaussianBlur(astronaut.astype(np.float32), (5, 5), 1.0)  # levels between the 8-bit ones
+    samples = np.round(fine / 255 * ((1 << bits) - 1)).astype(np.uint16)
+    expected = np.round(fine).astype(int)
+    if kind == "grey":
+        samples, expected = samples[..., 0], np.repeat(expected[..., :1], 3, axis=2)
+    if kind == "with alpha":
+        alpha = np.full((*samples.shape[:2], 1), 65535, np.uint16)
+        alpha[:40] = 0
+        samples, expected[:40] = np.concatenate([samples, alpha], axis=2), 255
+    with open_medium(deep(tmp_path / "a.png", samples), limits=UNLIMITED) as medium:
+        picture = next(iter(medium.pictures())).rgb()
+        assert list(medium.notes) == [Note("levels_stretched", value=bits)]
+    assert np.abs(picture.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("colour", [False, True])
+@pytest.mark.parametrize("name", ["dark", "dark, from 8 bits", "left aligned", "full", "black"])
+def test_a_dark_picture_of_sixteen_bits_stays_dark(tmp_path: Path, astronaut: np.ndarray, name: str, colour: bool):
+    samples = astronaut.astype(np.uint16) * 257
+    samples = {
+        "dark": samples // 8, "dark, from 8 bits": (astronaut // 17).astype(np.uint16) * 257, "left aligned": samples & 0xFFF0,
+        "full": samples, "black": samples * 0,
+    }[name]  # fmt: skip
+    samples = samples if colour else samples[..., 0]
+    with open_medium(deep(tmp_path / "a.png", samples), limits=UNLIMITED) as medium:
+        picture = next(iter(medium.pictures())).rgb().astype(int)
+        assert list(medium.notes) == []
+    shown = samples if colour else samples[..., None]
+    assert np.abs(picture - shown / 257).max() <= 1
 
 
 @pytest.mark.parametrize("kind", ["gif", "png"])
