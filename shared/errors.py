@@ -33,6 +33,7 @@ SENTENCES: Final[dict[str, str]] = {
     "face_too_small": "Every face is too small for this detector. Use a larger picture of the face.",
     # media
     "media_unreadable": "The file could not be decoded: it is damaged, or it is not a video or picture. Export it again and upload that.",
+    "media_damaged": "Every picture of this clip is damaged, so nothing can be judged. Copy or download it again, and upload that.",
     "unsupported_media": "This type of file is not accepted. Use MP4, MOV, MKV, WebM, AVI, JPEG, PNG or WebP.",
     "file_empty": "The file is empty: it has no content at all. Copy or download it again, and upload that.",
     "heif_picture": "This is a HEIC (HEIF) picture, whatever its name says, and that type is not accepted. Open it in a photo app, export it as JPEG, and upload that.",  # noqa: E501
@@ -181,6 +182,7 @@ MEDIA_CODES: Final = frozenset(
         "media_too_long",
         "pack_too_large",
         "media_timed_out",
+        "media_damaged",
     }
 )
 

@@ -16,6 +16,7 @@ from shared.words import clock_time
 SENTENCES: Final[dict[str, str]] = {
     "clock_repaired": "The clock of this clip jumps. Impossible steps were replaced by its usual one.",
     "damaged": "The picture is damaged from {start} to {end}. Faces in that part were not judged.",
+    "damaged_more": "{value:.0f} more short parts of this clip are damaged. Faces in them were not judged.",
     "size_changes": "The picture changes its size or shape within the clip. Each frame was judged at its own size.",
     "pixels_not_square": "The pixels of this file are not square ({value:.3g} : 1). It was judged in the shape that players show.",
     "faces_turned": "Faces are turned in the picture. They were turned by {value:.0f} degrees clockwise to be judged upright.",

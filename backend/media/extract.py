@@ -33,6 +33,8 @@ from shared import durable
 
 #: Detect in every fifth picture (IoU .92-.95 against every picture on calm clips); ``thorough`` detects in each.
 _DETECT_EVERY = 5
+#: Pictures are chosen anew among the whole ones when damage leaves less than this share of those that could be judged.
+_LEAST_SHARE = 0.5
 #: Pictures between two reports of progress, and between two checks of the time limit.
 _STRIDE = 20
 
@@ -62,19 +64,24 @@ def extract_pack(
 
     ``samplings`` as on the cards, ``context`` = side of the context crops in box sides (at least 1), ``progress`` gets
     (pictures done, expected). Raises WorkerFailure ``unsupported_media``, ``media_unreadable``, ``media_too_large``,
-    ``media_too_long``, ``media_timed_out``, ``pack_too_large``, ``bad_request``; NotApplicable ``no_video``.
+    ``media_too_long``, ``media_timed_out``, ``media_damaged``, ``pack_too_large``, ``bad_request``; NotApplicable ``no_video``.
     """
     if not 1.0 <= context <= 8.0 or pack.exists():
         raise WorkerFailure("bad_request")
     part = pack.with_name(f".{pack.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
-        with (
-            open_medium(media, limits=limits) as medium,
-            PackWriter(part, max_bytes=limits.max_pack_mb * 1_000_000) as writer,
-        ):
-            done = _Pass(medium, writer, limits, detector or warm_detector(), context=context, mode=mode)
-            answer = done.run(samplings, progress)
+        deadline, whole, answer = Deadline(limits), None, None
+        while answer is None:
+            with (
+                open_medium(media, limits=limits) as medium,
+                PackWriter(part, max_bytes=limits.max_pack_mb * 1_000_000) as writer,
+            ):
+                done = _Pass(medium, writer, deadline, detector or warm_detector(), context=context, mode=mode)
+                answer = done.run(samplings, progress, whole=whole)
+            if answer is None:  # once more, now that it is known which pictures are whole
+                whole = done.whole
+                shutil.rmtree(part)
         durable.move_directory(part, pack)
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -88,14 +95,15 @@ class _Pass:
         self,
         medium: Medium,
         writer: PackWriter,
-        limits: MediaLimits,
+        deadline: Deadline,
         detector: FaceDetector,
         *,
         context: float,
         mode: str,
     ) -> None:
         self._medium, self._writer, self._mode, self._context = medium, writer, mode, context
-        self._deadline = Deadline(limits)
+        self._deadline = deadline
+        self.whole: list[int] = []
         self._every = 1 if mode == "thorough" else _DETECT_EVERY
         self._sweep = FaceSweep(
             detector, self._keep, context=context, detect_every=self._every, still=len(medium.times) == 1
@@ -103,14 +111,23 @@ class _Pass:
         self._gallery = Gallery()
         self._seconds = dict.fromkeys(("decode", "detect", "shots", "persons", "write"), 0.0)
 
-    def run(self, samplings: Sequence[str], progress: Progress | None) -> dict[str, Any]:
-        """Sweep, tell persons apart, write."""
+    def run(
+        self, samplings: Sequence[str], progress: Progress | None, *, whole: list[int] | None = None
+    ) -> dict[str, Any] | None:
+        """Sweep, tell persons apart, write. ``whole``: the pictures to choose from; else all.
+
+        None, with ``whole`` filled in, when so many of the chosen pictures are damaged that others are to be chosen.
+        """
         started = time.perf_counter()
-        chosen = choose_pictures(self._medium.times, samplings=samplings, mode=self._mode)
+        times = self._medium.times
+        among = np.arange(len(times)) if whole is None else np.array([index for index in whole if index < len(times)])
+        chosen = among[choose_pictures(times[among], samplings=samplings, mode=self._mode)]
         shots = ShotFinder(fps=self._medium.facts().fps)
         sampled = self._walk(chosen, shots, progress)
-        if not sampled:  # all of them damaged
-            raise WorkerFailure("media_unreadable")
+        if not self.whole:
+            raise WorkerFailure("media_damaged")
+        if whole is None and len(sampled) < _LEAST_SHARE * min(len(chosen), len(self.whole)):
+            return None
         tracks = [track for track in self._sweep.finish() if track.rows]
         if not len(self._writer) and any(note.code == "cut_off" for note in self._medium.notes):
             raise WorkerFailure("picture_cut_off")  # what is missing may be what the picture is about
@@ -153,6 +170,8 @@ class _Pass:
                 started = time.perf_counter()
                 jumped |= shots.feed(picture)
                 self._seconds["shots"] += time.perf_counter() - started
+                if not picture.damaged:
+                    self.whole.append(picture.index)
                 if picture.index in wanted and not picture.damaged:
                     sampled.append((picture.index, round(picture.time_s, 6)))
                     self._sweep.feed(picture, jumped=jumped, next_frame=follower.get(picture.index))
@@ -169,8 +188,10 @@ class _Pass:
         """The pictures, decoded and converted in a second thread while faces are searched."""
 
         def prepare(picture: Picture) -> None:
+            if picture.damaged:
+                return
             picture.thumb()
-            if picture.index in wanted and not picture.damaged:
+            if picture.index in wanted:
                 picture.rgb()
 
         facts = self._medium.facts()

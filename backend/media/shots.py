@@ -35,7 +35,10 @@ class ShotFinder:
         self._times: list[float] = []
 
     def feed(self, picture: Picture) -> bool:
-        """Take the next picture; True when it differs from the one before as after a cut."""
+        """Take the next picture; True when it differs from the last whole one as after a cut. Damage is no cut."""
+        if picture.damaged:
+            self._times.append(picture.time_s)
+            return False
         small = picture.thumb()
         position = FrameTimecode(len(self._times), self._fps)
         self._times.append(picture.time_s)

@@ -19,6 +19,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from backend.media.clock import Habits, SoundClock, Stamps, TimeLine, time_line
+from backend.media.damage import DecodeWatch, Stretches, Watched
 from backend.media.limits import MediaLimits
 from backend.media.medium import Orientation
 from base_detector import Array, DecodedMedia, NotApplicable, Note, WorkerFailure
@@ -50,12 +51,12 @@ def open_container(path: Path) -> Any:
 class VideoPicture:
     """One decoded frame, converted on demand and once."""
 
-    def __init__(self, frame: VideoFrame, *, index: int, time_s: float, medium: VideoMedium) -> None:
+    def __init__(self, frame: VideoFrame, *, index: int, time_s: float, medium: VideoMedium, damaged: bool) -> None:
         self.frame, self._medium = frame, medium
         self._rgb: Array | None = None
         self._thumb: Array | None = None
         self.index, self.time_s = index, time_s
-        self.damaged = bool(frame.is_corrupt)
+        self.damaged = damaged
 
     def rgb(self) -> Array:
         """See ``medium.Picture``. A frame of another size than the first is scaled to that one's."""
@@ -82,6 +83,7 @@ class VideoMedium:
         self.stored_size = (0, 0)
         self._decoded, self._last_s, self._zero_s = 0, 0.0, 0.0
         self._path = path
+        self._watch: DecodeWatch | None = None
         self._container = self._open()
         try:
             self._stream = self._picture_stream()
@@ -104,6 +106,8 @@ class VideoMedium:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._watch is not None:
+            self._watch.close()
         self._container.close()
 
     def facts(self) -> DecodedMedia:
@@ -125,17 +129,23 @@ class VideoMedium:
 
     def pictures(self) -> Iterator[VideoPicture]:
         """See ``medium.Medium``."""
-        for frame in self._frames():
+        stretches = Stretches()
+        for seen in self._frames():
+            frame = seen.frame
             if not self._decoded:
                 self._look_at_first(frame)
             self._limits.check_pixels(frame.width, frame.height)
             self._last_s = self._time_of(frame)
-            picture = VideoPicture(frame, index=self._decoded, time_s=self._last_s, medium=self)
+            stretches.add(self._last_s, seen)
+            picture = VideoPicture(frame, index=self._decoded, time_s=self._last_s, medium=self, damaged=not seen.whole)
             self._decoded += 1
             self._limits.check_length(self._decoded, self._last_s)
             yield picture
         if not self._decoded:
             raise WorkerFailure("media_unreadable")
+        lost = self._watch is not None and self._watch.lost_at_end
+        until_s = float(self.times[-1]) - self._zero_s + self._line.step_s if lost else None
+        self.notes += stretches.notes(end_s=self.facts().duration_s, lost_until_s=until_s)
 
     def whole(self, box: Array) -> bool:
         """See ``medium.Medium``: pictures of videos are whole, or marked as damaged."""
@@ -231,31 +241,16 @@ class VideoMedium:
         self._container = self._open()
         self._stream = self._picture_stream()
 
-    def _frames(self) -> Iterator[VideoFrame]:
-        """Decoded frames; damaged packets and ends are skipped."""
-        failures = 0
+    def _frames(self) -> Iterator[Watched]:
+        """Decoded frames, and which of them are whole; damaged packets and ends are skipped."""
+        self._watch = DecodeWatch(self._stream, container=self._container.format.name)
         packets = self._container.demux(self._stream)
-        count = 0
-        while True:
+        while self._watch.failures <= _MOST_FAILURES:
             try:
                 packet = next(packets)
             except (StopIteration, av.error.FFmpegError):
                 break
-            if packet.size:
-                packet.opaque = (
-                    count,
-                )  # comes back with its picture; a new object, because PyAV knows it by its address
-                count += 1
-            try:
-                frames = packet.decode()
-            except av.error.FFmpegError:
-                failures += 1
-                if failures > _MOST_FAILURES:
-                    break
-                continue
-            if frames:
-                failures = 0
-            yield from frames
+            yield from self._watch.decode(packet)
 
     def _look_at_first(self, frame: VideoFrame) -> None:
         matrix = frame.side_data.get("DISPLAYMATRIX")

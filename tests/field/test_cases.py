@@ -136,7 +136,7 @@ EXPECTED: dict[str, Want] = {
     "thumbnail_first_flagged.mp4": person(duration=FOUR_SECONDS),
     "thumbnail_first_unflagged.mov": person(duration=FOUR_SECONDS),
     # damage
-    "damaged_middle.mp4": Want(persons=1, faces=(20, 45), notes=("damaged",), standard=True, fault="5 damage"),
+    "damaged_middle.mp4": Want(persons=1, faces=(20, 45), notes=("damaged",), standard=True),
     "starts_mid_gop.ts": person(),
     "starts_mid_gop_h264.ts": person(),
     # sound

@@ -355,7 +355,7 @@ def test_damaged_copies_end_in_a_pack_or_a_name(tmp_path: Path, astronaut: np.nd
             outcome = failure.code
         outcomes[outcome] = outcomes.get(outcome, 0) + 1
     assert set(outcomes) <= {
-        "pack", "media_unreadable", "unsupported_media", "media_too_large", "media_too_long", "picture_cut_off",
+        "pack", "media_unreadable", "unsupported_media", "media_too_large", "media_too_long", "picture_cut_off", "media_damaged",
     }  # fmt: skip
     assert outcomes["pack"] > 5
     assert outcomes["media_unreadable"] > 5

@@ -1,0 +1,305 @@
+"""Damage spreads: from a damaged picture to the next one that is stored whole, nothing is judged, and the notes say from when to when.
+
+Each damaged copy is compared with the undamaged clip: every picture that is judged shows what the original shows, and no picture is left
+out before the damage or behind the next key frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from backend.media.damage import Stretches, Watched
+from backend.media.decoder_log import INFO, DecoderLog
+from backend.media.limits import UNLIMITED
+from backend.media.slices import SliceReader
+from backend.media.video import VideoMedium
+from base_detector import Note, WorkerFailure
+from tests.media.clips import encode
+from tests.media.damaged import (
+    Harm,
+    cut_short,
+    damage_packets,
+    lose_ts_packets,
+    lost,
+    overwrite_bytes,
+    overwritten,
+    scratched,
+    zeroed,
+)
+
+FIELD = Path(__file__).parents[3] / "shared" / "field"
+#: Pictures of a clip, and from one key frame to the next.
+COUNT, GROUP = 45, 15
+
+H264 = {"g": str(GROUP), "sc_threshold": "0", "preset": "veryfast"}
+KINDS: dict[str, tuple[str, dict[str, str]]] = {
+    "h264_bframes.mp4": ("libx264", H264 | {"bf": "2"}),
+    "h264.mkv": ("libx264", H264 | {"bf": "0"}),
+    "h264.ts": ("libx264", H264 | {"bf": "2"}),
+    "h264_open.ts": ("libx264", H264 | {"bf": "2", "x264-params": "open-gop=1"}),
+    "h264_once.mp4": ("libx264", H264 | {"g": "1000", "bf": "0"}),
+    "h264_refresh.mkv": ("libx264", H264 | {"bf": "0", "x264-params": "intra-refresh=1"}),
+    "hevc.mp4": ("libx265", {"x265-params": f"log-level=none:keyint={GROUP}:min-keyint={GROUP}:scenecut=0:open-gop=0"}),
+    "hevc_open.ts": ("libx265", {"x265-params": f"log-level=none:keyint={GROUP}:min-keyint={GROUP}:scenecut=0"}),
+    "vp8.webm": ("libvpx", {"g": str(GROUP), "deadline": "realtime", "cpu-used": "8", "b": "600k"}),
+    "vp9.webm": ("libvpx-vp9", {"g": str(GROUP), "deadline": "realtime", "cpu-used": "8", "b": "600k"}),
+    "mpeg4.avi": ("mpeg4", {"g": str(GROUP), "b": "1200k"}),
+    "mpeg4_bframes.mp4": ("mpeg4", {"g": str(GROUP), "bf": "2", "b": "1200k"}),
+    "mpeg2.ts": ("mpeg2video", {"g": str(GROUP), "bf": "2", "b": "2500k"}),
+    "sorenson.flv": ("flv", {"g": str(GROUP), "b": "1200k"}),
+    "mjpeg.avi": ("mjpeg", {"q": "4", "b": "4000k"}),
+    "prores.mov": ("prores_ks", {}),
+}
+PIXELS = {"mjpeg": "yuvj420p", "prores_ks": "yuv422p10le"}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What ``VideoMedium`` gives for a file: stamp of the file, time, grey picture and verdict of each picture, and the notes."""
+
+    stamps: list[float | None]
+    times: list[float]
+    grey: list[np.ndarray]
+    whole: list[bool]
+    notes: list[Note]
+
+    @property
+    def judged(self) -> list[int]:
+        return [index for index, whole in enumerate(self.whole) if whole]
+
+
+def look(clip: Path) -> Seen:
+    with VideoMedium(clip, limits=UNLIMITED) as medium:
+        rows = [
+            (
+                None if each.frame.time is None else round(float(each.frame.time), 3),
+                each.time_s,
+                each.frame.to_ndarray(format="gray"),
+                not each.damaged,
+            )
+            for each in medium.pictures()
+        ]
+        return Seen(*map(list, zip(*rows, strict=True)), notes=list(medium.notes))
+
+
+def psnr(one: np.ndarray, other: np.ndarray) -> float:
+    error = float(np.mean((one.astype(np.float32) - other) ** 2))
+    return 99.0 if error < 1e-6 else 10 * np.log10(255**2 / error)
+
+
+def restless(portrait: np.ndarray) -> list[np.ndarray]:
+    """The portrait swaying and turning behind a little noise: no picture is a plain shift of the one before."""
+    rnd, side, pictures = np.random.default_rng(3), portrait.shape[0], []
+    for index in range(COUNT):
+        turn = cv2.getRotationMatrix2D((side / 2, side * 0.4), 6 * np.sin(index / 4), 0.62 + 0.04 * np.sin(index / 3))
+        turn[:, 2] += 160 - side / 2 + 2 * index - 40, 120 - side * 0.4
+        picture = cv2.warpAffine(portrait, turn, (320, 240), borderMode=cv2.BORDER_REFLECT)
+        noise = rnd.normal(0, 4, (120, 160, 1)).repeat(2, axis=0).repeat(2, axis=1)
+        pictures.append(np.clip(picture + noise, 0, 255).astype(np.uint8))
+    return pictures
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory, astronaut):
+    """Makes a clip of a kind once, and says what it shows."""
+    folder, made = tmp_path_factory.mktemp("whole"), {}
+
+    def clip(kind: str) -> tuple[Path, Seen]:
+        if kind not in made:
+            codec, options = KINDS[kind]
+            path = encode(
+                folder / kind, restless(astronaut), codec=codec, pix_fmt=PIXELS.get(codec, "yuv420p"), options=options
+            )
+            made[kind] = path, look(path)
+        return made[kind]
+
+    return clip
+
+
+def assert_judged_as_original(seen: Seen, original: Seen, *, least: int) -> None:
+    """What is judged is what the original shows, at least ``least`` pictures; what is not judged is in the notes."""
+    shown = dict(zip(original.stamps, original.grey, strict=True))
+    wrong = [seen.times[index] for index in seen.judged if psnr(seen.grey[index], shown[seen.stamps[index]]) < 30]
+    assert not wrong, f"judged, though torn: {wrong}"
+    assert len(seen.judged) >= least, f"{len(seen.judged)} of {COUNT} judged"
+    named = [note for note in seen.notes if note.code == "damaged"]
+    assert named
+    for index, whole in enumerate(seen.whole):
+        inside = any(note.start_s - 1e-3 <= seen.times[index] < note.end_s - 1e-3 for note in named)
+        assert whole or inside, f"{seen.times[index]} s is left out and no note says so"
+
+
+# --------------------------------------------------------------------------- clean clips
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_undamaged_clip_is_whole(clips, kind: str):
+    _, seen = clips(kind)
+    assert all(seen.whole)
+    assert seen.notes == []
+    assert len(seen.whole) == COUNT
+
+
+# --------------------------------------------------------------------------- damaged clips
+
+#: kind, harmed packets, at least so many pictures are judged
+CASES: dict[str, tuple[str, dict[int, Harm], int]] = {
+    "H.264, middle, cut short": ("h264_bframes.mp4", {19: cut_short}, 30),
+    "H.264, middle, noise": ("h264_bframes.mp4", {19: overwritten}, 30),
+    "H.264, key frame, few bytes": ("h264_bframes.mp4", {15: scratched}, 30),
+    "H.264, lost": ("h264_bframes.mp4", {19: lost}, 30),
+    "H.264, zeros": ("h264.mkv", {20: zeroed}, 35),
+    "H.264, lost, no B frames": ("h264.mkv", {20: lost}, 35),
+    "H.264, start": ("h264.mkv", {0: scratched}, 30),
+    "H.264, last packet": ("h264.mkv", {COUNT - 1: cut_short}, COUNT - 1),
+    "H.264, two places": ("h264.mkv", {8: overwritten, 40: zeroed}, 33),
+    "H.264, open groups": ("h264_open.ts", {19: overwritten}, 27),
+    "H.264, one key frame": ("h264_once.mp4", {20: scratched}, 20),
+    "H.264, refreshed bit by bit": ("h264_refresh.mkv", {20: overwritten}, 20),
+    "HEVC, lost": ("hevc.mp4", {16: lost}, 30),
+    "HEVC, zeros": ("hevc.mp4", {18: zeroed}, 28),
+    "HEVC, cut short": ("hevc.mp4", {17: cut_short}, 28),
+    "HEVC, key frame cut short": ("hevc.mp4", {15: cut_short}, 29),
+    "HEVC, last of a group": ("hevc.mp4", {14: cut_short}, 40),
+    "VP8, zeros": ("vp8.webm", {20: zeroed}, 35),
+    "VP9, zeros": ("vp9.webm", {20: zeroed}, 35),
+    "MPEG-4, noise": ("mpeg4.avi", {20: overwritten}, 35),
+    "MPEG-4, zeros, two places": ("mpeg4.avi", {3: zeroed, 33: zeroed}, 21),
+    "MPEG-4, B frames, few bytes": ("mpeg4_bframes.mp4", {19: scratched}, 30),
+    "MPEG-4, begins in the middle": ("mpeg4.avi", {0: lost}, 30),
+    "Sorenson, few bytes": ("sorenson.flv", {20: scratched}, 35),
+    "MJPEG, cut short": ("mjpeg.avi", {20: cut_short}, COUNT - 1),
+    "MJPEG, zeros": ("mjpeg.avi", {20: zeroed}, COUNT - 1),
+    "ProRes, noise": ("prores.mov", {20: overwritten}, COUNT - 1),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_judged_of_a_damaged_clip_is_what_the_original_shows(clips, tmp_path: Path, name: str):
+    kind, harms, least = CASES[name]
+    clip, original = clips(kind)
+    assert_judged_as_original(look(damage_packets(clip, tmp_path / kind, harms)), original, least=least)
+
+
+@pytest.mark.parametrize(
+    ("kind", "least"), [("h264.ts", 29), ("h264_open.ts", 27), ("mpeg2.ts", 29), ("hevc_open.ts", 15)]
+)
+def test_lost_packets_of_a_transport_stream_are_noticed(clips, tmp_path: Path, kind: str, least: int):
+    clip, original = clips(kind)
+    assert_judged_as_original(look(lose_ts_packets(clip, tmp_path / kind, share=0.5, count=3)), original, least=least)
+
+
+@pytest.mark.parametrize(
+    ("kind", "least"), [("h264_bframes.mp4", 15), ("h264.mkv", 15), ("mpeg4.avi", 15), ("sorenson.flv", 15)]
+)
+def test_overwritten_bytes_of_a_file_are_noticed(clips, tmp_path: Path, kind: str, least: int):
+    clip, original = clips(kind)
+    seen = look(overwrite_bytes(clip, tmp_path / kind, share=0.5, count=600))
+    assert_judged_as_original(seen, original, least=least)
+
+
+# --------------------------------------------------------------------------- through the media pass
+
+
+def test_of_a_mostly_damaged_clip_all_whole_pictures_are_judged(run_pass, clips, tmp_path: Path):
+    """Quick mode looks at 32 pictures: where damage takes most of them, it looks at whole ones instead."""
+    clip, _ = clips("h264_once.mp4")
+    pack = run_pass(damage_packets(clip, tmp_path / "d.mp4", {12: overwritten}), samplings=("frames:8",), mode="quick")
+    assert pack.frames.max() < 12
+    assert len(pack.frames) == 8
+    assert list(pack.notes) == [Note("damaged", start_s=pytest.approx(0.48), end_s=pytest.approx(1.8))]
+    assert len(pack.shots) == 1
+    assert pack.media.frames == COUNT - 1, "the torn ones are shown, all but one that does not decode"
+
+
+def test_a_clip_without_a_whole_picture_is_refused_as_damaged(run_pass, clips, tmp_path: Path):
+    clip, _ = clips("h264_once.mp4")
+    with pytest.raises(WorkerFailure, match="media_damaged"):
+        run_pass(damage_packets(clip, tmp_path / "d.mp4", {0: scratched}))
+
+
+def test_many_stretches_are_counted_not_listed():
+    stretches = Stretches()
+    for index in range(200):
+        stretches.add(float(index), Watched(None, whole=bool(index % 4), after_loss=False))
+    notes = stretches.notes(end_s=200.0)
+    assert [note.code for note in notes] == ["damaged"] * 20 + ["damaged_more"]
+    assert notes[-1].value == 30
+
+
+@pytest.mark.skipif(not FIELD.is_dir(), reason="the field clips are not here")
+def test_the_clip_from_the_field_is_judged_up_to_its_damage(run_pass):
+    pack = run_pass(FIELD / "damaged_middle.mp4")
+    assert list(pack.notes) == [Note("damaged", start_s=1.0, end_s=4.0)]
+    assert pack.frames.tolist() == list(range(25))
+    assert pack.faces["frame"].max() == 24
+
+
+@pytest.mark.skipif(not FIELD.is_dir(), reason="the field clips are not here")
+@pytest.mark.parametrize(
+    "name", ["starts_mid_gop.ts", "starts_mid_gop_h264.ts", "joined_clock_restarts.ts", "two_frames.mp4"]
+)
+def test_whole_clips_from_the_field_have_no_note_of_damage(name: str):
+    seen = look(FIELD / name)
+    assert all(seen.whole)
+    assert not [note for note in seen.notes if note.code.startswith("damaged")]
+
+
+# --------------------------------------------------------------------------- what FFmpeg says
+
+
+def test_a_log_that_is_open_keeps_its_lines_from_a_second_one():
+    first = DecoderLog(level=INFO)
+    second = DecoderLog(level=INFO)
+    av.logging.log(av.logging.ERROR, "hevc", "Could not find ref with POC 3")
+    assert [line.text for line in first.take()] == ["Could not find ref with POC 3"]
+    assert second.take() == first.take() == []
+    second.close()
+    first.close()
+    third = DecoderLog(level=INFO)
+    av.logging.log(av.logging.ERROR, "hevc", "again")
+    assert len(third.take()) == 1
+    third.close()
+    assert av.logging.get_level() is None
+
+
+def test_a_medium_that_is_left_early_closes_at_once(clips, tmp_path: Path):
+    """Closing waits for decoding threads, and those must not wait for Python to take their lines."""
+    clip, _ = clips("h264.mkv")
+    torn = damage_packets(clip, tmp_path / "d.mkv", dict.fromkeys(range(2, 40), overwritten))
+    for _ in range(20):
+        with VideoMedium(torn, limits=UNLIMITED) as medium:
+            next(medium.pictures())
+
+
+# --------------------------------------------------------------------------- numbers of H.264
+
+
+def test_a_missing_picture_of_h264_is_noticed_by_its_number(clips):
+    for kind, missing in (("h264_bframes.mp4", 16), ("h264.ts", 16), ("h264.mkv", 20), ("h264_open.ts", 16)):
+        with av.open(str(clips(kind)[0])) as container:
+            stream = container.streams.video[0]
+            packets = [bytes(packet) for packet in container.demux(stream) if packet.size]
+            extradata = stream.codec_context.extradata
+        whole, torn = SliceReader(extradata), SliceReader(extradata)
+        assert all(whole.follows(whole.read(data)) for data in packets), kind
+        del packets[missing]
+        gaps = [number for number, data in enumerate(packets) if not torn.follows(torn.read(data))]
+        assert gaps == [missing], kind
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\x00", b"\x00\x00\x01", b"\x00\x00\x01\x67", b"\xff" * 400, bytes(400), b"\x00\x00\x01\x67" + b"\xff" * 9],
+)
+def test_bytes_that_are_no_slice_end_nothing(data: bytes):
+    for extradata in (None, b"", data, b"\x01" + data, b"\x01" * 40):
+        reader = SliceReader(extradata)
+        found = reader.read(data)
+        assert found is None or reader.follows(found)
