@@ -29,6 +29,7 @@ import functools
 import importlib
 import importlib.util
 import inspect
+import itertools
 import json
 import os
 import re
@@ -39,22 +40,16 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import MISSING, dataclass, field, fields, replace
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 CONTRACT_VERSION = "1"
-#: The states of a detector (docs/admission.md); the card's own counts until the operator decides.
-STATES = ("draft", "quarantine", "shadow", "enabled", "disabled")
-INPUTS = ("face", "frame", "video")
-#: How scores become one number (docs/strategies.md). ``own``: ``judge`` returns it.
-AGGREGATIONS = ("mean", "max_of_persons", "max_of_persons_of_shots", "deepware", "own")
-#: The keys of the card's table ``[resources]``.
-RESOURCES = ("memory_mb", "seconds_per_face", "batch")
 PROTOCOL_VERSION = 1
 #: 2: ``turn``, the crops of turned faces are upright.
 PACK_SCHEMA = 2
@@ -62,28 +57,26 @@ PACK_SCHEMA = 2
 SCORES_SCHEMA = 2
 #: Most pictures of evidence for one pack.
 MOST_MASKS = 512
+#: The states of a detector (docs/admission.md); the card's own counts until the operator decides.
+STATES = ("draft", "quarantine", "shadow", "enabled", "disabled")
+INPUTS = ("face", "frame", "video")
+#: How scores become one number (docs/strategies.md). ``own``: ``judge`` returns it.
+AGGREGATIONS = ("mean", "max_of_persons", "max_of_persons_of_shots", "deepware", "own")
+#: Which frames a detector wants to see: all, so many a second, or so many in all; not none.
+SAMPLING = r"every_frame|(?!\w+:[0.]*$)(fps:[0-9]{1,3}(\.[0-9]{1,6})?|frames:[0-9]{1,6})"
+#: The keys of the card's table ``[resources]``.
+RESOURCES = ("memory_mb", "seconds_per_face", "batch")
 
 #: One row of ``faces.npy``. Boxes and landmarks are x, y in frame pixels (after rotation), box = x1 y1 x2 y2;
 #: ``crop_*`` say where the context crop is in ``crops.bin`` (byte offset, pixels) and where its top left
 #: pixel was in the frame (``crop_origin`` = x, y). ``tracked`` = box interpolated between two detections. ``turn``: the crop is the
 #: frame's rectangle turned clockwise by so many degrees (0, 90, 180, 270), which makes the face upright.
-FACE_DTYPE = np.dtype(
-    [
-        ("frame", "<i4"),
-        ("time_s", "<f8"),
-        ("shot", "<i4"),
-        ("person", "<i4"),
-        ("box", "<f4", (4,)),
-        ("confidence", "<f4"),
-        ("landmarks", "<f4", (5, 2)),
-        ("crop_offset", "<i8"),
-        ("crop_height", "<i4"),
-        ("crop_width", "<i4"),
-        ("crop_origin", "<i4", (2,)),
-        ("tracked", "?"),
-        ("turn", "<i2"),
-    ]
-)
+FACE_DTYPE = np.dtype([
+    ("frame", "<i4"), ("time_s", "<f8"), ("shot", "<i4"), ("person", "<i4"),
+    ("box", "<f4", (4,)), ("confidence", "<f4"), ("landmarks", "<f4", (5, 2)),
+    ("crop_offset", "<i8"), ("crop_height", "<i4"), ("crop_width", "<i4"), ("crop_origin", "<i4", (2,)),
+    ("tracked", "?"), ("turn", "<i2"),
+])  # fmt: skip
 
 Array = npt.NDArray[Any]
 #: Called with the progress: (done, total).
@@ -96,52 +89,11 @@ class ContractError(Exception):
 
 # --------------------------------------------------------------------------- card
 
-
-class _Rule(NamedTuple):
-    """What a key of a card may contain: a test, and the same in words for the author."""
-
-    holds: Callable[[Any], bool]
-    words: str
-
-
-def _text(pattern: str = r"(?s).*\S.*", words: str = "a text that is not empty") -> _Rule:
-    return _Rule(
-        lambda value: isinstance(value, str) and bool(re.fullmatch(pattern, value) and not _CONTROL(value)), words
-    )
-
-
-def _number(low: int, high: int, *types: type) -> _Rule:
-    words = f"a {'number' if float in types else 'whole number'} from {low:,} to {high:,}, without quotes"
-    return _Rule(lambda value: type(value) in types and low <= value <= high, words)  # true is not a number; nor is NaN
-
-
-def _one_of(names: Collection[str]) -> _Rule:
-    return _Rule(lambda value: isinstance(value, str) and value in names, f"one of {', '.join(names)}")
-
-
-def _list_of(rule: _Rule, words: str) -> _Rule:
-    return _Rule(lambda value: isinstance(value, list) and all(map(rule.holds, value)), words)
-
-
-def _is_plain(value: Any, depth: int = 8) -> bool:
-    """Whether JSON can hold it: parameters are part of the results."""
-    if isinstance(value, dict | list):
-        inner = [*value, *value.values()] if isinstance(value, dict) else value
-        return depth > 0 and all(_is_plain(item, depth - 1) for item in inner)
-    return (
-        _TEXT.holds(value) or isinstance(value, bool) or (isinstance(value, int | float) and -(2**63) < value < 2**63)
-    )
-
-
-#: Control characters of a terminal, and characters that a file cannot hold.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]").search
-_TEXT = _text(r"(?s).*", "a text")
-_TRUTH = _Rule(lambda value: isinstance(value, bool), "true or false, without quotes")
-_ADDRESS = _text(r"https?://[^\s/]\S*", "an address that begins with https:// or http://")
-_TEXTS = _list_of(_text(), 'a list of texts: ["one", "two"]')
-_TABLE = _Rule(lambda value: isinstance(value, dict) and _is_plain(value), "a table of texts, finite numbers and lists")
-_TABLES = _Rule(lambda value: isinstance(value, list), "tables, one [[weights]] for each file")
-_SAMPLING = _Rule(lambda value: _sampling(value) is not None, "'every_frame', 'fps:N' or 'frames:N'")
+# Of a key of the card: its type, what it must be in words; then (lowest, highest), the pattern of a text, or the type in TOML.
+Text = Annotated[str, "a text that is not empty", r"(?s).*\S.*"]
+Texts = Annotated[tuple[str, ...], 'a list of texts: ["one", "two"]', r"(?s).*\S.*"]
+Truth = Annotated[bool, "true or false, without quotes", bool]
+Table = Annotated[dict[str, Any], "a table of texts, finite numbers and lists", dict]
 
 
 @dataclass(frozen=True)
@@ -152,46 +104,44 @@ class WeightsFile:
     is its path in the archive at ``url``. ``manual``: ``url`` is a web page. ``optional``: the detector works without it.
     """
 
-    file: Annotated[str, _text(r"(?a)\w[\w.+-]*(/\w[\w.+-]*)*", "a file name of letters, digits and _ . + -")]
-    url: Annotated[str, _ADDRESS]
-    licence: Annotated[str, _text()]
-    sha256: Annotated[str, _text(r"([0-9a-f]{64})?", "the 64 small hex digits that sha256sum prints")] = ""
-    bytes: Annotated[int, _number(0, 10**13, int)] = 0
-    member: Annotated[str, _text(r".*", "a path in the archive")] = ""
-    alternatives: Annotated[tuple[str, ...], _list_of(_ADDRESS, 'a list of addresses: ["https://..."]')] = ()
-    manual: Annotated[bool, _TRUTH] = False
-    optional: Annotated[bool, _TRUTH] = False
+    file: Annotated[str, "a file name of letters, digits and _ . + -", r"(?a)\w[\w.+-]*(/\w[\w.+-]*)*"]
+    url: Annotated[str, "an address that begins with https:// or http://", r"https?://[^\s/]\S*"]
+    licence: Text
+    sha256: Annotated[str, "the 64 small hex digits that sha256sum prints", r"([0-9a-f]{64})?"] = ""
+    bytes: Annotated[int, "a whole number from 0 to 10,000,000,000,000, without quotes", 0, 10**13] = 0
+    member: Annotated[str, "a path in the archive", r".*"] = ""
+    alternatives: Annotated[tuple[str, ...], 'a list of addresses: ["https://..."]', r"https?://[^\s/]\S*"] = ()
+    manual: Truth = False
+    optional: Truth = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
     """The content of ``detector.toml``: each key, its type, its range and its default. docs/detector.md explains them.
 
-    Thresholds are on the fake_score scale (1 = fake). The last three of the keys with a range are in the table ``[resources]``.
+    Thresholds are on the fake_score scale (1 = fake). ``memory_mb``, ``seconds_per_face`` and ``batch`` are in the table ``[resources]``.
     """
 
-    id: Annotated[
-        str, _text(r"[a-z][a-z0-9_]{1,40}", "a name like my_detector: 2 to 41 of a-z, 0-9 and _, a letter first")
-    ]
-    version: Annotated[str, _text(r"(?a)\w[\w.+-]{0,59}", 'a text like "1.0" of letters, digits and . + - _')]
-    title: Annotated[str, _text()]
-    summary: Annotated[str, _text()]
-    paper: Annotated[str, _text(words='a text, "none" where there is none')]
-    year: Annotated[int, _number(1900, 2100, int)]
-    licence: Annotated[str, _TEXT] = ""
-    input: Annotated[str, _one_of(INPUTS)]
-    sampling: Annotated[str, _SAMPLING]
-    margin: Annotated[float, _number(1, 100, int, float)]
-    threshold: Annotated[float, _number(0, 1, int, float)]
-    aggregation: Annotated[str, _one_of(AGGREGATIONS)]
-    weights: Annotated[tuple[WeightsFile, ...], _TABLES] = ()
-    parameters: Annotated[dict[str, Any], _TABLE] = field(default_factory=dict)
-    memory_mb: Annotated[int, _number(1, 10_000_000, int)] = 2048
-    seconds_per_face: Annotated[float, _number(0, 3600, int, float)] = 0.1
-    batch: Annotated[int, _number(1, 65_536, int)] = 8
-    sees: Annotated[tuple[str, ...], _TEXTS] = ()
-    limits: Annotated[tuple[str, ...], _TEXTS] = ()
-    state: Annotated[str, _one_of(STATES)] = "draft"
+    id: Annotated[str, "a name like my_detector: 2 to 41 of a-z, 0-9 and _, a letter first", r"[a-z][a-z0-9_]{1,40}"]
+    version: Annotated[str, 'a text like "1.0" of letters, digits and . + - _', r"(?a)\w[\w.+-]{0,59}"]
+    title: Text
+    summary: Text
+    paper: Annotated[str, 'a text, "none" where there is none', r"(?s).*\S.*"]
+    year: Annotated[int, "a whole number from 1,900 to 2,100, without quotes", 1900, 2100]
+    licence: Annotated[str, "a text", r"(?s).*"] = ""
+    input: Annotated[str, f"one of {', '.join(INPUTS)}", "|".join(INPUTS)]
+    sampling: Annotated[str, "'every_frame', 'fps:N' or 'frames:N'", SAMPLING]
+    margin: Annotated[float, "a number from 1 to 100, without quotes", 1, 100]
+    threshold: Annotated[float, "a number from 0 to 1, without quotes", 0, 1]
+    aggregation: Annotated[str, f"one of {', '.join(AGGREGATIONS)}", "|".join(AGGREGATIONS)]
+    weights: Annotated[tuple[WeightsFile, ...], "tables, one [[weights]] for each file", list] = ()
+    parameters: Table = field(default_factory=dict)
+    memory_mb: Annotated[int, "a whole number from 1 to 10,000,000, without quotes", 1, 10_000_000] = 2048
+    seconds_per_face: Annotated[float, "a number from 0 to 3,600, without quotes", 0, 3600] = 0.1
+    batch: Annotated[int, "a whole number from 1 to 65,536, without quotes", 1, 65_536] = 8
+    sees: Texts = ()
+    limits: Texts = ()
+    state: Annotated[str, f"one of {', '.join(STATES)}", "|".join(STATES)] = "draft"
     folder: Path = field(compare=False)
 
     @classmethod
@@ -199,95 +149,75 @@ class Card:
         """Read ``folder/detector.toml``; ContractError names every mistake in it and its remedy."""
         path = folder / "detector.toml"
         try:
-            if path.exists() and not path.is_file():  # a FIFO would make us wait for ever
-                raise ContractError(f"{path} is not a file: write the card there")
-            return cls._parse(tomllib.loads(path.read_text(encoding="utf-8")), folder=folder)
-        except FileNotFoundError:
-            raise ContractError(f"{path} is missing: write the card next to detector.py") from None
+            if not path.is_file():  # a FIFO would make us wait for ever
+                what = "not a file" if path.exists() else "missing"
+                raise ContractError(f"{path} is {what}: write the card next to detector.py")
+            return cls.of(tomllib.loads(path.read_text(encoding="utf-8")), folder=folder)
         except OSError as error:
             raise ContractError(f"{path} cannot be read ({error.strerror}): correct its rights") from None
         except (ValueError, RecursionError) as error:
             raise ContractError(f"{path} is not valid TOML ({error}): correct that line") from None
 
     @classmethod
-    def from_json(cls, untrusted: Any, *, folder: Path) -> Card:
-        """The card that ``as_json`` wrote, from an image's label; ContractError when it is wrong. An image cannot enable itself."""
-        if not isinstance(untrusted, dict):
-            raise ContractError("the card on the image is not a JSON object: build the image again")
-        raw = {key: value for key, value in untrusted.items() if key != "contract"}
-        return replace(cls._parse(raw, folder=folder), state="draft")
-
-    @classmethod
-    def _parse(cls, raw: dict[str, Any], *, folder: Path) -> Card:
-        rules, flat = _rules(cls), {key: value for key, value in raw.items() if key != "resources"}
-        resources, weights = raw.get("resources", {}), raw.get("weights", ())
-        wrong = list(_mistakes(flat, rules, _optional(cls)))
-        wrong += _mistakes(resources, {key: rules[key] for key in RESOURCES}, RESOURCES, "[resources] ")
-        for number, entry in enumerate(weights if isinstance(weights, list) else (), 1):
-            wrong += _mistakes(entry, _rules(WeightsFile), _optional(WeightsFile), f"[[weights]] {number}: ")
-        if not wrong:  # now tables are known to be tables
-            files = [entry["file"] for entry in weights]
-            wrong = [f"name each file once in [[weights]], not {f!r} again" for f in set(files) if files.count(f) > 1]
-            wrong += [f"remove {key!r}, it is in [resources] too" for key in flat.keys() & resources.keys()]
+    def of(cls, table: dict[str, Any], *, folder: Path) -> Card:
+        """The card of ``table``, the content of ``detector.toml``; ContractError as of ``read``."""
+        keys, flat = _keys(cls), dict(table)
+        resources, weights = flat.pop("resources", {}), flat.get("weights", [])
+        wrong = _mistakes(flat, keys) + _mistakes(resources, {key: keys[key] for key in RESOURCES}, "[resources] ")
+        for number, entry in enumerate(weights if isinstance(weights, list) else [], 1):
+            wrong += _mistakes(entry, _keys(WeightsFile), f"[[weights]] {number}: ")
+        if not wrong:
+            wrong = [f"remove {key!r}, it is in [resources] too" for key in flat.keys() & resources.keys()]
         if wrong:
             raise ContractError(f"{folder.name}/detector.toml: {'; '.join(wrong)}")
-        flat["weights"] = [WeightsFile(**_frozen(entry)) for entry in weights]
-        return cls(folder=folder, **_frozen(flat | resources))
+        files = [WeightsFile(**_frozen(entry)) for entry in weights]
+        return cls(folder=folder, **_frozen(flat | resources | {"weights": files}))
 
     def lacks(self, missing: Collection[WeightsFile]) -> bool:
         """True when the detector cannot work without ``missing``, some of its files: a required one, or all of them."""
         return any(not item.optional for item in missing) or 0 < len(missing) == len(self.weights)
 
     def as_json(self) -> dict[str, Any]:
-        """The card as plain JSON, for ``describe`` and the image label (no paths)."""
-        out = {key: getattr(self, key) for key in _rules(Card)}
-        out["weights"] = [vars(item) for item in self.weights]
-        out["sees"], out["limits"] = list(self.sees), list(self.limits)
-        return out | {"contract": CONTRACT_VERSION}
+        """The card for ``describe`` and the image label, without its folder."""
+        return {key: value for key, value in asdict(self).items() if key != "folder"} | {"contract": CONTRACT_VERSION}
 
 
-def _rules(record: type) -> dict[str, _Rule]:
-    hints = get_type_hints(record, include_extras=True)
-    return {name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")}
-
-
-def _optional(record: Any) -> set[str]:
-    return {i.name for i in fields(record) if i.default is not MISSING or i.default_factory is not MISSING}
+def _keys(record: type) -> Mapping[str, inspect.Parameter]:
+    """Of each key of a table: ``annotation`` is its rule, ``default`` what it is when it is left out."""
+    keys = inspect.signature(record, eval_str=True).parameters
+    return {name: key for name, key in keys.items() if name != "folder"}
 
 
 def _frozen(table: dict[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
 
 
-def _mistakes(table: Any, rules: dict[str, _Rule], optional: Collection[str], where: str = "") -> Iterator[str]:
+def _mistakes(table: Any, keys: Mapping[str, inspect.Parameter], where: str = "") -> list[str]:
     """Each mistake in one table of a card, with its remedy."""
     if not isinstance(table, dict):
-        yield f"{where}must be a table of keys and values"
-        return
-    yield from (f"{where}add {key!r}: {rules[key].words}" for key in rules if key not in table and key not in optional)
+        return [f"{where}must be a table of keys and values"]
+    missing = [key for key in keys if key not in table and keys[key].default is inspect.Parameter.empty]
+    wrong = [f"{where}add {key!r}: {keys[key].annotation.__metadata__[0]}" for key in missing]
     for key, value in table.items():
-        if key not in rules:
-            near = difflib.get_close_matches(key, rules, 1)
-            yield f"{where}remove or rename {reprlib.repr(key)}" + (f" (is it {near[0]!r}?)" if near else "")
-        elif not rules[key].holds(value):
-            yield f"{where}{key} must be {rules[key].words}, not {reprlib.repr(value)}"
+        if key not in keys:
+            near = difflib.get_close_matches(key, keys, 1)
+            wrong.append(f"{where}remove or rename {reprlib.repr(key)}" + (f" (is it {near[0]!r}?)" if near else ""))
+        elif not _holds(value, keys[key].annotation):
+            words = keys[key].annotation.__metadata__[0]
+            wrong.append(f"{where}{key} must be {words}, not {reprlib.repr(value)}")
+    return wrong
 
 
-def parse_sampling(text: Any) -> tuple[str, float]:
-    """Split a card's sampling into (rule, number): ``every_frame`` | ``fps:1`` | ``frames:32``."""
-    found = _sampling(text)
-    if found is None:
-        raise ContractError(f"sampling must be {_SAMPLING.words}, not {reprlib.repr(text)}")
-    return found
-
-
-def _sampling(text: Any) -> tuple[str, float] | None:
-    pattern = r"(every_frame)|(?:(fps):([0-9]{1,3}(?:\.[0-9]{1,6})?)|(frames):([0-9]{1,6}))"
-    found = re.fullmatch(pattern, text) if isinstance(text, str) else None
-    if found is None:
-        return None
-    number = float(found[3] or found[5] or 1)
-    return (found[1] or found[2] or found[4], number) if number > 0 else None
+def _holds(value: Any, rule: Any) -> bool:
+    """Whether ``value``, as TOML or JSON has it, keeps the rule of its key."""
+    kind, (_, *limits) = rule.__origin__, rule.__metadata__
+    if kind in (int, float):
+        return type(value) in (int, kind) and limits[0] <= value <= limits[1]  # true is not a number; nor is NaN
+    if kind is str:
+        return isinstance(value, str) and re.fullmatch(limits[0], value) is not None
+    if kind == tuple[str, ...]:
+        return isinstance(value, list) and all(isinstance(i, str) and re.fullmatch(limits[0], i) for i in value)
+    return isinstance(value, limits[0])
 
 
 # --------------------------------------------------------------------------- faces
@@ -391,21 +321,10 @@ class FacePack:
         if self.faces.dtype != FACE_DTYPE:
             raise ContractError("faces.npy has another layout than this contract: update this worker")
         path = folder / "crops.bin"
-        size = path.stat().st_size
-        self._crops = np.memmap(path, np.uint8, "r") if size else np.zeros(0, np.uint8)
+        self._crops = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.zeros(0, np.uint8)
 
     def __len__(self) -> int:
         return len(self.faces)
-
-    @property
-    def is_image(self) -> bool:
-        """True for a still image."""
-        return self.media.kind == "image"
-
-    @property
-    def fps(self) -> float | None:
-        """Frames a second as the container says; None when it does not."""
-        return self.media.fps
 
     @property
     def frame_size(self) -> tuple[int, int]:
@@ -434,7 +353,7 @@ class FacePack:
     def image(self, index: int) -> Array:
         """Context crop of face ``index``: (H, W, 3) uint8 RGB, a read-only view."""
         row = self.faces[index]
-        height, width, start = int(row["crop_height"]), int(row["crop_width"]), int(row["crop_offset"])
+        height, width, start = (int(row[name]) for name in ("crop_height", "crop_width", "crop_offset"))
         flat: Array = self._crops[start : start + height * width * 3]
         return flat.reshape(height, width, 3)
 
@@ -445,14 +364,10 @@ class FacePack:
         return Face(
             box=row["box"] - np.tile(origin, 2),
             landmarks=row["landmarks"] - origin,
-            frame=int(row["frame"]),
-            time_s=float(row["time_s"]),
-            shot=int(row["shot"]),
-            person=int(row["person"]),
-            confidence=float(row["confidence"]),
+            **{name: row[name].item() for name in ("frame", "time_s", "shot", "person", "confidence")},
             index=index,
-            image_origin=(int(row["crop_origin"][0]), int(row["crop_origin"][1])),
-            frame_size=self.frame_size if row["turn"] % 180 == 0 else (self.media.height, self.media.width),
+            image_origin=tuple(row["crop_origin"].tolist()),
+            frame_size=self.frame_size if row["turn"] % 180 == 0 else self.frame_size[::-1],
         )
 
 
@@ -513,9 +428,7 @@ class Skip(Exception):
 
     def __init__(self, reason: str) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_.]{0,40}", reason):
-            raise ContractError(
-                f"Skip({reason!r}): the reason is a code like 'face_too_small', docs/worker_protocol.md has a list"
-            )
+            raise ContractError(f"Skip({reason!r}): the reason is a code like 'face_too_small' (worker_protocol.md)")
         super().__init__(reason)
 
 
@@ -528,24 +441,21 @@ class BaseDetector:
     """
 
     card: ClassVar[Card]
-    _final: ClassVar[tuple[str, ...]] = ("run", "run_pack")
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name in set(cls._final) & set(cls.__dict__):
+        for name in {"run", "run_pack"} & set(cls.__dict__):
             raise ContractError(f"{cls.__name__}.{name} is final: override crop_face, preproc or get_softlabel instead")
-        two = ("preproc", "get_softlabel", "postproc", "get_hardlabel")
-        wanted = {"load": 3, "crop_face": 3, "judge": 3} | dict.fromkeys(two, 2)
         required = ("load", "get_softlabel") if cls.judge is BaseDetector.judge else ("load",)
-        for name, count in wanted.items():
-            method = getattr(cls, name, None)
-            if method is getattr(BaseDetector, name) and name in required:
+        for name in ("load", "crop_face", "preproc", "get_softlabel", "postproc", "get_hardlabel", "judge"):
+            method, ours = getattr(cls, name), getattr(BaseDetector, name)
+            if method is ours and name in required:
                 raise ContractError(f"{cls.__name__} must define {name}(): see the example in base_detector.py")
-            if method is None or len(inspect.signature(method).parameters) != count:
-                arguments = list(inspect.signature(getattr(BaseDetector, name)).parameters)
+            arguments = inspect.signature(ours).parameters
+            if not callable(method) or len(inspect.signature(method).parameters) != len(arguments):
                 raise ContractError(f"{cls.__name__}.{name} must take ({', '.join(arguments)})")
-        source = inspect.getfile(cls) if cls.__module__ != "__main__" else sys.argv[0]
         if "card" not in cls.__dict__:
+            source = inspect.getfile(cls) if cls.__module__ != "__main__" else sys.argv[0]
             cls.card = Card.read(Path(source).resolve().parent)
 
     # -- what a researcher writes
@@ -590,116 +500,87 @@ class BaseDetector:
             return Verdict(None, None, skipped="needs_a_clip")
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ContractError(f"run() takes (H, W, 3) uint8 RGB, not {image.dtype} {image.shape}")
-        if face is None:
-            whole = np.array([0, 0, image.shape[1], image.shape[0]], np.float32)
-            face = Face(box=whole, landmarks=np.full((5, 2), np.nan, np.float32))
+        whole = np.array([0, 0, image.shape[1], image.shape[0]], np.float32)
+        face = face or Face(box=whole, landmarks=np.full((5, 2), np.nan, np.float32))
         try:
             prepared = self.preproc(self.crop_face(image, face))
         except Skip as reason:
             return Verdict(None, None, skipped=str(reason))
-        softlabel = float(self._checked(prepared[None])[0])
-        joined = self.postproc(np.array([softlabel]))
+        joined = self.postproc(self._soft(self.get_softlabel(prepared[None]), 1))
         return Verdict(fake_score_of(joined), self.get_hardlabel(joined), softlabel=joined)
 
     def run_pack(self, pack: FacePack, out: Path, *, progress: Progress | None = None) -> dict[str, Any]:
         """Judge every face of a pack in batches; write masks below ``out``; return the content of ``scores.json``."""
-        masks: list[dict[str, Any]] = []
-        seconds = {"preproc": 0.0, "net": 0.0}
+        started, masks, preproc_s = time.perf_counter(), list[Any](), 0.0
+        progress = progress or (lambda done, total: None)
         if type(self).judge is BaseDetector.judge:
-            judged = self._judge_faces(pack, out, masks, seconds, progress or _silent)
+            judged, masks, preproc_s = self._judge_faces(pack, out, progress)
         else:
-            started = time.perf_counter()
-            judged = self.judge(pack, progress or _silent)
-            seconds["net"] = time.perf_counter() - started
-        softlabels = self._labels_in_range(judged.softlabels, len(pack))
-        persons = [
-            self._person_score(person, own, judged.persons)
-            for person in sorted({int(p) for p in pack.faces["person"]})
-            if len(own := softlabels[(pack.faces["person"] == person) & ~np.isnan(softlabels)])
-        ]
-        scored = [int(i) for i in np.flatnonzero(~np.isnan(softlabels))]
-        video = None if judged.video is None else fake_score_of(float(self._labels_in_range([judged.video], 1)[0]))
+            judged = self.judge(pack, progress)
+        seconds = {"preproc": preproc_s, "net": time.perf_counter() - started - preproc_s}
+        softlabels = self._soft(judged.softlabels, len(pack), gaps=True)
+        scored = np.flatnonzero(~np.isnan(softlabels))
+        persons = []
+        for person in np.unique(pack.faces["person"][scored]).tolist():
+            own = softlabels[scored][pack.faces["person"][scored] == person]
+            joined = float(self.postproc(own) if judged.persons is None else judged.persons[person])
+            score, label = fake_score_of(joined), self.get_hardlabel(joined)
+            persons.append({"person": person, "faces": len(own), "fake_score": score, "hard_label": label})
+        video = None if judged.video is None else fake_score_of(float(self._soft([judged.video], 1, gaps=True)[0]))
         return {
-            "schema": SCORES_SCHEMA,
-            "contract": CONTRACT_VERSION,
-            "detector": self.card.id,
-            "version": self.card.version,
-            "face_index": scored,
-            "fake_score": [fake_score_of(float(softlabels[i])) for i in scored],
-            "video_fake_score": video,
-            "persons": persons,
-            "skipped": judged.skipped,
-            "masks": masks,
-            "seconds": seconds,
-        }
+            "schema": SCORES_SCHEMA, "contract": CONTRACT_VERSION,
+            "detector": self.card.id, "version": self.card.version,
+            "face_index": scored.tolist(), "fake_score": [fake_score_of(label) for label in softlabels[scored].tolist()],
+            "video_fake_score": video, "persons": persons, "skipped": judged.skipped, "masks": masks, "seconds": seconds,
+        }  # fmt: skip
 
     # -- inside
 
-    def _judge_faces(
-        self, pack: FacePack, out: Path, masks: list[dict[str, Any]], seconds: dict[str, float], progress: Progress
-    ) -> Judgement:
-        softlabels = np.full(len(pack), np.nan)
-        skipped: dict[str, int] = {}
-        keep_masks = set(self._evidence_faces(pack))
-        for indices, batch in self._batches(pack, skipped, seconds):
+    def _judge_faces(self, pack: FacePack, out: Path, progress: Progress) -> tuple[Judgement, list[Any], float]:
+        """Judge one face at a time: the judgement, the entries of the masks written, the seconds of cropping and ``preproc``."""
+        softlabels, skipped, masks, preproc_s = np.full(len(pack), np.nan), Counter[str](), list[Any](), 0.0
+        faces, to_draw = self._prepared(pack, skipped), set(self._faces_to_draw(pack))
+        while True:
             started = time.perf_counter()
-            softlabels[indices] = self._checked(batch)
-            wanted = [i for i, index in enumerate(indices) if index in keep_masks]
-            pictures = self.evidence(batch[wanted]) if wanted else None
-            seconds["net"] += time.perf_counter() - started
+            inputs = dict(itertools.islice(faces, self.card.batch))
+            preproc_s += time.perf_counter() - started
+            if not inputs:
+                return Judgement(softlabels, skipped=skipped), masks, preproc_s
+            indices, batch = list(inputs), np.stack(list(inputs.values()))
+            softlabels[indices] = self._soft(self.get_softlabel(batch), len(batch))
+            drawn = [place for place, index in enumerate(indices) if index in to_draw]
+            pictures = self.evidence(batch[drawn]) if drawn else None
             if pictures is not None:
-                masks += [_write_mask(out, indices[i], picture) for i, picture in zip(wanted, pictures, strict=True)]
+                masks += [_write_mask(out, indices[i], picture) for i, picture in zip(drawn, pictures, strict=True)]
             progress(indices[-1] + 1, len(pack))
-        return Judgement(softlabels, skipped=skipped)
 
-    def _person_score(self, person: int, softlabels: Array, own: dict[int, float] | None) -> dict[str, Any]:
-        joined = float(own[person] if own is not None else self.postproc(softlabels))
-        score, label = fake_score_of(joined), self.get_hardlabel(joined)
-        return {"person": person, "faces": len(softlabels), "fake_score": score, "hard_label": label}
+    def _prepared(self, pack: FacePack, skipped: Counter[str]) -> Iterator[tuple[int, Array]]:
+        """The index and the net's input of each face; those that cannot be judged are counted in ``skipped``."""
+        for index in range(len(pack)):
+            try:
+                prepared = self.preproc(self.crop_face(pack.image(index), pack.face(index)))
+            except Skip as reason:
+                skipped[str(reason)] += 1
+            else:
+                yield index, prepared
 
-    def _checked(self, batch: Array) -> Array:
-        labels = self._labels_in_range(self.get_softlabel(batch), len(batch))
-        if np.isnan(labels).any():
-            raise ContractError(f"{self.card.id}: soft labels must lie in [0, 1] (1 = real), got {labels}")
-        return labels
-
-    def _labels_in_range(self, labels: Any, count: int) -> Array:
+    def _soft(self, labels: Any, count: int, *, gaps: bool = False) -> Array:
+        """Soft labels as (count,) float64 in [0, 1]; ContractError when they are not. With ``gaps`` NaN is no score."""
         labels = np.asarray(labels, np.float64)
         if labels.shape != (count,):
             raise ContractError(f"{self.card.id}: soft labels must have shape ({count},), not {labels.shape}")
-        if np.any((labels < -1e-6) | (labels > 1 + 1e-6)):
+        allowed = (labels >= -1e-6) & (labels <= 1 + 1e-6) | (np.isnan(labels) & gaps)
+        if not allowed.all():
             raise ContractError(f"{self.card.id}: soft labels must lie in [0, 1] (1 = real), got {labels}")
         clipped: Array = np.clip(labels, 0.0, 1.0)
         return clipped
 
-    def _batches(self, pack: FacePack, skipped: dict[str, int], seconds: dict[str, float]) -> Iterator[Any]:
-        indices: list[int] = []
-        prepared: list[Array] = []
-        for index in range(len(pack)):
-            started = time.perf_counter()
-            try:
-                prepared.append(self.preproc(self.crop_face(pack.image(index), pack.face(index))))
-                indices.append(index)
-            except Skip as reason:
-                skipped[str(reason)] = skipped.get(str(reason), 0) + 1
-            seconds["preproc"] += time.perf_counter() - started
-            if len(indices) == self.card.batch:
-                yield indices, np.stack(prepared)
-                indices, prepared = [], []
-        if indices:
-            yield indices, np.stack(prepared)
-
-    def _evidence_faces(self, pack: FacePack) -> Iterator[int]:
+    def _faces_to_draw(self, pack: FacePack) -> Iterator[int]:
         """Up to eight faces of each person, evenly over the clip, of the first persons: evidence is for looking at."""
-        if type(self).evidence is BaseDetector.evidence:
-            return
-        for person in sorted({int(p) for p in pack.faces["person"]})[: MOST_MASKS // 8]:
-            own = np.flatnonzero(pack.faces["person"] == person)
-            yield from (int(own[i]) for i in np.unique(np.linspace(0, len(own) - 1, 8).astype(int)))
-
-
-def _silent(done: int, total: int) -> None:
-    """Progress that is not shown."""
+        if type(self).evidence is not BaseDetector.evidence:
+            for person in np.unique(pack.faces["person"])[: MOST_MASKS // 8]:
+                own = np.flatnonzero(pack.faces["person"] == person)
+                yield from own[np.unique(np.linspace(0, len(own) - 1, 8).astype(int))].tolist()
 
 
 def _write_mask(out: Path, index: int, picture: Array) -> dict[str, Any]:
@@ -713,17 +594,16 @@ def _write_mask(out: Path, index: int, picture: Array) -> dict[str, Any]:
 
 def load_detector(module: str) -> BaseDetector:
     """Import ``module`` (``detectors.mesonet``) and make its one detector; raise ContractError when there is none."""
-    spec = None
     for name in (f"{module}.detector", module):
         with contextlib.suppress(ModuleNotFoundError):
-            spec = spec or importlib.util.find_spec(name)
-    if spec is None:
+            if importlib.util.find_spec(name):
+                break
+    else:
         raise ContractError(f"no module {module!r}: name the package that holds detector.py")
-    loaded = importlib.import_module(spec.name)
-    classes = [item for item in vars(loaded).values() if isinstance(item, type) and issubclass(item, BaseDetector)]
-    found = [item for item in classes if item.__module__ == loaded.__name__]
+    classes = [item for item in vars(importlib.import_module(name)).values() if isinstance(item, type)]
+    found = [item for item in classes if issubclass(item, BaseDetector) and item.__module__ == name]
     if len(found) != 1:
-        raise ContractError(f"{loaded.__name__} must define exactly one BaseDetector, it defines {len(found)}")
+        raise ContractError(f"{name} must define exactly one BaseDetector, it defines {len(found)}")
     return found[0]()
 
 
@@ -763,13 +643,12 @@ def serve_worker(verbs: dict[str, Verb], exchange: Path) -> None:
     while running:
         caller, _ = listener.accept()
         with caller, caller.makefile("rwb") as stream, contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            for line in stream:
-                running = _answer_line(verbs, line, stream)
-                if not running:
-                    break
+            running = all(_answer_line(verbs, line, stream) for line in stream)
 
 
 def _answer_line(verbs: dict[str, Verb], line: bytes, stream: Any) -> bool:
+    """Answer one request; False after ``stop``."""
+
     def send(message: dict[str, Any]) -> None:
         stream.write(json.dumps(message, allow_nan=False).encode() + b"\n")
         stream.flush()
@@ -778,45 +657,44 @@ def _answer_line(verbs: dict[str, Verb], line: bytes, stream: Any) -> bool:
         send({"event": "progress", "done": done, "total": total})
 
     request: Any = None
-    verb: Any = None
     with contextlib.suppress(ValueError, RecursionError):
         request = json.loads(line)
-        verb = request.pop("verb", None) if isinstance(request, dict) else None
-    if not isinstance(verb, str):
-        send({"status": "error", "code": "bad_request", "retryable": False})
-        return True
-    if verb == "stop":
-        send({"status": "ok"})
-        return False
+    verb = request.pop("verb", None) if isinstance(request, dict) else None
     try:
+        if not isinstance(verb, str):
+            raise WorkerFailure("bad_request")
         if verb == "health":
             peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
             send({"status": "ok", "protocol": PROTOCOL_VERSION, "verbs": sorted(verbs), "peak_mb": round(peak_mb)})
+        elif verb == "stop":
+            send({"status": "ok"})
         elif verb in verbs:
             send({"status": "ok"} | verbs[verb](request, progress))
         else:
-            send({"status": "error", "code": "unknown_verb", "retryable": False})
+            raise WorkerFailure("unknown_verb")
     except NotApplicable as reason:
         send({"status": "not_applicable", "reason": str(reason)})
-    except WorkerFailure as failure:
-        print(f"{verb}: {failure.code}", file=sys.stderr, flush=True)
-        send({"status": "error", "code": failure.code, "retryable": failure.retryable})
-    except MemoryError:
-        send({"status": "error", "code": "out_of_memory", "retryable": True})
     except BrokenPipeError:
         raise
-    except Exception:  # the boundary: the trace goes to the worker's log, a code to the platform
-        sys.excepthook(*sys.exc_info())
-        send({"status": "error", "code": "detector_failed", "retryable": False})
-    return True
+    except Exception as error:  # the boundary: the trace goes to the worker's log, a code to the platform
+        failure = _failure_of(error)
+        send({"status": "error", "code": failure.code, "retryable": failure.retryable})
+    return verb != "stop"
+
+
+def _failure_of(error: Exception) -> WorkerFailure:
+    if isinstance(error, WorkerFailure):
+        print(error.code, file=sys.stderr, flush=True)
+        return error
+    if isinstance(error, MemoryError):
+        return WorkerFailure("out_of_memory", retryable=True)
+    sys.excepthook(type(error), error, error.__traceback__)
+    return WorkerFailure("detector_failed")
 
 
 def detector_verbs(detector: BaseDetector, weights: Path, device: str) -> dict[str, Verb]:
     """The verbs of a detector's worker: describe, load, predict."""
     state = {"loaded": False}
-
-    def describe(_: dict[str, Any], __: Progress) -> dict[str, Any]:
-        return {"card": detector.card.as_json()}
 
     def load(_: dict[str, Any], __: Progress) -> dict[str, Any]:
         if not state["loaded"]:
@@ -841,7 +719,7 @@ def detector_verbs(detector: BaseDetector, weights: Path, device: str) -> dict[s
         temporary.rename(out / "scores.json")
         return {"seconds": scores["seconds"]}
 
-    return {"describe": describe, "load": load, "predict": predict}
+    return {"describe": lambda *_: {"card": detector.card.as_json()}, "load": load, "predict": predict}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -866,24 +744,19 @@ def main(argv: list[str] | None = None) -> int:
         if args.serve:
             serve_worker(verbs, args.serve)
             return 0
-        return _judge(verbs["predict"], args.pack, args.out)
+        with tempfile.TemporaryDirectory() as scratch:
+            out = args.out or Path(scratch)
+            out.mkdir(parents=True, exist_ok=True)
+            verbs["predict"]({"pack": str(args.pack), "out": str(out)}, lambda done, total: None)
+            if args.out is None:
+                print((out / "scores.json").read_text(encoding="utf-8"))
+        return 0
+    except (NotApplicable, WorkerFailure) as error:
+        status = "not_applicable" if isinstance(error, NotApplicable) else "error"
+        print(json.dumps({"status": status, "code": str(error)}))
+        return 3
     except ContractError as error:
         parser.error(str(error))
-
-
-def _judge(predict: Verb, pack: Path, out: Path | None) -> int:
-    with tempfile.TemporaryDirectory() as scratch:
-        target = out or Path(scratch)
-        target.mkdir(parents=True, exist_ok=True)
-        try:
-            predict({"pack": str(pack), "out": str(target)}, _silent)
-        except (NotApplicable, WorkerFailure) as error:
-            status = "not_applicable" if isinstance(error, NotApplicable) else "error"
-            print(json.dumps({"status": status, "code": str(error)}))
-            return 3
-        if out is None:
-            print((target / "scores.json").read_text(encoding="utf-8"))
-    return 0
 
 
 if __name__ == "__main__":

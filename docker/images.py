@@ -1,7 +1,7 @@
 """What each worker image is made of: parent, Python packages, our files, command and labels.
 
 Promises: of our code, an image holds only the modules its worker imports; the packages are those that the lock
-file pins. Imported by docker/build.py and the tests of the images; imports the contract only.
+file pins. Imported by docker/build.py and the tests of the images; imports the contract and the platform's reading of cards.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from base_detector import CONTRACT_VERSION, Card
+from backend.catalog.cards import read_card
+from base_detector import CONTRACT_VERSION
 
 ROOT = Path(__file__).resolve().parent.parent
 HERE = ROOT / "docker"
@@ -67,7 +68,7 @@ def all_images(*, root: Path = ROOT) -> list[Image]:
 
 def detector_image(folder: Path) -> Image:
     """The image of the detector ``<checkout>/detectors/<name>``; its parent is ``faces`` when it requires dlib, else on ``base``."""
-    card = Card.read(folder)
+    card = read_card(folder)
     root = folder.parent.parent
     requirements = read_requirements(folder / "requirements.txt")
     faces = {bare_name(line) for line in read_requirements(HERE / "faces.txt")}

@@ -21,6 +21,7 @@ import structlog
 from PIL import Image
 
 from backend.admission.practice import PracticePacks
+from backend.catalog.cards import card_of_label
 from backend.harvest.scores import HarvestedScores, harvest_scores
 from backend.workers.calls import judge_pack
 from backend.workers.spec import WorkerError, WorkerSpec
@@ -137,7 +138,7 @@ class Admission:
         with self._lease() as worker:
             untrusted = worker.call("describe", timeout_s=60).get("card")
         try:
-            found = Card.from_json(untrusted, folder=self.card.folder).as_json()
+            found = card_of_label(untrusted, folder=self.card.folder).as_json()
         except ContractError as error:
             raise Failed(f"its answer to describe is not a card: {error}") from None
         wanted = self.card.as_json()

@@ -14,6 +14,7 @@ from typing import Final
 
 import structlog
 
+from backend.catalog.cards import read_card
 from backend.catalog.durations import Durations
 from base_detector import Card, ContractError
 from shared.clock import utc_now
@@ -144,7 +145,7 @@ def find_cards(folder: Path) -> Cards:
     unusable = []
     for path in sorted(folder.glob("*/detector.toml")):
         try:
-            card = Card.read(path.parent)
+            card = read_card(path.parent)
             if card.id in usable:
                 where, first = f"{path.parent.name}/detector.toml", usable[card.id].folder.name
                 raise ContractError(f"{where}: the id {card.id!r} is that of folder {first}: choose another")

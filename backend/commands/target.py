@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from backend.catalog.cards import card_of_label, read_card
 from backend.catalog.detectors import card_errors, find_cards
 from backend.workers.runner import docker_runner
 from backend.workers.spec import WorkerSpec, detector_spec
@@ -27,7 +28,7 @@ def asked_for(what: str, settings: Settings) -> tuple[Card, WorkerSpec, Settings
     folder = Path(what)
     if (folder / "detector.toml").is_file():
         with card_errors():
-            card = Card.read(folder.resolve())
+            card = read_card(folder.resolve())
         if card.folder.parent != settings.detectors.resolve():
             raise UserError(
                 "bad_name",
@@ -53,4 +54,4 @@ def _card_of_image(image: str) -> Card:
     except (ValueError, RecursionError):
         raise UserError("bad_card", f"The card on {image} is not valid JSON: build the image again.") from None
     with card_errors():
-        return Card.from_json(untrusted, folder=Path.cwd() / image.rpartition("/")[2])
+        return card_of_label(untrusted, folder=Path.cwd() / image.rpartition("/")[2])

@@ -5,12 +5,13 @@ Pure functions; may be imported by all of ``backend.media``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
-from base_detector import Array, ContractError, WorkerFailure, parse_sampling
+from base_detector import SAMPLING, Array, WorkerFailure
 
 #: Most sampled pictures of a mode; ``thorough`` takes every picture, as the published platform does.
 MOST_PICTURES: Final[dict[str, int | None]] = {"quick": 32, "standard": 300, "thorough": None}
@@ -24,10 +25,7 @@ def choose_pictures(times: Array, *, samplings: Sequence[str], mode: str) -> Arr
     """
     if mode not in MOST_PICTURES:
         raise WorkerFailure("bad_request")
-    try:
-        rules = [parse_sampling(text) for text in samplings] or [("every_frame", 1.0)]
-    except (ContractError, AttributeError):
-        raise WorkerFailure("bad_request") from None
+    rules = [_rule_of(text) for text in samplings] or [("every_frame", 1.0)]
     most = MOST_PICTURES[mode]
     if most is None:
         return np.arange(len(times))
@@ -35,6 +33,14 @@ def choose_pictures(times: Array, *, samplings: Sequence[str], mode: str) -> Arr
     if len(chosen) <= most:
         return chosen
     return chosen[_evenly(len(chosen), most)]
+
+
+def _rule_of(text: object) -> tuple[str, float]:
+    """A card's sampling as (rule, number): ``every_frame`` | ``fps:1`` | ``frames:32``."""
+    if not isinstance(text, str) or not re.fullmatch(SAMPLING, text):
+        raise WorkerFailure("bad_request")
+    rule, _, number = text.partition(":")
+    return rule, float(number or 1)
 
 
 def _by_rule(times: Array, rule: str, number: float) -> Array:

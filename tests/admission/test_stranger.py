@@ -18,6 +18,7 @@ import pytest
 from backend.admission.check import Admission, Check, report_of
 from backend.admission.practice import PracticePacks
 from backend.admission.template import SAMPLES
+from backend.catalog.cards import card_of_label
 from backend.commands.run import make_pack
 from backend.harvest.scores import harvest_masks, harvest_scores, harvested_masks
 from backend.workers.logbook import Logbook
@@ -52,7 +53,7 @@ class PerlRunner(ProcessRunner):
 
 @pytest.fixture(scope="module")
 def card() -> Card:
-    return Card.from_json(json.loads(LABEL), folder=Path("stranger"))
+    return card_of_label(json.loads(LABEL), folder=Path("stranger"))
 
 
 @pytest.fixture(scope="module")

@@ -126,7 +126,7 @@ def test_a_detector_needs_get_softlabel_or_judge(card: Card):
 
 def test_a_pack_says_by_name_what_pack_json_holds(pack: FacePack):
     assert (pack.frames.tolist(), pack.times.tolist()) == ([0, 1, 2], [0.0, 0.0, 0.0])
-    assert (pack.is_image, pack.fps, pack.frame_size) == (False, 25.0, (1, 1))
+    assert (pack.media.kind, pack.media.fps, pack.media.width, pack.media.height) == ("video", 25.0, 1, 1)
     assert [(item.shot, item.start, item.end) for item in pack.shots] == [(0, 0, 2)]
     assert [(item.person, item.faces) for item in pack.persons] == [(0, 3), (1, 3)]
     assert pack.keyfaces == {0: 0, 1: 1}
