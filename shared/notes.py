@@ -22,6 +22,7 @@ SENTENCES: Final[dict[str, str]] = {
     "faces_turned": "Faces are turned in the picture. They were turned by {value:.0f} degrees clockwise to be judged upright.",
     "cut_off": "The end of this file is missing or damaged. Only the part of the picture that is whole was judged: {value:.0%} of it.",
     "animation_cut_off": "The end of this animation is missing or damaged. Only the pictures before it were judged.",
+    "colours_converted": "This picture has an unusual colour profile. Its colours were converted to those that viewers show.",
     "levels_stretched": "This picture uses only the lowest part of its brightness range. It was brightened before it was judged.",
 }
 

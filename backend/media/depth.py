@@ -13,9 +13,10 @@ from typing import Final
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageCms
 
-from base_detector import Array
+from backend.media.colours import to_srgb
+from base_detector import Array, Note
 
 #: Pixels that are brought from Pillow to numpy at a time.
 _BAND_PIXELS: Final = 1 << 20
@@ -27,11 +28,11 @@ _LEAST_LEVELS: Final = 64
 _DEPTH_AT: Final = 24
 
 
-def as_rgb(image: Image.Image, *, source: Path | io.BytesIO) -> tuple[Array, int | None]:
-    """Decode the current picture of ``image``, opened from ``source``.
+def as_rgb(image: Image.Image, *, source: Path | io.BytesIO, single: bool) -> tuple[Array, list[Note]]:
+    """Decode the current picture of ``image``, opened from ``source``; ``single``: it is no animation.
 
-    (H, W, 3) uint8 RGB, and the number of bits it really has where its levels were stretched (``_KNOWN_BITS``), else None. In bands of
-    rows: Pillow holds 4 bytes a pixel, and each whole copy of a large picture costs as much again.
+    (H, W, 3) uint8 RGB, and what was done to its colours. In bands of rows: Pillow holds 4 bytes a pixel, and each whole copy of a
+    large picture costs as much again.
     """
     image.load()
     width, height = image.size
@@ -40,13 +41,17 @@ def as_rgb(image: Image.Image, *, source: Path | io.BytesIO) -> tuple[Array, int
     deep = image.mode.startswith(("I", "F"))
     bits = _bits(lambda: (np.asarray(image.crop(band)) for band in bands)) if deep else None
     scale = ((1 << bits) - 1) / 255 if bits else 257.0
+    transform = to_srgb(image) if single else None
     whole = np.empty((height, width, 3), np.uint8)
     for band in bands:
         part = image.crop(band)
-        whole[band[1] : band[3]] = _grey(part, scale=scale) if deep else _colour(part)
-    if image.format == "PNG" and not deep and _is_dark(whole, bands) and (stretched := _stretched(whole, source)):
-        return stretched
-    return whole, bits if bits != 8 else None
+        whole[band[1] : band[3]] = _grey(part, scale=scale) if deep else _colour(part, transform)
+    notes = [Note("colours_converted")] if transform else []
+    if image.format == "PNG" and single and not deep and _is_dark(whole, bands):
+        whole, bits = _stretched(whole, source)
+    if bits is not None and bits != 8:
+        notes.append(Note("levels_stretched", value=bits))
+    return whole, notes
 
 
 def _is_dark(whole: Array, bands: Sequence[tuple[int, int, int, int]]) -> bool:
@@ -67,25 +72,25 @@ def _bits(bands: Callable[[], Iterator[Array]]) -> int | None:
     return bits if levels.sum() >= _LEAST_LEVELS else None
 
 
-def _stretched(whole: Array, source: Path | io.BytesIO) -> tuple[Array, int | None] | None:
-    """A colour PNG of fewer bits than 16 again, from all its bits; None for any other. ``whole``: its upper 8 bits."""
+def _stretched(whole: Array, source: Path | io.BytesIO) -> tuple[Array, int | None]:
+    """A colour PNG of fewer bits than 16 again, from all its bits, and their number; others stay. ``whole``: the upper 8 bits."""
     content = source.read_bytes() if isinstance(source, Path) else source.getvalue()
     if content[_DEPTH_AT] != 16:
-        return None
+        return whole, None
     full = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if full is None or full.dtype != np.uint16 or full.shape[:2] != whole.shape[:2]:
-        return None
+        return whole, None
     colours = full[..., :3] if full.ndim == 3 else full[..., None]
     bits = _bits(lambda: iter([colours]))
     if bits is None:
-        return None
+        return whole, None
     top = (1 << bits) - 1
     image = np.broadcast_to(colours[..., ::-1], whole.shape).astype(np.float32) * (255 / top)
     if full.ndim == 3 and full.shape[2] == 4:
         alpha = full[..., 3:].astype(np.float32)
         alpha /= top if alpha.max() <= top else 65535
         image = image * alpha + 255 * (1 - alpha)
-    return np.clip(image, 0, 255).round().astype(np.uint8), bits if bits != 8 else None
+    return np.clip(image, 0, 255).round().astype(np.uint8), bits
 
 
 def _grey(part: Image.Image, *, scale: float) -> Array:
@@ -94,9 +99,11 @@ def _grey(part: Image.Image, *, scale: float) -> Array:
     return grey[..., None]
 
 
-def _colour(part: Image.Image) -> Array:
-    """A band as (h, w, 3) uint8 RGB, transparency on white."""
+def _colour(part: Image.Image, transform: ImageCms.ImageCmsTransform | None) -> Array:
+    """A band as (h, w, 3) uint8 RGB, transparency on white, through ``transform`` where there is one."""
     if part.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in part.info:
         layered = part.convert("RGBA")
         part = Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered)
-    return np.asarray(part.convert("RGB"))
+    if transform is None:
+        return np.asarray(part.convert("RGB"))
+    return np.asarray(ImageCms.applyTransform(part if part.mode == "CMYK" else part.convert("RGB"), transform))

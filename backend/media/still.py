@@ -106,13 +106,12 @@ class StillMedium:
         for index in range(self._count):
             try:
                 self._image.seek(index)
-                image, bits = as_rgb(self._image, source=self._source)
+                image, notes = as_rgb(self._image, source=self._source, single=self._count == 1)
             except _BROKEN:
                 break
             if self._count == 1:
                 self._image.close()  # Pillow's own copy of the pixels goes; sizes stay
-            if bits:
-                self.notes.append(Note("levels_stretched", value=bits))
+            self.notes.extend(notes)
             image = self._orientation.upright(image)
             yield StillPicture(image, index=index, time_s=float(self.times[index]))
             given += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from pathlib import Path
@@ -12,13 +13,14 @@ import pytest
 
 pytest.importorskip("av")
 
-from PIL import Image, PngImagePlugin, features
+from PIL import Image, ImageCms, PngImagePlugin, features
 
 from backend.media.limits import UNLIMITED
 from backend.media.opening import open_medium
 from base_detector import Note, WorkerFailure
 from shared.errors import MEDIA_CODES, SENTENCES
 from shared.signatures import refusal
+from tests.media.profiles import inks, profile
 
 _XMP = (
     b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
@@ -241,3 +243,76 @@ def test_an_animation_that_breaks_off_says_so(tmp_path: Path, astronaut: np.ndar
             assert count == medium.facts().frames
             assert (count < 5) == broken
             assert [note.code for note in medium.notes] == ["animation_cut_off"] * broken
+
+
+# --------------------------------------------------------------------------- colours and views
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "converted"),
+    [
+        ("sRGB", {}, False), ("Display P3", {}, False), ("Adobe RGB", {}, False), ("ProPhoto RGB", {"gamma": 1.8}, True),
+        ("sRGB", {"order": "gbr"}, True), ("sRGB", {"gamma": 1.0}, True),
+    ],
+)  # fmt: skip
+def test_a_profile_counts_where_it_changes_what_is_seen(
+    tmp_path: Path, astronaut: np.ndarray, name: str, options: dict, converted: bool
+):
+    own = profile(name, **options)
+    Image.fromarray(astronaut).save(tmp_path / "a.png", icc_profile=own)
+    with open_medium(tmp_path / "a.png", limits=UNLIMITED) as medium:
+        picture = next(iter(medium.pictures())).rgb()
+        assert [note.code for note in medium.notes] == ["colours_converted"] * converted
+    if not converted:
+        np.testing.assert_array_equal(picture, astronaut)
+        return
+    shown = ImageCms.profileToProfile(Image.fromarray(astronaut), io.BytesIO(own), ImageCms.createProfile("sRGB"))
+    np.testing.assert_array_equal(picture, np.asarray(shown))
+
+
+def test_inks_with_a_profile_are_shown_as_printed(tmp_path: Path, astronaut: np.ndarray):
+    Image.fromarray(astronaut).convert("CMYK").save(tmp_path / "a.jpg", icc_profile=inks(), quality=95)
+    with open_medium(tmp_path / "a.jpg", limits=UNLIMITED) as medium:
+        picture = next(iter(medium.pictures())).rgb()
+        assert [note.code for note in medium.notes] == ["colours_converted"]
+    assert (picture.max(axis=2) - picture.min(axis=2)).max() <= 6  # no hue, as the profile says
+    assert picture.std() > 20
+
+
+@pytest.mark.parametrize("content", [b"", b"no profile at all", profile("sRGB", order="gbr")[:200]])
+def test_a_broken_profile_is_ignored(tmp_path: Path, astronaut: np.ndarray, content: bytes):
+    Image.fromarray(astronaut).save(tmp_path / "a.png", icc_profile=content)
+    np.testing.assert_array_equal(read(tmp_path / "a.png")[0], astronaut)
+
+
+def test_further_views_and_clips_behind_a_jpeg_are_not_the_picture(tmp_path: Path, astronaut: np.ndarray):
+    """Gain maps and second views (MPO), motion photos, and an EXIF thumbnail that shows something else."""
+    portrait, other = Image.fromarray(astronaut), Image.new("RGB", (160, 120), "green")
+    portrait.save(tmp_path / "views.jpg", "MPO", save_all=True, append_images=[other], quality=95)
+    portrait.save(tmp_path / "plain.jpg", quality=95)
+    plain = (tmp_path / "plain.jpg").read_bytes()
+    (tmp_path / "motion.jpg").write_bytes(plain + b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 40)
+    thumbnail = io.BytesIO()
+    other.save(thumbnail, "JPEG")
+    body = b"Exif\0\0" + b"II*\0\x08\0\0\0" + b"\0\0" + struct.pack("<I", 14) + struct.pack("<H", 2)
+    body += (
+        struct.pack("<HHII", 0x0201, 4, 1, 44)
+        + struct.pack("<HHII", 0x0202, 4, 1, len(thumbnail.getvalue()))
+        + bytes(4)
+    )
+    body += thumbnail.getvalue()
+    (tmp_path / "thumbnail.jpg").write_bytes(
+        plain[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + plain[2:]
+    )
+    for name in ("views", "motion", "thumbnail"):
+        with open_medium(tmp_path / f"{name}.jpg", limits=UNLIMITED) as medium:
+            pictures = [picture.rgb() for picture in medium.pictures()]
+            assert (len(pictures), medium.facts().kind, list(medium.notes)) == (1, "image", [])
+        assert np.abs(pictures[0].astype(int) - astronaut).mean() < 3
+
+
+def test_webp_pictures_without_a_duration_last_a_tenth_of_a_second(tmp_path: Path, astronaut: np.ndarray):
+    pictures = [Image.fromarray(np.roll(astronaut[::2, ::2], 9 * n, axis=1)) for n in range(4)]
+    pictures[0].save(tmp_path / "a.webp", save_all=True, append_images=pictures[1:], duration=0)
+    with open_medium(tmp_path / "a.webp", limits=UNLIMITED) as medium:
+        assert [picture.time_s for picture in medium.pictures()] == pytest.approx([0, 0.1, 0.2, 0.3])
