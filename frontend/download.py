@@ -9,6 +9,7 @@ answers. Only files: no pages, no playlists. For the front-end only.
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 import ssl
 import time
@@ -35,6 +36,8 @@ AT_ONCE: Final = 3
 _RESOLVING: Final = BoundedSemaphore(2 * AT_ONCE)
 #: Seconds for one connection attempt, one answer of the name server or one silent stretch.
 SILENCE_S: Final = 10.0
+#: What to do where an address is of no use.
+YOURSELF: Final = "Download the file yourself, then upload it."
 USER_AGENT: Final = b"DeepFake-o-meter"
 
 #: IPv4 wrapped by a translator (RFC 6052, RFC 8215) or as an old compatible address (RFC 4291): media is never there.
@@ -67,8 +70,12 @@ class Address:
 def read_address(untrusted_url: str, *, any_port: bool = False) -> Address:
     """Check the form of an address: scheme, host, port, no user name; UserError says what is wrong."""
     text = untrusted_url.strip()
+    if re.search(r"\s", text):
+        raise _refused("Give the web address alone, without other words or spaces.")
     if len(text) > MOST_URL_CHARACTERS or any(ord(char) < 33 for char in text):
         raise _refused("This is not the web address of a file.")
+    if re.match(r"(?:[\w-]+\.)+[^\W\d_]{2,}(?:/|$)", text):  # as people write it
+        text = f"https://{text}"
     try:
         url = httpx.URL(text)
         host = url.raw_host.decode("ascii")
@@ -77,9 +84,9 @@ def read_address(untrusted_url: str, *, any_port: bool = False) -> Address:
     if url.scheme not in ("http", "https") or not host:
         raise _refused("Give a web address that begins with http:// or https://.")
     if url.userinfo:
-        raise _refused("Addresses with a user name or password are not fetched.")
+        raise _refused(f"Addresses with a user name or password are not fetched. {YOURSELF}")
     if not any_port and (url.port or (443 if url.scheme == "https" else 80)) not in PORTS:
-        raise _refused("Only addresses on the usual web ports are fetched.")
+        raise _refused(f"Only addresses on the usual web ports are fetched. {YOURSELF}")
     return Address(url)
 
 
@@ -157,9 +164,13 @@ class Fetcher:
             raise UserError(
                 "fetch_timed_out", status=504, title="The other site is too slow",
             ) from None  # fmt: skip
+        except socket.gaierror:
+            raise _unreachable("No site of this name was found. Check the address.") from None
+        except httpcore.ConnectError:
+            raise _unreachable(f"No connection to the other site could be made. {YOURSELF}") from None
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol, OSError, UnicodeError):
             raise _unreachable() from None
-        raise _refused("This address redirects too many times.")
+        raise _refused(f"This address redirects too many times. {YOURSELF}")
 
     def _store_body(self, answer: _Answer, address: Address, *, deadline: float) -> IncomingMedia:
         answer.check(self._limit)
@@ -170,7 +181,7 @@ class Fetcher:
                     raise _TimeIsUp
                 media.write(piece)
             if not media.bytes:
-                raise _refused("This address leads to an empty file.")
+                raise _refused("This address leads to an empty file. Check it in a browser.")
             return media
         except BaseException:
             media.drop()
@@ -208,7 +219,9 @@ class _Answer:
     def check(self, limit: int) -> None:
         """UserError when this is not a file, or its announced size is too large."""
         if self._response.status != 200:
-            raise _unreachable(self._response.status)
+            raise _unreachable(
+                f"The other site did not hand out the file (it answered {self._response.status}). {YOURSELF}"
+            )
         if self._headers.get(b"content-type", b"").lower().startswith((b"text/html", b"application/xhtml")):
             raise _refused(
                 "This address leads to a web page. Give the address of the video or image file itself, or download the "
@@ -246,7 +259,9 @@ class _CheckedBackend(httpcore.NetworkBackend):
     ) -> httpcore.NetworkStream:
         addresses = self._resolved(host.strip("[]"), port)
         if not addresses or not (self._allow_private or all(map(is_public, addresses))):
-            raise _refused("This address does not lead to a public web site, so nothing was fetched from it.")
+            raise _refused(
+                f"This address does not lead to a public web site, so nothing was fetched from it. {YOURSELF}"
+            )
         stream = self._inner.connect_tcp(addresses[0], port, _left(self._deadline), local_address, socket_options)
         return _TimedStream(stream, deadline=self._deadline)
 
@@ -315,11 +330,5 @@ def _refused(sentence: str) -> UserError:
     return UserError("address_refused", sentence, status=422, title="Address not accepted")
 
 
-def _unreachable(status: int | None = None) -> UserError:
-    said = f" (it answered {status})" if status else ""
-    return UserError(
-        "fetch_failed",
-        f"The other site did not hand out the file{said}. Download it yourself, then upload it.",
-        status=422,
-        title="The file could not be fetched",
-    )
+def _unreachable(sentence: str | None = None) -> UserError:
+    return UserError("fetch_failed", sentence, status=422, title="The file could not be fetched")

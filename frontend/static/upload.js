@@ -205,5 +205,7 @@ form.addEventListener("submit", (event) => {
   sentText.textContent = "Uploading …";
   request.send(new FormData(form));
 });
-window.addEventListener("pageshow", idle);
-showFile();
+window.addEventListener("pageshow", () => {
+  idle();
+  showFile(); // the browser gives the file back, but not what the page said of it
+});

@@ -214,6 +214,63 @@ def test_fields_have_names_for_screen_readers(site: Any, watched: Any) -> None:
         assert page.locator("img:not([alt])").count() == 0
 
 
+def test_what_cannot_be_sent_is_said_at_once(site: Any, watched: Any, tmp_path: Path) -> None:
+    """By the server, which knows the kinds; folders and several files by the page."""
+    _, url = site
+    page = watched().page
+    page.goto(url)
+    (tmp_path / "empty.mp4").touch()
+    page.set_input_files("#file", str(tmp_path / "empty.mp4"))
+    assert _soon(page, "#wrong-media", "The file is empty")
+    (tmp_path / "photo.jpg").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    page.set_input_files("#file", str(tmp_path / "photo.jpg"))
+    assert _soon(page, "#wrong-media", "HEIC")
+    page.set_input_files("#file", str(FIXTURES / "astronaut.jpg"))
+    page.wait_for_timeout(300)
+    assert page.inner_text("#wrong-media") == ""
+    page.evaluate(
+        """() => {
+            const dropped = new DataTransfer();
+            for (const name of ["a.jpg", "b.jpg"]) dropped.items.add(new File(["x"], name));
+            document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: dropped, bubbles: true, cancelable: true }));
+        }"""
+    )
+    assert page.inner_text("#wrong-media") == "One file at a time, please."
+
+
+def test_file_that_changes_before_it_is_sent_is_not_called_a_lost_connection(
+    site: Any, watched: Any, tmp_path: Path
+) -> None:
+    _, url = site
+    page = watched().page
+    (tmp_path / "a.jpg").write_bytes(JPEG)
+    _fill(page, url, tmp_path / "a.jpg")
+    page.wait_for_timeout(300)
+    (tmp_path / "a.jpg").write_bytes(JPEG * 3)
+    page.click("#send")
+    assert _soon(page, "#problems", "can no longer be read")
+
+
+def test_back_button_shows_the_file_that_is_still_chosen(site: Any, watched: Any) -> None:
+    _, url = site
+    page = watched().page
+    _fill(page, url, FIXTURES / "astronaut.jpg")
+    page.click("#send")
+    page.wait_for_url("**/r/*")
+    page.go_back()
+    page.wait_for_timeout(300)
+    assert page.evaluate("document.getElementById('file').files.length") == page.locator("#drop.has").count()
+    assert page.locator("#send").is_visible()
+
+
+def _soon(page: Any, place: str, words: str) -> bool:
+    for _ in range(60):
+        if words in page.inner_text(place):
+            return True
+        page.wait_for_timeout(50)
+    pytest.fail(f"{place} never says {words!r}: {page.inner_text(place)!r}")
+
+
 def test_without_scripts_a_file_beyond_the_limit_gets_the_page_that_names_the_limit(
     site: Any, watched: Any, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 import time
@@ -34,7 +35,7 @@ FORMS = [
 ]  # fmt: skip
 NOT_FETCHED = [
     "file:///etc/passwd", "ftp://example.org/a.mp4", "gopher://example.org/", "data:image/png;base64,AAAA", "javascript:alert(1)",
-    "example.org/a.mp4", "//example.org/a.mp4", "http://", "http:///a.mp4", "https://user@example.org/a.mp4",
+    "//example.org/a.mp4", "http://", "http:///a.mp4", "https://user@example.org/a.mp4",
     "https://u:p@example.org/a.mp4", "http://example.org:22/a.mp4", "http://example.org:8080/a.mp4", "http://example.org:0/",
     "http://exa mple.org/", "http://example.org/a\r\nHost: x", "http://example.org:99999/", "http://[::1", "x" * 3000,
     "http://" + "a" * 300 + ".org/",
@@ -320,3 +321,36 @@ def test_questions_to_the_name_server_are_bounded(store: Store) -> None:
         assert _code(fetcher, "http://slow.example/a.mp4") == "fetch_timed_out"
     assert threading.active_count() - before <= 2 * download.AT_ONCE
     released.set()
+
+
+@pytest.mark.parametrize("text", ["example.org/a.mp4", "www.example.org", " müller.example/clip.mp4 "])
+def test_address_without_https_is_read_as_people_mean_it(text: str) -> None:
+    assert str(read_address(text).url).startswith("https://")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("look at this https://example.org/a.mp4", "address alone"),
+        ("http://192.168.1.1/a.mp4", "public web site"),
+        ("http://example.org:8080/a.mp4", "usual web ports"),
+        ("C:\\clip.mp4", "begins with http"),
+    ],
+)
+def test_address_that_is_not_fetched_is_answered_with_what_to_do(store: Store, text: str, words: str) -> None:
+    with pytest.raises(UserError) as caught:
+        Fetcher(store, limit=1000, timeout_s=5).fetch(text)
+    assert words in caught.value.sentence
+    assert re.search("Download the file yourself|Give", caught.value.sentence)
+
+
+def test_name_that_no_site_has_and_site_that_does_not_answer_are_told_apart(store: Store) -> None:
+    def nobody(host: str, port: int) -> list[str]:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    with pytest.raises(UserError, match="No site of this name"):
+        Fetcher(store, limit=1000, timeout_s=5, resolver=nobody).fetch("https://no-such-site.example/a.mp4")
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    with pytest.raises(UserError, match="No connection to the other site"):
+        Fetcher(store, limit=1000, timeout_s=5, allow_private=True).fetch(f"http://127.0.0.1:{port}/a.mp4")
