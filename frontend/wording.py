@@ -65,7 +65,7 @@ def unavailable(code: str) -> str:
 
 def way(runner: str) -> str:
     """How a worker runs, for a visitor."""
-    return {"docker": "in a container without network", "process": "as a plain process of this site"}[runner]
+    return {"docker": "in a container without network", "process": "in a plain process of this site"}[runner]
 
 
 def summary_heading(result: Result) -> str:

@@ -19,20 +19,20 @@ from typing import Final
 #: code -> what happened and what to do. Shown in mails, pages, result.json and the command line; docs/errors.md says who sees which.
 SENTENCES: Final[dict[str, str]] = {
     # nothing to judge
-    "no_face": "No face was found, so detectors that judge faces cannot score this file. Use a clip in which a face is visible.",
+    "no_face": "No face was found, so detectors that judge faces cannot score this file. Use a video or picture in which a face can be seen well.",  # noqa: E501
     "no_video": "The file has sound but no picture. Upload a video or a picture.",
-    "not_judgeable": "Faces were found, but none suitable for this detector.",
-    "mouth_or_eyes_closed": "This detector needs a frame with an open mouth and both eyes open; none was found.",
-    "landmarks_not_found": "This detector measures points of the face (eyes, nose, mouth); they could not be located on any face.",
+    "not_judgeable": "Faces were found, but none suitable for this detector. Its model card says what it needs.",
+    "mouth_or_eyes_closed": "This detector needs a frame with an open mouth and both eyes open; none was found. Use a longer clip, or thorough mode.",  # noqa: E501
+    "landmarks_not_found": "This detector measures points of the face (eyes, nose, mouth); they could not be located on any face. Use a sharper view from the front.",  # noqa: E501
     "needs_a_clip": "This detector compares consecutive frames, and there are too few. Use a clip; for a long one, choose thorough mode.",
     "person_too_brief": "Nobody is visible long enough for this detector. Use a longer clip.",
     "no_face_at_start": "This detector looks at the first 100 frames only, and none of them shows a face for 31 frames in a row. Trim the clip to start with the face.",  # noqa: E501
-    "face_not_followed": "The face moves too much or is hidden too often to be cut out of every frame, which this detector needs.",
+    "face_not_followed": "The face moves too much or is hidden too often to be cut out of every frame, which this detector needs. Use a part in which it is seen all the time.",  # noqa: E501
     "face_seldom_seen": "This detector needs a face in most frames, and most show none. Cut out the part with the face and upload that.",
     "too_few_frames": "This detector needs one picture or at least three frames; only two were sampled. Use a longer clip.",
     "face_too_small": "Every face is too small for this detector. Use a larger picture of the face.",
     # media
-    "media_unreadable": "The file could not be decoded: it is damaged, or it is not a video or picture. Export it again and upload that.",
+    "media_unreadable": "The file could not be decoded: it is damaged, or it is not a video or picture. Copy or export it again, and upload that.",  # noqa: E501
     "media_damaged": "Every picture of this clip is damaged, so nothing can be judged. Copy or download it again, and upload that.",
     "unsupported_media": "This type of file is not accepted. Use MP4, MOV, MKV, WebM, AVI, JPEG, PNG or WebP.",
     "file_empty": "The file is empty: it has no content at all. Copy or download it again, and upload that.",
@@ -51,12 +51,12 @@ SENTENCES: Final[dict[str, str]] = {
     "apple_double": "This is a side file in which macOS keeps notes about another file; it holds no picture. Upload the file of the same name without “._”.",  # noqa: E501
     "media_protected": "The video is encrypted (copy protection, DRM), so its pictures cannot be read. Upload a copy that plays without the shop's or channel's own app.",  # noqa: E501
     "picture_cut_off": "The end of this picture's file is missing or damaged, and no whole face is in the part that is left. Copy or download the file again, and upload that.",  # noqa: E501
-    "media_too_large": "The file has too many pixels, or its picture is too large. Scale it down and upload it again.",
-    "media_too_long": "The clip is longer than this site accepts. Cut out the part in question and upload that.",
-    "pack_too_large": "The faces of this clip need more working space than this site allows. Choose quick mode or a shorter part.",
-    "media_timed_out": "Reading this clip took longer than this site allows. Choose quick mode or a shorter part.",
-    "media_changed": "The stored file no longer matches the upload. Upload it again.",
-    "media_bad_output": "The output of the media pass was not valid and was not used.",
+    "media_too_large": "The picture has more pixels than are accepted here. Scale it down, and use that.",
+    "media_too_long": "The clip is longer, or has more frames, than is accepted here. Cut out the part in question, and use that.",
+    "pack_too_large": "The faces of this clip need more working space than is allowed here. Choose quick mode or a shorter part.",
+    "media_timed_out": "Reading the file, or drawing its video, took longer than is allowed here. Choose quick mode or a shorter part.",
+    "media_changed": "The file is no longer the one that was handed in: it was changed or removed meanwhile. Hand it in again.",
+    "media_bad_output": "The output of the media pass was not valid and was not used. After an update of the platform, the operator runs 'make images'.",  # noqa: E501
     # weights and cards
     "weights_missing": "The weights of this detector are not installed. The operator installs them with 'deepfake-o-meter weights fetch'.",
     "weights_manual": "This file cannot be downloaded automatically; download it yourself. 'deepfake-o-meter weights add' installs it.",
@@ -73,19 +73,19 @@ SENTENCES: Final[dict[str, str]] = {
     "unknown_strategy": "The card of this detector names an unknown aggregation strategy. Ask the operator to fix it.",
     # workers
     "detector_failed": "The detector stopped with an error. The operator finds the trace in the worker's log.",
-    "detector_bad_output": "The detector's output was not valid and was not used.",
-    "detector_timed_out": "The detector did not finish within its time limit.",
-    "worker_died": "The worker's process ended unexpectedly.",
+    "detector_bad_output": "The detector's output was not valid and was not used. The operator finds the reason in the back-end's log.",
+    "detector_timed_out": "The detector did not finish within its time limit. Choose quick mode or a shorter part.",
+    "worker_died": "The worker's process ended unexpectedly. The operator finds the reason in the back-end's log.",
     "worker_not_started": "The worker could not be started. The operator finds the reason in the back-end's log.",
-    "out_of_memory": "The worker ran out of memory.",
-    "bad_request": "The worker did not understand the request.",
-    "unknown_verb": "The worker does not know this request.",
+    "out_of_memory": "The worker ran out of memory. Quick mode, or a file with fewer pixels, needs less.",
+    "bad_request": "The worker did not understand the request. After an update of the platform, the operator runs 'make images'.",
+    "unknown_verb": "The worker does not know this request. After an update of the platform, the operator runs 'make images'.",
     "output_too_large": "The worker wrote more than it is allowed to and was stopped.",
-    "engine_unavailable": "The container engine does not answer.",
+    "engine_unavailable": "The container engine does not answer. The operator starts Docker.",
     "container_required": "This detector is not part of the platform, so it runs in a container only. Start Docker and build its image.",
     "needs_tensorflow": "This detector needs TensorFlow, which is in its container image only. Start Docker and run 'make images'.",
     "image_missing": "The container image is not built. The operator runs 'make images'.",
-    "image_outdated": "The container image differs from the detector's card. The operator runs 'make images'.",
+    "image_outdated": "The container image was made for another version of the detector or the platform. The operator runs 'make images'.",
     "image_refused": "The container image declares volumes, which have no limit. Remove VOLUME from its Dockerfile.",
     # jobs
     "too_many_attempts": "The analysis of this file was interrupted too often, so it was given up. Upload the file again.",
@@ -93,7 +93,7 @@ SENTENCES: Final[dict[str, str]] = {
     "cancelled": "The submission was cancelled.",
     "expired": "This result was deleted automatically because its retention time is over.",
     "deleted": "This submission was deleted at its owner's request.",
-    "internal": "Something went wrong on our side. The operator finds the details under the reference shown.",
+    "internal": "Something went wrong on our side. The operator finds the details in the log.",
     # uploads
     "form_incomplete": "Something in the form is missing or wrong. The fields to correct are named.",
     "form_expired": "This page was open too long, or cookies are blocked. Reload it and send the form again.",
@@ -111,7 +111,7 @@ SENTENCES: Final[dict[str, str]] = {
     "pin_wrong": "That PIN is wrong. Enter the one that was chosen when the file was sent.",
     "pin_wait": "Too many wrong PINs in a row. Wait before the next try.",
     "result_locked": "Too many wrong PINs: this result is locked. If an e-mail address was given with the file, we sent a link there that unlocks it. Otherwise, ask the operator of this site to unlock it.",  # noqa: E501
-    "unlock_unknown": "This link was used already, or it is not complete.",
+    "unlock_unknown": "This link was used already, was replaced by a newer one, or is not complete. Open the result itself; while it is locked, use the newest mail.",  # noqa: E501
     # command line and settings
     "cannot_listen": "The portal cannot listen on this address: it is in use, or not one of this machine.",
     "no_detector": "No detector was named. Name at least one after --detectors.",

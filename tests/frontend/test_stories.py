@@ -73,7 +73,7 @@ def test_failed_submission_says_what_happened_and_what_to_do(
     portal(app).store.write_status(status(job, clock(), state="failed", step="failed", code="media_unreadable"))
     page = uploader.get(f"/r/{job}").get_data(as_text=True)
     assert "could not be decoded" in page
-    assert "Export it again" in page
+    assert "Copy or export it again" in page
 
 
 def test_right_pin_opens_result_with_scores_labels_limits_and_caution(
@@ -386,12 +386,12 @@ def test_detector_cards_and_the_result_say_what_runs_in_a_container(
 ) -> None:
     page = visitor.get("/detectors").get_data(as_text=True)
     assert page.count("in a container without network") == 1
-    assert page.count("as a plain process of this site") == 2
+    assert page.count("in a plain process of this site") == 2
     job = uploader.submit()
     finish(app, job)
     uploader.enter_pin(job)
     result = uploader.get(f"/r/{job}").get_data(as_text=True)
-    assert "as a plain process of this site" in result
+    assert "in a plain process of this site" in result
     assert "the file was opened in a container without network" in result
 
 
