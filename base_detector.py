@@ -678,13 +678,13 @@ def _answer_line(verbs: dict[str, Verb], line: bytes, stream: Any) -> bool:
         raise
     except Exception as error:  # the boundary: the trace goes to the worker's log, a code to the platform
         failure = _failure_of(error)
+        print(f"{verb}: {failure.code}", file=sys.stderr, flush=True)
         send({"status": "error", "code": failure.code, "retryable": failure.retryable})
     return verb != "stop"
 
 
 def _failure_of(error: Exception) -> WorkerFailure:
     if isinstance(error, WorkerFailure):
-        print(error.code, file=sys.stderr, flush=True)
         return error
     if isinstance(error, MemoryError):
         return WorkerFailure("out_of_memory", retryable=True)
