@@ -16,6 +16,8 @@ INK: Colour = (33, 37, 41)
 GREY: Colour = (95, 102, 110)
 FAINT: Colour = (222, 226, 230)
 _RULE: Colour = (134, 142, 150)
+#: behind the curves where the clip is damaged
+_TORN: Colour = (241, 233, 226)
 PAPER: Colour = (255, 255, 255)
 
 #: bars of the table: their length counts, not their colour; shorter ones (in units) cannot be compared
@@ -102,6 +104,7 @@ class CurvePanel:
             even(inner.x2 - 0.4 * unit),
             even(inner.y2 - 2.6 * unit),
         )
+        self._draw_damage(canvas)
         self._draw_scale(canvas)
         self._draw_time_axis(canvas)
         self._draw_thresholds(canvas)
@@ -172,6 +175,17 @@ class CurvePanel:
                 canvas.text(f"{score:g}", (plot.x1 - 0.5 * unit, y), GREY, size=sheet.size(0.85), anchor="r")
         for word, y in (("fake", self._y(1.0) + 1.1 * unit), ("real", self._y(0.0) - 1.1 * unit)):
             canvas.text(word, (plot.x1 - 0.5 * unit, y), INK, size=sheet.size(0.9), bold=True, anchor="r")
+
+    def _draw_damage(self, canvas: Canvas) -> None:
+        """Shade the parts that were not judged."""
+        plot, size = self._plot, self._sheet.size(0.75)
+        for start, end in self._plan.get("damaged", []):
+            left, right = even(self._x(float(start))), even(self._x(float(end)))
+            canvas.fill((left, plot.y1, max(right, left + 2), plot.y2), _TORN)
+            if right - left > text_width("damaged", size=size):
+                canvas.text(
+                    "damaged", ((left + right) / 2, plot.y2 - 0.6 * self._sheet.unit), GREY, size=size, anchor="m"
+                )
 
     def _draw_time_axis(self, canvas: Canvas) -> None:
         plot, sheet, unit = self._plot, self._sheet, self._sheet.unit

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from backend.report.series import FaceTable, Series, highest_series, person_series
+from backend.report.series import FaceTable, Series, damaged_stretches, highest_series, person_series
 from base_detector import Array
 from shared.results import DetectorResult, Result
 
@@ -45,6 +45,7 @@ def _curves(result: Result, scored: Sequence[tuple[DetectorResult, Array]]) -> d
         "schema": CURVES_SCHEMA,
         "duration_s": result.media.duration_s,
         "cuts": [shot.start_s for shot in result.shots[1:]],
+        "damaged": [[start, end] for start, end in damaged_stretches(result)],
         "persons": persons,
         "lines": lines,
     }

@@ -18,7 +18,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from backend.report.palette import curve_colour, curve_style, hexadecimal
-from backend.report.series import FaceTable, Series, highest_series, person_name, person_series, persons_scored
+from backend.report.series import (
+    FaceTable,
+    Series,
+    damaged_stretches,
+    highest_series,
+    person_name,
+    person_series,
+    persons_scored,
+)
 from backend.scores.aggregate import integrity_curve
 from base_detector import Array
 from shared.results import DetectorResult, Result
@@ -133,6 +141,9 @@ def _draw_series(axes: Axes, series: Sequence[Series], result: Result, *, colour
                 one.times[start:stop], one.scores[start:stop], color=colour, linewidth=1.8, linestyle=style,
                 solid_joinstyle="round", marker="o" if stop - start == 1 else "", markersize=4,
             )  # fmt: skip
+    for begin, end in damaged_stretches(result):
+        axes.axvspan(begin, end, color=_FAINT, linewidth=0, zorder=0)
+        axes.text((begin + end) / 2, -0.01, "damaged", ha="center", va="bottom", fontsize=8, color=_GREY, clip_on=True)
     for shot in result.shots[1:]:
         axes.axvline(shot.start_s, ymax=0.03, color=_GREY, linewidth=1)
     axes.set_xlim(0, max(result.media.duration_s, 1e-3))

@@ -13,10 +13,11 @@ Schema 2 (all times in seconds from the first frame, scores are fake scores in [
      "thresholds": [{"value": float, "label": str, "colour": colour}],
      "curves": [{"label": str, "colour": colour, "runs": [[[time, score], ...], ...]}],      none for an image
      "cuts": [time],                                  where shots begin, without the first
+     "damaged": [[start, end]],                       parts that were not judged
      "bars": [{"label": str, "colour": colour, "score": score, "threshold": score}],         an image only
      "table": [[int, score|null, colour]],            an image with more scores than bars: person's number, mean of the detectors
      "left_out": str,                                 what the table leaves out, empty when it has all
-     "boxes": {"frame": [int], "shot": [int], "person": [int],       parallel, ascending by frame
+     "boxes": {"frame": [int], "shot": [int], "person": [int],       parallel, ascending by frame; a damaged part begins a new shot
                "box": [[x1, y1, x2, y2]], "score": [float|null]},
      "gap": int,                                      faces further apart than this many frames are not joined
      "hold_s": float}                                 a curve's latest score is called current for this long
@@ -34,6 +35,7 @@ from backend.report.palette import SCALE, UNSCORED, curve_colour, score_colour
 from backend.report.series import (
     FaceTable,
     Series,
+    damaged_stretches,
     highest_series,
     person_name,
     person_series,
@@ -88,6 +90,7 @@ def build_plan(result: Result, detectors: Sequence[str] | None) -> dict[str, Any
         "thresholds": [] if crowd and len(scored) > 1 else _thresholds([item for item, _ in scored]),
         "curves": curves,
         "cuts": [round(shot.start_s, 3) for shot in result.shots[1:]],
+        "damaged": [[start, end] for start, end in damaged_stretches(result)],
         "bars": _bars(table, scored) if still and not crowd else [],
         "table": rows,
         "left_out": left_out(len(rows), of=faces) if crowd else "",
@@ -200,7 +203,7 @@ def _boxes(result: Result, table: FaceTable, scores: list[Array]) -> dict[str, A
     means = face_means(scores, faces=len(result.faces))
     return {
         "frame": [int(table.frame[i]) for i in order],
-        "shot": [int(table.shot[i]) for i in order],
+        "shot": [int(table.piece[i]) for i in order],
         "person": [int(table.person[i]) for i in order],
         "box": [[round(value, 2) for value in result.faces[i].box] for i in order],
         "score": [None if math.isnan(means[i]) else round(float(means[i]), 4) for i in order],

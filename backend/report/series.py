@@ -1,7 +1,7 @@
 """Scores over time: which points of a detector belong together on one line.
 
-Owns the rule for gaps: a line breaks at a cut and where scores are missing for longer than the sampling explains, so that
-no picture shows a score that was not computed. May be imported by ``backend.report``.
+Owns the rule for gaps: a line breaks at a cut, where the clip is damaged, and where scores are missing for longer than the sampling
+explains, so that no picture shows a score that was not computed. May be imported by ``backend.report``.
 """
 
 from __future__ import annotations
@@ -34,23 +34,33 @@ class Series:
 
 @dataclass(frozen=True)
 class FaceTable:
-    """The faces of a result as columns, each (n,)."""
+    """The faces of a result as columns, each (n,). ``piece``: shots, parted where the clip is damaged, numbered in order."""
 
     frame: Array
     time_s: Array
-    shot: Array
+    piece: Array
     person: Array
 
     @classmethod
     def of(cls, result: Result) -> FaceTable:
         """Columns of ``result.faces``."""
         rows = result.faces
+        times = np.array([row.time_s for row in rows], np.float64)
+        torn = np.array([start for start, _ in damaged_stretches(result)])
         return cls(
             frame=np.array([row.frame for row in rows], np.int64),
-            time_s=np.array([row.time_s for row in rows], np.float64),
-            shot=np.array([row.shot for row in rows], np.int64),
+            time_s=times,
+            piece=np.array([row.shot for row in rows], np.int64) + np.searchsorted(torn, times, side="right"),
             person=np.array([row.person for row in rows], np.int64),
         )
+
+
+def damaged_stretches(result: Result) -> list[tuple[float, float]]:
+    """(start, end) in seconds of each part that is damaged and was not judged, ascending."""
+    notes = [note for note in result.notes if note.code == "damaged"]
+    return sorted(
+        (note.start_s or 0.0, result.media.duration_s if note.end_s is None else note.end_s) for note in notes
+    )
 
 
 def score_array(detector: DetectorResult, *, faces: int) -> Array:
@@ -96,9 +106,9 @@ def _series(table: FaceTable, scores: Array, chosen: Array, *, label: str) -> Se
         return Series(label, np.zeros(0), np.zeros(0), ())
     starts = np.flatnonzero(np.r_[True, np.diff(table.frame[rows]) != 0])
     first = rows[starts]
-    times, shots = table.time_s[first], table.shot[first]
+    times, pieces = table.time_s[first], table.piece[first]
     highest = np.maximum.reduceat(scores[rows], starts)
     pause = _GAP_STEPS * usual_step(np.unique(table.time_s))  # of all faces: unscored ones in between are a gap
-    breaks = np.flatnonzero((np.diff(times) > pause) | (np.diff(shots) != 0)) + 1
+    breaks = np.flatnonzero((np.diff(times) > pause) | (np.diff(pieces) != 0)) + 1
     edges = [0, *(int(edge) for edge in breaks), len(times)]
     return Series(label, times, highest, tuple(itertools.pairwise(edges)))

@@ -50,6 +50,13 @@ function shapes(lines) {
       line: { color: css("--soft"), width: 1.2, dash: "dot" },
     });
   }
+  for (const [start, end] of data.damaged || []) {
+    found.push({
+      type: "rect", x0: start, x1: end, yref: "paper", y0: 0, y1: 1, layer: "below",
+      fillcolor: css("--line"), opacity: 0.55, line: { width: 0 },
+      label: { text: "damaged", textposition: "bottom center", font: { size: 11, color: css("--soft") } },
+    });
+  }
   return found;
 }
 

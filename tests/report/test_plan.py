@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from backend.media.canvas import Canvas
 from backend.media.panel import CurvePanel, Rect, _clock, _Curve, _ticks
 from backend.report.build import scored_detectors
 from backend.report.curves import MOST_POINTS, write_curves
@@ -18,6 +19,7 @@ from backend.report.palette import CURVES, SCALE, curve_colour, curve_style, sco
 from backend.report.pictures import draw_all_curves, draw_curves, draw_sorted, drawable
 from backend.report.plan import build_plan, face_means
 from backend.report.series import FaceTable, highest_series, person_series, score_array
+from base_detector import Note
 from shared.results import Result
 
 
@@ -28,7 +30,7 @@ def table(
     return FaceTable(
         frame=np.array(frames),
         time_s=np.array(frames) / fps,
-        shot=np.array(shots or [0] * count),
+        piece=np.array(shots or [0] * count),
         person=np.array(persons or [0] * count),
     )
 
@@ -308,3 +310,37 @@ def test_twenty_one_curves_have_twenty_one_colours_and_the_turns_of_the_list_the
     apart = min(np.abs(a - b).sum() for i, a in enumerate(colours) for b in colours[:i])
     assert apart >= 40
     assert [curve_style(index) for index in (0, 9, 10, 19, 20)] == ["-", "-", "--", "--", ":"]
+
+
+# --------------------------------------------------------------------------- damage
+
+
+def test_a_damaged_part_breaks_lines_and_boxes_and_is_shaded(
+    made_result: Callable[..., Result], tmp_path: Path
+) -> None:
+    """One torn frame is less than a gap, but no line and no box may cross it."""
+    whole = made_result()
+    torn = whole.model_copy(update={"notes": (Note("damaged", start_s=0.4, end_s=0.44),)})
+    scored = scored_detectors(torn)
+    write_curves(torn, scored, tmp_path / "curves.json")
+    curves = json.loads((tmp_path / "curves.json").read_text())
+    assert curves["damaged"] == [[0.4, 0.44]]
+    assert curves["lines"][0]["y"].count(None) == 1
+    assert curves["lines"][0]["t"][10] is None
+    plan = build_plan(torn, None)
+    assert [len(run) for run in plan["curves"][0]["runs"]] == [10, 40]
+    assert sorted(set(plan["boxes"]["shot"])) == [0, 1], "boxes are joined within a shot only"
+    untouched = build_plan(whole, None)
+    assert untouched["damaged"] == []
+    where = Rect(0, 0, 480, 480)
+    pictures = []
+    for each in (untouched, plan | {"curves": untouched["curves"]}):
+        canvas = Canvas(480, 480, planar=False)
+        CurvePanel(each, where).draw_base(canvas)
+        pictures.append(canvas.rgb().astype(int))
+    changed = np.flatnonzero(np.abs(pictures[0] - pictures[1]).sum(axis=(0, 2)))
+    assert len(changed)
+    assert changed.max() - changed.min() < 20, "a narrow band"
+    draw_curves(torn, torn.detectors[0], scored[0][1], tmp_path / "torn.png")
+    draw_curves(whole, whole.detectors[0], scored[0][1], tmp_path / "whole.png")
+    assert (tmp_path / "torn.png").read_bytes() != (tmp_path / "whole.png").read_bytes()
