@@ -246,7 +246,10 @@ class Face:
 
 @dataclass(frozen=True)
 class DecodedMedia:
-    """A medium as decoded: ``width`` and ``height`` as shown, after rotation; ``frames`` counts decoded pictures."""
+    """A medium as decoded: ``width`` and ``height`` as shown (of most frames), after rotation; ``frames`` counts decoded pictures.
+
+    ``sizes``: (first frame, width, height) of each run of frames of one size, where they differ.
+    """
 
     kind: Literal["video", "image"]
     width: int
@@ -258,6 +261,7 @@ class DecodedMedia:
     container: str
     rotation: int
     has_audio: bool
+    sizes: tuple[tuple[int, int, int], ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -328,8 +332,14 @@ class FacePack:
 
     @property
     def frame_size(self) -> tuple[int, int]:
-        """Width and height of a frame as shown, pixels."""
+        """Width and height of a frame as shown, pixels (of most frames, where they differ)."""
         return self.media.width, self.media.height
+
+    @functools.cached_property
+    def frame_sizes(self) -> Array:
+        """Width and height of each face's frame as shown, (N, 2) int64."""
+        runs = np.array(self.media.sizes or [(0, *self.frame_size)], np.int64)
+        return np.asarray(runs[np.searchsorted(runs[:, 0], self.faces["frame"], side="right") - 1, 1:])
 
     @functools.cached_property
     def upright(self) -> Array:
@@ -341,12 +351,13 @@ class FacePack:
         for turn in (90, 180, 270):
             own = faces["turn"] == turn
             rows = faces[own]
+            size = tuple(self.frame_sizes[own].T[..., None])
             shown = np.stack([rows["crop_width"], rows["crop_height"]], 1)[:, :: -1 if turn % 180 else 1]
             corners = np.stack([rows["crop_origin"], rows["crop_origin"] + shown], 1)
-            rows["crop_origin"] = turn_points(corners, turn=turn, size=self.frame_size).min(axis=1)
-            corners = turn_points(rows["box"].reshape(-1, 2, 2), turn=turn, size=self.frame_size)
+            rows["crop_origin"] = turn_points(corners, turn=turn, size=size).min(axis=1)
+            corners = turn_points(rows["box"].reshape(-1, 2, 2), turn=turn, size=size)
             rows["box"] = np.sort(corners, axis=1).reshape(-1, 4)
-            rows["landmarks"] = turn_points(rows["landmarks"], turn=turn, size=self.frame_size)
+            rows["landmarks"] = turn_points(rows["landmarks"], turn=turn, size=size)
             faces[own] = rows
         return faces
 
@@ -361,13 +372,14 @@ class FacePack:
         """Face ``index`` with box and landmarks in its context crop's own pixels."""
         row = self.upright[index]
         origin = row["crop_origin"].astype(np.float32)
+        size = tuple(self.frame_sizes[index].tolist())
         return Face(
             box=row["box"] - np.tile(origin, 2),
             landmarks=row["landmarks"] - origin,
             **{name: row[name].item() for name in ("frame", "time_s", "shot", "person", "confidence")},
             index=index,
             image_origin=tuple(row["crop_origin"].tolist()),
-            frame_size=self.frame_size if row["turn"] % 180 == 0 else self.frame_size[::-1],
+            frame_size=size if row["turn"] % 180 == 0 else size[::-1],
         )
 
 

@@ -56,7 +56,7 @@ def finish_pack(
         "schema": PACK_SCHEMA,
         "media": {
             "kind": "video", "width": size[0], "height": size[1], "fps": fps, "duration_s": total * step, "frames": total,
-            "codec": "h264", "container": "mp4", "rotation": 0, "has_audio": False,
+            "codec": "h264", "container": "mp4", "rotation": 0, "has_audio": False, "sizes": [],
         } | media,
         "sampling": {"mode": "thorough", "samplings": ["every_frame"], "context": 2.0, "detect_every": 1},
         "frames": [{"frame": frame, "time_s": times.get(frame, frame * step)} for frame in numbers],

@@ -7,6 +7,7 @@ Imported by the pipeline and the command line of detectors.
 from __future__ import annotations
 
 import os
+from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -32,6 +33,8 @@ from shared.results import Count
 MAX_PACK_JSON_BYTES: Final = 64_000_000
 #: A million sampled frames, three values each.
 MAX_PACK_VALUES: Final = 3_000_000
+#: Runs of frames of one size; a million frames is the most of a clip.
+MAX_SIZES: Final = 1_000_000
 MAX_FACES_BYTES: Final = 512_000_000
 #: Damaged stretches are the most frequent; the media pass joins them long before.
 MAX_NOTES: Final = 200
@@ -64,6 +67,9 @@ class CheckedMedia(DecodedMedia):
     codec: Plain
     container: Plain
     rotation: Literal[0, 90, 180, 270]
+    sizes: Annotated[tuple[tuple[Count, Side, Side], ...], Field(max_length=MAX_SIZES)] = field(
+        default=(), kw_only=True
+    )
 
 
 @dataclass(frozen=True, config=_CHECKED)
@@ -211,6 +217,11 @@ def _rules(faces: Array, info: PackInfo) -> Any:
     frames = [item.frame for item in info.frames]
     yield "sampled frames ascend", np.diff(frames) > 0
     yield "no frame is after the last", frames[-1] < max(media.frames, 1)
+    starts = [run[0] for run in media.sizes]
+    yield (
+        "sizes begin with the first frame and ascend",
+        (starts[:1] == [0] or not starts) and np.all(np.diff(starts) > 0),
+    )
     yield "shots are numbered once", len({item.shot for item in info.shots}) == len(info.shots)
     for name in ("time_s", "box", "confidence"):
         yield f"{name} is finite", np.isfinite(faces[name])
@@ -235,10 +246,18 @@ def _crop_rules(faces: Array, media: DecodedMedia) -> Any:
         faces["turn"] % 180 == 90
     )  # height and width are the crop's, which is upright; the rules below are the frame's
     height, width = np.where(lying, width, height), np.where(lying, height, width)
-    yield "crops are no larger than the frame", (height <= media.height) & (width <= media.width)
+    frame_width, frame_height = _frame_sizes(faces, media)
+    yield "crops are no larger than the frame", (height <= frame_height) & (width <= frame_width)
     yield "crops begin in the frame", origin >= 0
-    yield "crops end in the frame", (origin[:, 0] + width <= media.width) & (origin[:, 1] + height <= media.height)
+    yield "crops end in the frame", (origin[:, 0] + width <= frame_width) & (origin[:, 1] + height <= frame_height)
     yield "crops begin in the file", (faces["crop_offset"] >= 0) & (faces["crop_offset"] < 2**62)
+
+
+def _frame_sizes(faces: Array, media: DecodedMedia) -> tuple[Array, Array]:
+    """Width and height of each face's frame, (n,) each."""
+    runs = np.array(media.sizes or [(0, media.width, media.height)], np.int64)
+    own = runs[np.searchsorted(runs[:, 0], faces["frame"], side="right") - 1]
+    return own[:, 1], own[:, 2]
 
 
 def _person_rules(faces: Array, persons: list[CheckedPerson]) -> Any:

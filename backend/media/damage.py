@@ -90,6 +90,11 @@ class DecodeWatch:
         """True when the last packets failed and no picture came after them."""
         return bool(self._missing)
 
+    @property
+    def decoded(self) -> int:
+        """Number of the packet that was decoded last."""
+        return self._decoding
+
     def decode(self, packet: Any) -> list[Watched]:
         """Decode the next packet of the stream (the empty one at the end included); the pictures that are ready, in order.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,15 +34,19 @@ class Mark:
 
 
 class Marks:
-    """The plan's boxes, asked frame by frame. ``size`` = width, height of the media as shown; ``pane`` = where it is drawn."""
+    """The plan's boxes, asked frame by frame. ``size`` = width, height of the media as shown; ``pane`` = where it is drawn.
+
+    Boxes of a frame of another size are brought to ``size`` first, so that they move evenly from one size to the next.
+    """
 
     def __init__(self, plan: dict[str, Any], *, size: tuple[int, int], pane: Rect) -> None:
         boxes = plan["boxes"]
         self._gap = int(plan["gap"])
         self._scale: list[tuple[float, Colour]] = [(float(at), colour) for at, colour in plan["scale"]]
         self._unscored: Colour = plan["unscored"]
-        self._pane = pane
-        self._factor = (pane.width / max(size[0], 1), pane.height / max(size[1], 1))
+        self._size, self._pane = (max(size[0], 1), max(size[1], 1)), pane
+        self._sizes: list[tuple[int, int, int]] = [tuple(run) for run in plan.get("sizes", ())]
+        self._starts = [run[0] for run in self._sizes]
         self._tracks: dict[tuple[int, int, int], _Track] = {}
         seen: dict[tuple[int, int, int], int] = {}
         rows = zip(boxes["frame"], boxes["shot"], boxes["person"], boxes["box"], boxes["score"], strict=True)
@@ -49,7 +54,7 @@ class Marks:
             # two faces of one person in one frame (a mirror, or an unassigned face) make two tracks
             count = seen[key] + 1 if (key := (frame, shot, person)) in seen else 0
             seen[key] = count
-            self._tracks.setdefault((shot, person, count), _Track()).add(frame, box, score)
+            self._tracks.setdefault((shot, person, count), _Track()).add(frame, self._usual(frame, box), score)
         self._several = len(set(boxes["person"])) > 1
         self._blocks: dict[int, list[tuple[int, _Track]]] = {}
         for (_, person, _), track in self._tracks.items():
@@ -74,7 +79,7 @@ class Marks:
     def draw(self, canvas: Canvas, frame: int) -> int:
         """Draw the faces of ``frame``, the highest score on top; returns how many got no label for want of room."""
         marks = sorted(self.at(frame), key=lambda mark: -1.0 if mark.score is None else mark.score)
-        shown = [(mark, box) for mark in marks if (box := self._shown(mark))]
+        shown = [(mark, box) for mark in marks if (box := self._shown(mark, frame))]
         for mark, box in shown:
             self._draw_box(canvas, box, self.colour(mark.score))
         style = self._style_for(canvas)
@@ -97,9 +102,22 @@ class Marks:
                 return [round(a + share * (b - a)) for a, b in zip(first, second, strict=True)]
         return self._scale[-1][1]
 
-    def _shown(self, mark: Mark) -> Box | None:
-        """The box of a mark on the canvas, None when it is too small to be seen."""
-        pane, (fx, fy) = self._pane, self._factor
+    def _size_of(self, frame: int) -> tuple[int, int]:
+        """Width and height of ``frame`` as shown."""
+        run = bisect_right(self._starts, frame) - 1
+        return self._sizes[run][1:] if run >= 0 else self._size
+
+    def _usual(self, frame: int, box: Sequence[float]) -> Box:
+        """``box`` of ``frame`` in pixels of the usual size."""
+        own = self._size_of(frame)
+        fx, fy = self._size[0] / own[0], self._size[1] / own[1]
+        x1, y1, x2, y2 = (float(value) for value in box)
+        return (x1 * fx, y1 * fy, x2 * fx, y2 * fy)
+
+    def _shown(self, mark: Mark, frame: int) -> Box | None:
+        """The box of a mark of ``frame`` on the canvas, None when it is too small to be seen."""
+        pane = self._pane.holding(self._size_of(frame))
+        fx, fy = pane.width / self._size[0], pane.height / self._size[1]
         x1, x2 = (min(max(pane.x1 + x * fx, pane.x1), pane.x2) for x in (mark.box[0], mark.box[2]))
         y1, y2 = (min(max(pane.y1 + y * fy, pane.y1), pane.y2) for y in (mark.box[1], mark.box[3]))
         return None if x2 - x1 < 4 or y2 - y1 < 4 else (x1, y1, x2, y2)
@@ -123,7 +141,7 @@ class Marks:
         if size < _LEAST_TYPE and style != STYLES[0]:
             return False
         for frame in self._fullest:
-            shown = [(mark, box) for mark in self.at(frame) if (box := self._shown(mark))]
+            shown = [(mark, box) for mark in self.at(frame) if (box := self._shown(mark, frame))]
             sizes = [_label_size(self._words(mark, style), max(size, _LEAST_TYPE)) for mark, _ in shown]
             if None in place([box for _, box in shown], sizes, pane=self._around, far=False):
                 return False
@@ -185,10 +203,9 @@ class _Track:
         """Last frame."""
         return self._frames[-1]
 
-    def add(self, frame: int, box: list[float], score: float | None) -> None:
+    def add(self, frame: int, box: Box, score: float | None) -> None:
         self._frames.append(int(frame))
-        x1, y1, x2, y2 = (float(value) for value in box)
-        self._faces.append(((x1, y1, x2, y2), None if score is None else float(score)))
+        self._faces.append((box, None if score is None else float(score)))
 
     def at(self, frame: int, *, gap: int) -> tuple[Box, float | None] | None:
         last = bisect_right(self._frames, frame) - 1

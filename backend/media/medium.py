@@ -77,13 +77,17 @@ class Picture(Protocol):
     def time_s(self) -> float: ...
     @property
     def damaged(self) -> bool: ...
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of ``rgb``: pictures of one medium may differ."""
+        ...
 
     def rgb(self) -> Array:
         """The picture upright and in full size, (H, W, 3) uint8 RGB, C-contiguous, not to be written to."""
         ...
 
     def thumb(self) -> Array:
-        """A small version for the shot detector, (h, w, 3) uint8 BGR, subsampled, not turned."""
+        """A small version for the shot detector, (h, w, 3) uint8 BGR, subsampled. All of a medium have one size."""
         ...
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.media.canvas import Canvas, Colour, even, fitted, text_width
+from backend.media.shape import same_shape
 
 INK: Colour = (33, 37, 41)
 GREY: Colour = (95, 102, 110)
@@ -46,6 +47,15 @@ class Rect:
     def height(self) -> float:
         """Pixels from top to bottom."""
         return self.y2 - self.y1
+
+    def holding(self, size: tuple[int, int]) -> Rect:
+        """The largest rectangle of the shape of ``size`` (width, height) in the middle, all even; all of it for its own shape."""
+        if same_shape(size, (round(self.width), round(self.height))):
+            return self
+        factor = min(self.width / size[0], self.height / size[1])
+        width, height = (max(2, even(side * factor)) for side in size)
+        left, top = self.x1 + even((self.width - width) / 2), self.y1 + even((self.height - height) / 2)
+        return Rect(left, top, left + width, top + height)
 
 
 class Sheet:

@@ -28,7 +28,7 @@ from backend.media.canvas import Canvas, Matrix, even
 from backend.media.clock import SoundClock
 from backend.media.limits import Deadline, MediaLimits
 from backend.media.marks import Marks
-from backend.media.medium import Medium, Orientation, Picture
+from backend.media.medium import Orientation, Picture
 from backend.media.opening import open_medium
 from backend.media.panel import BarPanel, CurvePanel, Rect, TablePanel
 from backend.media.sound import Sound
@@ -117,7 +117,7 @@ def _clip(
     size = (int(plan["width"]), int(plan["height"]))
     layout = lay_out(size, kind="video", duration_s=float(plan["duration_s"]))
     with open_medium(media, limits=limits) as medium:
-        scaler = _Scaler(layout.picture, medium)
+        scaler = _Scaler(layout.picture)
         with Ahead(medium.pictures(), prepare=scaler.prepare, depth=depth_for(*size)) as pictures:
             first = next(pictures)  # how pictures are turned and coloured is known once one is decoded
             clock = medium.sound_clock() if isinstance(medium, VideoMedium) else None
@@ -145,12 +145,12 @@ def _draw(
     written, last = 0, 0.0
     for picture in pictures:
         deadline.check()
-        planes = scaler.take(picture)
+        fitted = scaler.take(picture)
         panel.advance(base, picture.time_s)
         if written and picture.time_s - last < 1 / (_MOST_FPS * 1.05):
             continue
         canvas.copy_from(base)
-        canvas.paste(planes, int(layout.picture.x1), int(layout.picture.y1))
+        canvas.paste(fitted.planes, fitted.x, fitted.y)
         marks.draw(canvas, picture.index)
         panel.draw_now(canvas, picture.time_s)
         film.write(canvas.array, picture)
@@ -160,9 +160,9 @@ def _draw(
     return written
 
 
-def _orientation(medium: Medium) -> Orientation:
-    """How decoded frames are to be turned; pictures of animations are upright."""
-    return medium.orientation if isinstance(medium, VideoMedium) else Orientation()
+def _orientation(picture: Picture) -> Orientation:
+    """How the decoded frame is to be turned; pictures of animations are upright."""
+    return picture.shape.orientation if isinstance(picture, VideoPicture) else Orientation()
 
 
 def _usual_fps(plan: dict[str, Any]) -> float:
@@ -171,51 +171,64 @@ def _usual_fps(plan: dict[str, Any]) -> float:
     return min(float(_MOST_FPS), max(1.0, fps))
 
 
-class _Scaler:
-    """Brings decoded frames to the size and planes of the canvas, upright; ``prepare`` does it in the decoder's thread."""
+@dataclass(frozen=True)
+class _Fitted:
+    """A picture as the canvas takes it: planes Y, U, V, and where its top left corner goes."""
 
-    def __init__(self, where: Rect, medium: Medium) -> None:
-        self._where, self._medium = where, medium
+    planes: list[Array]
+    x: int
+    y: int
+
+
+class _Scaler:
+    """Brings decoded frames to the size and planes of the canvas, upright; ``prepare`` does it in the decoder's thread.
+
+    A frame of another shape than the pane keeps its shape, in the middle of it.
+    """
+
+    def __init__(self, where: Rect) -> None:
+        self._where = where
         self._reformat = VideoReformatter().reformat
-        self._ready: dict[int, list[Array]] = {}
+        self._ready: dict[int, _Fitted] = {}
         self._begun = False
 
     def prepare(self, picture: Picture) -> None:
-        """Scale ``picture`` and keep it for ``take``. The first one decides on turning and colour matrix."""
+        """Scale ``picture`` and keep it for ``take``. The first one decides on the colour matrix."""
         frame = _frame_of(picture)
         if not self._begun:
-            self._begun, self.matrix, self._orientation = True, _matrix_of(frame), _orientation(self._medium)
-            # sizes are swapped back by the same quarter turn
-            self._size = self._orientation.size(int(self._where.width), int(self._where.height))
-        self._ready[picture.index] = self.planes(frame)
+            self._begun, self.matrix = True, _matrix_of(frame)
+        where, orientation = self._where.holding(picture.size), _orientation(picture)
+        # sizes are swapped back by the same quarter turn
+        size = orientation.size(int(where.width), int(where.height))
+        planes = [orientation.upright(plane) for plane in self._planes(frame, size)]
+        self._ready[picture.index] = _Fitted(planes, int(where.x1), int(where.y1))
 
-    def take(self, picture: Picture) -> list[Array]:
-        """The planes of a prepared picture; call it once."""
+    def take(self, picture: Picture) -> _Fitted:
+        """A prepared picture; call it once."""
         return self._ready.pop(picture.index)
 
-    def planes(self, frame: av.VideoFrame) -> list[Array]:
-        """Y, U, V as the canvas keeps them."""
-        width, height = self._size
-        scaled = frame if self._fits(frame) else self._scale(frame)
+    def _planes(self, frame: av.VideoFrame, size: tuple[int, int]) -> list[Array]:
+        """Y, U, V as the canvas keeps them, not turned yet."""
+        width, height = size
+        scaled = frame if self._fits(frame, size) else self._scale(frame, size)
         flat = scaled.to_ndarray().reshape(-1)
         luma, chroma = width * height, width * height // 4
-        planes = [
+        return [
             flat[:luma].reshape(height, width),
             flat[luma : luma + chroma].reshape(height // 2, width // 2),
             flat[luma + chroma :].reshape(height // 2, width // 2),
         ]
-        return [self._orientation.upright(plane) for plane in planes]
 
-    def _fits(self, frame: av.VideoFrame) -> bool:
+    def _fits(self, frame: av.VideoFrame, size: tuple[int, int]) -> bool:
         """True when the frame has the canvas's size and kind of pixels already."""
-        same = (frame.width, frame.height) == self._size and frame.format.name == "yuv420p"
+        same = (frame.width, frame.height) == size and frame.format.name == "yuv420p"
         return same and _matrix_of(frame) == self.matrix and frame.color_range != ColorRange.JPEG
 
-    def _scale(self, frame: av.VideoFrame) -> av.VideoFrame:
+    def _scale(self, frame: av.VideoFrame, size: tuple[int, int]) -> av.VideoFrame:
         return self._reformat(
             frame,
-            width=self._size[0],
-            height=self._size[1],
+            width=size[0],
+            height=size[1],
             format="yuv420p",
             src_colorspace=_tagged(frame),
             dst_colorspace=Colorspace.ITU709 if self.matrix is Matrix.BT709 else Colorspace.ITU601,

@@ -41,6 +41,11 @@ class StillPicture:
     def __init__(self, image: Array, *, index: int, time_s: float) -> None:
         self._image, self.index, self.time_s = image, index, time_s
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """See ``medium.Picture``."""
+        return self._image.shape[1], self._image.shape[0]
+
     def rgb(self) -> Array:
         """See ``medium.Picture``."""
         return self._image

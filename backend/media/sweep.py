@@ -41,7 +41,7 @@ class Sample:
     """A sampled picture and what was found in it."""
 
     def __init__(self, picture: Picture) -> None:
-        self.frame, self.time_s = picture.index, picture.time_s
+        self.frame, self.time_s, self.size = picture.index, picture.time_s, picture.size
         self.found: list[Found] = []
         self.tracks: list[Track] = []
         self.rgb = picture.rgb
@@ -71,6 +71,10 @@ class FaceSweep:
     def feed(self, picture: Picture, *, jumped: bool, next_frame: int | None) -> None:
         """Take the next sampled picture. ``jumped``: the view changed since the last one; ``next_frame``: the next sample."""
         sample = Sample(picture)
+        resized = self._anchor is not None and sample.size != self._anchor.size
+        if resized:
+            self._flush()
+            self._resize(sample.size)
         far = self._anchor is not None and sample.frame - self._anchor.frame > 2 * self._every
         if jumped or (far and self._waiting):
             self._flush()
@@ -80,7 +84,7 @@ class FaceSweep:
             self._view += 1
             self._doubtful = []
             self._directions.new_view()
-        due = self._anchor is None or next_frame is None or next_frame - self._anchor.frame > self._every
+        due = self._anchor is None or resized or next_frame is None or next_frame - self._anchor.frame > self._every
         if due:
             self._advance(sample)
         else:
@@ -98,6 +102,24 @@ class FaceSweep:
         return [track for track in self.tracks if track.number not in alive]
 
     # -- inside
+
+    def _resize(self, size: tuple[int, int]) -> None:
+        """The picture changes its size: bring what was found before to ``size``, in the middle of the view, so that tracks go on."""
+        assert self._anchor is not None
+        old = self._anchor.size
+        factor = max(size[0] / old[0], size[1] / old[1])
+        shift = (np.array(size) - np.array(old) * factor) / 2
+        move = np.tile(shift, 2).astype(np.float32)
+        self._anchor.found = [
+            replace(
+                item, box=item.box * np.float32(factor) + move, landmarks=item.landmarks * np.float32(factor) + move[:2]
+            )
+            for item in self._anchor.found
+        ]
+        self._anchor.size = size
+        for track in self._alive:
+            track.last_box = track.last_box * np.float32(factor) + move
+        self._doubtful = [box * np.float32(factor) + move for box in self._doubtful]
 
     def _flush(self) -> None:
         if self._waiting:

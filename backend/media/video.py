@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
@@ -22,6 +23,7 @@ from backend.media.clock import Habits, SoundClock, Stamps, TimeLine, time_line
 from backend.media.damage import DecodeWatch, Stretches, Watched
 from backend.media.limits import MediaLimits
 from backend.media.medium import Orientation
+from backend.media.shape import Shape, Shapes, believed_aspect, same_shape, squared
 from base_detector import Array, DecodedMedia, NotApplicable, Note, WorkerFailure
 
 #: Demuxers that read one file and refer to no other. Playlists and lists of files (hls, dash, concat, sdp, image2) are left out.
@@ -51,25 +53,32 @@ def open_container(path: Path) -> Any:
 class VideoPicture:
     """One decoded frame, converted on demand and once."""
 
-    def __init__(self, frame: VideoFrame, *, index: int, time_s: float, medium: VideoMedium, damaged: bool) -> None:
-        self.frame, self._medium = frame, medium
+    def __init__(
+        self, frame: VideoFrame, *, index: int, time_s: float, shape: Shape, medium: VideoMedium, damaged: bool
+    ) -> None:
+        self.frame, self.shape, self._medium = frame, shape, medium
         self._rgb: Array | None = None
         self._thumb: Array | None = None
         self.index, self.time_s = index, time_s
         self.damaged = damaged
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """See ``medium.Picture``."""
+        return self.shape.shown
+
     def rgb(self) -> Array:
-        """See ``medium.Picture``. A frame of another size than the first is scaled to that one's."""
+        """See ``medium.Picture``."""
         if self._rgb is None:
-            width, height = self._medium.stored_size
+            width, height = self.shape.square
             image = self.frame.to_ndarray(width=width, height=height, format="rgb24", interpolation="BICUBIC")
-            self._rgb = np.ascontiguousarray(self._medium.orientation.upright(image))
+            self._rgb = np.ascontiguousarray(self.shape.orientation.upright(image))
         return self._rgb
 
     def thumb(self) -> Array:
         """See ``medium.Picture``."""
         if self._thumb is None:
-            self._thumb = self._medium.thumb(self.frame)
+            self._thumb = self._medium.thumb(self)
         return self._thumb
 
 
@@ -79,16 +88,20 @@ class VideoMedium:
     def __init__(self, path: Path, *, limits: MediaLimits) -> None:
         self._limits = limits
         self.notes: list[Note] = []
-        self.orientation = Orientation()
-        self.stored_size = (0, 0)
+        self._orientation = Orientation()
+        self._shapes = Shapes()
         self._decoded, self._last_s, self._zero_s = 0, 0.0, 0.0
         self._path = path
         self._watch: DecodeWatch | None = None
         self._container = self._open()
         try:
             self._stream = self._picture_stream()
-            self.stored_size = (int(self._stream.width), int(self._stream.height))
-            limits.check_pixels(*self.stored_size)
+            limits.check_pixels(int(self._stream.width), int(self._stream.height))
+            self._keys: list[int] = []
+            self._aspects = [(0, self._stream.sample_aspect_ratio)]
+            # a container that disagrees with its codec is right all along, as in FFmpeg's av_guess_sample_aspect_ratio
+            self._aspect_may_change = self._aspects[0][1] == self._stream.codec_context.sample_aspect_ratio
+            self._first = self._shape((int(self._stream.width), int(self._stream.height)), self._aspects[0][1])
             self._numbers: list[int] = []
             self._line = self._index()
             self.times = self._line.times
@@ -113,18 +126,19 @@ class VideoMedium:
     def facts(self) -> DecodedMedia:
         """See ``medium.Medium``. ``duration_s`` reaches to the end of the last decoded picture."""
         rate = round(1 / self._line.step_s, 3) if self._line.moved.any() else self._rate()
-        width, height = self.orientation.size(*self.stored_size)
+        usual = self._shapes.usual() if self._decoded else self._first
         return DecodedMedia(
             kind="video",
-            width=width,
-            height=height,
+            width=usual.shown[0],
+            height=usual.shown[1],
             fps=rate,
             duration_s=self._last_s + self._last_step(rate) if self._decoded else 0.0,
             frames=self._decoded,
             codec=self._stream.codec_context.name,
             container=self._container.format.name,
-            rotation=self.orientation.degrees,
+            rotation=usual.orientation.degrees,
             has_audio=bool(self._container.streams.audio),
+            sizes=self._shapes.sizes(),
         )
 
     def pictures(self) -> Iterator[VideoPicture]:
@@ -132,12 +146,16 @@ class VideoMedium:
         stretches = Stretches()
         for seen in self._frames():
             frame = seen.frame
-            if not self._decoded:
-                self._look_at_first(frame)
             self._limits.check_pixels(frame.width, frame.height)
             self._last_s = self._time_of(frame)
             stretches.add(self._last_s, seen)
-            picture = VideoPicture(frame, index=self._decoded, time_s=self._last_s, medium=self, damaged=not seen.whole)
+            shape = self._shape_of(frame)
+            picture = VideoPicture(
+                frame, index=self._decoded, time_s=self._last_s, shape=shape, medium=self, damaged=not seen.whole
+            )
+            if not self._decoded:
+                self._first = shape
+            self._shapes.count(self._decoded, shape)
             self._decoded += 1
             self._limits.check_length(self._decoded, self._last_s)
             yield picture
@@ -146,6 +164,10 @@ class VideoMedium:
         lost = self._watch is not None and self._watch.lost_at_end
         until_s = float(self.times[-1]) - self._zero_s + self._line.step_s if lost else None
         self.notes += stretches.notes(end_s=self.facts().duration_s, lost_until_s=until_s)
+        if self._shapes.sizes():
+            self.notes.append(Note("size_changes"))
+        if self._shapes.aspect() != 1:
+            self.notes.append(Note("pixels_not_square", value=float(self._shapes.aspect())))
 
     def whole(self, box: Array) -> bool:
         """See ``medium.Medium``: pictures of videos are whole, or marked as damaged."""
@@ -155,12 +177,23 @@ class VideoMedium:
         """What turns the stamps of the sound into times of the pictures; ask after the first picture."""
         return SoundClock(self._line.pieces, zero_s=self._zero_s)
 
-    def thumb(self, frame: VideoFrame) -> Array:
-        """``frame`` subsampled to ``_THUMB`` pixels: (h, w, 3) uint8 BGR."""
-        scale = _THUMB / max(self.stored_size)
-        width, height = (max(2, round(side * scale)) for side in self.stored_size)
-        small = self._thumbs.reformat(frame, width=width, height=height, format="bgr24", interpolation="POINT")
-        array: Array = small.to_ndarray()
+    def thumb(self, picture: VideoPicture) -> Array:
+        """``picture`` upright and subsampled to ``_THUMB`` pixels, all in the shape of the first one: (h, w, 3) uint8 BGR.
+
+        One of another shape fills it and is cut: what is in the middle is compared, undistorted.
+        """
+        scale = _THUMB / max(self._first.shown)
+        target = tuple(max(2, round(side * scale)) for side in self._first.shown)
+        size, shown = target, picture.size
+        if not same_shape(shown, self._first.shown):
+            factor = max(target[0] / shown[0], target[1] / shown[1])
+            size = tuple(max(least, round(side * factor)) for side, least in zip(shown, target, strict=True))
+        orientation = picture.shape.orientation
+        width, height = orientation.size(size[0], size[1])
+        small = self._thumbs.reformat(picture.frame, width=width, height=height, format="bgr24", interpolation="POINT")
+        upright = orientation.upright(small.to_ndarray())
+        left, top = (size[0] - target[0]) // 2, (size[1] - target[1]) // 2
+        array: Array = upright[top : top + target[1], left : left + target[0]]
         return array
 
     # -- inside
@@ -245,18 +278,39 @@ class VideoMedium:
         """Decoded frames, and which of them are whole; damaged packets and ends are skipped."""
         self._watch = DecodeWatch(self._stream, container=self._container.format.name)
         packets = self._container.demux(self._stream)
+        count = 0
         while self._watch.failures <= _MOST_FAILURES:
             try:
                 packet = next(packets)
             except (StopIteration, av.error.FFmpegError):
                 break
-            yield from self._watch.decode(packet)
+            if packet.size and packet.is_keyframe:
+                self._keys.append(count)
+            count += 1
+            pictures = self._watch.decode(packet)
+            self._look_at_aspect(self._watch.decoded)
+            yield from pictures
 
-    def _look_at_first(self, frame: VideoFrame) -> None:
+    def _shape_of(self, frame: VideoFrame) -> Shape:
+        """The shape of a frame: its own size, the ratio that held when its packet was read, its own display matrix."""
         matrix = frame.side_data.get("DISPLAYMATRIX")
-        if matrix is not None:
-            self.orientation = Orientation.from_display_matrix(bytes(cast(Any, matrix)))
-        self.stored_size = (int(frame.width), int(frame.height))
+        if matrix is not None:  # a frame without one is turned like the one before
+            self._orientation = Orientation.from_display_matrix(bytes(cast(Any, matrix)))
+        number = frame.opaque[0] if isinstance(frame.opaque, tuple) else self._aspects[-1][0]
+        aspect = next((aspect for start, aspect in reversed(self._aspects) if start <= number), self._aspects[0][1])
+        return self._shape((int(frame.width), int(frame.height)), aspect)
+
+    def _shape(self, stored: tuple[int, int], aspect: Fraction | None) -> Shape:
+        believed = believed_aspect(stored, aspect)
+        square = squared(stored, believed, max_pixels=self._limits.max_pixels)
+        return Shape(stored, believed, square, self._orientation)
+
+    def _look_at_aspect(self, packet: int) -> None:
+        """Notice, after ``packet`` was decoded, that the codec's ratio of pixels changed: it holds from the last key frame on."""
+        aspect = self._stream.codec_context.sample_aspect_ratio
+        if self._aspect_may_change and aspect != self._aspects[-1][1]:
+            # frames of packets before the key frame may be given later: decoders reorder
+            self._aspects.append((next((key for key in reversed(self._keys) if key <= packet), 0), aspect))
 
     def _time_of(self, frame: VideoFrame) -> float:
         """Seconds since the first picture, on the time line; a picture of unknown packet comes one step after the one before."""

@@ -29,6 +29,8 @@ from shared.words import clock_time, counted, date_and_time, detector_sentence, 
 _STILL_WIDTH, _EVIDENCE_WIDTH = 1600, 420
 #: Pictures of evidence per detector on the page; the folder has all.
 _MOST_EVIDENCE = 6
+#: sizes of other frames that are named; result.json has all
+_MOST_SIZES = 4
 
 
 def write_page(result: Result, out: Path, *, not_drawn: str | None) -> None:
@@ -111,7 +113,13 @@ def _template() -> Template:
 
 def _facts(result: Result) -> list[tuple[str, str]]:
     media = result.media
-    facts = [("File", media.name), ("Kind", f"{media.kind}, {media.width} × {media.height} pixels")]
+    others = dict.fromkeys(
+        (width, height) for _, width, height in media.sizes if (width, height) != (media.width, media.height)
+    )
+    also = (
+        f" (also {', '.join(f'{width} × {height}' for width, height in list(others)[:_MOST_SIZES])})" if others else ""
+    )
+    facts = [("File", media.name), ("Kind", f"{media.kind}, {media.width} × {media.height} pixels{also}")]
     if media.kind == "video":
         rate = f", {media.fps:.3g} frames a second" if media.fps else ""
         facts.append(("Length", f"{duration(media.duration_s)}, {media.frames:,} frames{rate}"))

@@ -7,6 +7,7 @@ Schema 2 (all times in seconds from the first frame, scores are fake scores in [
 
     {"schema": 2, "kind": "video"|"image",
      "width": int, "height": int,                     the media as shown, after rotation: boxes are in these pixels
+     "sizes": [[frame, width, height]],               or in these, from that frame on; none where all frames have one size
      "duration_s": float, "frames": int,              length of the time axis; expected frames, for the progress only
      "heading": str, "note": str, "footer": str,      words above the plot, below the heading, at the foot
      "scale": [[score, colour], ...], "unscored": colour,
@@ -80,6 +81,7 @@ def build_plan(result: Result, detectors: Sequence[str] | None) -> dict[str, Any
         "kind": result.media.kind,
         "width": result.media.width,
         "height": result.media.height,
+        "sizes": [list(run) for run in result.media.sizes],
         "duration_s": round(result.media.duration_s, 6),
         "frames": result.media.frames,
         "heading": heading,

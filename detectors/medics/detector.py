@@ -186,14 +186,15 @@ def consecutive_frames(pack: FacePack) -> int:
 
 
 def find_stays(pack: FacePack) -> list[Stay]:
-    """The stays of all persons in all shots, by the published rule on this person's boxes in this shot, of one turn each."""
+    """The stays of all persons in all shots, by the published rule on this person's boxes in this shot, of one turn and frame size each."""
     end = min(FIRST, consecutive_frames(pack))
     faces = pack.upright[pack.faces["frame"] < end]
     ends = {item.shot: item.end + 1 for item in pack.shots}
     stays = []
-    kinds = {(int(row["shot"]), int(row["person"]), int(row["turn"])) for row in faces if row["person"] >= 0}
-    for shot, person, turn in sorted(kinds):
-        rows = np.flatnonzero((faces["shot"] == shot) & (faces["person"] == person) & (faces["turn"] == turn))
+    keys = np.column_stack([*(faces[name] for name in ("shot", "person", "turn")), pack.frame_sizes[: len(faces)]])
+    for key in np.unique(keys[faces["person"] >= 0], axis=0):
+        shot, person = int(key[0]), int(key[1])
+        rows = np.flatnonzero((keys == key).all(axis=1))
         width, height, upsample = grid_of(*pack.face(int(rows[0])).frame_size or pack.frame_size)
         looks = [rows[faces["frame"][rows] == frame] for frame in range(0, end, EVERY)]
         regions = find_regions(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from backend.media.limits import MediaLimits
-from backend.media.render import render
+from backend.media.render import PLAN_SCHEMA, render
 from shared.settings import Settings
 
 LIMITS = replace(MediaLimits.of(Settings()), max_duration_s=60.0)
@@ -24,7 +24,7 @@ def plan(path: Path, *, size: tuple[int, int], duration_s: float, frames: int) -
     """A plan without faces and curves."""
     none = {"frame": [], "shot": [], "person": [], "box": [], "score": []}
     content = {
-        "schema": 1, "kind": "video", "width": size[0], "height": size[1], "duration_s": duration_s, "frames": frames,
+        "schema": PLAN_SCHEMA, "kind": "video", "width": size[0], "height": size[1], "duration_s": duration_s, "frames": frames,
         "heading": "a", "note": "", "footer": "", "scale": [[0, [0, 0, 0]], [1, [255, 0, 0]]], "unscored": [90, 90, 90],
         "thresholds": [], "curves": [], "cuts": [], "bars": [], "boxes": none, "gap": 2, "hold_s": 0.1,
     }  # fmt: skip

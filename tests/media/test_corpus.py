@@ -42,6 +42,7 @@ def test_one_moving_face_is_one_person_in_every_frame(run_pass, astronaut_clip: 
         "container": "mov,mp4,m4a,3gp,3g2,mj2",
         "rotation": 0,
         "has_audio": True,
+        "sizes": [],
     }
     assert [p.faces for p in pack.persons] == [50]
     assert pack.faces["frame"].tolist() == list(range(50))

@@ -34,6 +34,7 @@ class Picture:
     """A 400 x 300 picture that carries its number."""
 
     damaged = False
+    size = (400, 300)
 
     def __init__(self, index: int) -> None:
         self.index, self.time_s = index, index / 25

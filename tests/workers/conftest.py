@@ -96,6 +96,7 @@ def write_pack(folder: Path, *, faces: int = 4, side: int = 32) -> Path:
             "container": "mov,mp4",
             "rotation": 0,
             "has_audio": False,
+            "sizes": [],
         },
         "sampling": {"mode": "quick", "samplings": ["fps:1"], "context": 2.0, "detect_every": 5},
         "frames": [{"frame": i, "time_s": i / 25} for i in range(max(faces, 1))],
