@@ -275,34 +275,11 @@ class Shot:
     end_s: float
 
 
-@dataclass(frozen=True)
-class Person:
-    """A cluster of face tracks taken for one person, seen on ``faces`` faces."""
-
-    person: int
-    faces: int
-    first_s: float
-    last_s: float
-
-
-@dataclass(frozen=True)
-class Note:
-    """Something about the medium that a reader of its scores must know (docs/face_pack.md lists the codes).
-
-    ``start_s``..``end_s``: the part it is about, seconds; None: all of it. ``value``: the number in its sentence.
-    """
-
-    code: str
-    start_s: float | None = None
-    end_s: float | None = None
-    value: float | None = None
-
-
 class FacePack:
     """A face pack directory, read through memory maps (schema: docs/face_pack.md).
 
     ``faces`` (N,) is FACE_DTYPE. ``frames`` (n,) int64 and ``times`` (n,) float64 seconds are all sampled pictures, ascending, also those
-    without a face; ``keyfaces`` names the row of each person's best view; ``seconds`` is the time of each part of the media pass.
+    without a face.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -311,14 +288,7 @@ class FacePack:
         if info.get("schema") != PACK_SCHEMA:
             raise ContractError(f"face pack schema {info.get('schema')!r} is not {PACK_SCHEMA}: update this worker")
         try:
-            self.media: DecodedMedia = _known(DecodedMedia, info["media"])
-            self.shots: tuple[Shot, ...] = tuple(_known(Shot, item) for item in info["shots"])
-            self.persons: tuple[Person, ...] = tuple(_known(Person, item) for item in info["persons"])
-            self.keyfaces: dict[int, int] = {item["person"]: item["keyface"] for item in info["persons"]}
-            self.frames = np.array([item["frame"] for item in info["frames"]], np.int64)
-            self.times = np.array([item["time_s"] for item in info["frames"]], np.float64)
-            self.notes: tuple[Note, ...] = tuple(_known(Note, item) for item in info.get("notes", ()))
-            self.seconds: dict[str, float] = info["seconds"]
+            self._read(info)
         except (KeyError, TypeError) as error:
             raise ContractError(f"{folder / 'pack.json'} is not complete ({error}): see docs/face_pack.md") from None
         self.faces = np.load(folder / "faces.npy", allow_pickle=False, mmap_mode="r")
@@ -326,6 +296,12 @@ class FacePack:
             raise ContractError("faces.npy has another layout than this contract: update this worker")
         path = folder / "crops.bin"
         self._crops = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.zeros(0, np.uint8)
+
+    def _read(self, info: dict[str, Any]) -> None:
+        self.media: DecodedMedia = record_of(DecodedMedia, info["media"])
+        self.shots: tuple[Shot, ...] = tuple(record_of(Shot, item) for item in info["shots"])
+        self.frames = np.array([item["frame"] for item in info["frames"]], np.int64)
+        self.times = np.array([item["time_s"] for item in info["frames"]], np.float64)
 
     def __len__(self) -> int:
         return len(self.faces)
@@ -383,7 +359,7 @@ class FacePack:
         )
 
 
-def _known(record: type[Any], raw: dict[str, Any]) -> Any:
+def record_of(record: type[Any], raw: dict[str, Any]) -> Any:
     """A ``record`` of its known members: those that a later platform adds are left out. TypeError when one is missing."""
     return record(**{name: raw[name] for name in record.__dataclass_fields__ if name in raw})
 

@@ -35,6 +35,7 @@ from base_detector import Card, FacePack, NotApplicable, square_crop
 from shared import durable
 from shared.digest import sha256_of
 from shared.errors import PermanentError, RetryableError, UserError
+from shared.findings import MediaPack
 from shared.reading import RecordInvalid, read_record
 from shared.records import DetectorProgress
 from shared.results import MediaWorker, Result
@@ -72,7 +73,7 @@ class Pipeline:
         self._warm_up(job, cards)
         with _Timed(seconds, "media"):
             fresh = self._media_pass(job, cards, board)
-        pack = FacePack(job.pack)
+        pack = MediaPack(job.pack)
         outcomes = [self._detector(job, card, pack, board) for card in cards]
         seconds |= {f"detector.{item.card.id}": item.wall_s for item in outcomes}
         board.step("report")
@@ -224,7 +225,7 @@ class Pipeline:
     # -- report
 
     def _report(
-        self, job: Job, pack: FacePack, outcomes: list[DetectorOutcome], seconds: dict[str, float], board: Board
+        self, job: Job, pack: MediaPack, outcomes: list[DetectorOutcome], seconds: dict[str, float], board: Board
     ) -> Result:
         result = assemble(job, pack, outcomes, seconds=seconds, media_worker=_media_worker(job))
         evidence = {

@@ -1,6 +1,6 @@
 """The sentence of each note on a medium: what a reader of the scores must know about the file.
 
-Owns the codes of ``base_detector.Note`` and their words, for pages, reports and the command line. Pure functions.
+Owns the codes of ``shared.findings.Note`` and their words, for pages, reports and the command line. Pure functions.
 May be imported by all.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from base_detector import Note
+from shared.findings import Note
 from shared.words import clock_time
 
 #: Code -> sentence. ``{start}`` and ``{end}`` are positions in the clip, ``{value}`` is the note's number.

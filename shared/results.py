@@ -1,7 +1,7 @@
 """``result.json``: the result of a finished job, as frozen models. Its JSON Schema is docs/result.schema.json.
 
-The findings of the media pass (the decoded media, shots, persons) have one shape from ``pack.json`` to the page: the classes of
-``base_detector``, which a worker can import without pydantic. A member added there is automatically in ``result.json``.
+The findings of the media pass (the decoded media, shots, persons, notes) have one shape from ``pack.json`` to the page: the classes of
+``base_detector`` and ``shared.findings``, which a worker can import without pydantic. A member added there is in ``result.json``, too.
 Every score is a ``fake_score`` in [0, 1], 1 = fake, and null where there is none: nothing is ever filled in.
 """
 
@@ -12,8 +12,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from base_detector import DecodedMedia, Note, Shot
-from base_detector import Person as SeenPerson
+from base_detector import DecodedMedia, Shot
+from shared.findings import Note
+from shared.findings import Person as SeenPerson
 from shared.records import Mode, Moment, Record, RunnerKind
 
 #: as ``Record`` has it, for the records that extend one of the contract's

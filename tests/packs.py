@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from base_detector import PACK_SCHEMA, FacePack, Note, turn_points
+from base_detector import PACK_SCHEMA, turn_points
+from shared.findings import MediaPack, Note
 
 
 def write_faces(folder: Path, rows: np.ndarray, crops: Iterable[np.ndarray]) -> None:
@@ -32,7 +33,7 @@ def finish_pack(
     shots: list[dict[str, int]] | None = None,
     notes: Iterable[Note] = (),
     **media: Any,
-) -> FacePack:
+) -> MediaPack:
     """Write ``pack.json`` beside the ``faces.npy`` and ``crops.bin`` in ``folder``.
 
     ``sampled``: numbers of the sampled pictures, those with faces where None. ``shots``: ``shot``, ``start`` and ``end`` of each.
@@ -66,10 +67,10 @@ def finish_pack(
         "seconds": {"total": 0.5},
     }  # fmt: skip
     (folder / "pack.json").write_text(json.dumps(info), encoding="utf-8")
-    return FacePack(folder)
+    return MediaPack(folder)
 
 
-def turned_pack(pack: FacePack, folder: Path, *, turn: int) -> FacePack:
+def turned_pack(pack: MediaPack, folder: Path, *, turn: int) -> MediaPack:
     """``pack`` of upright faces as if its frames were shown on their side or head: ``turn`` degrees clockwise make them upright again."""
     rows, (width, height) = np.array(pack.faces), pack.frame_size
     back, size = 360 - turn, (width, height)
@@ -86,4 +87,4 @@ def turned_pack(pack: FacePack, folder: Path, *, turn: int) -> FacePack:
     if turn % 180:
         info["media"] |= {"width": height, "height": width}
     (folder / "pack.json").write_text(json.dumps(info), encoding="utf-8")
-    return FacePack(folder)
+    return MediaPack(folder)

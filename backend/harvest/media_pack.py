@@ -25,8 +25,9 @@ from backend.harvest.untrusted import (
     read_file,
     refusal,
 )
-from base_detector import FACE_DTYPE, Array, DecodedMedia, Note, Person, Shot
+from base_detector import FACE_DTYPE, Array, DecodedMedia, Shot
 from shared import durable
+from shared.findings import Note, Person
 from shared.records import Mode
 from shared.results import Count
 

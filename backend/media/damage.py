@@ -16,7 +16,7 @@ from av.video.frame import PictureType, VideoFrame
 
 from backend.media.decoder_log import ERROR, INFO, DecoderLog, Line
 from backend.media.slices import SliceReader
-from base_detector import Note
+from shared.findings import Note
 
 #: AV_CODEC_CAP_FRAME_THREADS, AV_CODEC_CAP_OTHER_THREADS (libavcodec/codec.h): the decoder works on several packets at once.
 _FRAME_THREADS, _OTHER_THREADS = 1 << 12, 1 << 15

@@ -16,7 +16,8 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from backend.media.colours import to_srgb
-from base_detector import Array, Note
+from base_detector import Array
+from shared.findings import Note
 
 #: Pixels that are brought from Pillow to numpy at a time.
 _BAND_PIXELS: Final = 1 << 20

@@ -28,8 +28,9 @@ from backend.media.sampling import choose_pictures
 from backend.media.shots import ShotFinder, shot_of
 from backend.media.sweep import FaceSweep
 from backend.media.tracks import Sighting, Track
-from base_detector import Note, WorkerFailure
+from base_detector import WorkerFailure
 from shared import durable
+from shared.findings import Note
 
 #: Detect in every fifth picture (IoU .92-.95 against every picture on calm clips); ``thorough`` detects in each.
 _DETECT_EVERY = 5

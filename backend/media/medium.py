@@ -14,7 +14,8 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from base_detector import Array, DecodedMedia, Note
+from base_detector import Array, DecodedMedia
+from shared.findings import Note
 
 
 @dataclass(frozen=True)

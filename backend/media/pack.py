@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from base_detector import FACE_DTYPE, PACK_SCHEMA, Array, DecodedMedia, Note, Person, Shot, WorkerFailure
+from base_detector import FACE_DTYPE, PACK_SCHEMA, Array, DecodedMedia, Shot, WorkerFailure
+from shared.findings import Note, Person
 
 if TYPE_CHECKING:  # this module writes practice packs too, in a process without scipy
     from backend.media.tracks import Sighting

@@ -24,7 +24,8 @@ from backend.media.damage import DecodeWatch, Stretches, Watched
 from backend.media.limits import MediaLimits
 from backend.media.medium import Orientation
 from backend.media.shape import Shape, Shapes, believed_aspect, same_shape, squared
-from base_detector import Array, DecodedMedia, NotApplicable, Note, WorkerFailure
+from base_detector import Array, DecodedMedia, NotApplicable, WorkerFailure
+from shared.findings import Note
 
 #: Demuxers that read one file and refer to no other. Playlists and lists of files (hls, dash, concat, sdp, image2) are left out.
 FORMATS = ("mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "avi", "mpegts", "mpeg", "flv", "ogg")

@@ -18,6 +18,7 @@ from backend.scores.aggregate import consensus, report_auc, video_score
 from base_detector import Card, FacePack
 from shared.clock import utc_now
 from shared.errors import sentence_for
+from shared.findings import MediaPack
 from shared.records import DetectorProgress, DetectorState
 from shared.results import (
     DetectorResult,
@@ -61,7 +62,7 @@ class DetectorOutcome:
 
 def assemble(
     job: Job,
-    pack: FacePack,
+    pack: MediaPack,
     outcomes: list[DetectorOutcome],
     *,
     seconds: dict[str, float],

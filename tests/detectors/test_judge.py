@@ -21,6 +21,7 @@ from base_detector import (
     Judgement,
 )
 from shared.errors import PermanentError
+from shared.findings import MediaPack
 from tests.packs import finish_pack
 
 CARD = """
@@ -49,7 +50,7 @@ def card(tmp_path: Path) -> Card:
 
 
 @pytest.fixture
-def pack(tmp_path: Path) -> FacePack:
+def pack(tmp_path: Path) -> MediaPack:
     folder = tmp_path / "pack"
     folder.mkdir()
     faces = np.zeros(6, FACE_DTYPE)
@@ -124,7 +125,7 @@ def test_a_detector_needs_get_softlabel_or_judge(card: Card):
                 pass
 
 
-def test_a_pack_says_by_name_what_pack_json_holds(pack: FacePack):
+def test_a_pack_says_by_name_what_pack_json_holds(pack: MediaPack):
     assert (pack.frames.tolist(), pack.times.tolist()) == ([0, 1, 2], [0.0, 0.0, 0.0])
     assert (pack.media.kind, pack.media.fps, pack.media.width, pack.media.height) == ("video", 25.0, 1, 1)
     assert [(item.shot, item.start, item.end) for item in pack.shots] == [(0, 0, 2)]

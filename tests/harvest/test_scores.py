@@ -21,6 +21,7 @@ from backend.harvest.scores import HarvestedScores, harvest_masks, harvest_score
 from backend.harvest.untrusted import Refused, harvest_file, read_array
 from base_detector import FACE_DTYPE, FacePack, _write_mask
 from shared.errors import PermanentError
+from shared.findings import MediaPack
 from tests.workers.conftest import write_pack
 
 GOOD: dict[str, Any] = {
@@ -347,7 +348,7 @@ def test_a_good_pack_is_taken_whole(pack: Path, tmp_path: Path) -> None:
 def test_a_pack_of_an_earlier_version_has_no_notes(pack: Path, tmp_path: Path) -> None:
     edit_json(lambda info: info.pop("notes"))(pack)
     harvest_pack(pack, tmp_path / "job" / "pack")
-    assert FacePack(tmp_path / "job" / "pack").notes == ()
+    assert MediaPack(tmp_path / "job" / "pack").notes == ()
 
 
 def test_a_pack_without_a_face_is_a_pack(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("av")
 
-from base_detector import FacePack
+from shared.findings import MediaPack
 from shared.settings import Settings
 
 
@@ -20,9 +20,9 @@ def run_pass(tmp_path: Path):
     from backend.media.extract import extract_pack
     from backend.media.limits import MediaLimits
 
-    def run(media: Path, *, name: str = "pack", samplings=("every_frame",), limits=None, **options) -> FacePack:
+    def run(media: Path, *, name: str = "pack", samplings=("every_frame",), limits=None, **options) -> MediaPack:
         bounds = replace(MediaLimits.of(Settings()), **(limits or {}))
         extract_pack(media, tmp_path / name, samplings=samplings, limits=bounds, **options)
-        return FacePack(tmp_path / name)
+        return MediaPack(tmp_path / name)
 
     return run

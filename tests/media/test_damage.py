@@ -19,7 +19,8 @@ from backend.media.decoder_log import INFO, DecoderLog
 from backend.media.limits import UNLIMITED
 from backend.media.slices import SliceReader
 from backend.media.video import VideoMedium
-from base_detector import Note, WorkerFailure
+from base_detector import WorkerFailure
+from shared.findings import Note
 from tests.media.clips import encode
 from tests.media.damaged import (
     Harm,

@@ -17,7 +17,8 @@ from PIL import Image
 from backend.media.limits import UNLIMITED, MediaLimits
 from backend.media.mending import whole_part
 from backend.media.opening import open_medium
-from base_detector import Note, WorkerFailure
+from base_detector import WorkerFailure
+from shared.findings import Note
 from tests.media.clips import scene
 
 KINDS = {

@@ -17,8 +17,9 @@ from PIL import Image, ImageCms, PngImagePlugin, features
 
 from backend.media.limits import UNLIMITED
 from backend.media.opening import open_medium
-from base_detector import Note, WorkerFailure
+from base_detector import WorkerFailure
 from shared.errors import MEDIA_CODES, SENTENCES
+from shared.findings import Note
 from shared.signatures import refusal
 from tests.media.profiles import inks, profile
 

@@ -12,13 +12,14 @@ import pytest
 from backend.harvest.media_pack import harvest_pack
 from backend.job import Job
 from backend.scores.assemble import assemble
-from base_detector import FACE_DTYPE, DecodedMedia, FacePack, Note, Person, Shot
+from base_detector import FACE_DTYPE, DecodedMedia, Shot
+from shared.findings import MediaPack, Note, Person
 from shared.results import Result
 from tests.packs import finish_pack
 
 
 @pytest.fixture
-def pack(tmp_path: Path) -> FacePack:
+def pack(tmp_path: Path) -> MediaPack:
     """Two people in two shots, as a media worker left it, harvested."""
     folder = tmp_path / "worker" / "out" / "pack"
     folder.mkdir(parents=True)
@@ -38,10 +39,10 @@ def pack(tmp_path: Path) -> FacePack:
         notes=[Note("damaged", start_s=1.0, end_s=2.0)],
     )
     harvest_pack(folder, tmp_path / "pack")
-    return FacePack(tmp_path / "pack")
+    return MediaPack(tmp_path / "pack")
 
 
-def test_every_member_of_the_packs_records_is_in_the_result(pack: FacePack, tmp_path: Path) -> None:
+def test_every_member_of_the_packs_records_is_in_the_result(pack: MediaPack, tmp_path: Path) -> None:
     job = Job(
         id="a" * 26, source=tmp_path / "media", sha256="ef" * 32, bytes=7, name="clip.webm", detectors=(), mode="quick",
         video_per_detector=False, folder=tmp_path,
@@ -60,7 +61,7 @@ def test_every_member_of_the_packs_records_is_in_the_result(pack: FacePack, tmp_
 
 
 @pytest.mark.parametrize("record", [DecodedMedia, Shot, Person, Note])
-def test_the_contracts_records_need_no_library(record: type) -> None:
+def test_records_of_the_pack_need_no_library(record: type) -> None:
     """The media worker's image has no pydantic."""
-    assert {base.__module__ for base in record.__mro__} == {"base_detector", "builtins"}
+    assert {base.__module__ for base in record.__mro__} <= {"base_detector", "shared.findings", "builtins"}
     assert fields(record)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from base_detector import Note
+from shared.findings import Note
 from shared.notes import SENTENCES, note_sentence, note_sentences
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "face_pack.md"
