@@ -23,7 +23,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from backend.commands.exits import EXIT_NOTHING, EXIT_USAGE, errors_explained
+from backend.commands.exits import EXIT_NOTHING, EXIT_USAGE, NamedPath, errors_explained, printing
 from backend.dispatch.supervisor import SUPERSEDED, Supervisor
 from shared.clock import utc_now
 from shared.errors import StoreTrouble, UserError
@@ -119,9 +119,9 @@ def main(context: click.Context) -> None:
 
 
 @main.command()
-@click.argument("media", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("media", nargs=-1, required=True, type=NamedPath(path_type=Path))
 @click.option("--detectors", "names", help="comma-separated ids; default: all that are enabled and can run here")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("out"), show_default=True)
+@click.option("--out", type=NamedPath(path_type=Path), default=Path("out"), show_default=True)
 @click.option("--quick", "mode", flag_value="quick", help="at most 32 frames")
 @click.option("--thorough", "mode", flag_value="thorough", help="every frame")
 @click.option("--video-per-detector", is_flag=True, help="also a result video for each detector")
@@ -144,7 +144,7 @@ def analyze(
     """
     from backend.commands import analyze as work
     from backend.commands import out_folder, rooms
-    from backend.commands.console import say_left_out
+    from backend.commands.console import print_summaries, say_left_out
     from backend.commands.finding import find_media
 
     with errors_explained(), rooms.stopped_by_signals():
@@ -168,12 +168,11 @@ def analyze(
                         console=console,
                     )
                 )
-    if as_json:
-        click.echo(json.dumps(summaries, indent=1, allow_nan=False))
-    else:
-        from backend.commands.console import print_summaries
-
-        print_summaries(summaries)
+    with printing(else_see=f"The results are in {out}."):
+        if as_json:
+            click.echo(json.dumps(summaries, indent=1, allow_nan=False))
+        else:
+            print_summaries(summaries)
     if not work.found_something(summaries):
         raise SystemExit(EXIT_NOTHING)
 

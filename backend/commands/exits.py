@@ -5,9 +5,11 @@ Imported by the composition root and by every command; starts nothing and import
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -30,3 +32,28 @@ def errors_explained(status: int = EXIT_USAGE) -> Iterator[None]:
     except DfomError as error:
         click.secho(shown(error.sentence), fg="red", err=True)
         raise SystemExit(status) from None
+
+
+@contextmanager
+def printing(else_see: str) -> Iterator[None]:
+    """Say on stderr when standard output cannot be written, and where the answer is otherwise; exit 1. A closed pipe ends quietly."""
+    try:
+        yield
+        if sys.stdout:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        click.secho(f"The answer could not be printed ({error.strerror}). {shown(else_see)}", fg="red", err=True)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python fails again when it ends
+        raise SystemExit(EXIT_FAILED) from None
+
+
+class NamedPath(click.Path):
+    """A path that is not empty: that would be the current folder, and is a variable of a script that was not set."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See ``click.Path``."""
+        if value == "":
+            self.fail("The name is empty. '.' is the current folder.", param, ctx)
+        return super().convert(value, param, ctx)

@@ -118,12 +118,13 @@ def find_media(paths: Sequence[Path], *, ours: Iterable[Path] = ()) -> Found:
 
 
 def _no_file(path: Path) -> UserError:
-    what = "is neither a file nor a folder"
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)):  # Path has taken one of the two slashes
+    name, what = shown(path), "is neither a file nor a folder"
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", name):
+        name = name.replace(":/", "://", 1)  # Path has taken one of the two
         what = "is a web address. Download the file first; only the portal fetches from the web"
     elif path.exists():
         what = "is a pipe or a device, which can be read only once. Save it as a file first"
-    return UserError("no_such_file", f"{shown(path)} {what}.")
+    return UserError("no_such_file", f"{name} {what}.")
 
 
 def _each_once(files: Iterable[tuple[Path, DfomError | None]], found: Found) -> Iterator[tuple[Path, DfomError | None]]:

@@ -15,7 +15,7 @@ from typing import get_args
 import click
 from rich.console import Console
 
-from backend.commands.exits import EXIT_NOTHING, errors_explained
+from backend.commands.exits import EXIT_NOTHING, NamedPath, errors_explained, printing
 from backend.commands.rooms import PREFIX, room, stopped_by_signals
 from backend.commands.rooms import scratch as scratch_room
 from backend.commands.target import asked_for
@@ -67,13 +67,11 @@ def make_pack(
 
 @click.command()
 @click.argument("what", metavar="ID|PATH|IMAGE")
-@click.argument("media", type=click.Path(path_type=Path))
+@click.argument("media", type=NamedPath(path_type=Path))
 @click.option("--mode", type=click.Choice(get_args(Mode)), default="standard", show_default=True)
-@click.option(
-    "--weights", type=click.Path(path_type=Path), help="folder with its weights (default: the installed ones)"
-)
+@click.option("--weights", type=NamedPath(path_type=Path), help="folder with its weights (default: the installed ones)")
 @click.option("--device", type=click.Choice(["cpu", "cuda:0"]), help="where the networks run (default: by DFOM_GPUS)")
-@click.option("--keep-pack", type=click.Path(path_type=Path), help="new folder for the face pack, to judge it again")
+@click.option("--keep-pack", type=NamedPath(path_type=Path), help="new folder for the face pack, to judge it again")
 @click.option("--json", "as_json", is_flag=True, help="print the result as in result.json")
 def run(
     what: str, media: Path, mode: Mode, weights: Path | None, device: str | None, keep_pack: Path | None, as_json: bool
@@ -107,7 +105,8 @@ def run(
                     card, spec, media, settings=settings, pool=pool, mode=mode, pack_folder=pack_folder or scratch / "pack",
                     on_progress=lambda done, total: status.update(f"{card.id}: {done} of {total} faces"),
                 )  # fmt: skip
-    click.echo(result.model_dump_json(indent=1) if as_json else _in_words(result))
+    with printing(else_see="Judge it again."):
+        click.echo(result.model_dump_json(indent=1) if as_json else _in_words(result))
     if result.status != "ok":
         raise SystemExit(EXIT_NOTHING)
 

@@ -123,11 +123,12 @@ def add(detector: str, file: Path, name: str | None) -> None:
         entry = folder.add(card, file, name=name)
         if not entry.item.sha256 and folder.unavailable(card) is None:
             _load_once(card, entry, settings=settings)
+        folder.keep(card, entry.item.file)
     click.echo(f"{entry.item.file} of {card.id} is installed ({entry.item.licence}).")
 
 
 def _load_once(card: Card, entry: Installed, *, settings: Settings) -> None:
-    """Load a file without a known sha256 in a worker: names and shapes must fit, or it is removed again."""
+    """Load a file without a known sha256 in a worker: names and shapes must fit, or it is removed again and an older one is back."""
     with closing(WorkerPool(settings)) as pool:
         spec = detector_spec(card, settings)
         try:
@@ -139,11 +140,11 @@ def _load_once(card: Card, entry: Installed, *, settings: Settings) -> None:
             if error.code in _NOT_THE_FILES:
                 click.echo(f"Not checked yet: {error.sentence}", err=True)
                 return
-            WeightsFolder(settings.weights_folder).remove(card, entry.item.file)
+            back = WeightsFolder(settings.weights_folder).remove(card, entry.item.file)
             raise UserError(
                 "weights_mismatch",
-                f"{card.id} cannot load {entry.item.file}: {error.sentence} It was removed again; the worker's log names the "
-                "tensors that differ.",
+                f"{card.id} cannot load {entry.item.file}: {error.sentence} It was removed again"
+                f"{', and the file it replaced is back' if back else ''}; the worker's log names the tensors that differ.",
             ) from None
 
 

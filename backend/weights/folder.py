@@ -25,6 +25,7 @@ from backend.weights.archives import is_archive, unpack_member
 from backend.weights.download import TIMEOUT, Progress, Transfer
 from backend.weights.part import Wanted, part_of
 from base_detector import Card, WeightsFile
+from shared import durable
 from shared.errors import NO_SPACE, UserError
 
 State = Literal["installed", "missing", "differs"]
@@ -91,13 +92,26 @@ class WeightsFolder:
                 except BaseException:
                     part.restart()  # half a copy is not a download to continue
                     raise
+                if not item.sha256 and wanted.path.is_file():  # until the new one loads, the user's only copy
+                    durable.move_file(wanted.path, _before(wanted))
                 part.install(origin=str(source))
         return _installed(wanted)
 
-    def remove(self, card: Card, file: str) -> None:
-        """Delete an installed file that does not load."""
-        item = next(item for item in card.weights if item.file == file)
-        self._wanted(card, item).path.unlink(missing_ok=True)
+    def keep(self, card: Card, file: str) -> None:
+        """An added file loads: delete the one it replaced."""
+        _before(self._named(card, file)).unlink(missing_ok=True)
+
+    def remove(self, card: Card, file: str) -> bool:
+        """Delete an added file that does not load; whether the one it replaced is back."""
+        wanted = self._named(card, file)
+        if _before(wanted).is_file():
+            durable.move_file(_before(wanted), wanted.path)
+            return True
+        wanted.path.unlink(missing_ok=True)
+        return False
+
+    def _named(self, card: Card, file: str) -> Wanted:
+        return self._wanted(card, next(item for item in card.weights if item.file == file))
 
     def fetch(
         self,
@@ -210,6 +224,11 @@ class _Fetch:
 
 
 # --------------------------------------------------------------------------- adding
+
+
+def _before(wanted: Wanted) -> Path:
+    """Where a replaced file waits until the added one has loaded."""
+    return wanted.path.with_name(f".{wanted.path.name}.before")
 
 
 @contextlib.contextmanager

@@ -192,6 +192,16 @@ def test_nothing_analysed_ends_with_3(cli: CommandLine, tmp_path: Path):
     assert "Traceback" not in said.stderr
 
 
+def test_an_answer_that_cannot_be_printed_is_no_traceback():
+    code = "import click; from backend.commands.exits import printing\nwith printing(else_see='It is in out.'): click.echo('x')"
+    with open("/dev/full", "w") as full:
+        said = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert said.stderr == "The answer could not be printed (No space left on device). It is in out.\n"
+    assert said.returncode == 1
+
+
 def test_expire_says_what_it_removed(bare: CommandLine):
     said = bare("expire")
     assert said.returncode == 0

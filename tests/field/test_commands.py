@@ -72,9 +72,10 @@ class Typed:
         return subprocess.CompletedProcess(arguments, process.returncode, answer, said)
 
     def analyze(self, *arguments: object) -> tuple[list[dict], str]:
-        """The rows of ``analyze --json``, which must have judged something, and what it said meanwhile."""
+        """The rows of ``analyze --json``, and what it said meanwhile. Without weights: faces are found and reported, which is quicker."""
+        self.environment["DFOM_WEIGHTS"] = str(self.here / "none")
         done = self("analyze", *arguments, "--detectors", "mesonet", "--quick", "--json")
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 3, done.stderr
         return json.loads(done.stdout), done.stderr
 
 
@@ -83,29 +84,34 @@ def typed(tmp_path: Path, weights_folder: Path) -> Typed:
     return Typed(tmp_path, weights_folder)
 
 
-def test_a_folder_of_the_files_name_is_left_as_it_is(typed: Typed):
-    shutil.copy(PORTRAIT, typed.here / "interview.jpg")
-    shutil.copy(PORTRAIT, typed.here / "..jpg")
-    shutil.copy(PORTRAIT, typed.here / "input without suffix")
+@pytest.fixture(scope="module")
+def two_runs(tmp_path_factory: pytest.TempPathFactory, weights_folder: Path) -> tuple[Path, list[str], str]:
+    """Two runs into the folder of the input: the folder, where the results are, and what the first run said."""
+    typed = Typed(tmp_path_factory.mktemp("two_runs"), weights_folder)
+    for name in ("interview.jpg", "..jpg", "input without suffix", "phoneA/IMG_0001.png", "phoneB/IMG_0001.jpg"):
+        (typed.here / name).parent.mkdir(exist_ok=True)
+        shutil.copy(PORTRAIT.with_name("astronaut_face.png") if name.endswith("png") else PORTRAIT, typed.here / name)
     (typed.here / "interview").mkdir()
     (typed.here / "interview" / "notes.txt").write_text("mine")
-    rows, said = typed.analyze("interview.jpg", "..jpg", "input without suffix", "--out", ".")
-    assert [row["out"] for row in rows] == ["interview-2", "media", "input without suffix-2"]
-    assert [path.name for path in (typed.here / "interview").iterdir()] == ["notes.txt"]
-    assert (typed.here / "input without suffix").read_bytes() == PORTRAIT.read_bytes()
+    first, said = typed.analyze("interview.jpg", "..jpg", "input without suffix", "phoneA/IMG_0001.png", "--out", ".")
+    second, _ = typed.analyze("phoneB/IMG_0001.jpg", "--out", ".")
+    return typed.here, [row["out"] for row in first + second], said
+
+
+def test_a_folder_of_the_files_name_is_left_as_it_is(two_runs: tuple[Path, list[str], str]):
+    here, out, said = two_runs
+    assert out[:3] == ["interview-2", "media", "input without suffix-2"]
+    assert [path.name for path in (here / "interview").iterdir()] == ["notes.txt"]
+    assert (here / "input without suffix").read_bytes() == PORTRAIT.read_bytes()
     assert "interview is taken by something else, which was left as it is" in said
-    assert all((typed.here / row["out"] / "result.json").is_file() for row in rows)
+    assert all((here / place / "result.json").is_file() for place in out)
 
 
-def test_two_files_of_one_name_keep_both_results(typed: Typed, astronaut_clip: Path):
-    for phone, source in (("phoneA/IMG_0001.mp4", astronaut_clip), ("phoneB/IMG_0001.jpg", PORTRAIT)):
-        (typed.here / phone).parent.mkdir()
-        shutil.copy(source, typed.here / phone)
-        typed.analyze(phone)
-    kept = {
-        path.parent.name: json.loads(path.read_text())["media"]["name"] for path in typed.here.glob("out/*/result.json")
-    }
-    assert kept == {"IMG_0001": "IMG_0001.mp4", "IMG_0001-2": "IMG_0001.jpg"}
+def test_two_files_of_one_name_keep_both_results(two_runs: tuple[Path, list[str], str]):
+    here, out, _ = two_runs
+    assert out[3:] == ["IMG_0001", "IMG_0001-2"]
+    names = [json.loads((here / place / "result.json").read_text())["media"]["name"] for place in out[3:]]
+    assert names == ["IMG_0001.png", "IMG_0001.jpg"]
 
 
 def test_a_name_that_is_not_utf8_and_one_with_brackets_are_shown(typed: Typed):
@@ -144,7 +150,9 @@ def test_all_that_can_be_read_is_judged_and_the_second_run_judges_no_results(typ
         shutil.copy(FIELD / name, typed.here / name)
     (typed.here / "letter.txt").write_text("words")
     first, said = typed.analyze(".")
-    assert {row["file"]: row.get("code") for row in first} == dict.fromkeys(files) | {"heic_named.jpg": "heif_picture"}
+    assert {row["file"]: row.get("persons", row.get("code")) for row in first} == dict.fromkeys(files, 1) | {
+        "heic_named.jpg": "heif_picture"
+    }
     assert "Left out: files without a video or picture: 1 (1 .txt)" in said
     second, said = typed.analyze(".")
     assert [row["file"] for row in second] == [row["file"] for row in first]
@@ -163,6 +171,14 @@ def test_an_out_that_cannot_be_written_is_said_at_once(typed: Typed):
     kept = typed("detectors", "run", "mesonet", "a.jpg", "--keep-pack", "/proc/pack")
     assert kept.returncode == 2
     assert "Choose another folder with --keep-pack." in kept.stderr
+
+
+def test_an_empty_name_is_not_the_current_folder(typed: Typed):
+    """A variable of a script that was not set."""
+    for arguments in (("analyze", ""), ("analyze", "a.jpg", "--out", ""), ("detectors", "run", "mesonet", "")):
+        done = typed(*arguments)
+        assert done.returncode == 2
+        assert "The name is empty." in " ".join(done.stderr.split())
 
 
 def test_a_wrong_setting_is_named_with_a_right_example(typed: Typed):

@@ -52,3 +52,14 @@ def test_a_file_with_a_tensor_missing_is_removed_again(own: Path):
     assert "cannot load meso_cnn.safetensors" in result.output
     assert "removed again" in result.output
     assert not installed(own).exists()
+
+
+def test_a_file_that_does_not_load_costs_nobody_the_one_that_did(own: Path):
+    assert add(own).exit_code == 0
+    before = own.read_bytes()
+    save_file({}, own)
+    result = add(own)
+    assert result.exit_code == 1
+    assert "the file it replaced is back" in result.output
+    assert installed(own).read_bytes() == before
+    assert [path.name for path in installed(own).parent.iterdir()] == [installed(own).name]
