@@ -29,8 +29,9 @@ HELD: dict[str, str | None] = {
     "analyze . twice in one folder": "test_all_that_can_be_read_is_judged_and_the_second_run_judges_no_results",
     "--out cannot be written": "test_an_out_that_cannot_be_written_is_said_at_once",
     "DFOM_MAX_UPLAOD_MB; DFOM_PORT=80a; DFOM_GPUS=0": "test_a_wrong_setting_is_named_with_a_right_example",
-    "70 MB without JavaScript (a phone's clip)": None,
-    "delete with a wrong PIN": None,
+    "70 MB without JavaScript (a phone's clip)": "tests/browser/test_journey.py::"
+    "test_without_scripts_a_file_beyond_the_limit_gets_the_page_that_names_the_limit",
+    "delete with a wrong PIN": "tests/frontend/test_stories.py::test_waiting_submission_is_deleted_with_the_pin_only",
 }
 
 
