@@ -19,7 +19,7 @@ from backend.report.palette import CURVES, SCALE, curve_colour, curve_style, sco
 from backend.report.pictures import draw_all_curves, draw_curves, draw_sorted, drawable
 from backend.report.plan import build_plan, face_means
 from backend.report.series import FaceTable, highest_series, person_series, score_array
-from base_detector import Note
+from shared.findings import Note
 from shared.results import Result
 
 
