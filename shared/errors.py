@@ -36,6 +36,8 @@ SENTENCES: Final[dict[str, str]] = {
     "media_damaged": "Every picture of this clip is damaged, so nothing can be judged. Copy or download it again, and upload that.",
     "unsupported_media": "This type of file is not accepted. Use MP4, MOV, MKV, WebM, AVI, JPEG, PNG or WebP.",
     "file_empty": "The file is empty: it has no content at all. Copy or download it again, and upload that.",
+    "only_zeros": "This file begins with zeros where its type should be, as a copy does that broke off. Copy or download it again, and upload that.",  # noqa: E501
+    "changed_as_text": "The bytes of this file were changed by a program that took them for text, so it cannot be read. Copy or download the original file again, and upload that.",  # noqa: E501
     "heif_picture": "This is a HEIC (HEIF) picture, whatever its name says, and that type is not accepted. Open it in a photo app, export it as JPEG, and upload that.",  # noqa: E501
     "avif_picture": "This is an AVIF picture, whatever its name says, and that type is not accepted. Open it in a photo app, export it as JPEG or PNG, and upload that.",  # noqa: E501
     "jpeg_xl_picture": "This is a JPEG XL picture, and that type is not accepted. Export it as JPEG or PNG, and upload that.",
@@ -163,6 +165,8 @@ MEDIA_CODES: Final = frozenset(
         "media_unreadable",
         "unsupported_media",
         "file_empty",
+        "only_zeros",
+        "changed_as_text",
         "heif_picture",
         "avif_picture",
         "jpeg_xl_picture",

@@ -29,6 +29,13 @@ _NOT_ACCEPTED: Final[tuple[tuple[bytes, str], ...]] = (
     (rb"II\*\x00.{4}CR|.{4}ftypcrx |FUJIFILMCCD-RAW|IIR[OS]|IIU\x00|MMOR|FOVb|\x00MRM", "raw_photo"),
     (rb"II[*+]\x00|MM\x00[*+]", "tiff_picture"),  # TIFF 6.0, BigTIFF; DNG, NEF and ARW as well
     (rb"BM.{4}\x00{4}.{4}[\x0c\x28\x34\x38\x40\x6c\x7c]\x00{3}", "bmp_picture"),
+    # a JPEG or PNG whose bytes went through a conversion of text: UTF-8, line ends, Base64
+    (
+        rb"\xc3\xbf\xc3\x98\xc3\xbf|\xc2\x89PNG|\xef\xbf\xbd(?:PNG|.{0,3}\xef\xbf\xbd)|\x89PNG(?!\r\n\x1a\n)"
+        rb"|data:(?:image|video)/|/9j/[24]|iVBORw0KGgo",
+        "changed_as_text",
+    ),
+    (rb"\x00{64}", "only_zeros"),
     (rb"8BPS", "photoshop_file"),
     (rb"%PDF-", "pdf_document"),
     (rb"PK\x03\x04|PK\x05\x06|Rar!\x1a\x07|7z\xbc\xaf\x27\x1c|\x1f\x8b\x08|\xfd7zXZ\x00", "archive_file"),

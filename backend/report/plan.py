@@ -163,7 +163,10 @@ def crowd_words(result: Result, scored: Sequence[tuple[DetectorResult, Array]]) 
         return ""
     shown = min(faces, _MOST_ROWS)
     which = f"the highest {shown} of {faces} faces; scores.csv has all" if shown < faces else f"all {faces} faces"
-    return f"The numbers on the picture are those of the persons on this page. The table beside it has {which}."
+    return (
+        f"The numbers on the picture are those of the persons on this page. The table beside it has {which}. "
+        "The file video/side_by_side.png is larger."
+    )
 
 
 def _table(table: FaceTable, scores: list[Array]) -> list[list[Any]]:
