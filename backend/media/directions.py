@@ -15,7 +15,7 @@ from typing import Final
 import cv2
 import numpy as np
 
-from backend.media.recheck import BELIEVED, FaceDetector, second_look, way_up
+from backend.media.recheck import FaceDetector, believable, way_up
 from backend.media.tracks import Found, Sighting, overlap, turn_image
 from base_detector import Array, turn_points
 
@@ -150,7 +150,7 @@ class Directions:
             for face in self._search(image, turn=turn, short=short):
                 if face.confidence >= WORTH_A_LOOK and not _outshone(face, found):
                     sighting = self._sighting(image, face)
-                    if second_look(self._detector, sighting) >= BELIEVED and way_up(self._detector, sighting) == turn:
+                    if believable(self._detector, sighting) and way_up(self._detector, sighting) == turn:
                         turns.add(turn)
                         break
         self._tries -= bool(turns and alone and not self._still)  # what paid is not counted

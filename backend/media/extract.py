@@ -165,18 +165,16 @@ class _Pass:
         wanted = {int(index) for index in chosen}
         follower = {int(a): int(b) for a, b in pairwise(chosen)}
         sampled: list[tuple[int, float]] = []
-        jumped = False
         with self._ahead(wanted) as pictures:
             for picture in pictures:
                 started = time.perf_counter()
-                jumped |= shots.feed(picture)
+                view = shots.feed(picture)
                 self._seconds["shots"] += time.perf_counter() - started
                 if not picture.damaged:
                     self.whole.append(picture.index)
                 if picture.index in wanted and not picture.damaged:
                     sampled.append((picture.index, round(picture.time_s, 6)))
-                    self._sweep.feed(picture, jumped=jumped, next_frame=follower.get(picture.index))
-                    jumped = False
+                    self._sweep.feed(picture, view=view, lit=shots.lit, next_frame=follower.get(picture.index))
                 if picture.index % _STRIDE == _STRIDE - 1:
                     self._deadline.check()
                     if progress:

@@ -22,6 +22,8 @@ _SIDE_TURNED: Final = 64
 _SAME_BOX = 0.35
 #: Mean confidence over all views from which a face is believed.
 BELIEVED: Final = 0.85
+#: A turned face must be surer: cluttered pictures are searched four times. 99 of 100 upright faces reached .995, a false turned one .96.
+BELIEVED_TURNED: Final = 0.98
 
 
 class FaceDetector(Protocol):
@@ -29,6 +31,11 @@ class FaceDetector(Protocol):
 
     def detect(self, image: Array, *, min_face: float = 20.0) -> Any:
         """Faces of (H, W, 3) uint8 RGB: boxes (n, 4), confidence (n,), landmarks (n, 5, 2)."""
+
+
+def believable(detector: FaceDetector, sighting: Sighting) -> bool:
+    """Whether the second look finds a face."""
+    return second_look(detector, sighting) >= (BELIEVED_TURNED if sighting.found.turn else BELIEVED)
 
 
 def second_look(detector: FaceDetector, sighting: Sighting) -> float:

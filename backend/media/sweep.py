@@ -15,7 +15,7 @@ import numpy as np
 
 from backend.media.directions import WORTH_A_LOOK, Directions, visible
 from backend.media.medium import Picture
-from backend.media.recheck import BELIEVED, FaceDetector, second_look
+from backend.media.recheck import FaceDetector, believable
 from backend.media.tracks import Found, Sighting, Track, between, link, overlap, placed
 from base_detector import Array
 
@@ -63,29 +63,35 @@ class FaceSweep:
         self._waiting: list[Sample] = []
         self._alive: list[Track] = []
         self._pending: dict[int, list[Sighting]] = {}
-        self._count, self._view = 0, 0
+        self._count, self._view, self._lit = 0, 0, False
         self._doubtful: list[Array] = []
         self.detect_s = 0.0
         self.tracks: list[Track] = []
 
-    def feed(self, picture: Picture, *, jumped: bool, next_frame: int | None) -> None:
-        """Take the next sampled picture. ``jumped``: the view changed since the last one; ``next_frame``: the next sample."""
+    def feed(self, picture: Picture, *, view: int, next_frame: int | None, lit: bool = False) -> None:
+        """Take the next sampled picture.
+
+        ``view``: another number than that of the last picture after a jump; ``next_frame``: the next sample; ``lit``: the picture may be
+        in the light of a flash, in which faces are not interpolated.
+        """
         sample = Sample(picture)
         resized = self._anchor is not None and sample.size != self._anchor.size
         if resized:
             self._flush()
             self._resize(sample.size)
         far = self._anchor is not None and sample.frame - self._anchor.frame > 2 * self._every
-        if jumped or (far and self._waiting):
+        jumped, flashed = view != self._view, lit or self._lit
+        self._lit = lit
+        if jumped or flashed or (far and self._waiting):
             self._flush()
         if jumped:
             self._end_tracks(self._alive)
             self._anchor = None
-            self._view += 1
+            self._view = view
             self._doubtful = []
             self._directions.new_view()
         due = self._anchor is None or resized or next_frame is None or next_frame - self._anchor.frame > self._every
-        if due:
+        if due or flashed:
             self._advance(sample)
         else:
             self._waiting.append(sample)
@@ -211,7 +217,7 @@ class FaceSweep:
         if sighting.found.tracked or sighting.found.confidence < WORTH_A_LOOK:
             return False
         started = time.perf_counter()
-        passed = second_look(self._detector, sighting) >= BELIEVED
+        passed = believable(self._detector, sighting)
         self.detect_s += time.perf_counter() - started
         track.passed, track.failed = track.passed + passed, track.failed + (not passed)
         if track.failed >= _MOST_FAILURES:

@@ -39,7 +39,7 @@ class Fixed:
 media, pack, mode, kind = sys.argv[1:]
 import backend.media.sweep as sweep
 if kind == "fixed":
-    sweep.second_look = lambda detector, sighting: 1.0
+    sweep.believable = lambda detector, sighting: True
 started = time.time()
 answer = extract_pack(Path(media), Path(pack), samplings=["every_frame"], mode=mode, detector=Fixed() if kind == "fixed" else None)
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

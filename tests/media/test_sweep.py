@@ -45,7 +45,7 @@ class Picture:
 
 @pytest.fixture(autouse=True)
 def believing(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "second_look", lambda detector, sighting: 1.0)
+    monkeypatch.setattr(module, "believable", lambda detector, sighting: True)
 
 
 def run(where, frames, *, jumps=(), every: int = 5):
@@ -58,7 +58,7 @@ def run(where, frames, *, jumps=(), every: int = 5):
     sweep = FaceSweep(detector, keep, context=2.0, detect_every=every, still=False)
     for place, frame in enumerate(frames):
         follower = frames[place + 1] if place + 1 < len(frames) else None
-        sweep.feed(Picture(frame), jumped=frame in jumps, next_frame=follower)
+        sweep.feed(Picture(frame), view=sum(jump <= frame for jump in jumps), next_frame=follower)
     return detector, sweep.finish(), seen
 
 
@@ -144,16 +144,16 @@ def test_what_fails_the_second_look_is_never_written(monkeypatch: pytest.MonkeyP
 
     def doubt(detector, sighting):
         looks.append(sighting.frame)
-        return 0.5
+        return False
 
-    monkeypatch.setattr(module, "second_look", doubt)
+    monkeypatch.setattr(module, "believable", doubt)
     _, tracks, seen = run(lambda frame: [(50, 60, 80, 0.97)], list(range(60)))
     assert (tracks, seen) == ([], [])
     assert len(looks) == 4
 
 
 def test_a_face_believed_late_is_written_from_its_beginning(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "second_look", lambda detector, sighting: 0.0 if sighting.frame == 0 else 1.0)
+    monkeypatch.setattr(module, "believable", lambda detector, sighting: sighting.frame != 0)
     _, _, seen = run(lambda frame: [(50, 60, 80, 0.97)], list(range(16)))
     assert [frame for _, frame, _, _ in seen] == list(range(16))
 
@@ -164,9 +164,9 @@ def test_one_lucky_look_does_not_redeem_a_place_given_up(monkeypatch: pytest.Mon
 
     def doubt(detector, sighting):
         looks.append(sighting.frame)
-        return 1.0 if len(looks) == 5 else 0.0
+        return len(looks) == 5
 
-    monkeypatch.setattr(module, "second_look", doubt)
+    monkeypatch.setattr(module, "believable", doubt)
     _, tracks, _ = run(lambda frame: [] if 30 <= frame < 120 else [(50, 60, 80, 0.97)], list(range(160)))
     assert len(looks) > 5
     assert tracks == []
@@ -188,7 +188,7 @@ def test_pictures_held_do_not_grow_with_the_clip():
         Scripted(lambda frame: [(50, 60, 80, 1.0)]), lambda *_: None, context=2.0, detect_every=5, still=False
     )
     for index in range(400):
-        sweep.feed(Counted(index), jumped=False, next_frame=index + 1)
+        sweep.feed(Counted(index), view=0, next_frame=index + 1)
         most = max(most, len(alive))
     assert most <= 7
 
