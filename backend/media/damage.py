@@ -7,6 +7,7 @@ packet or in one that it may depend on; doubt counts as damage. May be imported 
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -34,8 +35,16 @@ _MENDED = "concealing"
 _BESIDE = ("SEI", "APP", "ICC", "VUI")
 #: Codecs in which no picture depends on a B picture.
 _B_ALONE = frozenset({"mpeg1video", "mpeg2video", "mpeg4", "vc1", "wmv3"})
-#: libvpx never writes this many zeros in a row: the bytes were lost. Its decoders read anything without an error.
-_ZEROS, _ZERO_TELLS = bytes(64), frozenset({"vp8", "vp9"})
+#: Zeros that no encoder writes: the bytes were lost. H.264 and HEVC never have three in a row but before a start code (7.4.1 of both);
+#: the arithmetic coder of VP8 and VP9 never writes so many.
+_ZEROS = {
+    "h264": re.compile(rb"\x00{8}\x00*[^\x00\x01]"),
+    "hevc": re.compile(rb"\x00{8}\x00*[^\x00\x01]"),
+    "vp8": re.compile(bytes(64)),
+    "vp9": re.compile(bytes(64)),
+}
+#: The same where units have a length before them instead of a start code (MP4, Matroska): no zeros at the end either.
+_ZEROS_OF_PREFIXED = re.compile(rb"\x00{8}\x00*[^\x00\x01]|\x00{16}\Z")
 #: Codecs whose decoder begins with a picture that needs others, on grey, without a word.
 _BEGINS_GREY = frozenset({"mpeg4", "h263", "flv1", "msmpeg4v1", "msmpeg4v2", "msmpeg4v3", "wmv1", "wmv2"})
 #: MPEG-TS counts its packets. The flag of a gap comes up to one picture early; so many packets are looked at ahead.
@@ -71,6 +80,8 @@ class DecodeWatch:
         self._delay = int(context.thread_count or 1) - 1 if capabilities & _FRAME_THREADS else 0
         self._own_threads = bool(capabilities & _OTHER_THREADS)
         self._reorders = bool(int(context.codec.properties) & _REORDERS)
+        prefixed = self._codec in ("h264", "hevc") and (context.extradata or b"")[:1] == b"\x01"
+        self._zeros = _ZEROS_OF_PREFIXED if prefixed else _ZEROS.get(self._codec)
         self._slices = SliceReader(context.extradata) if self._codec == "h264" else None
         self._log = DecoderLog(level=INFO)
         self._read = self._decoding = 0
@@ -138,13 +149,14 @@ class DecodeWatch:
 
     def _look_at(self, number: int, packet: Any) -> None:
         """The signs that a packet itself carries."""
+        data = bytes(packet)
         packet.opaque = (number,)  # comes back with its picture; a new object, because PyAV knows it by its address
         self._open.add(number)
         if packet.is_keyframe:
             self._keys = {each: kept for each, kept in self._keys.items() if each >= number - self._delay}
             self._keys[number] = packet
         if self._slices is not None:
-            found = self._slices.read(bytes(packet))
+            found = self._slices.read(data)
             if found is not None and not found.kept:
                 self._unkept.add(number)
             if found is not None and not self._slices.follows(found):
@@ -153,7 +165,7 @@ class DecodeWatch:
             self._sign(number)
             if _TS in self._demuxers:
                 self._sign(number + 1)
-        if self._codec in _ZERO_TELLS and _ZEROS in bytes(packet):
+        if self._zeros is not None and self._zeros.search(data):
             self._sign(number)
 
     def _joint(self, packet: Any) -> bool:

@@ -33,6 +33,12 @@ def scratched(data: bytes, rnd: random.Random) -> bytes:
     return data[:at] + rnd.randbytes(16) + data[at + 16 :]
 
 
+def emptied(data: bytes, rnd: random.Random) -> bytes:
+    """Sixteen zeros in the first third."""
+    at = max(40, len(data) // 4)
+    return data[:at] + bytes(16) + data[at + 16 :]
+
+
 def lost(data: bytes, rnd: random.Random) -> None:
     return None
 
