@@ -16,7 +16,7 @@ import av
 import numpy as np
 
 from backend.media.clock import SoundClock
-from backend.media.video import open_container
+from backend.media.video import demuxed, open_container
 
 #: sound an MP4 may hold and every browser plays
 _KEPT = frozenset({"aac", "mp3", "mp3float"})
@@ -87,7 +87,7 @@ class Sound:
         """The packets from the first picture on, timed by the clock of the pictures."""
         assert self._clock is not None
         last = -1
-        for packet in self._source.demux(stream):
+        for packet in demuxed(self._source, stream):
             if packet.pts is None or packet.size == 0:
                 continue
             packet.pts = round(self._clock.at(float(packet.pts * packet.time_base)) / packet.time_base)
@@ -102,7 +102,7 @@ class Sound:
         assert self._clock is not None
         resampler = av.AudioResampler(format="fltp", layout="stereo", rate=_RATE)
         written = None
-        for frame in self._source.decode(stream):
+        for frame in (frame for packet in demuxed(self._source, stream) for frame in packet.decode()):
             if frame.pts is None or (at := self._clock.at(frame.time)) < 0:
                 continue
             due = round(at * _RATE)

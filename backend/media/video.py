@@ -51,6 +51,28 @@ def open_container(path: Path) -> Any:
     return av.open(f"file:{path}", container_options=_OPTIONS, metadata_errors="replace")
 
 
+def demuxed(container: Any, stream: Any) -> Iterator[Any]:
+    """The packets of ``stream``. Those that FFmpeg marks to be dropped because the fragments of an MP4 begin anew are kept.
+
+    That is what joined downloads look like, and half of the clip would be missing. What an edit list cuts away stays marked.
+    """
+    highest = -math.inf
+    for packet in container.demux(stream):
+        dts = packet.dts if packet.size and packet.dts is not None else -math.inf
+        if packet.is_discard and -math.inf < dts <= highest:
+            kept = av.Packet(bytes(packet))
+            kept.pts, kept.dts, kept.duration, kept.time_base = (
+                packet.pts,
+                packet.dts,
+                packet.duration,
+                packet.time_base,
+            )
+            kept.stream, kept.is_keyframe = packet.stream, packet.is_keyframe
+            packet = kept
+        highest = max(highest, dts)
+        yield packet
+
+
 class VideoPicture:
     """One decoded frame, converted on demand and once."""
 
@@ -232,7 +254,7 @@ class VideoMedium:
         base = float(self._stream.time_base)
         count = 0
         try:
-            for packet in self._container.demux(self._stream):
+            for packet in demuxed(self._container, self._stream):
                 if packet.size:
                     count += 1
                     if not packet.is_discard:
@@ -278,7 +300,7 @@ class VideoMedium:
     def _frames(self) -> Iterator[Watched]:
         """Decoded frames, and which of them are whole; damaged packets and ends are skipped."""
         self._watch = DecodeWatch(self._stream, container=self._container.format.name)
-        packets = self._container.demux(self._stream)
+        packets = demuxed(self._container, self._stream)
         count = 0
         while self._watch.failures <= _MOST_FAILURES:
             try:

@@ -58,6 +58,12 @@ BROKEN: dict[str, Callable[[Path], Path]] = {
     "fragments jump.mp4": lambda p: patch_fragments(
         recording(p, TWO, container=FRAGMENTS), lambda n, ticks: ticks + (n > 0) * 7200 * 90_000
     ),
+    "fragments begin anew.mp4": lambda p: joined(
+        p, *(recording(p.with_name(f"{n}.mp4"), container=FRAGMENTS) for n in "ab")
+    ),
+    "fragments begin anew, no b-frames.mp4": lambda p: joined(
+        p, *(recording(p.with_name(f"{n}.mp4"), container=FRAGMENTS, options=NO_B) for n in "ab")
+    ),
     "falls back.mp4": lambda p: patch_offsets(
         recording(p, TWO, offsets=True), lambda k, ticks: ticks - 900 * (k % 2) - (k >= PICTURES) * 90_000
     ),

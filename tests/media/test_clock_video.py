@@ -14,6 +14,7 @@ import pytest
 from backend.media.limits import MediaLimits
 from backend.media.render import PLAN_SCHEMA, render
 from shared.settings import Settings
+from tests.media.clocks import joined
 
 LIMITS = replace(MediaLimits.of(Settings()), max_duration_s=60.0)
 #: Seconds of film at which the picture is white and a tone is heard.
@@ -32,12 +33,14 @@ def plan(path: Path, *, size: tuple[int, int], duration_s: float, frames: int) -
     return path
 
 
-def flashing(path: Path, *, jump_s: float, sound_pause_s: float = 0.0, codec: str) -> Path:
+def flashing(
+    path: Path, *, jump_s: float = 0.0, sound_pause_s: float = 0.0, codec: str, options: dict[str, str] | None = None
+) -> Path:
     """Two seconds at 25 pictures a second; both clocks run ``jump_s`` ahead after one second.
 
     ``sound_pause_s``: so much of the sound is missing, from 0.6 s on.
     """
-    with av.open(str(path), "w") as out:
+    with av.open(str(path), "w", options=options or {}) as out:
         video = out.add_stream("libx264", rate=25, options={"bf": "0", "g": "25"})
         video.width, video.height, video.pix_fmt = 160, 120, "yuv420p"
         video.codec_context.time_base = Fraction(1, 1000)
@@ -104,3 +107,20 @@ def test_sound_and_picture_stay_together(tmp_path: Path, codec: str, made: str, 
     assert end == pytest.approx(1.96, abs=0.01)
     assert flashes == pytest.approx(list(FLASHES), abs=0.01)
     assert tones == pytest.approx(list(FLASHES), abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("a.ts", {}), ("a.mp4", {"movflags": "frag_keyframe+empty_moov+default_base_moof"})]
+)
+def test_sound_and_picture_of_joined_recordings_stay_together(tmp_path: Path, name: str, options: dict[str, str]):
+    one = flashing(tmp_path / f"one_{name}", codec="aac", options=options)
+    clip, drawn = joined(tmp_path / name, one, one), tmp_path / "out.mp4"
+    answer = render(
+        clip, plan(tmp_path / "plan.json", size=(160, 120), duration_s=4.0, frames=100), drawn, limits=LIMITS
+    )
+    assert (answer["frames"], answer["sound"]) == (100, "kept")
+    flashes, tones, end = seen_and_heard(drawn)
+    # the muxer of fragments shows the first picture of each recording 21 ms longer
+    assert end == pytest.approx(3.96, abs=0.05)
+    assert flashes == pytest.approx([0.4, 1.4, 2.4, 3.4], abs=0.05)
+    assert tones == pytest.approx(flashes, abs=0.05)
