@@ -85,6 +85,7 @@ def say_left_out(console: Console, found: Found, *, verbose: bool) -> None:
 def print_summaries(summaries: Iterable[dict[str, Any]]) -> None:
     """A table of what ``analyze`` found, on stdout."""
     table = Table("file", "detector", "fake score", "label", "remark", box=None, pad_edge=False)
+    places = []
     for item in summaries:
         name = Path(item["file"]).name
         for detector, answer in item.get("detectors", {}).items():
@@ -94,11 +95,13 @@ def print_summaries(summaries: Iterable[dict[str, Any]]) -> None:
         for sentence in item.get("notes", ()):
             table.add_row(*_cells("", "", "", "", f"Note: {sentence}"))
         if "detectors" in item:
-            table.add_row(*_cells("", "", "", "", f"-> {item['out']}"))
+            places.append(f"{name} -> {item['out']}")
         else:
             table.add_row(*_cells(name, "-", "-", "-", item["message"]))
     console = _stdout()
     console.print(table)
+    for place in places:  # not in the table, which would break them into pieces that cannot be copied
+        say(console, place)
     console.print("Fake score: 0 = real, 1 = fake. A score is an indication, not a proof.", style="dim")
 
 

@@ -8,7 +8,9 @@ the result gets another one. Imported by ``analyze``.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -29,6 +31,8 @@ from shared.records import Record
 MARKER: Final = ".deepfake-o-meter.json"
 #: What file managers leave in every folder they show: no work of the user's.
 TRACES: Final = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", ".directory"})
+#: What file systems answer to names they cannot have, as FAT to ``Clip: part 1?``.
+_NAME_REFUSED: Final = (errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLONG)
 #: Bytes that must fit before work is begun: a small result has about this.
 _PROBE: Final = 1_000_000
 
@@ -77,7 +81,13 @@ class OutFolder:
             marker = ResultMarker(media_sha256=media_sha256, files=files)
             durable.replace_json(staging / MARKER, marker.model_dump(mode="json"))
             durable.fsync_tree(staging)
-            return self._place(staging, folder_name(name, otherwise="media"), media_sha256)
+            wanted = folder_name(name, otherwise="media")
+            try:
+                return self._place(staging, wanted, media_sha256)
+            except OSError as error:
+                if error.errno not in _NAME_REFUSED:
+                    raise
+                return self._place(staging, re.sub(r"[^\w.()\[\] -]", "_", wanted)[:40], media_sha256)
         except OSError as error:
             raise _not_writable(self.folder, error) from None
         finally:

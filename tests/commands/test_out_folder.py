@@ -178,6 +178,20 @@ def test_a_result_is_a_visible_folder_in_out(untrusted: str, out: OutFolder, rep
     assert (place / "result.json").is_file()
 
 
+def test_a_name_that_the_file_system_of_out_cannot_have_is_made_plain(
+    out: OutFolder, report: Path, monkeypatch: pytest.MonkeyPatch
+):
+    mkdir = Path.mkdir
+
+    def as_on_fat(path: Path, *arguments: object, **more: object) -> None:
+        if set(path.name) & set(':?*"<>|'):
+            raise OSError(22, "Invalid argument")
+        mkdir(path, *arguments, **more)
+
+    monkeypatch.setattr(Path, "mkdir", as_on_fat)
+    assert out.publish(report, name="Clip: part 1? [x]", media_sha256=ONE).name == "Clip_ part 1_ [x]"
+
+
 @pytest.mark.parametrize("blocked", ["file", "file/below", "/proc/nothing-can-be-made-here"])
 def test_an_out_that_cannot_be_written_is_said_before_any_work(blocked: str, tmp_path: Path):
     (tmp_path / "file").write_text("mine")
