@@ -20,7 +20,7 @@ from typing import Final
 SENTENCES: Final[dict[str, str]] = {
     # nothing to judge
     "no_face": "No face was found, so detectors that judge faces cannot score this file. Use a video or picture in which a face can be seen well.",  # noqa: E501
-    "no_video": "The file has sound but no picture. Upload a video or a picture.",
+    "no_video": "The file has no picture, only sound, captions or other data. Upload a video or a picture.",
     "not_judgeable": "Faces were found, but none suitable for this detector. Its model card says what it needs.",
     "mouth_or_eyes_closed": "This detector needs a frame with an open mouth and both eyes open; none was found. Use a longer clip, or thorough mode.",  # noqa: E501
     "landmarks_not_found": "This detector measures points of the face (eyes, nose, mouth); they could not be located on any face. Use a sharper view from the front.",  # noqa: E501
@@ -52,6 +52,7 @@ SENTENCES: Final[dict[str, str]] = {
     "web_page": "This is a web page, not the picture or video shown on it. Open the picture or video alone, save it, and upload that.",
     "apple_double": "This is a side file in which macOS keeps notes about another file; it holds no picture. Upload the file of the same name without “._”.",  # noqa: E501
     "media_protected": "The video is encrypted (copy protection, DRM), so its pictures cannot be read. Upload a copy that plays without the shop's or channel's own app.",  # noqa: E501
+    "codec_unknown": "The pictures of this video are coded in a way that cannot be read here, as by cameras' raw formats. Export it as MP4 (H.264), and upload that.",  # noqa: E501
     "picture_cut_off": "The end of this picture's file is missing or damaged, and no whole face is in the part that is left. Copy or download the file again, and upload that.",  # noqa: E501
     "media_too_large": "The picture has more pixels than are accepted here. Scale it down, and use that.",
     "media_too_long": "The clip is longer, or has more frames, than is accepted here. Cut out the part in question, and use that.",
@@ -181,6 +182,7 @@ MEDIA_CODES: Final = frozenset(
         "web_page",
         "apple_double",
         "media_protected",
+        "codec_unknown",
         "picture_cut_off",
         "media_too_large",
         "media_too_long",

@@ -24,6 +24,12 @@ SENTENCES: Final[dict[str, str]] = {
     "animation_cut_off": "The end of this animation is missing or damaged. Only the pictures before it were judged.",
     "colours_converted": "This picture has an unusual colour profile. Its colours were converted to those that viewers show.",
     "levels_stretched": "This picture uses only the lowest part of its brightness range. It was brightened before it was judged.",
+    "clip_cut_off": "The end of this file is missing ({value:.0%} of it is here). Only the part that is here was judged.",
+    "other_tracks": "This file holds further video tracks (a second camera, another programme, a depth map): {value:.0f}. Only one track was judged. To judge the others, export each as a file of its own.",  # noqa: E501
+    "stands_still": "The picture of this clip does not move: its frames are one photograph, and their number adds no weight to the score.",
+    "interlaced": "This clip is interlaced, as television and camcorders record. Moving faces have comb lines, which can change a score.",
+    "hdr": "This clip is HDR (for bright screens). It was judged without tone mapping: flatter and darker than players show it.",
+    "dolby_vision": "The colours of this clip are coded in Dolby Vision and were read as usual ones, so they are wrong. Export it as SDR, and judge that.",  # noqa: E501
 }
 
 

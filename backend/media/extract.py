@@ -26,6 +26,7 @@ from backend.media.persons import Gallery, consider_portrait, keyface_rows
 from backend.media.recheck import FaceDetector
 from backend.media.sampling import choose_pictures
 from backend.media.shots import ShotFinder, shot_of
+from backend.media.stillness import Stillness
 from backend.media.sweep import FaceSweep
 from backend.media.tracks import Sighting, Track
 from base_detector import WorkerFailure
@@ -110,6 +111,7 @@ class _Pass:
             detector, self._keep, context=context, detect_every=self._every, still=len(medium.times) == 1
         )
         self._gallery = Gallery()
+        self._stillness = Stillness()
         self._seconds = dict.fromkeys(("decode", "detect", "shots", "persons", "write"), 0.0)
 
     def run(
@@ -153,11 +155,17 @@ class _Pass:
             person_of_row=lookup[self._writer.tracks],
             keyfaces=keyface_rows(tracks, persons),
             seconds=self._seconds,
-            notes=[*self._medium.notes, *(Note("faces_turned", value=turn) for turn in self._writer.turns)],
+            notes=self._notes(),
         )
         return {"faces": len(self._writer), "frames": len(sampled), "seconds": self._seconds}
 
     # -- inside
+
+    def _notes(self) -> list[Note]:
+        """Those of the medium, and what the pass itself saw."""
+        turned = [Note("faces_turned", value=turn) for turn in self._writer.turns]
+        still = [Note("stands_still")] if self._stillness.stands_still else []
+        return [*self._medium.notes, *turned, *still]
 
     def _walk(self, chosen: Any, shots: ShotFinder, progress: Progress | None) -> list[tuple[int, float]]:
         """Feed all pictures to the shot finder and the chosen ones to the sweep; number and time of the sampled ones."""
@@ -169,6 +177,7 @@ class _Pass:
             for picture in pictures:
                 started = time.perf_counter()
                 view = shots.feed(picture)
+                self._stillness.feed(picture.thumb())
                 self._seconds["shots"] += time.perf_counter() - started
                 if not picture.damaged:
                     self.whole.append(picture.index)

@@ -24,7 +24,8 @@ from backend.media.damage import DecodeWatch, Stretches, Watched
 from backend.media.limits import MediaLimits
 from backend.media.medium import Orientation
 from backend.media.shape import Shape, Shapes, believed_aspect, same_shape, squared
-from base_detector import Array, DecodedMedia, NotApplicable, WorkerFailure
+from backend.media.streams import choose_stream, picture_notes
+from base_detector import Array, DecodedMedia, WorkerFailure
 from shared.findings import Note
 
 #: Demuxers that read one file and refer to no other. Playlists and lists of files (hls, dash, concat, sdp, image2) are left out.
@@ -41,6 +42,8 @@ _RESTARTING = {"mpegts", "mpeg", "ogg"}
 _THREADS = 2
 #: Longer side of the pictures the shot detector sees; PySceneDetect itself shrinks to about this.
 _THUMB = 256
+#: A container's rate above this many times the real one is its clock's (browsers' recorders say 1000 a second, DV 60000).
+_MOST_ABOVE = 1.5
 #: A stream that fails to decode this many packets in a row is given up.
 _MOST_FAILURES = 1000
 
@@ -148,7 +151,7 @@ class VideoMedium:
 
     def facts(self) -> DecodedMedia:
         """See ``medium.Medium``. ``duration_s`` reaches to the end of the last decoded picture."""
-        rate = round(1 / self._line.step_s, 3) if self._line.moved.any() else self._rate()
+        rate = round(1 / self._line.step_s, 3) if self._line.moved.any() else self._shown_rate()
         usual = self._shapes.usual() if self._decoded else self._first
         return DecodedMedia(
             kind="video",
@@ -178,6 +181,7 @@ class VideoMedium:
             )
             if not self._decoded:
                 self._first = shape
+                self.notes += [*self._track_notes, *picture_notes(self._stream, frame)]
             self._shapes.count(self._decoded, shape)
             self._decoded += 1
             self._limits.check_length(self._decoded, self._last_s)
@@ -230,17 +234,8 @@ class VideoMedium:
             raise WorkerFailure("unsupported_media" if refused else "media_unreadable") from None
 
     def _picture_stream(self) -> Any:
-        """The stream FFmpeg prefers, cover art excluded; its decoder, ready."""
-        cover = av.stream.Disposition.attached_pic
-        streams = [item for item in self._container.streams.video if not item.disposition & cover]
-        if not streams:
-            if self._container.streams.audio:
-                raise NotApplicable("no_video")
-            raise WorkerFailure("media_unreadable")
-        best = self._container.streams.best("video")
-        stream = best if best in streams else streams[0]
-        if stream.codec_context is None or not stream.width or not stream.height:
-            raise WorkerFailure("media_unreadable")
+        """The stream to judge; its decoder, ready."""
+        stream, self._track_notes = choose_stream(self._container)
         stream.codec_context.thread_type = "AUTO"
         stream.codec_context.thread_count = _THREADS
         stream.codec_context.copy_opaque = True
@@ -352,6 +347,13 @@ class VideoMedium:
         """How long the last picture is shown: a usual step, which the mean ``rate`` of a clip with long pauses does not tell."""
         step = self._line.step_s
         return 1 / rate if rate and 1 / rate < 1.5 * step else step
+
+    def _shown_rate(self) -> float | None:
+        """The container's rate; where pictures come far more slowly (it named its clock's), as many a second as there are."""
+        rate, seconds = self._rate(), float(self._line.times[-1])
+        mean = (len(self._line.times) - 1) / seconds if seconds else 0.0
+        invented = rate and mean and rate > _MOST_ABOVE * max(mean, 1 / self._line.step_s)
+        return round(mean, 3) if invented else rate
 
     def _rate(self) -> float | None:
         """Pictures a second as the container says, None when it does not."""
