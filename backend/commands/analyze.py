@@ -152,7 +152,7 @@ def _failed(medium: Medium, error: Exception) -> dict[str, Any]:
     if isinstance(error, DfomError):
         code, sentence = error.code, error.sentence
     else:
-        log.error("file_failed", file=readable(medium.path), exc_info=error)
+        log.error("file_failed", file=shown(medium.path), exc_info=error)
         code = "internal"
         sentence = (
             f"Something unexpected went wrong with this file ({type(error).__name__}: {shown(str(error))[:200]})."

@@ -81,7 +81,8 @@ def show(name: str) -> None:
         readme = card.folder / "README.md"
         if not readme.is_file():
             raise UserError("no_such_file", f"{name} has no README.md.")
-    click.echo(readme.read_text(encoding="utf-8"))
+    # another's text: nothing in it may move the cursor
+    click.echo("\n".join(shown(line.expandtabs()) for line in readme.read_text(encoding="utf-8").splitlines()))
 
 
 @detectors.command()
