@@ -50,6 +50,10 @@ SENTENCES: Final[dict[str, str]] = {
     "archive_file": "This is an archive or an office document with files inside. Unpack it, and upload the video or picture itself.",
     "svg_drawing": "This is an SVG drawing: shapes, not a photograph or a video. Upload the photograph or video in question.",
     "web_page": "This is a web page, not the picture or video shown on it. Open the picture or video alone, save it, and upload that.",
+    "text_file": "This file holds text, not a picture or video: often a site's error message, a playlist, captions or a link. Download the video or picture itself, and upload that.",  # noqa: E501
+    "sound_file": "This is a sound file without a picture. Upload the video that the sound belongs to, or a picture.",
+    "video_piece": "This is one piece of a streamed video, which cannot be read without its beginning. Download the whole video as one file, and upload that.",  # noqa: E501
+    "video_unfinished": "The recording or download of this video was interrupted before it could be finished, so its pictures cannot be read. Download it again, or have the recording repaired first.",  # noqa: E501
     "apple_double": "This is a side file in which macOS keeps notes about another file; it holds no picture. Upload the file of the same name without “._”.",  # noqa: E501
     "media_protected": "The video is encrypted (copy protection, DRM), so its pictures cannot be read. Upload a copy that plays without the shop's or channel's own app.",  # noqa: E501
     "codec_unknown": "The pictures of this video are coded in a way that cannot be read here, as by cameras' raw formats. Export it as MP4 (H.264), and upload that.",  # noqa: E501
@@ -180,6 +184,10 @@ MEDIA_CODES: Final = frozenset(
         "archive_file",
         "svg_drawing",
         "web_page",
+        "text_file",
+        "sound_file",
+        "video_piece",
+        "video_unfinished",
         "apple_double",
         "media_protected",
         "codec_unknown",

@@ -40,13 +40,24 @@ _NOT_ACCEPTED: Final[tuple[tuple[bytes, str], ...]] = (
     (rb"%PDF-", "pdf_document"),
     (rb"PK\x03\x04|PK\x05\x06|Rar!\x1a\x07|7z\xbc\xaf\x27\x1c|\x1f\x8b\x08|\xfd7zXZ\x00", "archive_file"),
     (rb"(?:\xef\xbb\xbf)?\s*<(?:svg|\?xml[^>]*>\s*(?:<!--.*?-->\s*)?(?:<!DOCTYPE )?<?svg)", "svg_drawing"),
-    (rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html|head|body|script)", "web_page"),
+    (rb"(?:\xef\xbb\xbf)?\s*(?:<!--.*?(?:-->|$)\s*)?<(?:!doctype html|html|head|body|script)", "web_page"),
+    # a piece of a stream in MP4 (ISO/IEC 14496-12, 8.16): its beginning, which tells what is in it, is a file of its own
+    (rb".{4}(?:styp|moof|sidx)", "video_piece"),
+    # MP3 (with and without tags), AAC, WAV, FLAC, AMR, AIFF, CAF
+    (
+        rb"ID3[\x02-\x04]|\xff[\xe2\xe3\xf2\xf3\xfa\xfb][\x10-\xe7]|\xff[\xf0\xf1\xf8\xf9][\x40-\x7f]|(?:RIFF|RF64).{4}WAVE|fLaC\x00"
+        rb"|#!AMR|FORM.{4}AIF[CF]|caff\x00",
+        "sound_file",
+    ),
 )
 _PATTERNS: Final = tuple(
     (re.compile(pattern, re.DOTALL | (re.IGNORECASE if code in ("svg_drawing", "web_page") else 0)), code)
     for pattern, code in _NOT_ACCEPTED
 )
 
+
+#: Fewer bytes may be those of a format that begins with letters.
+_LEAST_TEXT: Final = 16
 
 #: What a file that the media pass reads begins with, pictures first; HEIF and AVIF are in the boxes of MP4 as well, see ``is_media``.
 #: JPEG, PNG, GIF, WebP; AVI, Matroska and WebM, Flash (Adobe, Video File Format 10.1), Ogg, MPEG programme and elementary streams
@@ -105,7 +116,20 @@ def refusal(untrusted_head: bytes) -> str | None:
             return code
     if is_iso_image(untrusted_head):
         return "avif_picture" if is_avif(untrusted_head) else "heif_picture"
-    return None
+    return "text_file" if _is_text(untrusted_head) else None
+
+
+def _is_text(untrusted_head: bytes) -> bool:
+    """Whether these are letters, in UTF-8: an error message of a site, a playlist, captions, a link. Media have other bytes soon."""
+    if len(untrusted_head) < _LEAST_TEXT:
+        return False
+    try:
+        text = untrusted_head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start < HEAD_BYTES - 3 or len(untrusted_head) < HEAD_BYTES:  # no letter that was cut in two
+            return False
+        text = untrusted_head[: error.start].decode("utf-8")
+    return all(char.isprintable() or char in "\t\r\n\ufeff" for char in text)
 
 
 def _brands(untrusted_head: bytes) -> list[bytes]:

@@ -12,11 +12,13 @@ from typing import BinaryIO
 
 from PIL import features
 
+from backend.media.endings import ending_of
 from backend.media.limits import MediaLimits
 from backend.media.medium import Medium
 from backend.media.still import StillMedium
 from backend.media.video import VideoMedium
 from base_detector import WorkerFailure
+from shared.findings import Note
 from shared.signatures import HEAD_BYTES, is_avif, refusal
 
 #: First bytes of what Pillow reads; everything else goes to the demuxers (with their own list).
@@ -31,8 +33,8 @@ def open_medium(path: Path, *, limits: MediaLimits) -> AbstractContextManager[Me
     """Open a submitted file by its first bytes, never by its name.
 
     Raises WorkerFailure: ``unsupported_media`` or a code that names what the file is (``shared.signatures.refusal``),
-    ``media_protected``, ``media_unreadable``, ``media_too_large``, ``media_too_long``; and NotApplicable(``no_video``) when it
-    holds sound only.
+    ``media_protected``, ``video_unfinished``, ``codec_unknown``, ``media_unreadable``, ``media_too_large``, ``media_too_long``; and
+    NotApplicable(``no_video``) when it has no pictures.
     """
     with path.open("rb") as stream:
         untrusted_head = stream.read(HEAD_BYTES)
@@ -45,7 +47,13 @@ def open_medium(path: Path, *, limits: MediaLimits) -> AbstractContextManager[Me
             return StillMedium(path, limits=limits)
         if untrusted_head[4:8] in (b"ftyp", b"moov") and _is_encrypted(stream, size=path.stat().st_size):
             raise WorkerFailure("media_protected")
-    return VideoMedium(path, limits=limits)
+    ending = ending_of(path)
+    if ending.unfinished:
+        raise WorkerFailure("video_unfinished")
+    medium = VideoMedium(path, limits=limits)
+    if ending.share < 1:
+        medium.notes.append(Note("clip_cut_off", value=round(ending.share, 4)))
+    return medium
 
 
 def _is_encrypted(stream: BinaryIO, *, size: int) -> bool:

@@ -261,7 +261,7 @@ class VideoMedium:
         except av.error.FFmpegError:
             pass  # truncated: the packets before are kept
         if not rows:
-            raise WorkerFailure("media_unreadable")
+            raise WorkerFailure("video_unfinished")
         names = set(self._container.format.name.split(","))
         decoder = self._stream.codec_context
         habits = Habits(

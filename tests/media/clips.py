@@ -55,9 +55,9 @@ def encode(
     return path
 
 
-def add_tone(container: av.container.OutputContainer, seconds: float = 0.5) -> None:
-    """Write a quiet tone as AAC."""
-    tone = container.add_stream("aac", rate=44100)
+def add_tone(container: av.container.OutputContainer, seconds: float = 0.5, *, codec: str = "aac") -> None:
+    """Write a quiet tone, as AAC unless told otherwise."""
+    tone = container.add_stream(codec, rate=44100)
     for block in range(int(44100 * seconds) // 1024):
         wave = 0.1 * np.sin(2 * np.pi * 440 / 44100 * np.arange(block * 1024, (block + 1) * 1024))
         samples = av.AudioFrame.from_ndarray(wave[None].astype(np.float32), format="fltp", layout="mono")
