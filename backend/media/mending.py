@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -33,6 +34,8 @@ _LOST_BLOCK: Final = bytes(256)
 _LAST_BYTES: Final = 8
 #: Fewer rows than this show nothing.
 _LEAST_ROWS: Final = 16
+#: A marker (T.81, B.1.1.2): 0xFF is filler before another one, and a coded byte before 0.
+_MARKER: Final = re.compile(rb"\xff[^\x00\xff]")
 #: SOFn markers: ITU-T T.81, table B.1 (all but DHT, JPG and DAC).
 _FRAME_HEADERS: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
@@ -120,11 +123,8 @@ class _Jpeg:
 
 def _next_marker(content: bytes, at: int) -> int:
     """Place of the next marker's 0xFF at or behind ``at``; -1 at the end of the file."""
-    while (at := content.find(b"\xff", at)) >= 0 and at + 1 < len(content):
-        if content[at + 1] not in (0x00, 0xFF):
-            return at
-        at += 1
-    return -1
+    found = _MARKER.search(content, at)
+    return found.start() if found else -1
 
 
 def _coded_end(content: bytes, at: int) -> int:
@@ -267,7 +267,7 @@ def _whole_png(content: bytes, limits: MediaLimits) -> WholePart | None:
     width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", head)
     limits.check_pixels(width, height)
     stride = 1 + (width * depth * _SAMPLES[colour] + 7) // 8
-    coded, finished = _sound_data(chunks)
+    coded, finished = _sound_data(chunks, most=stride * height)
     if interlaced:
         if finished:
             return None
@@ -286,22 +286,15 @@ def _whole_png(content: bytes, limits: MediaLimits) -> WholePart | None:
     return WholePart(_png(chunks, head, raw[: rows * stride]), rows / height)
 
 
-def _sound_data(chunks: list[tuple[bytes, bytes, bool]]) -> tuple[bytes, bool]:
-    """The compressed picture up to the first damaged chunk, and whether it is all there.
+def _sound_data(chunks: list[tuple[bytes, bytes, bool]], *, most: int) -> tuple[bytes, bool]:
+    """The compressed picture up to the first damaged chunk, and whether it is all there; ``most``: its bytes when unpacked.
 
     Of a chunk that the file ends in, what is there counts, but not the zeros that a file was filled up with.
     """
     pieces = [(body, sound) for kind, body, sound in chunks if kind == b"IDAT"]
     whole = b"".join(body for body, _ in pieces)
-    try:
-        reader = zlib.decompressobj()
-        while whole and not reader.eof and (whole := (reader.decompress(whole, 1 << 20) and reader.unconsumed_tail)):
-            pass
-        finished = reader.eof
-    except zlib.error:
-        finished = False
-    if finished:
-        return b"".join(body for body, _ in pieces), True
+    if _unpacks(whole, most=most):
+        return whole, True
     sound = 0
     while sound < len(pieces) and pieces[sound][1]:
         sound += 1
@@ -309,6 +302,18 @@ def _sound_data(chunks: list[tuple[bytes, bytes, bool]]) -> tuple[bytes, bool]:
     if sound == len(pieces) - 1 and chunks[-1][0] == b"IDAT":
         coded += pieces[sound][0].rstrip(b"\x00")
     return coded, False
+
+
+def _unpacks(coded: bytes, *, most: int) -> bool:
+    """Whether ``coded`` is a whole compressed stream with a right checksum of at most ``most`` bytes; no more are unpacked."""
+    reader, size = zlib.decompressobj(), 0
+    try:
+        while coded and not reader.eof and size <= most:
+            size += len(reader.decompress(coded, 1 << 20))
+            coded = reader.unconsumed_tail
+    except zlib.error:
+        return False
+    return reader.eof and size <= most
 
 
 def _png(chunks: list[tuple[bytes, bytes, bool]], head: bytes, raw: bytes) -> bytes:

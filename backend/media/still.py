@@ -6,7 +6,10 @@ finds the whole part of a damaged one. May be imported by ``backend.media.openin
 
 from __future__ import annotations
 
+import contextlib
 import io
+import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -31,7 +34,9 @@ _MENDED = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 #: Room between a face and the edge a cut made, in box sides, from which the face counts as whole.
 _EDGE_SHARE = 0.1
 #: What Pillow raises on broken bytes.
-_BROKEN = (OSError, ValueError, SyntaxError, EOFError, IndexError, RuntimeError)
+_BROKEN = (
+    OSError, ValueError, SyntaxError, EOFError, LookupError, RuntimeError, TypeError, OverflowError, struct.error, zlib.error,
+)  # fmt: skip
 
 
 class StillPicture:
@@ -155,14 +160,28 @@ class StillMedium:
         self._limits.check_pixels(*self._image.size)
         self._container = (self._image.format or "").lower()
         # an MPO file is a JPEG with further views behind it: the first one is the picture
-        self._count = 1 if self._container in ("jpeg", "mpo") else int(getattr(self._image, "n_frames", 1))
-        self._promised = self._count
+        self._count = self._promised = 1
+        if self._container not in ("jpeg", "mpo"):
+            self._count, self._promised = self._frames()
         self._limits.check_length(self._count, 0.0)
         self._orientation = self._exif_orientation()
         if self.notes:
             self._edge = self._orientation.edge_of_bottom()
         self.times = self._times()
         self._limits.check_length(self._count, float(self.times[-1]))
+
+    def _frames(self) -> tuple[int, int]:
+        """How many pictures an animation has, and how many it should have; a file that breaks off has one more than can be read."""
+        try:
+            count = int(getattr(self._image, "n_frames", 1))
+        except _BROKEN:
+            count = 0
+            with contextlib.suppress(*_BROKEN):
+                while count < self._limits.max_frames:
+                    self._image.seek(count)
+                    count += 1
+            return max(1, count), count + 1
+        return count, count
 
     def _exif_orientation(self) -> Orientation:
         """What EXIF says, as browsers take it (JPEG and WebP: EXIF; PNG: eXIf).

@@ -253,6 +253,19 @@ def test_an_animation_that_breaks_off_says_so(tmp_path: Path, astronaut: np.ndar
             assert [note.code for note in medium.notes] == ["animation_cut_off"] * broken
 
 
+def test_an_animation_may_break_off_anywhere(tmp_path: Path, astronaut: np.ndarray):
+    """Pillow raises errors of many kinds when it counts the pictures of such a file."""
+    pictures = [Image.fromarray(np.roll(astronaut[::16, ::16], 3 * n, axis=1)) for n in range(4)]
+    path = tmp_path / "a.gif"
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=100)
+    content, counts = path.read_bytes(), set()
+    for kept in range(len(content) // 2, len(content), 7):
+        path.write_bytes(content[:kept])
+        with open_medium(path, limits=UNLIMITED) as medium:
+            counts.add(len(list(medium.pictures())))
+    assert {2, 3} <= counts <= {1, 2, 3, 4}
+
+
 # --------------------------------------------------------------------------- colours and views
 
 
