@@ -51,6 +51,8 @@ _BEGINS_GREY = frozenset({"mpeg4", "h263", "flv1", "msmpeg4v1", "msmpeg4v2", "ms
 _TS, _AHEAD = "mpegts", 2
 #: Where recordings are joined the clock jumps by more than this; where packets are lost it does not.
 _JOINT_S = 1.0
+#: What the demuxer of MP4 writes when the file ends before the stream does.
+_CUT_OFF = ("partial file",)
 #: Stretches closer than this are one for a reader.
 _MERGE_S = 0.2
 #: Most stretches that are named; the others are counted.
@@ -74,7 +76,7 @@ class DecodeWatch:
 
     def __init__(self, stream: Any, *, container: str) -> None:
         context = self._context = stream.codec_context
-        self._codec, self._demuxers = stream.codec.canonical_name, container.split(",")
+        self._codec, self._demuxers = stream.codec.canonical_name, {container, *container.split(",")}
         capabilities = int(context.codec.capabilities)
         # how many packets the decoder may still be working on when it takes the next one
         self._delay = int(context.thread_count or 1) - 1 if capabilities & _FRAME_THREADS else 0
@@ -84,6 +86,8 @@ class DecodeWatch:
         self._zeros = _ZEROS_OF_PREFIXED if prefixed else _ZEROS.get(self._codec)
         self._slices = SliceReader(context.extradata) if self._codec == "h264" else None
         self._log = DecoderLog(level=INFO)
+        self._end = av.Packet()  # empty: the decoder gives what it holds
+        self._end.time_base = stream.time_base
         self._read = self._decoding = 0
         self._queue: deque[tuple[int, Any]] = deque()
         self._open: set[int] = set()  # packets without a picture so far
@@ -94,7 +98,7 @@ class DecodeWatch:
         self._named: list[set[int]] = []  # packets that a line may be about: one of each set is damaged
         self._begun, self._whole_from = False, 0
         self._missing: list[int] = []
-        self.failures = 0
+        self.failures, self.cut_off = 0, False
 
     @property
     def lost_at_end(self) -> bool:
@@ -107,25 +111,31 @@ class DecodeWatch:
         return self._decoding
 
     def decode(self, packet: Any) -> list[Watched]:
-        """Decode the next packet of the stream (the empty one at the end included); the pictures that are ready, in order.
+        """Decode the next packet of the stream; the pictures that are ready, in order.
 
         ``failures`` counts the packets that failed since the last picture; nothing is raised for them.
         """
-        last = not packet.size
-        if last and packet.dts is not None:  # AVI: the picture before stays; the decoder would take it for the end
+        if not packet.size:  # AVI: the picture before stays; the decoder would take it for the end
             return []
         number = self._read
         self._read += 1
-        for line in self._log.take():  # written by the demuxer, or late by a decoding thread
-            if line.source not in self._demuxers:
-                self._heard(line)
-            elif line.level <= ERROR and number and not last and not packet.is_keyframe:
-                self._sign(number)  # a part of the file could not be read
+        self._hear_demuxer(number, packet)
         self._queue.append((number, packet))
-        ahead = 0 if last or _TS not in self._demuxers else _AHEAD
+        ahead = _AHEAD if _TS in self._demuxers else int(packet.is_corrupt)
         while len(self._queue) > ahead:
             self._decode(*self._queue.popleft())
-        return list(self._ready(everything=last))
+        return list(self._ready(everything=False))
+
+    def finish(self) -> list[Watched]:
+        """The pictures that the decoder still holds, after the last packet."""
+        self._hear_demuxer(self._read, None)
+        if self._queue and self._queue[-1][1].is_corrupt and _TS not in self._demuxers:
+            # half a packet at the end of a file: its error would make PyAV drop the pictures that the decoder still holds
+            self._missing.append(self._queue.pop()[0])
+        while self._queue:
+            self._decode(*self._queue.popleft())
+        self._decode(self._read, self._end)
+        return list(self._ready(everything=True))
 
     def close(self) -> None:
         """Stop listening to FFmpeg."""
@@ -133,13 +143,23 @@ class DecodeWatch:
 
     # -- signs
 
+    def _hear_demuxer(self, number: int, packet: Any) -> None:
+        """Lines that the demuxer wrote before ``packet`` (None: at the end), or a decoding thread late."""
+        for line in self._log.take():
+            if line.source not in self._demuxers:
+                self._heard(line)
+                continue
+            self.cut_off |= any(words in line.text for words in _CUT_OFF)
+            if line.level <= ERROR and number and packet is not None and not packet.is_keyframe:
+                self._sign(number)  # a part of the file could not be read
+
     def _decode(self, number: int, packet: Any) -> None:
         self._decoding = number
         if packet.size:
             self._look_at(number, packet)
         frames: list[VideoFrame] = []
         try:
-            frames = packet.decode()
+            frames = packet.decode() if packet.size else self._context.decode(packet)
         except av.error.FFmpegError:
             self._failed(number)
         for line in self._log.take():

@@ -188,6 +188,8 @@ class VideoMedium:
             yield picture
         if not self._decoded:
             raise WorkerFailure("media_unreadable")
+        if self._watch is not None and self._watch.cut_off:
+            self.notes.append(Note("cut_off"))
         lost = self._watch is not None and self._watch.lost_at_end
         until_s = float(self.times[-1]) - self._zero_s + self._line.step_s if lost else None
         self.notes += stretches.notes(end_s=self.facts().duration_s, lost_until_s=until_s)
@@ -304,10 +306,11 @@ class VideoMedium:
                 break
             if packet.size and packet.is_keyframe:
                 self._keys.append(count)
-            count += 1
+            count += bool(packet.size)
             pictures = self._watch.decode(packet)
             self._look_at_aspect(self._watch.decoded)
             yield from pictures
+        yield from self._watch.finish()
 
     def _shape_of(self, frame: VideoFrame) -> Shape:
         """The shape of a frame: its own size, the ratio that held when its packet was read, its own display matrix."""

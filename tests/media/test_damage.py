@@ -6,6 +6,7 @@ out before the damage or behind the next key frame.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from backend.media.damage import Stretches, Watched
+from backend.media.damage import DecodeWatch, Stretches, Watched
 from backend.media.decoder_log import INFO, DecoderLog
 from backend.media.limits import UNLIMITED
 from backend.media.slices import SliceReader
@@ -307,3 +308,49 @@ def test_bytes_that_are_no_slice_end_nothing(data: bytes):
         reader = SliceReader(extradata)
         found = reader.read(data)
         assert found is None or reader.follows(found)
+
+
+# --------------------------------------------------------------------------- files without their end
+
+
+@pytest.mark.parametrize(
+    ("kind", "notes"), [("h264_bframes.mp4", {"cut_off"}), ("h264.mkv", set()), ("mpeg4.avi", set())]
+)
+def test_of_a_file_that_ends_early_every_whole_picture_is_judged(clips, tmp_path: Path, kind: str, notes: set[str]):
+    """Those that the decoder still holds when the file ends, too. An MP4 lists its pictures, so the note says that some are missing."""
+    clip, original = clips(kind)
+    front = tmp_path / f"front.{kind}"
+    with av.open(str(clip)) as source, av.open(str(front), "w", options={"movflags": "+faststart"}) as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        sizes = []
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                sizes.append(packet.size)
+                target.mux(packet)
+    cut = tmp_path / kind
+    cut.write_bytes(front.read_bytes()[: int(front.stat().st_size * 0.7)])
+    with av.open(str(cut)) as source:
+        there = 0
+        with contextlib.suppress(av.error.FFmpegError):
+            for packet in source.demux(video=0):
+                there += packet.size == sizes[there] if packet.size else 0
+    seen = look(cut)
+    assert len(seen.judged) >= there - 1
+    shown = dict(zip(original.stamps, original.grey, strict=True))
+    assert all(psnr(seen.grey[index], shown[seen.stamps[index]]) > 30 for index in seen.judged)
+    assert notes <= {note.code for note in seen.notes}
+
+
+def test_an_empty_packet_in_the_middle_is_not_the_end(clips, tmp_path: Path):
+    """AVI keeps an empty packet where a camera dropped a picture; decoders take one for the end of the stream."""
+    with VideoMedium(clips("mpeg4.avi")[0], limits=UNLIMITED) as medium:
+        packets = list(medium._container.demux(medium._stream))
+        empty = av.Packet()
+        empty.dts, empty.time_base = packets[20].dts, packets[20].time_base
+        watch = DecodeWatch(medium._stream, container="avi")
+        frames = [seen for packet in [*packets[:20], empty, *packets[20:]] for seen in watch.decode(packet)]
+        frames += watch.finish()
+        watch.close()
+    assert len(frames) == COUNT
+    assert all(seen.whole for seen in frames)
