@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from backend.admission.template import write_detector
 from backend.commands.out_folder import MARKER, OutFolder, opened
+from backend.commands.run import _kept
 from shared.errors import UserError
 from shared.names import folder_name, readable, shown
 
+ROOT = Path(__file__).resolve().parents[2]
 ONE, OTHER = "1" * 64, "2" * 64
 
 
@@ -218,3 +222,31 @@ def test_names_are_text_without_control_over_the_terminal():
     assert shown("a\x1b[31m\nb\u202egpj.exe") == "a�[31m�b�gpj.exe"
     assert folder_name("..", otherwise="media") == "media"
     assert len(folder_name("é" * 200, otherwise="media").encode()) <= 120
+
+
+# --------------------------------------------------------------------------- elsewhere
+
+
+def test_make_clean_keeps_the_results_of_analyze():
+    said = subprocess.run(["make", "-n", "clean"], cwd=ROOT, capture_output=True, text=True, check=True)
+    removed = next(line for line in said.stdout.splitlines() if line.startswith("rm -rf")).split()
+    assert "build" in removed
+    assert not {"out", "out/", "var"} & set(removed)
+
+
+def test_a_new_detector_removes_no_folder_of_the_authors(tmp_path: Path):
+    _folder(tmp_path / ".mine.new")
+    write_detector("mine", tmp_path)
+    assert (tmp_path / ".mine.new" / "notes.txt").read_text() == "mine"
+    assert sorted(os.listdir(tmp_path)) == [".mine.new", "mine"]
+
+
+def test_a_kept_pack_touches_nothing_beside_it(tmp_path: Path):
+    _folder(tmp_path / ".pack.part")
+    with _kept(tmp_path / "pack") as pack:
+        pack.mkdir()
+    assert sorted(os.listdir(tmp_path)) == [".pack.part", "pack"]
+    _folder(tmp_path / "late")  # made by somebody else after the first look
+    with pytest.raises(UserError, match="--keep-pack"), _kept(tmp_path / "late") as pack:
+        pack.mkdir()
+    assert (tmp_path / "late" / "notes.txt").read_text() == "mine"
