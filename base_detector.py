@@ -1,8 +1,7 @@
 """The contract between the platform and a detector, and the worker loop around it.
 
-Owns: the card (``detector.toml``), the face pack reader, ``BaseDetector``, worker protocol v1.
-Promises: needs numpy and the standard library only; a third party's detector needs only this file. May be
-imported by everything; imports nothing else of the platform.
+Owns: the card (``detector.toml``), the face pack reader, ``BaseDetector``, worker protocol v1. docs/detector.md explains them.
+Promises: needs numpy and the standard library only. May be imported by everything; imports nothing else of the platform.
 
 Direction of scores: inside a detector class a *soft label* is 1 for real and 0 for fake (the contract of the DeepFake-o-meter
 paper, 2021, section 3). Everywhere else the number is ``fake_score``, 1 for fake; ``fake_score_of`` is the one conversion.
@@ -29,7 +28,6 @@ import functools
 import importlib
 import importlib.util
 import inspect
-import itertools
 import json
 import os
 import re
@@ -41,7 +39,7 @@ import tempfile
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -51,12 +49,9 @@ import numpy.typing as npt
 
 CONTRACT_VERSION = "1"
 PROTOCOL_VERSION = 1
-#: 2: ``turn``, the crops of turned faces are upright.
-PACK_SCHEMA = 2
-#: 2: evidence is an array in a ``.npy`` file; it was a PNG.
-SCORES_SCHEMA = 2
-#: Most pictures of evidence for one pack.
-MOST_MASKS = 512
+PACK_SCHEMA = 2  # 2: ``turn``, the crops of turned faces are upright
+SCORES_SCHEMA = 2  # 2: evidence is an array in a ``.npy`` file
+MOST_MASKS = 512  # pictures of evidence for one pack
 #: The states of a detector (docs/admission.md); the card's own counts until the operator decides.
 STATES = ("draft", "quarantine", "shadow", "enabled", "disabled")
 INPUTS = ("face", "frame", "video")
@@ -64,13 +59,10 @@ INPUTS = ("face", "frame", "video")
 AGGREGATIONS = ("mean", "max_of_persons", "max_of_persons_of_shots", "deepware", "own")
 #: Which frames a detector wants to see: all, so many a second, or so many in all; not none.
 SAMPLING = r"every_frame|(?!\w+:[0.]*$)(fps:[0-9]{1,3}(\.[0-9]{1,6})?|frames:[0-9]{1,6})"
-#: The keys of the card's table ``[resources]``.
-RESOURCES = ("memory_mb", "seconds_per_face", "batch")
+RESOURCES = ("memory_mb", "seconds_per_face", "batch")  # the card's table [resources]
 
-#: One row of ``faces.npy``. Boxes and landmarks are x, y in frame pixels (after rotation), box = x1 y1 x2 y2;
-#: ``crop_*`` say where the context crop is in ``crops.bin`` (byte offset, pixels) and where its top left
-#: pixel was in the frame (``crop_origin`` = x, y). ``tracked`` = box interpolated between two detections. ``turn``: the crop is the
-#: frame's rectangle turned clockwise by so many degrees (0, 90, 180, 270), which makes the face upright.
+#: One row of ``faces.npy`` (docs/face_pack.md). Boxes (x1 y1 x2 y2), landmarks and the crop's origin (x, y) are in pixels of the frame as
+#: shown. ``turn``: the crop is the frame's rectangle turned clockwise by so many degrees (0, 90, 180, 270), which makes the face upright.
 FACE_DTYPE = np.dtype([
     ("frame", "<i4"), ("time_s", "<f8"), ("shot", "<i4"), ("person", "<i4"),
     ("box", "<f4", (4,)), ("confidence", "<f4"), ("landmarks", "<f4", (5, 2)),
@@ -79,8 +71,7 @@ FACE_DTYPE = np.dtype([
 ])  # fmt: skip
 
 Array = npt.NDArray[Any]
-#: Called with the progress: (done, total).
-Progress = Callable[[int, int], None]
+Progress = Callable[[int, int], None]  # called with (done, total)
 
 
 class ContractError(Exception):
@@ -88,60 +79,52 @@ class ContractError(Exception):
 
 
 # --------------------------------------------------------------------------- card
-
-# Of a key of the card: its type, what it must be in words; then (lowest, highest), the pattern of a text, or the type in TOML.
-Text = Annotated[str, "a text that is not empty", r"(?s).*\S.*"]
-Texts = Annotated[tuple[str, ...], 'a list of texts: ["one", "two"]', r"(?s).*\S.*"]
-Truth = Annotated[bool, "true or false, without quotes", bool]
-Table = Annotated[dict[str, Any], "a table of texts, finite numbers and lists", dict]
+# Of a key: its type; its limits ((lowest, highest), choices, the pattern of a text, or the type in TOML); the words that these do not give.
+Text = Annotated[str, r"(?s).*\S.*", "a text that is not empty"]
+Texts = Annotated[tuple[str, ...], r"(?s).*\S.*", 'a list of texts: ["one", "two"]']
+Truth = Annotated[bool, bool, "true or false, without quotes"]
+Table = Annotated[dict[str, Any], dict, "a table of texts, finite numbers and lists"]
 
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """One published weights file: where it comes from and how to know it is the right one.
+    """One published weights file. ``sha256`` is empty and ``bytes`` 0 where we could not obtain it: names and shapes decide, at load."""
 
-    ``sha256`` is empty and ``bytes`` 0 where we could not obtain the published file: then names and shapes decide, at load. ``member``
-    is its path in the archive at ``url``. ``manual``: ``url`` is a web page. ``optional``: the detector works without it.
-    """
-
-    file: Annotated[str, "a file name of letters, digits and _ . + -", r"(?a)\w[\w.+-]*(/\w[\w.+-]*)*"]
-    url: Annotated[str, "an address that begins with https:// or http://", r"https?://[^\s/]\S*"]
+    file: Annotated[str, r"(?a)\w[\w.+-]*(/\w[\w.+-]*)*", "a file name of letters, digits and _ . + -"]
+    url: Annotated[str, r"https?://[^\s/]\S*", "an address that begins with https:// or http://"]
     licence: Text
-    sha256: Annotated[str, "the 64 small hex digits that sha256sum prints", r"([0-9a-f]{64})?"] = ""
-    bytes: Annotated[int, "a whole number from 0 to 10,000,000,000,000, without quotes", 0, 10**13] = 0
-    member: Annotated[str, "a path in the archive", r".*"] = ""
-    alternatives: Annotated[tuple[str, ...], 'a list of addresses: ["https://..."]', r"https?://[^\s/]\S*"] = ()
+    sha256: Annotated[str, r"([0-9a-f]{64})?", "the 64 small hex digits that sha256sum prints"] = ""
+    bytes: Annotated[int, (0, 10**13)] = 0
+    member: Annotated[str, r".*", "a path in the archive"] = ""
+    alternatives: Annotated[tuple[str, ...], r"https?://[^\s/]\S*", 'a list of addresses: ["https://..."]'] = ()
     manual: Truth = False
     optional: Truth = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """The content of ``detector.toml``: each key, its type, its range and its default. docs/detector.md explains them.
+    """The content of ``detector.toml``: keys with type, limits and default. ``threshold`` is on the fake_score scale (1 = fake)."""
 
-    Thresholds are on the fake_score scale (1 = fake). ``memory_mb``, ``seconds_per_face`` and ``batch`` are in the table ``[resources]``.
-    """
-
-    id: Annotated[str, "a name like my_detector: 2 to 41 of a-z, 0-9 and _, a letter first", r"[a-z][a-z0-9_]{1,40}"]
-    version: Annotated[str, 'a text like "1.0" of letters, digits and . + - _', r"(?a)\w[\w.+-]{0,59}"]
+    id: Annotated[str, r"[a-z][a-z0-9_]{1,40}", "a name like my_detector: 2 to 41 of a-z, 0-9 and _, a letter first"]
+    version: Annotated[str, r"(?a)\w[\w.+-]{0,59}", 'a text like "1.0" of letters, digits and . + - _']
     title: Text
     summary: Text
-    paper: Annotated[str, 'a text, "none" where there is none', r"(?s).*\S.*"]
-    year: Annotated[int, "a whole number from 1,900 to 2,100, without quotes", 1900, 2100]
-    licence: Annotated[str, "a text", r"(?s).*"] = ""
-    input: Annotated[str, f"one of {', '.join(INPUTS)}", "|".join(INPUTS)]
-    sampling: Annotated[str, "'every_frame', 'fps:N' or 'frames:N'", SAMPLING]
-    margin: Annotated[float, "a number from 1 to 100, without quotes", 1, 100]
-    threshold: Annotated[float, "a number from 0 to 1, without quotes", 0, 1]
-    aggregation: Annotated[str, f"one of {', '.join(AGGREGATIONS)}", "|".join(AGGREGATIONS)]
-    weights: Annotated[tuple[WeightsFile, ...], "tables, one [[weights]] for each file", list] = ()
+    paper: Annotated[str, r"(?s).*\S.*", 'a text, "none" where there is none']
+    year: Annotated[int, (1900, 2100)]
+    licence: Annotated[str, r"(?s).*", "a text"] = ""
+    input: Annotated[str, INPUTS]
+    sampling: Annotated[str, SAMPLING, "'every_frame', 'fps:N' or 'frames:N'"]
+    margin: Annotated[float, (1, 100)]
+    threshold: Annotated[float, (0, 1)]
+    aggregation: Annotated[str, AGGREGATIONS]
+    weights: Annotated[tuple[WeightsFile, ...], list, "tables, one [[weights]] for each file"] = ()
     parameters: Table = field(default_factory=dict)
-    memory_mb: Annotated[int, "a whole number from 1 to 10,000,000, without quotes", 1, 10_000_000] = 2048
-    seconds_per_face: Annotated[float, "a number from 0 to 3,600, without quotes", 0, 3600] = 0.1
-    batch: Annotated[int, "a whole number from 1 to 65,536, without quotes", 1, 65_536] = 8
+    memory_mb: Annotated[int, (1, 10_000_000)] = 2048
+    seconds_per_face: Annotated[float, (0, 3600)] = 0.1
+    batch: Annotated[int, (1, 65_536)] = 8
     sees: Texts = ()
     limits: Texts = ()
-    state: Annotated[str, f"one of {', '.join(STATES)}", "|".join(STATES)] = "draft"
+    state: Annotated[str, STATES] = "draft"
     folder: Path = field(compare=False)
 
     @classmethod
@@ -197,39 +180,43 @@ def _mistakes(table: Any, keys: Mapping[str, inspect.Parameter], where: str = ""
     if not isinstance(table, dict):
         return [f"{where}must be a table of keys and values"]
     missing = [key for key in keys if key not in table and keys[key].default is inspect.Parameter.empty]
-    wrong = [f"{where}add {key!r}: {keys[key].annotation.__metadata__[0]}" for key in missing]
+    wrong = [f"{where}add {key!r}: {rule_of(keys[key])[0]}" for key in missing]
     for key, value in table.items():
         if key not in keys:
             near = difflib.get_close_matches(key, keys, 1)
             wrong.append(f"{where}remove or rename {reprlib.repr(key)}" + (f" (is it {near[0]!r}?)" if near else ""))
-        elif not _holds(value, keys[key].annotation):
-            words = keys[key].annotation.__metadata__[0]
-            wrong.append(f"{where}{key} must be {words}, not {reprlib.repr(value)}")
+        elif not rule_of(keys[key])[1](value):
+            wrong.append(f"{where}{key} must be {rule_of(keys[key])[0]}, not {reprlib.repr(value)}")
     return wrong
 
 
-def _holds(value: Any, rule: Any) -> bool:
-    """Whether ``value``, as TOML or JSON has it, keeps the rule of its key."""
-    kind, (_, *limits) = rule.__origin__, rule.__metadata__
+def rule_of(key: inspect.Parameter) -> tuple[str, Callable[[Any], bool]]:
+    """What a key of a card must be in words, and whether a value is that, as TOML or JSON has it."""
+    kind, (limits, *words) = key.annotation.__origin__, key.annotation.__metadata__
     if kind in (int, float):
-        return type(value) in (int, kind) and limits[0] <= value <= limits[1]  # true is not a number; nor is NaN
+        low, high = limits  # true is not a number; nor is NaN
+        named = f"a {'whole ' * (kind is int)}number from {low:,} to {high:,}, without quotes"
+        return named, lambda value: type(value) in (int, kind) and low <= value <= high
+    if isinstance(limits, tuple):
+        return f"one of {', '.join(limits)}", limits.__contains__
     if kind is str:
-        return isinstance(value, str) and re.fullmatch(limits[0], value) is not None
-    if kind == tuple[str, ...]:
-        return isinstance(value, list) and all(isinstance(i, str) and re.fullmatch(limits[0], i) for i in value)
-    return isinstance(value, limits[0])
+        return words[0], lambda value: isinstance(value, str) and re.fullmatch(limits, value) is not None
+    if isinstance(limits, type):
+        return words[0], lambda value: isinstance(value, limits)
+    each = re.compile(limits).fullmatch
+    return words[
+        0
+    ], lambda value: isinstance(value, list) and all(isinstance(item, str) and each(item) for item in value)
 
 
 # --------------------------------------------------------------------------- faces
-
-
 @dataclass(frozen=True)
 class Face:
     """Where one face is in an image (its context crop, or a whole frame).
 
-    ``box`` (4,) float32 x1 y1 x2 y2, may reach outside the image; ``landmarks`` (5, 2) float32: left eye, right
-    eye, nose, left and right mouth corner (the viewer's left), NaN where unknown. ``time_s`` is the presentation time.
-    ``image_origin`` (x, y) and ``frame_size`` (width, height) place the image in its frame, turned as the image is.
+    ``box`` (4,) float32 x1 y1 x2 y2, may reach outside the image; ``landmarks`` (5, 2) float32: left eye, right eye, nose, left and right
+    mouth corner (the viewer's left), NaN where unknown. ``time_s`` is the presentation time, seconds. ``image_origin`` (x, y) and
+    ``frame_size`` (width, height) place the image in its frame, turned as the image is.
     """
 
     box: Array
@@ -276,10 +263,9 @@ class Shot:
 
 
 class FacePack:
-    """A face pack directory, read through memory maps (schema: docs/face_pack.md).
+    """A face pack directory, read through memory maps (docs/face_pack.md).
 
-    ``faces`` (N,) is FACE_DTYPE. ``frames`` (n,) int64 and ``times`` (n,) float64 seconds are all sampled pictures, ascending, also those
-    without a face.
+    ``faces`` (N,) is FACE_DTYPE. ``frames`` (n,) int64 and ``times`` (n,) float64 seconds: all sampled pictures, also without a face.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -320,22 +306,18 @@ class FacePack:
     @functools.cached_property
     def upright(self) -> Array:
         """``faces`` with boxes, landmarks and origins in pixels of the frame after ``turn``, in which the face and its crop are upright."""
-        faces: Array = self.faces
-        if not faces["turn"].any():
-            return faces
-        faces = np.array(faces)
-        for turn in (90, 180, 270):
-            own = faces["turn"] == turn
-            rows = faces[own]
-            size = tuple(self.frame_sizes[own].T[..., None])
-            shown = np.stack([rows["crop_width"], rows["crop_height"]], 1)[:, :: -1 if turn % 180 else 1]
-            corners = np.stack([rows["crop_origin"], rows["crop_origin"] + shown], 1)
-            rows["crop_origin"] = turn_points(corners, turn=turn, size=size).min(axis=1)
-            corners = turn_points(rows["box"].reshape(-1, 2, 2), turn=turn, size=size)
+        rows: Array = self.faces
+        if rows["turn"].any():
+            rows, sizes, turn = np.array(rows), self.frame_sizes.T[..., None], rows["turn"][:, None]
+            shown = np.stack([rows["crop_width"], rows["crop_height"]], 1)
+            corners = rows["crop_origin"][:, None] + np.stack(
+                [0 * shown, np.where(turn % 180, shown[:, ::-1], shown)], 1
+            )
+            rows["crop_origin"] = turn_points(corners, turn=turn, size=sizes).min(axis=1)
+            corners = turn_points(rows["box"].reshape(-1, 2, 2), turn=turn, size=sizes)
             rows["box"] = np.sort(corners, axis=1).reshape(-1, 4)
-            rows["landmarks"] = turn_points(rows["landmarks"], turn=turn, size=size)
-            faces[own] = rows
-        return faces
+            rows["landmarks"] = turn_points(rows["landmarks"], turn=turn, size=sizes)
+        return rows
 
     def image(self, index: int) -> Array:
         """Context crop of face ``index``: (H, W, 3) uint8 RGB, a read-only view."""
@@ -364,10 +346,11 @@ def record_of(record: type[Any], raw: dict[str, Any]) -> Any:
     return record(**{name: raw[name] for name in record.__dataclass_fields__ if name in raw})
 
 
-def turn_points(points: Array, *, turn: int, size: tuple[int, int]) -> Array:
+def turn_points(points: Array, *, turn: Any, size: Any) -> Array:
     """Points (..., 2) x, y of a picture of ``size`` (width, height) after it was turned clockwise by ``turn`` degrees."""
-    x, y, width, height = points[..., 0], points[..., 1], *size
-    return np.stack({0: (x, y), 90: (height - y, x), 180: (width - x, height - y), 270: (y, width - x)}[turn], -1)
+    (x, y), (width, height), quarters = np.moveaxis(points, -1, 0), size, np.asarray(turn) // 90
+    back_x, back_y = width - x, height - y
+    return np.stack([np.choose(quarters, [x, back_y, back_x, y]), np.choose(quarters, [y, x, back_y, back_x])], -1)
 
 
 def square_crop(image: Array, box: Array, *, margin: float) -> Array:
@@ -386,8 +369,6 @@ def fake_score_of(softlabel: float) -> float:
 
 
 # --------------------------------------------------------------------------- detector
-
-
 @dataclass(frozen=True)
 class Verdict:
     """The result of ``run`` for one face. ``skipped`` holds a reason code when there is no score."""
@@ -421,25 +402,23 @@ class Skip(Exception):
 
 
 class BaseDetector:
-    """Subclass this in ``detectors/<name>/detector.py``, beside its card ``detector.toml``.
+    """Subclass this in ``detectors/<name>/detector.py``, beside its card ``detector.toml``; its definition is checked.
 
     ``load`` is required, and ``get_softlabel`` (faces one at a time) or ``judge`` (clips, several nets); ``run`` and ``run_pack`` are
-    final, the rest has defaults. ``evidence`` may return one picture for each face of a batch (a mask), drawn in the report.
-    The class is checked when Python defines it.
+    final, the rest has defaults.
     """
 
     card: ClassVar[Card]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name in {"run", "run_pack"} & set(cls.__dict__):
-            raise ContractError(f"{cls.__name__}.{name} is final: override crop_face, preproc or get_softlabel instead")
         required = ("load", "get_softlabel") if cls.judge is BaseDetector.judge else ("load",)
-        for name in ("load", "crop_face", "preproc", "get_softlabel", "postproc", "get_hardlabel", "judge"):
-            method, ours = getattr(cls, name), getattr(BaseDetector, name)
-            if method is ours and name in required:
+        for name, ours in inspect.getmembers(BaseDetector, inspect.isfunction):
+            method, arguments = getattr(cls, name), inspect.signature(ours).parameters
+            if name in ("run", "run_pack") and method is not ours:
+                raise ContractError(f"{cls.__name__}.{name} is final: override crop_face, preproc or get_softlabel")
+            if name in required and method is ours:
                 raise ContractError(f"{cls.__name__} must define {name}(): see the example in base_detector.py")
-            arguments = inspect.signature(ours).parameters
             if not callable(method) or len(inspect.signature(method).parameters) != len(arguments):
                 raise ContractError(f"{cls.__name__}.{name} must take ({', '.join(arguments)})")
         if "card" not in cls.__dict__:
@@ -497,10 +476,9 @@ class BaseDetector:
         joined = self.postproc(self._soft(self.get_softlabel(prepared[None]), 1))
         return Verdict(fake_score_of(joined), self.get_hardlabel(joined), softlabel=joined)
 
-    def run_pack(self, pack: FacePack, out: Path, *, progress: Progress | None = None) -> dict[str, Any]:
+    def run_pack(self, pack: FacePack, out: Path, *, progress: Progress = lambda done, total: None) -> dict[str, Any]:
         """Judge every face of a pack in batches; write masks below ``out``; return the content of ``scores.json``."""
         started, masks, preproc_s = time.perf_counter(), list[Any](), 0.0
-        progress = progress or (lambda done, total: None)
         if type(self).judge is BaseDetector.judge:
             judged, masks, preproc_s = self._judge_faces(pack, out, progress)
         else:
@@ -522,35 +500,38 @@ class BaseDetector:
             "video_fake_score": video, "persons": persons, "skipped": judged.skipped, "masks": masks, "seconds": seconds,
         }  # fmt: skip
 
-    # -- inside
-
     def _judge_faces(self, pack: FacePack, out: Path, progress: Progress) -> tuple[Judgement, list[Any], float]:
         """Judge one face at a time: the judgement, the entries of the masks written, the seconds of cropping and ``preproc``."""
         softlabels, skipped, masks, preproc_s = np.full(len(pack), np.nan), Counter[str](), list[Any](), 0.0
-        faces, to_draw = self._prepared(pack, skipped), set(self._faces_to_draw(pack))
-        while True:
-            started = time.perf_counter()
-            inputs = dict(itertools.islice(faces, self.card.batch))
-            preproc_s += time.perf_counter() - started
-            if not inputs:
-                return Judgement(softlabels, skipped=skipped), masks, preproc_s
-            indices, batch = list(inputs), np.stack(list(inputs.values()))
-            softlabels[indices] = self._soft(self.get_softlabel(batch), len(batch))
-            drawn = [place for place, index in enumerate(indices) if index in to_draw]
-            pictures = self.evidence(batch[drawn]) if drawn else None
-            if pictures is not None:
-                masks += [_write_mask(out, indices[i], picture) for i, picture in zip(drawn, pictures, strict=True)]
-            progress(indices[-1] + 1, len(pack))
-
-    def _prepared(self, pack: FacePack, skipped: Counter[str]) -> Iterator[tuple[int, Array]]:
-        """The index and the net's input of each face; those that cannot be judged are counted in ``skipped``."""
+        to_draw, inputs = self._faces_to_draw(pack), dict[int, Array]()
         for index in range(len(pack)):
+            started = time.perf_counter()
             try:
-                prepared = self.preproc(self.crop_face(pack.image(index), pack.face(index)))
+                inputs[index] = self.preproc(self.crop_face(pack.image(index), pack.face(index)))
             except Skip as reason:
                 skipped[str(reason)] += 1
-            else:
-                yield index, prepared
+            preproc_s += time.perf_counter() - started
+            if inputs and (len(inputs) == self.card.batch or index + 1 == len(pack)):
+                labels = self.get_softlabel(np.stack(list(inputs.values())))
+                softlabels[list(inputs)] = self._soft(labels, len(inputs))
+                masks += self._draw({face: inputs[face] for face in inputs if face in to_draw}, out)
+                progress(index + 1, len(pack))
+                inputs = {}
+        return Judgement(softlabels, skipped=skipped), masks, preproc_s
+
+    def _draw(self, inputs: dict[int, Array], out: Path) -> list[dict[str, Any]]:
+        """Write the evidence of some faces; its entries in ``scores.json``."""
+        pictures = self.evidence(np.stack(list(inputs.values()))) if inputs else None
+        if pictures is None:
+            return []
+        masks = []
+        for index, picture in zip(inputs, pictures, strict=True):
+            if picture.dtype != np.uint8 or picture.ndim != 2:
+                raise ContractError(f"evidence() must return (N, h, w) uint8, not {picture.dtype} {picture.shape}")
+            masks.append({"index": index, "file": f"masks/{index:06d}.npy"})
+            (out / "masks").mkdir(exist_ok=True)
+            np.save(out / f"masks/{index:06d}.npy", np.ascontiguousarray(picture), allow_pickle=False)
+        return masks
 
     def _soft(self, labels: Any, count: int, *, gaps: bool = False) -> Array:
         """Soft labels as (count,) float64 in [0, 1]; ContractError when they are not. With ``gaps`` NaN is no score."""
@@ -560,34 +541,24 @@ class BaseDetector:
         allowed = (labels >= -1e-6) & (labels <= 1 + 1e-6) | (np.isnan(labels) & gaps)
         if not allowed.all():
             raise ContractError(f"{self.card.id}: soft labels must lie in [0, 1] (1 = real), got {labels}")
-        clipped: Array = np.clip(labels, 0.0, 1.0)
-        return clipped
+        return np.asarray(np.clip(labels, 0.0, 1.0))
 
-    def _faces_to_draw(self, pack: FacePack) -> Iterator[int]:
+    def _faces_to_draw(self, pack: FacePack) -> set[int]:
         """Up to eight faces of each person, evenly over the clip, of the first persons: evidence is for looking at."""
-        if type(self).evidence is not BaseDetector.evidence:
-            for person in np.unique(pack.faces["person"])[: MOST_MASKS // 8]:
-                own = np.flatnonzero(pack.faces["person"] == person)
-                yield from own[np.unique(np.linspace(0, len(own) - 1, 8).astype(int))].tolist()
-
-
-def _write_mask(out: Path, index: int, picture: Array) -> dict[str, Any]:
-    if picture.dtype != np.uint8 or picture.ndim != 2:
-        raise ContractError(f"evidence() must return (N, h, w) uint8, not {picture.dtype} {picture.shape[1:]}")
-    (out / "masks").mkdir(exist_ok=True)
-    name = f"masks/{index:06d}.npy"
-    np.save(out / name, np.ascontiguousarray(picture), allow_pickle=False)
-    return {"index": index, "file": name}
+        found: set[int] = set()
+        for person in np.unique(pack.faces["person"])[: MOST_MASKS // 8]:
+            own = np.flatnonzero(pack.faces["person"] == person)
+            found.update(own[np.linspace(0, len(own) - 1, 8).astype(int)].tolist())
+        return found if type(self).evidence is not BaseDetector.evidence else set()
 
 
 def load_detector(module: str) -> BaseDetector:
-    """Import ``module`` (``detectors.mesonet``) and make its one detector; raise ContractError when there is none."""
-    for name in (f"{module}.detector", module):
-        with contextlib.suppress(ModuleNotFoundError):
-            if importlib.util.find_spec(name):
-                break
-    else:
-        raise ContractError(f"no module {module!r}: name the package that holds detector.py")
+    """Import ``module`` (``detectors.mesonet``) and make the one detector of its ``detector.py``; ContractError when there is none."""
+    name, spec = f"{module}.detector", None
+    with contextlib.suppress(ModuleNotFoundError):
+        spec = importlib.util.find_spec(name)
+    if spec is None:
+        raise ContractError(f"no module {name!r}: name the package that holds detector.py")
     classes = [item for item in vars(importlib.import_module(name)).values() if isinstance(item, type)]
     found = [item for item in classes if issubclass(item, BaseDetector) and item.__module__ == name]
     if len(found) != 1:
@@ -596,9 +567,7 @@ def load_detector(module: str) -> BaseDetector:
 
 
 # --------------------------------------------------------------------------- worker protocol v1
-
-#: A verb takes (arguments, progress) and returns the members of its answer.
-Verb = Callable[[dict[str, Any], Progress], dict[str, Any]]
+Verb = Callable[[dict[str, Any], Progress], dict[str, Any]]  # (arguments, progress) -> members of the answer
 
 
 class WorkerFailure(Exception):
@@ -614,11 +583,7 @@ class NotApplicable(Exception):
 
 
 def serve_worker(verbs: dict[str, Verb], exchange: Path) -> None:
-    """Answer protocol v1 on ``exchange/worker.sock`` until ``stop``: one JSON object per line, one caller at a time.
-
-    A request is ``{"verb": name, ...}``. The answer is any number of ``{"event": "progress", "done", "total"}`` lines,
-    then one line with ``status``: ``ok`` | ``not_applicable`` (reason) | ``error`` (code, retryable).
-    """
+    """Answer protocol v1 (docs/worker_protocol.md) on ``exchange/worker.sock`` until ``stop``: JSON lines, one caller at a time."""
     os.chdir(exchange)  # a relative name keeps the socket path under the kernel's 107 bytes
     with contextlib.suppress(FileNotFoundError):
         os.unlink("worker.sock")
@@ -637,14 +602,12 @@ def serve_worker(verbs: dict[str, Verb], exchange: Path) -> None:
 def _answer_line(verbs: dict[str, Verb], line: bytes, stream: Any) -> bool:
     """Answer one request; False after ``stop``."""
 
-    def send(message: dict[str, Any]) -> None:
+    def send(**message: Any) -> None:
         stream.write(json.dumps(message, allow_nan=False).encode() + b"\n")
         stream.flush()
 
-    def progress(done: int, total: int) -> None:
-        send({"event": "progress", "done": done, "total": total})
-
     request: Any = None
+    answer: dict[str, Any] = {}
     with contextlib.suppress(ValueError, RecursionError):
         request = json.loads(line)
     verb = request.pop("verb", None) if isinstance(request, dict) else None
@@ -652,48 +615,41 @@ def _answer_line(verbs: dict[str, Verb], line: bytes, stream: Any) -> bool:
         if not isinstance(verb, str):
             raise WorkerFailure("bad_request")
         if verb == "health":
-            peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
-            send({"status": "ok", "protocol": PROTOCOL_VERSION, "verbs": sorted(verbs), "peak_mb": round(peak_mb)})
-        elif verb == "stop":
-            send({"status": "ok"})
+            peak_mb = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)
+            answer = {"protocol": PROTOCOL_VERSION, "verbs": sorted(verbs), "peak_mb": peak_mb}
         elif verb in verbs:
-            send({"status": "ok"} | verbs[verb](request, progress))
-        else:
+            answer = verbs[verb](request, lambda done, total: send(event="progress", done=done, total=total))
+        elif verb != "stop":
             raise WorkerFailure("unknown_verb")
+        send(status="ok", **answer)
     except NotApplicable as reason:
-        send({"status": "not_applicable", "reason": str(reason)})
+        send(status="not_applicable", reason=str(reason))
     except BrokenPipeError:
         raise
     except Exception as error:  # the boundary: the trace goes to the worker's log, a code to the platform
-        failure = _failure_of(error)
+        out_of_memory = isinstance(error, MemoryError)
+        failure = WorkerFailure("out_of_memory" if out_of_memory else "detector_failed", retryable=out_of_memory)
+        if isinstance(error, WorkerFailure):
+            failure = error
+        elif not out_of_memory:
+            sys.excepthook(type(error), error, error.__traceback__)
         print(f"{verb}: {failure.code}", file=sys.stderr, flush=True)
-        send({"status": "error", "code": failure.code, "retryable": failure.retryable})
+        send(status="error", code=failure.code, retryable=failure.retryable)
     return verb != "stop"
-
-
-def _failure_of(error: Exception) -> WorkerFailure:
-    if isinstance(error, WorkerFailure):
-        return error
-    if isinstance(error, MemoryError):
-        return WorkerFailure("out_of_memory", retryable=True)
-    sys.excepthook(type(error), error, error.__traceback__)
-    return WorkerFailure("detector_failed")
 
 
 def detector_verbs(detector: BaseDetector, weights: Path, device: str) -> dict[str, Verb]:
     """The verbs of a detector's worker: describe, load, predict."""
-    state = {"loaded": False}
 
-    def load(_: dict[str, Any], __: Progress) -> dict[str, Any]:
-        if not state["loaded"]:
-            if detector.card.lacks([item for item in detector.card.weights if not (weights / item.file).is_file()]):
-                raise WorkerFailure("weights_missing")
-            detector.load(weights, device)
-            state["loaded"] = True
+    @functools.cache  # once; what fails is tried again
+    def load() -> dict[str, Any]:
+        if detector.card.lacks([item for item in detector.card.weights if not (weights / item.file).is_file()]):
+            raise WorkerFailure("weights_missing")
+        detector.load(weights, device)
         return {}
 
     def predict(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-        load({}, progress)
+        load()
         if not all(isinstance(request.get(name), str) for name in ("pack", "out")):
             raise WorkerFailure("bad_request")
         pack, out = FacePack(Path(request["pack"])), Path(request["out"])
@@ -702,20 +658,19 @@ def detector_verbs(detector: BaseDetector, weights: Path, device: str) -> dict[s
         scores = detector.run_pack(pack, out, progress=progress)
         if not scores["face_index"]:
             raise NotApplicable(max(scores["skipped"], key=scores["skipped"].__getitem__, default="not_judgeable"))
-        temporary = out / "scores.json.tmp"
-        temporary.write_text(json.dumps(scores, allow_nan=False), encoding="utf-8")
-        temporary.rename(out / "scores.json")
+        (out / "scores.json.tmp").write_text(json.dumps(scores, allow_nan=False), encoding="utf-8")
+        (out / "scores.json.tmp").rename(out / "scores.json")
         return {"seconds": scores["seconds"]}
 
-    return {"describe": lambda *_: {"card": detector.card.as_json()}, "load": load, "predict": predict}
+    return {"describe": lambda *_: {"card": detector.card.as_json()}, "load": lambda *_: load(), "predict": predict}
 
 
 def main(argv: list[str] | None = None) -> int:
     """Judge a face pack and print its scores: ``python -m base_detector detectors.mesonet PACK``; or be a worker: ``--serve``."""
     parser = argparse.ArgumentParser(prog="base_detector", description=main.__doc__)
-    parser.add_argument("module", help="package of the detector, for example detectors.mesonet")
-    parser.add_argument("pack", nargs="?", type=Path, help="face pack to judge: a folder (docs/face_pack.md)")
-    parser.add_argument("--out", type=Path, help="folder to write scores.json and evidence to, instead of printing")
+    parser.add_argument("module", help="the detector's package, for example detectors.mesonet")
+    parser.add_argument("pack", nargs="?", type=Path, help="folder of a face pack (docs/face_pack.md)")
+    parser.add_argument("--out", type=Path, help="write scores.json and evidence to this folder instead of printing")
     parser.add_argument("--weights", type=Path, help="folder of the weights (default: var/weights/<detector>)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda:0 (default: cpu)")
     parser.add_argument("--serve", type=Path, metavar="EXCHANGE", help="be a worker on EXCHANGE/worker.sock")

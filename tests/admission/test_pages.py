@@ -266,7 +266,7 @@ def test_the_page_has_every_key_of_the_card_with_its_words_and_default(record: A
         defaults[item.name] = "" if value is MISSING else f"`{json.dumps(value)}`"
     listed = {code(row[0]): (row[1], row[2]) for row in rows(DETECTOR, mark)}
     assert listed == {
-        name: (key.annotation.__metadata__[0], defaults[name]) for name, key in base_detector._keys(record).items()
+        name: (base_detector.rule_of(key)[0], defaults[name]) for name, key in base_detector._keys(record).items()
     }
     assert "`memory_mb`, `seconds_per_face` and `batch` are in the table `[resources]`" in DETECTOR
     assert base_detector.RESOURCES == ("memory_mb", "seconds_per_face", "batch")

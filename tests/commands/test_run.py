@@ -199,7 +199,7 @@ def test_a_video_is_answered_with_the_command_to_use_instead(toy: Path):
     ("spoil", "sentence"),
     [
         (lambda toy, pack: (toy / "detectors/toy/detector.toml").write_text(TOY.replace("1.3", "0")), "margin must be"),
-        (lambda toy, pack: (toy / "detectors/toy/detector.py").unlink(), "detectors.toy must define exactly one"),
+        (lambda toy, pack: (toy / "detectors/toy/detector.py").unlink(), "no module 'detectors.toy.detector'"),
         (lambda toy, pack: (pack / "pack.json").write_text('{"schema": 1}'), "face pack schema 1 is not 2: update this worker"),
         (lambda toy, pack: (pack / "pack.json").write_text('{"schema": 2}'), "is not complete"),
         (lambda toy, pack: (toy / "detectors/toy/detector.py").write_text(TOY_CODE.replace('_too', " too")), "the reason is a code"),

@@ -23,7 +23,7 @@ from backend.commands.detectors import detectors
 from backend.commands.weights import weights
 from backend.scores.aggregate import OWN, STRATEGIES
 from backend.workers.spec import detector_spec
-from base_detector import AGGREGATIONS, Card, ContractError, WeightsFile, _keys
+from base_detector import AGGREGATIONS, Card, ContractError
 from shared.errors import UserError
 from shared.records import DETECTOR_PATTERN
 from shared.settings import Settings
@@ -192,15 +192,6 @@ def test_a_mistake_in_a_card_is_one_sentence_with_the_key_and_the_remedy(
     assert len(str(caught.value)) < 400 + len(str(tmp_path))
     with contextlib.suppress(ContractError):  # the contract alone asks less, in sentences as well
         Card.read(folder)
-
-
-@pytest.mark.parametrize("record", [Card, WeightsFile])
-def test_the_words_of_a_key_tell_its_limits(record: type):
-    for name, key in _keys(record).items():
-        words, *limits = key.annotation.__metadata__
-        if key.annotation.__origin__ in (int, float):
-            kind = "whole number" if key.annotation.__origin__ is int else "number"
-            assert words == f"a {kind} from {limits[0]:,} to {limits[1]:,}, without quotes", name
 
 
 def test_all_mistakes_of_a_card_are_named_at_once(tmp_path: Path):

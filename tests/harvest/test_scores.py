@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from backend.harvest.media_pack import MAX_PACK_JSON_BYTES, harvest_pack, read_faces
 from backend.harvest.scores import HarvestedScores, harvest_masks, harvest_scores, harvested_masks
 from backend.harvest.untrusted import Refused, harvest_file, read_array
-from base_detector import FACE_DTYPE, FacePack, _write_mask
+from base_detector import FACE_DTYPE, BaseDetector, FacePack
 from shared.errors import PermanentError
 from shared.findings import MediaPack
 from tests.workers.conftest import write_pack
@@ -227,7 +227,20 @@ def test_a_mask_is_written_anew_with_the_same_pixels(out: Path, tmp_path: Path, 
 
 def test_what_the_contract_writes_is_taken(out: Path, tmp_path: Path) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (30, 40), np.uint8).T  # columns first in memory
-    mask = _write_mask(out, 2, pixels)
+
+    class Drawing(BaseDetector):
+        card = None
+
+        def load(self, weights, device):
+            pass
+
+        def get_softlabel(self, batch):
+            pass
+
+        def evidence(self, batch):
+            return [pixels]
+
+    (mask,) = Drawing()._draw({2: pixels}, out)
     (out / "scores.json").write_text(json.dumps(GOOD | {"masks": [mask]}))
     harvest_masks(out, taken(out), tmp_path)
     assert np.array_equal(np.load(tmp_path / mask["file"], allow_pickle=False), pixels)
