@@ -132,7 +132,8 @@ class _Pass:
         if whole is None and len(sampled) < _LEAST_SHARE * min(len(chosen), len(self.whole)):
             return None
         tracks = [track for track in self._sweep.finish() if track.rows]
-        if not len(self._writer) and any(note.code == "cut_off" for note in self._medium.notes):
+        still = self._medium.facts().kind == "image"
+        if still and not len(self._writer) and any(note.code == "cut_off" for note in self._medium.notes):
             raise WorkerFailure("picture_cut_off")  # what is missing may be what the picture is about
         self._seconds["detect"] = self._sweep.detect_s
         people_started = time.perf_counter()

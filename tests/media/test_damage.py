@@ -342,6 +342,15 @@ def test_of_a_file_that_ends_early_every_whole_picture_is_judged(clips, tmp_path
     assert notes <= {note.code for note in seen.notes}
 
 
+def test_a_clip_without_a_face_and_without_its_end_is_no_broken_picture(run_pass, tmp_path: Path):
+    noise = np.random.default_rng(1).integers(90, 110, (20, 120, 160, 3), np.uint8)
+    clip = encode(tmp_path / "a.mp4", noise, options={"g": "5"}, container_options={"movflags": "+faststart"})
+    clip.write_bytes(clip.read_bytes()[: int(clip.stat().st_size * 0.7)])
+    pack = run_pass(clip)
+    assert len(pack) == 0
+    assert "cut_off" in {note.code for note in pack.notes}
+
+
 def test_an_empty_packet_in_the_middle_is_not_the_end(clips, tmp_path: Path):
     """AVI keeps an empty packet where a camera dropped a picture; decoders take one for the end of the stream."""
     with VideoMedium(clips("mpeg4.avi")[0], limits=UNLIMITED) as medium:
