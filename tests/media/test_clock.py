@@ -41,6 +41,13 @@ def read(path: Path) -> tuple[np.ndarray, VideoMedium]:
         return np.array([picture.time_s for picture in medium.pictures()]), medium
 
 
+def repaired(medium: VideoMedium) -> bool:
+    """True when the result would say that the clock was repaired, once."""
+    codes = [note.code for note in medium.notes]
+    assert codes.count("clock_repaired") < 2
+    return "clock_repaired" in codes
+
+
 def stray(path: Path, *, at: int, by_s: float, **options) -> Path:
     """An MP4 in which one stamp is ``by_s`` seconds off."""
     clip = recording(path, TWO, offsets=True, container={"use_editlist": "0"}, **options)
@@ -105,7 +112,7 @@ def test_an_impossible_step_becomes_the_usual_one_and_is_noted(tmp_path: Path, n
     np.testing.assert_allclose(times, medium.times, atol=1e-6)
     assert medium.facts().duration_s == pytest.approx(count * STEP, abs=0.01)
     assert medium.facts().fps == pytest.approx(25, abs=0.1)
-    assert [note.code for note in medium.notes] == ["clock_repaired"]
+    assert repaired(medium)
 
 
 GENUINE: dict[str, tuple[Callable[[Path], Path], list[float]]] = {
@@ -137,18 +144,19 @@ def test_a_genuine_pause_stays_and_nothing_is_noted(tmp_path: Path, name: str):
     times, medium = read(make(tmp_path / name))
     np.testing.assert_allclose(times, expected, atol=2e-3)
     np.testing.assert_allclose(times, medium.times, atol=1e-6)
-    assert medium.facts().duration_s < expected[-1] + 10.1
-    assert not medium.notes
+    # the last picture is shown for a usual step at most
+    assert expected[-1] < medium.facts().duration_s < expected[-1] + 1.05 * max(np.median(np.diff(expected)), STEP)
+    assert not repaired(medium)
 
 
 def test_both_clocks_that_pause_together_tell_a_join_from_a_still_picture(tmp_path: Path):
     sound = [*np.arange(0, 1, 1024 / 48000), *np.arange(30, 31, 1024 / 48000)]
     times, medium = read(recording(tmp_path / "a.ts", [*T, *(T + 30)], sound_s=sound))
     assert times[-1] == pytest.approx(49 * STEP, abs=1e-3)
-    assert medium.notes
+    assert repaired(medium)
     kept, medium = read(recording(tmp_path / "a.mkv", [*T, *(T + 30)], sound_s=sound))
     assert kept[-1] == pytest.approx(30.96, abs=2e-3)  # its players show the picture for half a minute
-    assert not medium.notes
+    assert not repaired(medium)
 
 
 @pytest.mark.parametrize(
@@ -171,14 +179,14 @@ def test_clips_from_the_field_play_in_even_steps(research: Path, name: str, step
     assert len(times) == steps
     np.testing.assert_allclose(np.diff(times), median, atol=1e-4)
     assert medium.facts().duration_s == pytest.approx(steps * median, abs=0.01)
-    assert bool(medium.notes) == name.startswith(("pts", "joined"))
+    assert repaired(medium) == name.startswith(("pts", "joined"))
 
 
 def test_a_screen_recording_keeps_its_pauses(research: Path):
     times, medium = read(research / "field" / "screen_recording_gaps.mkv")
     assert np.diff(times).max() == pytest.approx(17.52)
     assert medium.facts().duration_s == pytest.approx(30.04)
-    assert not medium.notes
+    assert not repaired(medium)
 
 
 def test_stamps_that_are_missing_are_filled():
