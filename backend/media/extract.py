@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from backend.media.ahead import Ahead, depth_for
+from backend.media.identity import Ways, portraits_of
 from backend.media.limits import UNLIMITED, Deadline, MediaLimits
 from backend.media.medium import Medium, Picture
 from backend.media.opening import open_medium
@@ -110,7 +111,8 @@ class _Pass:
         self._sweep = FaceSweep(
             detector, self._keep, context=context, detect_every=self._every, still=len(medium.times) == 1
         )
-        self._gallery = Gallery()
+        self._gallery, self._ways = Gallery(), Ways()
+        self._looked_at: set[int] = set()
         self._stillness = Stillness()
         self._seconds = dict.fromkeys(("decode", "detect", "shots", "persons", "write"), 0.0)
 
@@ -131,7 +133,8 @@ class _Pass:
             raise WorkerFailure("media_damaged")
         if whole is None and len(sampled) < _LEAST_SHARE * min(len(chosen), len(self.whole)):
             return None
-        tracks = [track for track in self._sweep.finish() if track.rows]
+        self._part(self._sweep.finish())
+        tracks = [track for track in self._sweep.tracks if track.rows]
         still = self._medium.facts().kind == "image"
         if still and not len(self._writer) and any(note.code == "cut_off" for note in self._medium.notes):
             raise WorkerFailure("picture_cut_off")  # what is missing may be what the picture is about
@@ -189,6 +192,7 @@ class _Pass:
                     self._deadline.check()
                     if progress:
                         progress(min(picture.index + 1, expected), expected)
+                    self._part(self._sweep.ended())
                     self._gallery.describe(self._sweep.ended())
         self._seconds["decode"] = pictures.busy_s
         return sampled
@@ -212,3 +216,20 @@ class _Pass:
         row = self._writer.append(sighting, track=track.number)
         track.rows += 1
         consider_portrait(track, sighting, row=row)
+        self._ways.consider(track, sighting, row=row)
+
+    def _part(self, ended: Sequence[Track]) -> None:
+        """Part ended tracks in which one person turned into another."""
+        for track in [item for item in ended if item.number not in self._looked_at]:
+            self._looked_at.add(track.number)
+            first, *later = self._ways.parts(track)
+            for views in later:
+                if later[0] is views:
+                    track.portraits = portraits_of(first, most=3)
+                start = views[0]
+                part = self._sweep.part(track, frame=start.frame, time_s=start.portrait.time_s, box=start.box)
+                self._looked_at.add(part.number)
+                part.rows = self._writer.move(track=track.number, frame=start.frame, to=part.number)
+                track.rows -= part.rows
+                part.portraits = portraits_of(views, most=3)
+                track = part

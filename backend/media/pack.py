@@ -82,6 +82,12 @@ class PackWriter:
         """Track of each row, (n,) int64."""
         return self._tracks[: self._count]
 
+    def move(self, *, track: int, frame: int, to: int) -> int:
+        """Give the faces of ``track`` from ``frame`` on to another track; returns how many."""
+        moved = (self.tracks == track) & (self.frames >= frame)
+        self.tracks[moved] = to
+        return int(moved.sum())
+
     @property
     def turns(self) -> list[int]:
         """By how many degrees crops were turned to be upright, each once, without 0."""

@@ -66,7 +66,8 @@ def find_embedding_weights() -> Path:
 
 
 @lru_cache(maxsize=1)
-def _embedder() -> FaceEmbedder:
+def shared_embedder() -> FaceEmbedder:
+    """The embedder, loaded once in a process."""
     return FaceEmbedder()
 
 
@@ -158,7 +159,7 @@ class Gallery:
 
     def _describe(self, tracks: Sequence[Track]) -> None:
         chips = [item.chip for track in tracks for item in track.portraits]
-        vectors = iter((self._given or _embedder()).embed(chips))
+        vectors = iter((self._given or shared_embedder()).embed(chips))
         for track in tracks:
             self._described[track.number] = np.mean([next(vectors) for _ in track.portraits], axis=0)
             track.portraits = [replace(item, chip=np.zeros((0, 0, 3), np.uint8)) for item in track.portraits]

@@ -107,6 +107,23 @@ class FaceSweep:
         alive = {track.number for track in self._alive}
         return [track for track in self.tracks if track.number not in alive]
 
+    def part(self, track: Track, *, frame: int, time_s: float, box: Array) -> Track:
+        """A new track of what ``track``, which has ended, shows from ``frame`` on: another person. It continues no other one."""
+        later = replace(
+            track,
+            number=self._count,
+            view=-1 - self._count,
+            first_frame=frame,
+            first_s=time_s,
+            first_box=box,
+            portraits=[],
+        )
+        track.last_frame = frame - 1
+        track.last_s = min(track.last_s, time_s)
+        self._count += 1
+        self.tracks.append(later)
+        return later
+
     # -- inside
 
     def _resize(self, size: tuple[int, int]) -> None:
