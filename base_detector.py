@@ -310,9 +310,8 @@ class FacePack:
         if rows["turn"].any():
             rows, sizes, turn = np.array(rows), self.frame_sizes.T[..., None], rows["turn"][:, None]
             shown = np.stack([rows["crop_width"], rows["crop_height"]], 1)
-            corners = rows["crop_origin"][:, None] + np.stack(
-                [0 * shown, np.where(turn % 180, shown[:, ::-1], shown)], 1
-            )
+            shown = np.where(turn % 180, shown[:, ::-1], shown)
+            corners = np.stack([rows["crop_origin"], rows["crop_origin"] + shown], 1)
             rows["crop_origin"] = turn_points(corners, turn=turn, size=sizes).min(axis=1)
             corners = turn_points(rows["box"].reshape(-1, 2, 2), turn=turn, size=sizes)
             rows["box"] = np.sort(corners, axis=1).reshape(-1, 4)
@@ -627,14 +626,13 @@ def _answer_line(verbs: dict[str, Verb], line: bytes, stream: Any) -> bool:
     except BrokenPipeError:
         raise
     except Exception as error:  # the boundary: the trace goes to the worker's log, a code to the platform
-        out_of_memory = isinstance(error, MemoryError)
-        failure = WorkerFailure("out_of_memory" if out_of_memory else "detector_failed", retryable=out_of_memory)
-        if isinstance(error, WorkerFailure):
-            failure = error
-        elif not out_of_memory:
+        if isinstance(error, MemoryError):
+            error = WorkerFailure("out_of_memory", retryable=True)
+        elif not isinstance(error, WorkerFailure):
             sys.excepthook(type(error), error, error.__traceback__)
-        print(f"{verb}: {failure.code}", file=sys.stderr, flush=True)
-        send(status="error", code=failure.code, retryable=failure.retryable)
+            error = WorkerFailure("detector_failed")
+        print(f"{verb}: {error.code}", file=sys.stderr, flush=True)
+        send(status="error", code=error.code, retryable=error.retryable)
     return verb != "stop"
 
 

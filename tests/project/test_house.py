@@ -15,7 +15,7 @@ PROGRAM = ("shared", "frontend", "backend", "detectors", "docker", "base_detecto
 
 MOST_LINES = 600
 #: modules that are longer, and how long they may be until they are split
-TOO_LONG = {"base_detector.py": 780}
+TOO_LONG = {"base_detector.py": 706}
 
 MOST_LINES_OF_A_FUNCTION = 50
 #: a flat table of flags with the reason beside each
