@@ -54,7 +54,8 @@ def _iso(stream: BinaryIO, size: int) -> Ending:
     for kind, stop in _outer_boxes(stream, size):
         if kind != b"moov" or stop <= size:
             kinds.add(kind)
-        promised = max(promised, stop)
+        if kind == b"mdat":  # anything may be appended to a file, and read as a box of absurd length
+            promised = max(promised, stop)
     if b"moov" not in kinds and b"mdat" in kinds:
         return Ending(unfinished=True)
     return _share(size, promised)

@@ -181,7 +181,7 @@ class _Pass:
             for picture in pictures:
                 started = time.perf_counter()
                 view = shots.feed(picture)
-                self._stillness.feed(picture.thumb())
+                self._stillness.feed(picture.thumb(), time_s=picture.time_s)
                 self._seconds["shots"] += time.perf_counter() - started
                 if not picture.damaged:
                     self.whole.append(picture.index)

@@ -69,7 +69,7 @@ class StillMedium:
         self._limits = limits
         self.notes: list[Note] = []
         self._edge: str | None = None
-        self._orientation, self._count = Orientation(), 1
+        self._orientation, self._count, self._skipped = Orientation(), 1, 0
         self.times: Array = np.zeros(1)
         Image.MAX_IMAGE_PIXELS = None  # our own limit, below, applies
         ImageFile.LOAD_TRUNCATED_IMAGES = False  # missing parts would be filled with grey, and judged
@@ -116,7 +116,7 @@ class StillMedium:
         given = 0
         for index in range(self._count):
             try:
-                self._image.seek(index)
+                self._image.seek(index + self._skipped)
                 image, notes = as_rgb(self._image, source=self._source, single=self._count == 1)
             except _BROKEN:
                 break
@@ -163,6 +163,9 @@ class StillMedium:
         self._count = self._promised = 1
         if self._container not in ("jpeg", "mpo"):
             self._count, self._promised = self._frames()
+            # the picture that an animated PNG has for programs that cannot play it is not of the animation (PNG 3rd edition, 4.9)
+            self._skipped = int(self._count > 1 and bool(getattr(self._image, "default_image", False)))
+            self._count, self._promised = self._count - self._skipped, self._promised - self._skipped
         self._limits.check_length(self._count, 0.0)
         self._orientation = self._exif_orientation()
         if self.notes:
@@ -205,7 +208,7 @@ class StillMedium:
         steps = []
         for index in range(self._count if self._count > 1 else 0):
             try:
-                self._image.seek(index)
+                self._image.seek(index + self._skipped)
                 self._image.load()
             except _BROKEN:
                 break

@@ -17,6 +17,8 @@ _SIDE: Final = 32
 #: Levels by which the mean of such a part may differ from the first picture's. A photograph coded as a film changes by 2 to 5 (sharp edges
 #: differ from key frame to key frame); of 265 clips of people the calmest changes by 20 within 60 frames.
 _MOST_LEVELS: Final = 8.0
+#: A shorter clip may be of a person who keeps still; one who does so for as long was not among the clips measured.
+_LEAST_S: Final = 2.0
 #: Fewer frames show nothing.
 _LEAST_FRAMES: Final = 3
 
@@ -26,11 +28,11 @@ class Stillness:
 
     def __init__(self) -> None:
         self._first: Array | None = None
-        self._count, self._moved = 0, False
+        self._count, self._last_s, self._moved = 0, 0.0, False
 
-    def feed(self, thumb: Array) -> None:
-        """Take the next frame, (h, w, 3) uint8."""
-        self._count += 1
+    def feed(self, thumb: Array, *, time_s: float) -> None:
+        """Take the next frame, (h, w, 3) uint8, shown ``time_s`` after the first."""
+        self._count, self._last_s = self._count + 1, time_s
         if self._moved:
             return
         height, width = thumb.shape[:2]
@@ -43,5 +45,5 @@ class Stillness:
 
     @property
     def stands_still(self) -> bool:
-        """True when no part of any frame differed from the first one."""
-        return self._count >= _LEAST_FRAMES and not self._moved
+        """True when no part of any frame differed from the first one, for some time."""
+        return self._count >= _LEAST_FRAMES and self._last_s >= _LEAST_S and not self._moved

@@ -44,8 +44,13 @@ def test_an_interrupted_recording_or_download_is_called_so(tmp_path: Path, recor
     assert _told(tmp_path / "clip.mp4.crdownload") == "video_unfinished"
 
 
-def test_a_whole_recording_has_no_note(tmp_path: Path, recording: bytes) -> None:
-    (tmp_path / "clip.mp4").write_bytes(recording)
+@pytest.mark.parametrize(
+    "added",
+    [b"", bytes(5000), b"\x7f\xa1" * 2500, b"\xff\xff\xff\xf0SEFT" * 9],
+    ids=["as_is", "zeros", "junk", "maker"],
+)
+def test_a_whole_recording_has_no_note_whatever_was_appended(tmp_path: Path, recording: bytes, added: bytes) -> None:
+    (tmp_path / "clip.mp4").write_bytes(recording + added)
     assert _notes(tmp_path / "clip.mp4") == {}
 
 

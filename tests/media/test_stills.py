@@ -337,3 +337,14 @@ def test_webp_pictures_without_a_duration_last_a_tenth_of_a_second(tmp_path: Pat
     pictures[0].save(tmp_path / "a.webp", save_all=True, append_images=pictures[1:], duration=0)
     with open_medium(tmp_path / "a.webp", limits=UNLIMITED) as medium:
         assert [picture.time_s for picture in medium.pictures()] == pytest.approx([0, 0.1, 0.2, 0.3])
+
+
+def test_the_stand_in_of_an_animated_png_is_not_of_the_animation(tmp_path: Path, astronaut: np.ndarray):
+    pictures = [Image.fromarray(np.roll(astronaut[::2, ::2], 9 * n, axis=1)) for n in range(3)]
+    stand_in = Image.new("RGB", pictures[0].size, "red")
+    stand_in.save(tmp_path / "a.png", save_all=True, append_images=pictures, duration=80, default_image=True)
+    with open_medium(tmp_path / "a.png", limits=UNLIMITED) as medium:
+        seen = [(picture.rgb(), picture.time_s) for picture in medium.pictures()]
+        assert (medium.facts().frames, medium.facts().duration_s, medium.notes) == (3, pytest.approx(0.24), [])
+    assert [time_s for _, time_s in seen] == pytest.approx([0.0, 0.08, 0.16])
+    assert all((picture == np.asarray(wanted)).all() for (picture, _), wanted in zip(seen, pictures, strict=True))
