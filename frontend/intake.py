@@ -24,7 +24,7 @@ from frontend.upload import current_request
 from frontend.wording import catalog_is_fresh
 from shared.errors import UserError
 from shared.records import JobId, Submission
-from shared.signatures import HEAD_BYTES
+from shared.signatures import MEDIA_HEAD_BYTES
 
 #: Most open submissions of one e-mail address.
 MOST_OPEN: Final = 20
@@ -64,7 +64,7 @@ def suggest_pin() -> Response:
 @limiter.limit(PIN_SUGGESTIONS_PER_PEER)
 def check_kind() -> Response:
     """Whether a file with these first bytes would be taken: 204, or 415 with the reason. So that nobody uploads in vain."""
-    check_head(request.get_data()[:HEAD_BYTES])
+    check_head(request.get_data()[:MEDIA_HEAD_BYTES])
     return Response(status=204)
 
 

@@ -15,38 +15,17 @@ from typing import Final
 
 from shared.errors import NO_SPACE, UserError
 from shared.records import JobId, new_id
-from shared.signatures import HEAD_BYTES, is_avif, is_iso_image, refusal
+from shared.signatures import HEAD_BYTES, MEDIA_HEAD_BYTES, is_media, refusal
 from shared.store import Store
 
 #: Longest name kept for display (shared.records.Submission).
 NAME_LENGTH: Final = 120
 
-#: First box of an MP4 or QuickTime file: ISO/IEC 14496-12 section 4.3, QuickTime File Format "atoms".
-_ISO_BOXES: Final = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})
-
-
-def kind_of(untrusted_head: bytes) -> str | None:
-    """The format by its signature; None when it is not an accepted one."""
-    head = untrusted_head
-    if head.startswith(b"\xff\xd8\xff"):
-        return "jpeg"
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "png"
-    if head.startswith(b"\x1a\x45\xdf\xa3"):
-        return "matroska"
-    if head.startswith(b"RIFF"):
-        return {b"WEBP": "webp", b"AVI ": "avi"}.get(head[8:12])
-    if head[4:8] in _ISO_BOXES:
-        if is_iso_image(head):
-            return "avif" if is_avif(head) else None
-        return "iso"
-    return None
-
 
 def check_head(untrusted_head: bytes) -> None:
     """UserError 415 when a file that begins so is not accepted; where the format is known, it is named."""
-    if kind_of(untrusted_head) is None:
-        code = refusal(untrusted_head) or "unsupported_media"
+    if not is_media(untrusted_head):
+        code = refusal(untrusted_head[:HEAD_BYTES]) or "unsupported_media"
         title = "The file is empty" if code == "file_empty" else "Type of file not accepted"
         raise UserError(code, status=415, title=title)
 
@@ -121,8 +100,8 @@ class IncomingMedia:
         with storage_trouble():
             while view:
                 view = view[self._file.write(view) :]
-        if len(self.head) < HEAD_BYTES:
-            self.head = (self.head + bytes(untrusted_data[:HEAD_BYTES]))[:HEAD_BYTES]
+        if len(self.head) < MEDIA_HEAD_BYTES:
+            self.head = (self.head + bytes(untrusted_data[:MEDIA_HEAD_BYTES]))[:MEDIA_HEAD_BYTES]
         self._sha256.update(untrusted_data)
         self.bytes += len(untrusted_data)
         return len(untrusted_data)

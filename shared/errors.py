@@ -34,7 +34,7 @@ SENTENCES: Final[dict[str, str]] = {
     # media
     "media_unreadable": "The file could not be decoded: it is damaged, or it is not a video or picture. Copy or export it again, and upload that.",  # noqa: E501
     "media_damaged": "Every picture of this clip is damaged, so nothing can be judged. Copy or download it again, and upload that.",
-    "unsupported_media": "This type of file is not accepted. Use MP4, MOV, MKV, WebM, AVI, JPEG, PNG or WebP.",
+    "unsupported_media": "This type of file is not accepted. Use MP4, MOV, MKV, WebM, AVI, MPEG, JPEG, PNG, WebP or GIF.",
     "file_empty": "The file is empty: it has no content at all. Copy or download it again, and upload that.",
     "only_zeros": "This file begins with zeros where its type should be, as a copy does that broke off. Copy or download it again, and upload that.",  # noqa: E501
     "changed_as_text": "The bytes of this file were changed by a program that took them for text, so it cannot be read. Copy or download the original file again, and upload that.",  # noqa: E501

@@ -19,7 +19,7 @@ let refused = null;
 async function checkType(chosen) {
   let head;
   try {
-    head = await chosen.slice(0, 64).arrayBuffer();
+    head = await chosen.slice(0, 1152).arrayBuffer();
   } catch {
     refuse(chosen, "This cannot be read. It may be a folder, or a file that was moved. Choose a file.");
     return;
