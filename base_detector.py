@@ -414,7 +414,7 @@ class BaseDetector:
         required = ("load", "get_softlabel") if cls.judge is BaseDetector.judge else ("load",)
         for name, ours in inspect.getmembers(BaseDetector, inspect.isfunction):
             method, arguments = getattr(cls, name), inspect.signature(ours).parameters
-            if name in ("run", "run_pack") and method is not ours:
+            if (name[0] == "_" or name in ("run", "run_pack")) and method is not ours:
                 raise ContractError(f"{cls.__name__}.{name} is final: override crop_face, preproc or get_softlabel")
             if name in required and method is ours:
                 raise ContractError(f"{cls.__name__} must define {name}(): see the example in base_detector.py")

@@ -266,6 +266,8 @@ def define(**changes) -> type[BaseDetector]:
             "Toy.run is final: override crop_face, preproc",
         ),
         ({"run_pack": lambda self, pack, out: {}}, "Toy.run_pack is final"),
+        ({"_draw": lambda self, picture: picture}, "Toy._draw is final"),
+        ({"evidence": lambda self: None}, r"Toy.evidence must take \(self, batch\)"),
         ({"load": lambda self, weights: None}, r"Toy.load must take \(self, weights, device\)"),
         ({"preproc": lambda self, face, extra: face}, r"Toy.preproc must take \(self, face\)"),
         ({"crop_face": lambda self, image: image}, r"Toy.crop_face must take \(self, image, face\)"),
