@@ -109,7 +109,7 @@ EXPECTED: dict[str, Want] = {
     # people and shots
     "camera_flashes.mp4": Want(persons=1, shots=1, faces=(28, 32)),
     "dissolve_two_people.mp4": Want(persons=2),
-    "black_start.mp4": Want(persons=1, shots=2, checks=(checks.from_second(5.0),)),
+    "black_start.mp4": Want(persons=1, shots=2, checks=(checks.from_second(5.0),), standard=True),
     "real_then_fake_same_scene.mp4": person(checks.rises_at(2.4)),
     "video_call_grid_reorders.mp4": Want(
         persons=6, faces=240, checks=(checks.every_frame,), standard=True, fault="11 turned"
