@@ -32,10 +32,15 @@ SENTENCES: Final[dict[str, str]] = {
     "dolby_vision": "The colours of this clip are coded in Dolby Vision and were read as usual ones, so they are wrong. Export it as SDR, and judge that.",  # noqa: E501
 }
 
+#: The same for notes that came without the number of their sentence: none is invented.
+_WITHOUT_NUMBER: Final[dict[str, str]] = {
+    "cut_off": "The end of this file is missing or damaged. Only the part before was judged.",
+}
+
 
 def note_sentence(note: Note) -> str:
     """``note`` in a sentence for people."""
-    template = SENTENCES.get(note.code)
+    template = (_WITHOUT_NUMBER if note.value is None else {}).get(note.code) or SENTENCES.get(note.code)
     if template is None:  # written by a newer media pass
         return f"Note of the media pass: {note.code.replace('_', ' ')}."
     start, end = (clock_time(seconds or 0.0) for seconds in (note.start_s, note.end_s))

@@ -22,6 +22,11 @@ def test_a_note_is_a_sentence_with_its_times_and_its_number(code: str) -> None:
     assert ("90" in sentence) == ("{value" in SENTENCES[code])
 
 
+def test_a_clip_without_its_end_gets_no_invented_share() -> None:
+    assert "%" not in note_sentence(Note("cut_off"))
+    assert "63%" in note_sentence(Note("cut_off", value=0.63))
+
+
 def test_a_code_of_a_newer_media_pass_is_shown_as_it_is() -> None:
     assert note_sentence(Note("frames_mirrored")) == "Note of the media pass: frames mirrored."
 
