@@ -34,7 +34,7 @@ SENTENCES: Final[dict[str, str]] = {
 
 #: The same for notes that came without the number of their sentence: none is invented.
 _WITHOUT_NUMBER: Final[dict[str, str]] = {
-    "cut_off": "The end of this file is missing or damaged. Only the part before was judged.",
+    "clip_cut_off": "The end of this file is missing or damaged. Only the part before was judged.",
 }
 
 

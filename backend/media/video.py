@@ -188,8 +188,9 @@ class VideoMedium:
             yield picture
         if not self._decoded:
             raise WorkerFailure("media_unreadable")
-        if self._watch is not None and self._watch.cut_off:
-            self.notes.append(Note("cut_off"))
+        known = any(note.code == "clip_cut_off" for note in self.notes)  # by the file's own headers, with its share
+        if self._watch is not None and self._watch.cut_off and not known:
+            self.notes.append(Note("clip_cut_off"))
         lost = self._watch is not None and self._watch.lost_at_end
         until_s = float(self.times[-1]) - self._zero_s + self._line.step_s if lost else None
         self.notes += stretches.notes(end_s=self.facts().duration_s, lost_until_s=until_s)

@@ -23,8 +23,8 @@ def test_a_note_is_a_sentence_with_its_times_and_its_number(code: str) -> None:
 
 
 def test_a_clip_without_its_end_gets_no_invented_share() -> None:
-    assert "%" not in note_sentence(Note("cut_off"))
-    assert "63%" in note_sentence(Note("cut_off", value=0.63))
+    assert "%" not in note_sentence(Note("clip_cut_off"))
+    assert "63%" in note_sentence(Note("clip_cut_off", value=0.63))
 
 
 def test_a_code_of_a_newer_media_pass_is_shown_as_it_is() -> None:
