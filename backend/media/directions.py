@@ -41,6 +41,8 @@ _FREE_TRIES, _SEARCHES_A_TRY, _FIRST_OF_VIEW, _PAUSE = 4, 30, 2, 10
 _SEARCHES_A_TRY_BESIDE = 60
 #: A direction is given up after so many searches without a face in it; the first search of a new view counts as the last but one.
 _MOST_MISSES = 10
+#: Places remembered where the way up is known.
+_MOST_SETTLED = 32
 #: A picture whose grey levels vary less than this (of 255) is black or blank: nothing is tried in it.
 _BLANK = 6.0
 
@@ -54,10 +56,13 @@ class Directions:
         self._searches, self._since_try = 0, _PAUSE
         self._of_view = 0
         self._tries, self._tries_beside = 0, 0
+        #: places of this view where a face was found the right way up
+        self._settled: list[Array] = []
 
     def new_view(self) -> None:
         """The view has changed: directions are kept for its first search, and dropped if that finds nothing in them."""
         self._of_view = 0
+        self._settled = []
         for turn in self._misses:
             self._misses[turn] = max(self._misses[turn], _MOST_MISSES - 1)
 
@@ -68,7 +73,8 @@ class Directions:
         ``may_try``: other directions may be tried.
         """
         short = _SHORT_SIDE_STILL if self._still else _SHORT_SIDE
-        found = [face for turn in self._misses for face in self._search(image, turn=turn, short=short)]
+        small = _reduced(image, short)
+        found = [face for turn in self._misses for face in self._search(image, small, turn=turn)]
         found = _each_once(found, known)
         self._searches, self._of_view, self._since_try = (
             self._searches + 1,
@@ -80,7 +86,7 @@ class Directions:
             turns |= self._try_others(image, found)
         new = turns - set(self._misses)
         if turns:
-            found += [face for turn in sorted(new) for face in self._search(image, turn=turn, short=short)]
+            found += [face for turn in sorted(new) for face in self._search(image, small, turn=turn)]
             self._misses |= dict.fromkeys(turns, 0)
             found = _each_once(found, known)
             self._better_ways(image, found, known, doubtful)  # what one direction takes for a face may be another one's
@@ -89,16 +95,12 @@ class Directions:
 
     # -- inside
 
-    def _search(self, image: Array, *, turn: int, short: int) -> list[Found]:
-        """MTCNN on the picture reduced to ``short`` and turned by ``turn``; places in pixels of the picture as shown."""
+    def _search(self, image: Array, small: Array, *, turn: int) -> list[Found]:
+        """MTCNN on the reduced picture, turned by ``turn``; places in pixels of the picture as shown."""
         height, width = image.shape[:2]
-        scale = min(1.0, short / min(height, width))
-        if scale < 1:
-            size = (max(1, round(width * scale)), max(1, round(height * scale)))
-            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        turned = turn_image(image, turn=turn)
+        turned = turn_image(small, turn=turn)
         faces = self._detector.detect(turned, min_face=_MIN_FACE)
-        stretch = np.array([width / image.shape[1], height / image.shape[0]], np.float32)
+        stretch = np.array([width / small.shape[1], height / small.shape[0]], np.float32)
 
         def shown(points: Array) -> Array:
             back = turn_points(points, turn=(360 - turn) % 360, size=turned.shape[1::-1])
@@ -113,8 +115,10 @@ class Directions:
 
     def _better_ways(self, image: Array, found: list[Found], known: Sequence[Found], doubtful: Array) -> set[int]:
         """Turns that suit some of the faces better than their own; such faces are taken out of ``found``."""
-        uncertain = [face for face in found if _uncertain(face, known, doubtful)]
+        settled = np.concatenate([doubtful.reshape(-1, 4), np.array(self._settled[-_MOST_SETTLED:]).reshape(-1, 4)])
+        uncertain = [face for face in found if _uncertain(face, known, settled)]
         wrong = {id(face): turn for face in uncertain if (turn := self._way_up(image, face)) != face.turn}
+        self._settled += [face.place for face in uncertain if id(face) not in wrong]
         found[:] = [face for face in found if id(face) not in wrong]
         return set(wrong.values())
 
@@ -143,11 +147,10 @@ class Directions:
         short = _SHORT_SIDE_ALONE if alone else _SHORT_SIDE_BESIDE
         if self._still:
             short = _SHORT_SIDE_STILL if alone else _SHORT_SIDE
+        small = _reduced(image, short)
         turns: set[int] = set()
-        for turn in (90, 180, 270):
-            if turn in self._misses:
-                continue
-            for face in self._search(image, turn=turn, short=short):
+        for turn in {90, 180, 270} - set(self._misses):
+            for face in self._search(image, small, turn=turn):
                 if face.confidence >= WORTH_A_LOOK and not _outshone(face, found):
                     sighting = self._sighting(image, face)
                     if believable(self._detector, sighting) and way_up(self._detector, sighting) == turn:
@@ -163,6 +166,14 @@ class Directions:
         seen = {face.turn for face in found if face.confidence >= WORTH_A_LOOK} | {0}
         self._misses = {turn: 0 if turn in seen else misses + 1 for turn, misses in self._misses.items()}
         self._misses = {turn: misses for turn, misses in self._misses.items() if misses < _MOST_MISSES}
+
+
+def _reduced(image: Array, short: int) -> Array:
+    """The picture with a shorter side of ``short`` pixels at most."""
+    height, width = image.shape[:2]
+    scale = min(1.0, short / min(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image
 
 
 def visible(box: Array, *, width: int, height: int) -> bool:

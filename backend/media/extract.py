@@ -26,7 +26,7 @@ from backend.media.pack import PackWriter
 from backend.media.persons import Gallery, consider_portrait, keyface_rows
 from backend.media.recheck import FaceDetector
 from backend.media.sampling import choose_pictures
-from backend.media.shots import ShotFinder, shot_of
+from backend.media.shots import LONGEST_DISSOLVE, ShotFinder, shot_of
 from backend.media.stillness import Stillness
 from backend.media.sweep import FaceSweep
 from backend.media.tracks import Sighting, Track
@@ -127,7 +127,7 @@ class _Pass:
         times = self._medium.times
         among = np.arange(len(times)) if whole is None else np.array([index for index in whole if index < len(times)])
         chosen = among[choose_pictures(times[among], samplings=samplings, mode=self._mode)]
-        shots = ShotFinder(fps=self._medium.facts().fps)
+        shots = self._shots = ShotFinder(fps=self._medium.facts().fps)
         sampled = self._walk(chosen, shots, progress)
         if not self.whole:
             raise WorkerFailure("media_damaged")
@@ -192,8 +192,9 @@ class _Pass:
                     self._deadline.check()
                     if progress:
                         progress(min(picture.index + 1, expected), expected)
-                    self._part(self._sweep.ended())
-                    self._gallery.describe(self._sweep.ended())
+                    ended = self._sweep.ended()
+                    self._part([track for track in ended if picture.index - track.last_frame > LONGEST_DISSOLVE])
+                    self._gallery.describe([track for track in ended if track.number in self._looked_at])
         self._seconds["decode"] = pictures.busy_s
         return sampled
 
@@ -222,14 +223,14 @@ class _Pass:
         """Part ended tracks in which one person turned into another."""
         for track in [item for item in ended if item.number not in self._looked_at]:
             self._looked_at.add(track.number)
-            first, *later = self._ways.parts(track)
-            for views in later:
-                if later[0] is views:
-                    track.portraits = portraits_of(first, most=3)
-                start = views[0]
-                part = self._sweep.part(track, frame=start.frame, time_s=start.portrait.time_s, box=start.box)
+            first, *later = self._ways.parts(track, dissolves=self._shots.dissolves)
+            if later:
+                track.portraits = portraits_of(first.views, most=3)
+            for one in later:
+                start = one.views[0]
+                part = self._sweep.part(track, frame=one.frame, time_s=start.portrait.time_s, box=start.box)
                 self._looked_at.add(part.number)
-                part.rows = self._writer.move(track=track.number, frame=start.frame, to=part.number)
+                part.rows = self._writer.move(track=track.number, frame=one.frame, to=part.number)
                 track.rows -= part.rows
-                part.portraits = portraits_of(views, most=3)
+                part.portraits = portraits_of(one.views, most=3)
                 track = part

@@ -1,17 +1,14 @@
 """Is a track one person from its beginning to its end? In a dissolve one face turns into another without a jump.
 
-Owns the views along a track and where it is parted. Promises: views are described only where the surroundings of the face changed
-much, so a usual clip costs nothing but some chips; memory for at most ``_MOST_VIEWS`` chips of a track that goes on. May be imported by
-``extract``.
+Owns the views along a track and where it is parted. Promises: views are described only on both sides of a dissolve, so other clips
+pay for some chips only; memory for at most ``_MOST_VIEWS`` chips of a track that goes on. May be imported by ``extract``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 
-import cv2
 import numpy as np
 
 from backend.media.persons import FaceEmbedder, aligned_chip, shared_embedder
@@ -20,22 +17,26 @@ from base_detector import Array
 
 #: Views kept along a track: not closer than this, and twice as far apart whenever there are too many.
 _SPACING_S, _MOST_VIEWS = 0.2, 16
-#: Side of the small picture of a face's surroundings, and the mean change of its levels from which views are described. A talking
-#: head stays under 20; in a dissolve to another scene it reaches 40 and more.
-_SIDE, _OTHER_PLACE = 16, 30.0
-#: Three views closer than this are one person's; parts whose middles are further apart than dlib's own threshold are two people's. Each
-#: part has so many views: what is seen for a moment, and the mixture in a dissolve, is nobody.
-_ONE, _TWO, _LEAST_VIEWS = 0.5, 0.6, 3
+#: Views described on each side of a dissolve, those furthest from it; the sides are two people when the median of the distances between
+#: them is at least dlib's own threshold.
+_DESCRIBED, _TWO = 3, 0.6
 
 
 @dataclass(frozen=True)
 class View:
-    """A face on the way of a track: frame, box (4,), the portrait and its surroundings (16, 16, 3) float32."""
+    """A face on the way of a track: frame, box (4,), and the portrait."""
 
     frame: int
     box: Array
     portrait: Portrait
-    around: Array
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a track shows of one person: from ``frame`` on, with its views."""
+
+    frame: int
+    views: list[View]
 
 
 class Ways:
@@ -55,41 +56,27 @@ class Ways:
         found = sighting.found
         quality = found.confidence * found.side * (0.3 + 0.7 * found.frontality)
         portrait = Portrait(aligned_chip(sighting), quality, found.frontality, row, sighting.time_s)
-        around = cv2.resize(sighting.crop, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
-        views.append(View(sighting.frame, found.box, portrait, around))
+        views.append(View(sighting.frame, found.box, portrait))
         if len(views) > _MOST_VIEWS:
             self._views[track.number], self._spacing[track.number] = views[::2], 2 * spacing
 
-    def parts(self, track: Track) -> list[list[View]]:
-        """The views of an ended track, parted where another person begins; forgets them."""
+    def parts(self, track: Track, *, dissolves: Sequence[int]) -> list[Part]:
+        """An ended track, parted at those ``dissolves`` (picture numbers, ascending) behind which another person is. Forgets its views."""
         views = self._views.pop(track.number, [])
-        changes = [float(np.abs(item.around - views[0].around).mean()) for item in views]
-        if len(views) < 2 * _LEAST_VIEWS or max(changes) < _OTHER_PLACE:
-            return [views]
-        ends = self._describe([views[0], views[len(views) // 2], views[-1]])
-        if max(float(np.linalg.norm(a - b)) for a, b in combinations(ends, 2)) < _ONE:
-            return [views]
-        return _parted(views, self._describe(views))
+        self._spacing.pop(track.number, None)
+        parts = [Part(track.first_frame, views)]
+        for place in dissolves:
+            whole = parts[-1]
+            before = [view for view in whole.views if view.frame < place]
+            after = [view for view in whole.views if view.frame >= place]
+            if before and after and self._two(before[:_DESCRIBED], after[-_DESCRIBED:]):
+                parts[-1:] = [Part(whole.frame, before), Part(place, after)]
+        return parts
 
-    def _describe(self, views: Sequence[View]) -> Array:
-        return (self._given or shared_embedder()).embed([item.portrait.chip for item in views])
-
-
-def _parted(views: list[View], vectors: Array) -> list[list[View]]:
-    """Part ``views`` where both sides are most of one kind each, if these are two people; then each side."""
-    if len(views) < 2 * _LEAST_VIEWS:
-        return [views]
-    places = range(_LEAST_VIEWS, len(views) - _LEAST_VIEWS + 1)
-    place = min(places, key=lambda at: _spread(vectors[:at]) + _spread(vectors[at:]))
-    before, after = (np.median(side, axis=0) for side in (vectors[:place], vectors[place:]))
-    if float(np.linalg.norm(before - after)) < _TWO:
-        return [views]
-    return _parted(views[:place], vectors[:place]) + _parted(views[place:], vectors[place:])
-
-
-def _spread(vectors: Array) -> float:
-    """Sum of the squared distances of descriptors (n, 128) from their mean."""
-    return float(np.square(vectors - vectors.mean(axis=0)).sum())
+    def _two(self, before: Sequence[View], after: Sequence[View]) -> bool:
+        vectors = (self._given or shared_embedder()).embed([item.portrait.chip for item in (*before, *after)])
+        first, second = vectors[: len(before)], vectors[len(before) :]
+        return float(np.median(np.linalg.norm(first[:, None] - second[None], axis=2))) >= _TWO
 
 
 def portraits_of(views: Sequence[View], *, most: int) -> list[Portrait]:

@@ -9,6 +9,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import cv2
 import numpy as np
@@ -32,6 +33,14 @@ _FLASH_S = _LEAST_SHOT_S
 _LIT, _NOISE, _ALIKE, _BLANK = 0.97, 5.0, 0.5, 12.0
 #: After it the picture is what it was before: mean change of hue, saturation and value below this.
 _SAME_VIEW = 20.0
+
+
+#: A dissolve mixes two pictures: half-way the picture is their mean, at a quarter 3 : 1, but for this share of what they differ by, which
+#: is at least so many levels of grey. Looked for at these half lengths (pictures), in pictures of 32 x 18. On 44 clips without a dissolve
+#: two had pictures that pass for one; the faces before and after are compared then, and agree.
+_MIXED, _DIFFERENT, _HALF_LENGTHS = 0.2, 12.0, (4, 8, 16, 32)
+#: Pictures after which a dissolve has been noticed.
+LONGEST_DISSOLVE: Final = 2 * max(_HALF_LENGTHS)
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,9 @@ class ShotFinder:
         #: number and picture of what was seen a moment ago in this view, not in a flash, as long as one may last
         self._recent: deque[tuple[int, Array]] = deque()
         self._view = 0
+        self._greys: deque[Array] = deque(maxlen=LONGEST_DISSOLVE + 1)
+        #: pictures that are half-way between two others, and how far those are apart
+        self._mixed: list[tuple[int, float]] = []
         self._lit: list[_Jump] = []
 
     def feed(self, picture: Picture) -> int:
@@ -73,6 +85,7 @@ class ShotFinder:
             return self._view
         small = picture.thumb()
         number = len(self._times)
+        self._look_for_dissolve(small, number)
         position = FrameTimecode(number, self._fps)
         self._times.append(picture.time_s)
         self._faded += [cut.frame_num for cut in self._fades.process_frame(position, small)]
@@ -91,6 +104,21 @@ class ShotFinder:
     def lit(self) -> bool:
         """True when the last picture may be in the light of a flash."""
         return bool(self._lit)
+
+    @property
+    def dissolves(self) -> list[int]:
+        """Where a dissolve is half-way: picture numbers, ascending. A slow pan may pass for one."""
+        groups: list[list[tuple[int, float]]] = []
+        for mixed in sorted(self._mixed):
+            if groups and mixed[0] - groups[-1][-1][0] <= max(_HALF_LENGTHS):
+                groups[-1].append(mixed)
+            else:
+                groups.append([mixed])
+        # of the half-ways of one dissolve those between the pictures that differ most
+        return [
+            int(np.median([place for place, apart in group if apart >= 0.9 * max(apart for _, apart in group)]))
+            for group in groups
+        ]
 
     def shots(self) -> list[Shot]:
         """All shots; together they cover every picture fed."""
@@ -111,6 +139,20 @@ class ShotFinder:
         ]
 
     # -- inside
+
+    def _look_for_dissolve(self, small: Array, number: int) -> None:
+        grey = cv2.cvtColor(cv2.resize(small, (32, 18), interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY)
+        self._greys.append(grey.astype(np.float32))
+        for half in _HALF_LENGTHS:
+            if len(self._greys) <= 2 * half:
+                break
+            first, quarter, middle, last = (self._greys[-1 - back] for back in (2 * half, 3 * half // 2, half, 0))
+            apart = float(np.abs(first - last).mean())
+            if apart < _DIFFERENT or float(np.abs(middle - (first + last) / 2).mean()) > _MIXED * apart:
+                continue
+            if float(np.abs(quarter - (3 * first + last) / 4).mean()) <= _MIXED * apart:
+                self._mixed.append((number - half, apart))
+                break
 
     def _jump(self, number: int, before: Array, after: Array) -> None:
         self._jumps.append(number)

@@ -128,6 +128,41 @@ def test_a_light_that_stays_on_is_another_view():
     assert views[-1] != views[0]
 
 
+# --------------------------------------------------------------------------- dissolves
+
+
+def half_ways(pictures: list[np.ndarray]) -> list[int]:
+    finder = ShotFinder(fps=FPS)
+    for index, picture in enumerate(pictures):
+        finder.feed(Picture(index, np.ascontiguousarray(picture)))
+    return finder.dissolves
+
+
+@pytest.mark.parametrize("length", [6, 12, 25, 50, 75])
+@pytest.mark.parametrize(("before", "after"), [(50, 50), (15, 90)])
+def test_a_dissolve_is_noticed_half_way(length: int, before: int, after: int):
+    first, second = room(14, before + length, sway=0), room(15, length + after, sway=0)
+    mixed = [
+        (a * (1 - share) + b * share).astype(np.uint8)
+        for a, b, share in zip(first[before:], second[:length], np.linspace(0, 1, length), strict=True)
+    ]
+    found = half_ways(first[:before] + mixed + second[length:])
+    assert len(found) == 1
+    assert abs(found[0] - (before + length / 2)) <= 2 + length / 8
+
+
+@pytest.mark.parametrize("kind", ["still", "cut", "flash", "black"])
+def test_what_is_no_dissolve_is_not_taken_for_one(kind: str):
+    pictures = room(16, 120, sway=0)
+    if kind == "cut":
+        pictures[60:] = room(17, 60, sway=0)
+    if kind == "flash":
+        pictures[60] = lit(pictures[60], 0.8)
+    if kind == "black":
+        pictures[60:] = black(60)
+    assert not half_ways(pictures)
+
+
 # --------------------------------------------------------------------------- black
 
 
