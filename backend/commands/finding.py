@@ -30,7 +30,7 @@ _ENDINGS: Final = frozenset({
     ".mp4", ".m4v", ".mov", ".3gp", ".3g2", ".mkv", ".webm", ".avi", ".divx", ".flv", ".f4v", ".ogv",
     ".mpg", ".mpeg", ".mpe", ".m2v", ".m2ts", ".vob", ".wmv", ".asf", ".rm", ".mxf",
 })  # fmt: skip
-#: Pictures that we do not read: named, with what to do. Other kinds that are not accepted are counted only.
+#: Pictures and pieces of videos that we do not read: named, with what to do. Other kinds that are not accepted are counted only.
 _PICTURES: Final = frozenset(
     [
         "heif_picture",
@@ -41,6 +41,8 @@ _PICTURES: Final = frozenset(
         "tiff_picture",
         "bmp_picture",
         "photoshop_file",
+        "video_piece",
+        "changed_as_text",
     ]
 )
 #: Folders that a system makes for itself: deleted files, thumbnails (Synology), the other half of files (macOS).

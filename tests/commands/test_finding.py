@@ -40,10 +40,12 @@ def test_content_decides_in_folders(tmp_path: Path):
         "e.mts",
         "f.ogv",
         "h.txt",
-        "i.mp4",
         "n.ts",
         "no_suffix",
         "recording",
+    ]
+    assert [(medium.path.name, medium.trouble.code) for medium in found.media if medium.trouble] == [
+        ("i.mp4", "text_file")
     ]
     assert found.left_out_words() == "files without a video or picture: 4 (1 .py, 1 .ts, 1 .txt, 1 no suffix)"
 
