@@ -33,6 +33,8 @@ with rooms.stopped_by_signals(), rooms.scratch(Path(sys.argv[1])) as room:
 
 def _holder(folder: Path, *more: str, ignoring: int | None = None) -> subprocess.Popen[str]:
     def before() -> None:
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)  # the tests themselves may run under nohup
         if ignoring is not None:
             signal.signal(ignoring, signal.SIG_IGN)
 
