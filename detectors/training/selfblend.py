@@ -39,6 +39,8 @@ from detectors.training.views import COARSE, VIEWS, View, net_for
 CHECK_SEED, CALIBRATION_SEED, TEST_SEED = 900_001, 900_002, 900_003
 #: Share of real faces of the calibration part that may reach the threshold; people of real video score higher than those faces.
 FLAGGED = 0.015
+#: Batches of held-out data: for a check during training, and for the calibration of the finished net.
+CHECK_BATCHES, CALIBRATION_BATCHES = 12, 30
 
 
 @torch.inference_mode()
@@ -108,7 +110,7 @@ def run_training(
     bank: Path, *, out: Path, plan: Plan, recipe: Recipe, net: nn.Module, loss: Loss, replicas: int
 ) -> nn.Module:
     """One run on the train part, checked on hard blends of the calibration part; the averaged net."""
-    held = held_out(read_bank(bank), part="calibration", recipe=recipe, seed=CHECK_SEED, batches=12)
+    held = held_out(read_bank(bank), part="calibration", recipe=recipe, seed=CHECK_SEED, batches=CHECK_BATCHES)
 
     def batches(first: int, last: int) -> Iterator[Batch]:
         return stream(bank, part="train", recipe=recipe, seed=plan.seed, first=first, last=last)
@@ -121,7 +123,7 @@ def calibrate(net: nn.Module, bank: Bank, *, recipe: Recipe) -> dict[str, float]
 
     The threshold is the lowest two-digit score at which at most FLAGGED of the real faces reach it, at least 0.5.
     """
-    held = held_out(bank, part="calibration", recipe=recipe, seed=CALIBRATION_SEED, batches=30)
+    held = held_out(bank, part="calibration", recipe=recipe, seed=CALIBRATION_SEED, batches=CALIBRATION_BATCHES)
     logits = logits_of(net, held.faces)
     slope, offset = fit_platt(held.labels, logits)
     scores = sigmoid(slope * logits + offset)

@@ -16,6 +16,7 @@ pytest.importorskip("torch")
 import torch
 
 from detectors.nets.selfblend import WIDTHS, SelfBlendNet
+from detectors.training import selfblend
 from detectors.training.doubles import ALIKE, tell_apart
 from detectors.training.faces import FINE_SIDE, PARTS, UNNAMED, Bank, part_of, read_bank, stored_face
 from detectors.training.loop import read_log
@@ -112,8 +113,10 @@ def test_a_run_comes_after_those_it_begins_with():
 
 @pytest.mark.timeout(240)
 def test_one_command_trains_all_nets_and_a_broken_off_run_goes_on(
-    bank_folder: Path, astronaut: np.ndarray, tmp_path: Path
+    bank_folder: Path, astronaut: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setattr(selfblend, "CHECK_BATCHES", 1)
+    monkeypatch.setattr(selfblend, "CALIBRATION_BATCHES", 2)
     banks = tmp_path / "banks"
     shutil.copytree(bank_folder, banks / COARSE.bank)
     shutil.copytree(bank_folder, banks / FINE.bank)
