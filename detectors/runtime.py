@@ -3,21 +3,26 @@
 Owns: the choice of the inference engine and its settings.
 Promises: fp32 arithmetic unless ``half`` is asked for (no bf16 on a CPU, no TF32 on a GPU); the same input gives the same bits; a
 batch gives what its items give one by one (to float32 rounding); a compiled network that differs from torch's own answer is refused
-when it is loaded; no network traffic.
+when it is made; a network that ``detectors.kept`` has from an earlier start answers bit by bit as it did then, and torch is not imported
+for it; no network traffic.
 May be imported by detectors and by the media pass, in workers only. Torch and OpenVINO are imported on the first call.
 """
 
 from __future__ import annotations
 
 import copy
+import importlib
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from base_detector import Array
+from detectors import kept
 
 if TYPE_CHECKING:
     import torch
@@ -75,6 +80,89 @@ def compile_net(
     return compiled
 
 
+def compiled(
+    build: Callable[..., torch.nn.Module],
+    *arguments: Any,
+    example: Array | tuple[Array, ...],
+    device: str,
+    threads: int = 0,
+    dynamic_batch: bool = True,
+    input_shapes: Sequence[Shape] | None = None,
+    half: bool = False,
+    tolerance: float = _TOLERANCE,
+    probe: Array | None = None,
+) -> Compiled:
+    """``build(*arguments)`` ready for inference on ``device``, as ``compile_net`` makes it; on a CPU from disk where it was made before.
+
+    ``build`` is a function of a module (no lambda, no method) which imports torch itself; all that decides about the network is among
+    its ``arguments``: the content of weights as bytes, and numbers, texts, None, tuples, lists or dicts of those. They are part of
+    the name the network is kept under (``detectors.kept``), with the code of ``build`` and of all networks, the versions of torch
+    and OpenVINO, and what follows here. When it is there and intact, neither ``build`` nor the check against torch runs.
+    The other parameters and errors are those of ``compile_net``; errors of ``build`` pass through.
+    """
+    options: dict[str, Any] = {"tolerance": tolerance, "probe": probe}
+    examples = example if isinstance(example, tuple) else (example,)
+    if device != "cpu" or kept.folder() is None:
+        return compile_net(
+            build(*arguments),
+            example=example,
+            device=device,
+            threads=threads,
+            dynamic_batch=dynamic_batch,
+            input_shapes=input_shapes,
+            half=half,
+            **options,
+        )
+    shapes = _shapes(examples, input_shapes, dynamic_batch=dynamic_batch)
+    key = kept.key_of(build, arguments, examples=[item.shape for item in examples], shapes=shapes, **options)
+    return _read(kept.find(key), threads=threads) or _make(
+        build(*arguments), examples, shapes, key=key, threads=threads, **options
+    )
+
+
+def _read(path: Path | None, *, threads: int) -> Compiled | None:
+    """The network at ``path``; None when there is none, or one that OpenVINO cannot read."""
+    if path is None:
+        return None
+    openvino = _import_openvino()
+    try:
+        return _infer_with(openvino.Core().read_model(path), threads=threads)
+    except (RuntimeError, OSError):  # removed at this moment, for example: OpenVINO's errors are RuntimeErrors
+        return None
+
+
+def _make(
+    net: torch.nn.Module,
+    examples: tuple[Array, ...],
+    shapes: list[list[int]],
+    *,
+    key: str,
+    threads: int,
+    tolerance: float,
+    probe: Array | None,
+) -> Compiled:
+    """Convert ``net``, keep it, and check what was kept against torch: the very file that the next start reads."""
+    net = net.eval().requires_grad_(False)
+    probes = _noise(examples) if probe is None else (probe,)
+    expected = _eager(net, probes)
+    name = type(net).__name__
+    model = _converted(net, examples, shapes)
+    with kept.draft() as draft:
+        if draft is not None:
+            try:
+                _import_openvino().save_model(model, draft / kept.NET, compress_to_fp16=False)
+                read = _read(draft / kept.NET, threads=threads)
+                if read is not None:
+                    _check(read(*probes), expected, tolerance=tolerance, net=name, device="cpu")
+                    kept.publish(draft, key)
+                    return read
+            except (RuntimeError, OSError):  # a full disk, or a file cut off by the limit of the process: see below
+                pass
+    compiled = _infer_with(model, threads=threads)
+    _check(compiled(*probes), expected, tolerance=tolerance, net=name, device="cpu")
+    return compiled
+
+
 def _noise(examples: tuple[Array, ...]) -> tuple[Array, ...]:
     rng = np.random.default_rng(20180904)
     return tuple(rng.standard_normal(item.shape).astype(np.float32) for item in examples)
@@ -108,37 +196,62 @@ def _shapes(examples: tuple[Array, ...], given: Sequence[Shape] | None, *, dynam
 
 
 def _import_openvino() -> Any:
-    """Import OpenVINO without its telemetry: the package reports each import and conversion unless it is absent.
+    """Import OpenVINO without its converter, which is more than half of the time and a network already kept does not need.
+
+    The package imports ``openvino.tools.ovc`` where it can, and goes on where it cannot.
+    """
+    if "openvino" not in sys.modules:
+        sys.modules["openvino.tools.ovc"] = None  # type: ignore[assignment]
+        importlib.import_module("openvino")
+        del sys.modules["openvino.tools.ovc"]
+    return sys.modules["openvino"]
+
+
+def _import_converter() -> Any:
+    """``convert_model`` without OpenVINO's telemetry: it reports each import and conversion unless its package is absent.
 
     ``openvino.tools.ovc`` falls back to its own stub when ``openvino_telemetry`` cannot be imported.
     """
-    if "openvino" not in sys.modules:
+    _import_openvino()
+    if "openvino.tools.ovc" not in sys.modules:
         sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
-    import openvino
+    from openvino.tools.ovc import convert_model
 
-    return openvino
+    return convert_model
 
 
 def _compile_openvino(
     net: torch.nn.Module, examples: tuple[Array, ...], shapes: list[list[int]], *, threads: int
 ) -> Compiled:
+    return _infer_with(_converted(net, examples, shapes), threads=threads)
+
+
+def _converted(net: torch.nn.Module, examples: tuple[Array, ...], shapes: list[list[int]]) -> Any:
+    """``net`` as OpenVINO's model, with inputs of ``shapes``."""
     import torch
 
-    openvino = _import_openvino()
+    convert_model = _import_converter()
     with warnings.catch_warnings():
         # OpenVINO's torch front end traces the net; torch announces the end of tracing, in a distant version.
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         tensors = tuple(torch.from_numpy(np.ascontiguousarray(item, np.float32)) for item in examples)
-        model = openvino.convert_model(net, example_input=tensors if len(tensors) > 1 else tensors[0])
+        model = convert_model(net, example_input=tensors if len(tensors) > 1 else tensors[0])
     _forget_traces()
+    openvino = _import_openvino()
     model.reshape({port: openvino.PartialShape(shape) for port, shape in zip(model.inputs, shapes, strict=True)})
+    return model
+
+
+def _infer_with(model: Any, *, threads: int) -> Compiled:
+    """``model`` compiled for the CPU."""
+    openvino = _import_openvino()
     compiled = openvino.compile_model(
         model,
         "CPU",
         {
             "INFERENCE_PRECISION_HINT": "f32",
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": threads or torch.get_num_threads(),
+            "INFERENCE_NUM_THREADS": threads or _own_threads(),
         },
     )
     request = compiled.create_infer_request()
@@ -150,6 +263,12 @@ def _compile_openvino(
         return results[0] if count == 1 else tuple(results[index] for index in range(count))
 
     return infer
+
+
+def _own_threads() -> int:
+    """Threads that torch would take: what ``OMP_NUM_THREADS`` says, else the cores this process may use."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdecimal() and int(asked) else len(os.sched_getaffinity(0))
 
 
 def channels_last(net: torch.nn.Module) -> torch.nn.Module:

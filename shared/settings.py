@@ -217,6 +217,11 @@ class Settings(BaseSettings):
         return self.data / "backend"
 
     @property
+    def compiled_folder(self) -> Path:
+        """Compiled networks, one folder per worker: made again when they are removed."""
+        return self.backend_state / "compiled"
+
+    @property
     def frontend_state(self) -> Path:
         """Local state of the front-end: pepper, PIN attempts, mail outbox."""
         return self.data / "frontend"

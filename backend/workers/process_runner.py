@@ -64,6 +64,8 @@ class ProcessRunner:
             "TMPDIR": str(exchange.folder),
             "PYTHONPATH": str(ROOT),
         }
+        if spec.compiled is not None:
+            environment["COMPILED_NETS"] = str(spec.compiled)
         if gpu is not None:
             environment["CUDA_VISIBLE_DEVICES"] = gpu
 

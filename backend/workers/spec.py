@@ -27,7 +27,10 @@ ENGINE_AWAY: Final = "engine_unavailable"
 
 @dataclass(frozen=True)
 class WorkerSpec:
-    """A worker to start. ``bundled``: it is part of the platform. ``version``: that its card must have, None = not checked."""
+    """A worker to start. ``bundled``: it is part of the platform. ``version``: that its card must have, None = not checked.
+
+    ``compiled``: the folder of its compiled networks, which no other worker has; None: it keeps none (``detectors.kept``).
+    """
 
     name: str
     module: str
@@ -38,6 +41,7 @@ class WorkerSpec:
     device: str = "cpu"
     output_mb: int = DETECTOR_OUTPUT_MB
     version: str | None = None
+    compiled: Path | None = None
 
     @property
     def is_detector(self) -> bool:
@@ -62,21 +66,24 @@ def media_spec(settings: Settings) -> WorkerSpec:
         memory_mb=MEDIA_MEMORY_MB,
         bundled=True,
         output_mb=settings.max_pack_mb,
+        compiled=(settings.compiled_folder / "media").resolve(),
     )
 
 
 def detector_spec(card: Card, settings: Settings) -> WorkerSpec:
     """The worker of a detector."""
     folder = card.folder.resolve()
+    bundled = folder.parent == BUNDLED
     return WorkerSpec(
         name=card.id,
         module=f"detectors.{folder.name}",
         weights=(settings.weights_folder / card.id).resolve() if card.weights else None,
         image=f"{settings.image_prefix}/{card.id}",
         memory_mb=card.memory_mb,
-        bundled=folder.parent == BUNDLED,
+        bundled=bundled,
         device="cuda:0" if settings.gpus else "cpu",
         version=card.version,
+        compiled=(settings.compiled_folder / card.id).resolve() if bundled else None,
     )
 
 

@@ -1,26 +1,27 @@
 """MTCNN (Zhang et al., 2016, arXiv:1604.02878): finds faces and five landmarks with a cascade of three small nets.
 
-Owns: the three architectures with the key names of the published weights (facenet-pytorch, MIT; dface's file holds the
-same tensors) and the glue between them in vectorised numpy.
+Owns: the glue between the nets (``detectors.nets.mtcnn_nets``) in vectorised numpy.
 Promises: boxes, probabilities and landmarks of facenet-pytorch's ``MTCNN.detect`` for the same settings
 (tests/parity/test_mtcnn.py); the same picture gives the same bits; neither torchvision nor facenet_pytorch is imported.
-May be imported by detectors and the media pass, in workers only. Torch is imported with this module.
+May be imported by detectors and the media pass, in workers only. Torch is imported when a net is not kept on disk yet (``detectors.kept``).
 """
 
 from __future__ import annotations
 
 import importlib.util
+import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-import torch
-from torch import nn
 
 from base_detector import Array
-from detectors.runtime import compile_net
+from detectors.runtime import compiled
+
+if TYPE_CHECKING:
+    import torch
 
 #: Side of the window PNet judges, in pixels of the pyramid level, and its step (section 3.1 of the paper).
 _CELL, _STRIDE = 12, 2
@@ -28,67 +29,6 @@ _CELL, _STRIDE = 12, 2
 _BATCH = 512
 #: Pixels whose sum surely fits a signed 32-bit number.
 _MOST_SUMMED = (2**31 - 1) // 255
-
-
-class PNet(nn.Module):
-    """Proposal net, fully convolutional: (N, 3, H, W) -> box regression (N, 4, h, w), probability (N, 2, h, w)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1, self.prelu1 = nn.Conv2d(3, 10, 3), nn.PReLU(10)
-        self.pool1 = nn.MaxPool2d(2, 2, ceil_mode=True)
-        self.conv2, self.prelu2 = nn.Conv2d(10, 16, 3), nn.PReLU(16)
-        self.conv3, self.prelu3 = nn.Conv2d(16, 32, 3), nn.PReLU(32)
-        self.conv4_1, self.conv4_2 = nn.Conv2d(32, 2, 1), nn.Conv2d(32, 4, 1)
-
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        x = self.pool1(self.prelu1(self.conv1(x)))
-        x = self.prelu3(self.conv3(self.prelu2(self.conv2(x))))
-        return self.conv4_2(x), torch.softmax(self.conv4_1(x), dim=1)
-
-
-class RNet(nn.Module):
-    """Refinement net: (N, 3, 24, 24) -> box regression (N, 4), probability (N, 2)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1, self.prelu1 = nn.Conv2d(3, 28, 3), nn.PReLU(28)
-        self.conv2, self.prelu2 = nn.Conv2d(28, 48, 3), nn.PReLU(48)
-        self.conv3, self.prelu3 = nn.Conv2d(48, 64, 2), nn.PReLU(64)
-        self.pool = nn.MaxPool2d(3, 2, ceil_mode=True)
-        self.dense4, self.prelu4 = nn.Linear(576, 128), nn.PReLU(128)
-        self.dense5_1, self.dense5_2 = nn.Linear(128, 2), nn.Linear(128, 4)
-
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        x = self.pool(self.prelu1(self.conv1(x)))
-        x = self.pool(self.prelu2(self.conv2(x)))
-        x = self.prelu3(self.conv3(x))
-        # The weights were trained in Caffe on column-major maps: width before height.
-        x = self.prelu4(self.dense4(x.permute(0, 3, 2, 1).flatten(1)))
-        return self.dense5_2(x), torch.softmax(self.dense5_1(x), dim=1)
-
-
-class ONet(nn.Module):
-    """Output net: (N, 3, 48, 48) -> box regression (N, 4), landmarks (N, 10: five x, five y), probability (N, 2)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1, self.prelu1 = nn.Conv2d(3, 32, 3), nn.PReLU(32)
-        self.conv2, self.prelu2 = nn.Conv2d(32, 64, 3), nn.PReLU(64)
-        self.conv3, self.prelu3 = nn.Conv2d(64, 64, 3), nn.PReLU(64)
-        self.conv4, self.prelu4 = nn.Conv2d(64, 128, 2), nn.PReLU(128)
-        self.pool1, self.pool2 = nn.MaxPool2d(3, 2, ceil_mode=True), nn.MaxPool2d(3, 2, ceil_mode=True)
-        self.pool3 = nn.MaxPool2d(2, 2, ceil_mode=True)
-        self.dense5, self.prelu5 = nn.Linear(1152, 256), nn.PReLU(256)
-        self.dense6_1, self.dense6_2, self.dense6_3 = nn.Linear(256, 2), nn.Linear(256, 4), nn.Linear(256, 10)
-
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        x = self.pool1(self.prelu1(self.conv1(x)))
-        x = self.pool2(self.prelu2(self.conv2(x)))
-        x = self.pool3(self.prelu3(self.conv3(x)))
-        x = self.prelu4(self.conv4(x))
-        x = self.prelu5(self.dense5(x.permute(0, 3, 2, 1).flatten(1)))
-        return self.dense6_2(x), self.dense6_3(x), torch.softmax(self.dense6_1(x), dim=1)
 
 
 @dataclass(frozen=True)
@@ -120,27 +60,34 @@ def find_weights() -> Path:
     raise FileNotFoundError("MTCNN's weights are missing: pip install --no-deps facenet-pytorch==2.6.0")
 
 
+def _built(name: str, content: bytes) -> torch.nn.Module:
+    """One of the nets with the weights in ``content``."""
+    import torch
+
+    from detectors.nets import mtcnn_nets
+
+    net = {"pnet": mtcnn_nets.PNet, "rnet": mtcnn_nets.RNet, "onet": mtcnn_nets.ONet}[name]()
+    net.load_state_dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True), strict=True)
+    return net
+
+
 class Mtcnn:
     """The cascade, compiled once for ``device``; ``detect`` may be called with any settings and picture size."""
 
     def __init__(self, *, weights: Path | None = None, device: str = "cpu", threads: int = 0) -> None:
         folder = weights or find_weights()
-        nets: dict[str, Any] = {"pnet": PNet(), "rnet": RNet(), "onet": ONet()}
-        for name, net in nets.items():
-            state = torch.load(folder / f"{name}.pt", map_location="cpu", weights_only=True)
-            net.load_state_dict(state, strict=True)
-        self._pnet = compile_net(
-            nets["pnet"],
-            example=np.zeros((1, 3, 48, 64), np.float32),
-            device=device,
-            threads=threads,
-            input_shapes=[(1, 3, None, None)],
-        )
-        self._rnet = compile_net(
-            nets["rnet"], example=np.zeros((2, 3, 24, 24), np.float32), device=device, threads=threads
-        )
-        self._onet = compile_net(
-            nets["onet"], example=np.zeros((2, 3, 48, 48), np.float32), device=device, threads=threads
+        shapes = {"pnet": (1, 3, 48, 64), "rnet": (2, 3, 24, 24), "onet": (2, 3, 48, 48)}
+        self._pnet, self._rnet, self._onet = (
+            compiled(
+                _built,
+                name,
+                (folder / f"{name}.pt").read_bytes(),
+                example=np.zeros(shape, np.float32),
+                device=device,
+                threads=threads,
+                input_shapes=[(1, 3, None, None)] if name == "pnet" else None,
+            )
+            for name, shape in shapes.items()
         )
 
     def detect(

@@ -133,8 +133,8 @@ def test_a_gpu_gives_the_numbers_of_the_cpu_and_leaves_the_network_where_it_was(
     assert_as_torch(compiled, net, atol=tolerance)
 
 
-def test_importing_openvino_starts_no_telemetry():
-    code = "from detectors import runtime; runtime._import_openvino(); import sys; print(sys.modules['openvino_telemetry'])"
+def test_importing_openvinos_converter_starts_no_telemetry():
+    code = "from detectors import runtime; runtime._import_converter(); import sys; print(sys.modules['openvino_telemetry'])"
     root = Path(runtime.__file__).parent.parent
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "None"
