@@ -50,8 +50,9 @@ def folder() -> Path | None:
 def key_of(build: Callable[..., Any], arguments: Sequence[Any], **compilation: Any) -> str:
     """The name of the entry for ``build(*arguments)`` compiled as ``compilation`` says.
 
-    ``build`` must be a function of a module: what a closure holds would not be seen. Everything else that decides about the network is an
-    argument: bytes, arrays, numbers, texts, None, and tuples, lists or dicts of those. TypeError for others.
+    ``build`` must be a function of a module: what a closure holds would not be seen. Everything else that decides about the network
+    is an argument: bytes, arrays, numbers, texts, None, large files as ``detectors.nets.checkpoint.Published``, and tuples, lists or
+    dicts of those. TypeError for others.
     """
     module = sys.modules[build.__module__]
     if getattr(module, build.__qualname__, None) is not build:
@@ -81,6 +82,8 @@ def _digest(value: Any) -> str:
         said, content = "bytes", value
     elif value is None or isinstance(value, (str, int, float)):
         said, content = type(value).__name__, repr(value).encode()
+    elif hasattr(value, "digest"):
+        said, content = "file", bytes.fromhex(value.digest())
     else:
         raise TypeError(f"a network is known by bytes, arrays, numbers and texts, not by {type(value).__name__}")
     total = hashlib.sha256(f"{said} {len(content)}\n".encode())

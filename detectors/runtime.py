@@ -95,9 +95,10 @@ def compiled(
     """``build(*arguments)`` ready for inference on ``device``, as ``compile_net`` makes it; on a CPU from disk where it was made before.
 
     ``build`` is a function of a module (no lambda, no method) which imports torch itself; all that decides about the network is among
-    its ``arguments``: the content of weights as bytes, and numbers, texts, None, tuples, lists or dicts of those. They are part of
-    the name the network is kept under (``detectors.kept``), with the code of ``build`` and of all networks, the versions of torch
-    and OpenVINO, and what follows here. When it is there and intact, neither ``build`` nor the check against torch runs.
+    its ``arguments``: the content of weights as bytes (large files as ``Published``), numbers, texts, None, and tuples, lists or dicts
+    of those. They are part of the name the network is kept under (``detectors.kept``), with the code of ``build`` and of all
+    networks, the versions of torch and OpenVINO, and what follows here. When it is there and intact, neither ``build`` nor the check
+    against torch runs.
     The other parameters and errors are those of ``compile_net``; errors of ``build`` pass through.
     """
     options: dict[str, Any] = {"tolerance": tolerance, "probe": probe}

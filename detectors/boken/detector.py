@@ -7,6 +7,7 @@ the three nets, kept within 0.01 and 0.99.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -14,6 +15,9 @@ import numpy as np
 from base_detector import Array, BaseDetector, Face, FacePack, Judgement, Progress, Skip
 from detectors.nets import faces
 from detectors.nets.scores import softmax_at
+
+if TYPE_CHECKING:
+    import torch
 
 #: variant -> published file
 MODELS = {
@@ -31,17 +35,15 @@ class Boken(BaseDetector):
     """The three networks; only the largest face of a picture counts."""
 
     def load(self, weights: Path, device: str) -> None:
-        from detectors.nets.checkpoint import fill, read_published, read_torch
-        from detectors.nets.efficientnet import EfficientNet
-        from detectors.runtime import compile_net
+        from detectors.nets.checkpoint import read_published
+        from detectors.runtime import compiled
 
         self._nets = []
         for variant, file in MODELS.items():
-            net = EfficientNet(variant, classes=2, padding="0.7.0")
-            fill(net, read_torch(read_published(weights, self.card, file), prefix="module."))
+            content = read_published(weights, self.card, file)
             example = np.zeros((1, 3, SIDE, SIDE), np.float32)
             # the order of additions alone moves the deepest by 0.9e-4 of its output
-            self._nets.append(compile_net(net, example=example, device=device, tolerance=3e-4))
+            self._nets.append(compiled(_net, variant, content, example=example, device=device, tolerance=3e-4))
 
     def crop_face(self, image: Array, face: Face) -> Array:
         """A square of 1.2 longer sides about the box, moved and shrunk into the frame: (s, s, 3) uint8."""
@@ -101,3 +103,13 @@ def largest(pack: FacePack, rows: Array) -> Array:
 def video_probability(fake: Array) -> float:
     """Probability of fake of a clip from those of its faces, (nets, n) with n > 0: the mean over faces, then over nets, clipped."""
     return float(np.clip(fake.mean(axis=1).mean(), DOUBT, 1 - DOUBT))
+
+
+def _net(variant: str, content: bytes) -> torch.nn.Module:
+    """One of the three networks."""
+    from detectors.nets.checkpoint import fill, read_torch
+    from detectors.nets.efficientnet import EfficientNet
+
+    net = EfficientNet(variant, classes=2, padding="0.7.0")
+    fill(net, read_torch(content, prefix="module."))
+    return net

@@ -7,6 +7,7 @@ author cuts out the face and scales it to 256 (issue 3 of the repository); the p
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -15,6 +16,9 @@ from base_detector import Array, BaseDetector, Face
 from detectors.nets.crops import cut_square
 from detectors.nets.faces import normalized
 from detectors.nets.scores import sigmoid
+
+if TYPE_CHECKING:
+    import torch
 
 #: ``parameters.variant`` of the card -> published file; the number is the share of training pictures blurred and JPEG-compressed
 VARIANTS = {"blur_jpg_prob0.5": "blur_jpg_prob0.5.pth", "blur_jpg_prob0.1": "blur_jpg_prob0.1.pth"}
@@ -29,16 +33,13 @@ class CNNDetection(BaseDetector):
     """ResNet-50 with one output; ``parameters.variant`` of the card names the weights."""
 
     def load(self, weights: Path, device: str) -> None:
-        from detectors.nets.checkpoint import fill, read_published, read_torch, variant_of
-        from detectors.nets.resnet import ResNet
-        from detectors.runtime import compile_net
+        from detectors.nets.checkpoint import read_published, variant_of
+        from detectors.runtime import compiled
 
-        file = variant_of(self.card, VARIANTS)
-        net = ResNet(50, classes=1)
-        fill(net, read_torch(read_published(weights, self.card, file), inside="model"))
+        content = read_published(weights, self.card, variant_of(self.card, VARIANTS))
         example = np.zeros((1, 3, SIDE, SIDE), np.float32)
         # any size, as published; the platform gives faces of one size
-        self._net = compile_net(net, example=example, device=device, input_shapes=[(None, 3, None, None)])
+        self._net = compiled(_net, content, example=example, device=device, input_shapes=[(None, 3, None, None)])
 
     def crop_face(self, image: Array, face: Face) -> Array:
         """The square of 1.3 longer sides about the face, (side, side, 3) uint8 RGB. Raises Skip."""
@@ -60,3 +61,13 @@ def centre(image: Array) -> Array:
     height, width = image.shape[:2]
     top, left = round((height - SIDE) / 2), round((width - SIDE) / 2)
     return image[top : top + SIDE, left : left + SIDE]
+
+
+def _net(content: bytes) -> torch.nn.Module:
+    """The published ResNet-50."""
+    from detectors.nets.checkpoint import fill, read_torch
+    from detectors.nets.resnet import ResNet
+
+    net = ResNet(50, classes=1)
+    fill(net, read_torch(content, inside="model"))
+    return net

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -15,6 +16,11 @@ import numpy as np
 from base_detector import Array, BaseDetector, Face, FacePack, Judgement, Progress
 from detectors.nets import faces
 from detectors.nets.scores import sigmoid
+
+if TYPE_CHECKING:
+    import torch
+
+    from detectors.nets.checkpoint import Published
 
 #: side of the input; side of the square crop in longer sides of the box
 SIDE, MARGIN = 380, 1.65
@@ -26,21 +32,15 @@ class Deepware(BaseDetector):
     """The scanner with as many of the card's files as are installed, as the published code takes every file of its folder."""
 
     def load(self, weights: Path, device: str) -> None:
-        from detectors.nets.checkpoint import filled, read_published, read_torch
-        from detectors.nets.efficientnet import EncoderClassifier
-        from detectors.runtime import compile_net
+        from detectors.nets.checkpoint import Published
+        from detectors.runtime import compiled
 
         self._nets = []
         for item in self.card.weights:
             if item.optional and not (weights / item.file).is_file():
                 continue
-            # in one expression: a quarter of a gigabyte each, file and tensors are gone before the net is compiled
-            net = filled(
-                partial(EncoderClassifier, "b7", size=(SIDE, SIDE)),
-                read_torch(read_published(weights, self.card, item.file), inside="state_dict", prefix="module."),
-            )
-            example = np.zeros((1, 3, SIDE, SIDE), np.float32)
-            self._nets.append(compile_net(net, example=example, device=device, half=True))
+            file, example = Published(weights, self.card, item.file), np.zeros((1, 3, SIDE, SIDE), np.float32)
+            self._nets.append(compiled(_net, file, example=example, device=device, half=True))
 
     def crop_face(self, image: Array, face: Face) -> Array:
         """A square of 1.65 longer sides about the box: (s, s, 3) uint8, black outside the frame, contrast stretched."""
@@ -65,6 +65,18 @@ class Deepware(BaseDetector):
         for some, batch in faces.batches(self, pack, kept, skipped=skipped, progress=progress):
             labels[some] = self.get_softlabel(batch)
         return Judgement(labels, skipped=skipped)
+
+
+def _net(file: Published) -> torch.nn.Module:
+    """One of the B7."""
+    from detectors.nets.checkpoint import filled, read_torch
+    from detectors.nets.efficientnet import EncoderClassifier
+
+    # in one expression: a quarter of a gigabyte each, file and tensors are gone before the net is compiled
+    return filled(
+        partial(EncoderClassifier, "b7", size=(SIDE, SIDE)),
+        read_torch(file.read(), inside="state_dict", prefix="module."),
+    )
 
 
 def square(box: Array) -> faces.Rectangle:

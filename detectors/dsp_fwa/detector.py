@@ -7,11 +7,15 @@ of their ten probabilities of *fake*, which is index 0 of the softmax.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from base_detector import Array, BaseDetector
 from detectors.nets import heads
+
+if TYPE_CHECKING:
+    import torch
 
 #: ImageNet's mean in the order blue, green, red, on 0..255 (Simonyan and Zisserman, 2014)
 MEAN_BGR = np.array([103.939, 116.779, 123.68], np.float32)
@@ -21,15 +25,13 @@ class DspFwa(BaseDetector):
     """Traces of warping a synthesised face into its frame, at several scales."""
 
     def load(self, weights: Path, device: str) -> None:
-        from detectors.nets.checkpoint import fill, read_published, read_torch
+        from detectors.nets.checkpoint import read_published
         from detectors.nets.landmarks import Landmarker
-        from detectors.nets.spp_resnet import SIDE, SppResNet
-        from detectors.runtime import compile_net
+        from detectors.runtime import compiled
 
-        net = SppResNet()
-        fill(net, read_torch(read_published(weights, self.card, "SPP-res50.pth"), inside="net", prefix="module."))
-        example = np.zeros((1, 3, SIDE, SIDE), np.float32)
-        self._net = compile_net(net, example=example, device=device)
+        content = read_published(weights, self.card, "SPP-res50.pth")
+        example = np.zeros((1, 3, heads.HEAD_SIDE, heads.HEAD_SIDE), np.float32)
+        self._net = compiled(_net, content, example=example, device=device)
         self._landmarker = Landmarker()
 
     def preproc(self, face: Array) -> Array:
@@ -44,3 +46,13 @@ class DspFwa(BaseDetector):
 def prepared(pictures: Array) -> Array:
     """(10, 224, 224, 3) uint8 RGB -> (10, 3, 224, 224) float32 BGR minus the mean, no scaling."""
     return np.ascontiguousarray((pictures[..., ::-1].astype(np.float32) - MEAN_BGR).transpose(0, 3, 1, 2))
+
+
+def _net(content: bytes) -> torch.nn.Module:
+    """The published ResNet-50 with spatial pyramid pooling."""
+    from detectors.nets.checkpoint import fill, read_torch
+    from detectors.nets.spp_resnet import SppResNet
+
+    net = SppResNet()
+    fill(net, read_torch(content, inside="net", prefix="module."))
+    return net

@@ -6,12 +6,18 @@ The published nets answer the probability of *real*, which is the soft label of 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from base_detector import Array, BaseDetector
 
+if TYPE_CHECKING:
+    import torch
+
+#: Side of the input picture.
+SIDE = 256
 #: ``parameters.variant`` of the card -> (class in detectors.nets.meso, published file)
 VARIANTS = {
     "MesoInception4_DF": ("MesoInception4", "MesoInception_DF.h5"),
@@ -25,20 +31,30 @@ class MesoNet(BaseDetector):
     """One of the four published networks; ``parameters.variant`` of the card names it."""
 
     def load(self, weights: Path, device: str) -> None:
-        from detectors.nets import meso
-        from detectors.nets.checkpoint import read_keras, read_published, variant_of
-        from detectors.runtime import compile_net
+        from detectors.nets.checkpoint import read_published, variant_of
+        from detectors.runtime import compiled
 
         architecture, file = variant_of(self.card, VARIANTS)
-        net = getattr(meso, architecture)()
-        meso.fill_from_keras(net, read_keras(read_published(weights, self.card, file)))
-        self._net = compile_net(net, example=np.zeros((1, 3, meso.SIDE, meso.SIDE), np.float32), device=device)
+        content = read_published(weights, self.card, file)
+        self._net = compiled(
+            _net, architecture, content, example=np.zeros((1, 3, SIDE, SIDE), np.float32), device=device
+        )
 
     def preproc(self, face: Array) -> Array:
         """(h, w, 3) uint8 RGB -> (3, 256, 256) float32 in [0, 1], nearest pixel as Keras' image generator takes it."""
-        scaled = Image.fromarray(np.ascontiguousarray(face)).resize((256, 256), Image.Resampling.NEAREST)
+        scaled = Image.fromarray(np.ascontiguousarray(face)).resize((SIDE, SIDE), Image.Resampling.NEAREST)
         return np.asarray(scaled, np.float32).transpose(2, 0, 1) / np.float32(255)
 
     def get_softlabel(self, batch: Array) -> Array:
         """Probability of *real*: (N, 3, 256, 256) -> (N,)."""
         return np.asarray(self._net(batch))
+
+
+def _net(architecture: str, content: bytes) -> torch.nn.Module:
+    """The published network of that class."""
+    from detectors.nets import meso
+    from detectors.nets.checkpoint import read_keras
+
+    net: torch.nn.Module = getattr(meso, architecture)()
+    meso.fill_from_keras(net, read_keras(content))
+    return net

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -69,6 +70,25 @@ def read_published(weights: Path, card: Card, file: str) -> bytes:
             f"{path} is not the published file (sha256): run 'deepfake-o-meter weights fetch {card.id}'",
         )
     return content
+
+
+@dataclass(frozen=True)
+class Published:
+    """A large file of ``card`` as an argument for ``detectors.runtime.compiled``: read when it is needed, and not in memory meanwhile."""
+
+    weights: Path
+    card: Card
+    file: str
+
+    def read(self) -> bytes:
+        """Its content; errors as ``read_published``."""
+        return read_published(self.weights, self.card, self.file)
+
+    def digest(self) -> str:
+        """sha256 of its content, which ``read`` compares with the card's; errors as ``read_published``."""
+        content = self.read()
+        known = next((item.sha256 for item in self.card.weights if item.file == self.file), None)
+        return known or hashlib.sha256(content).hexdigest()
 
 
 def read_torch(content: bytes, *, inside: str = "", prefix: str = "") -> dict[str, torch.Tensor]:

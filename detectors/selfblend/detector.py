@@ -9,13 +9,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
 from base_detector import Array, BaseDetector, ContractError, Face, Skip
 from detectors.nets.faces import resized
+
+if TYPE_CHECKING:
+    import torch
 
 #: The weights are in this package, so they do not depend on a publisher's server.
 WEIGHTS = Path(__file__).parent / "weights"
@@ -46,11 +49,7 @@ class SelfBlend(BaseDetector):
         return own
 
     def _net(self, view: str, device: str) -> Any:
-        from safetensors.torch import load
-
-        from detectors.nets.checkpoint import fill
-        from detectors.nets.selfblend import SelfBlendJudge, SelfBlendNet
-        from detectors.runtime import compile_net
+        from detectors.runtime import compiled
 
         own = self._of_card(view)
         path = WEIGHTS / own["file"]
@@ -60,10 +59,11 @@ class SelfBlend(BaseDetector):
             raise ContractError(
                 f"selfblend: parameters.{view}.sha256 must be {found}, as {path.name} has it, not {wanted!r}: check out both again"
             )
-        net = SelfBlendNet(side=own["side"], widths=tuple(self.card.parameters["widths"]))
-        fill(net, load(content))
-        judge = SelfBlendJudge(net, slope=own["slope"], offset=own["offset"])
-        return compile_net(judge, example=np.zeros((1, 1, own["side"], own["side"]), np.float32), device=device)
+        side, widths = own["side"], tuple(self.card.parameters["widths"])
+        example = np.zeros((1, 1, side, side), np.float32)
+        return compiled(
+            _judge, content, side, widths, float(own["slope"]), float(own["offset"]), example=example, device=device
+        )
 
     def crop_face(self, image: Array, face: Face) -> Array:
         """The square of the card's margin about the face box; where it leaves the picture the border is repeated, as in training."""
@@ -110,6 +110,20 @@ class SelfBlend(BaseDetector):
             yield ~large, *self._coarse(np.ascontiguousarray(batch[~large, :1]))
         if large.any():
             yield large, *self._fine(_joined(batch[large]))
+
+
+def _judge(
+    content: bytes, side: int, widths: tuple[int, int, int, int], slope: float, offset: float
+) -> torch.nn.Module:
+    """One of the nets with its calibration."""
+    from safetensors.torch import load
+
+    from detectors.nets.checkpoint import fill
+    from detectors.nets.selfblend import SelfBlendJudge, SelfBlendNet
+
+    net = SelfBlendNet(side=side, widths=widths)
+    fill(net, load(content))
+    return SelfBlendJudge(net, slope=slope, offset=offset)
 
 
 def planes(picture: Array, *, side: int) -> Array:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -15,6 +16,11 @@ import numpy as np
 from base_detector import Array, BaseDetector, ContractError, Face, FacePack, Judgement, Progress
 from detectors.nets import faces
 from detectors.nets.scores import sigmoid
+
+if TYPE_CHECKING:
+    import torch
+
+    from detectors.nets.checkpoint import Published
 
 #: short name in ``parameters.models`` of the card (seed and epoch) -> published file
 MODELS = {
@@ -37,9 +43,8 @@ class Selim(BaseDetector):
     """The ensemble; ``parameters.models`` of the card names the models that take part."""
 
     def load(self, weights: Path, device: str) -> None:
-        from detectors.nets.checkpoint import filled, read_published, read_torch
-        from detectors.nets.efficientnet import EncoderClassifier
-        from detectors.runtime import compile_net
+        from detectors.nets.checkpoint import Published
+        from detectors.runtime import compiled
 
         names = self.card.parameters["models"]
         unknown = sorted(set(names) - set(MODELS))
@@ -49,13 +54,8 @@ class Selim(BaseDetector):
             )
         self._nets = []
         for name in names:
-            # in one expression: a quarter of a gigabyte each, file and tensors are gone before the net is compiled
-            net = filled(
-                partial(EncoderClassifier, "b7", size=(SIDE, SIDE)),
-                read_torch(read_published(weights, self.card, MODELS[name]), inside="state_dict", prefix="module."),
-            )
-            example = np.zeros((1, 3, SIDE, SIDE), np.float32)
-            self._nets.append(compile_net(net, example=example, device=device, half=True))
+            file, example = Published(weights, self.card, MODELS[name]), np.zeros((1, 3, SIDE, SIDE), np.float32)
+            self._nets.append(compiled(_net, file, example=example, device=device, half=True))
 
     def crop_face(self, image: Array, face: Face) -> Array:
         """The box with a third of its height and width added on each side: (h, w, 3) uint8, clipped at the frame."""
@@ -139,3 +139,15 @@ def confident_strategy(fake: Array) -> float:
 def video_probability(fake: Array) -> float:
     """Mean over the models of their scores: (models, n) -> probability of fake of the clip."""
     return float(np.mean([confident_strategy(model) for model in fake]))
+
+
+def _net(file: Published) -> torch.nn.Module:
+    """One of the B7."""
+    from detectors.nets.checkpoint import filled, read_torch
+    from detectors.nets.efficientnet import EncoderClassifier
+
+    # in one expression: a quarter of a gigabyte each, file and tensors are gone before the net is compiled
+    return filled(
+        partial(EncoderClassifier, "b7", size=(SIDE, SIDE)),
+        read_torch(file.read(), inside="state_dict", prefix="module."),
+    )

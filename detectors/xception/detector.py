@@ -6,12 +6,16 @@ Of the two logits index 1 is *fake*, so the soft label is the softmax at index 0
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from base_detector import Array, BaseDetector, ContractError, Face
 from detectors.nets.scores import softmax_at
+
+if TYPE_CHECKING:
+    import torch
 
 #: ``parameters.variant`` of the card -> converted file: the compression of the videos it was trained on
 VARIANTS = {"raw": "all_raw.safetensors", "c23": "all_c23.safetensors", "c40": "all_c40.safetensors"}
@@ -24,11 +28,9 @@ class Xception(BaseDetector):
 
     def load(self, weights: Path, device: str) -> None:
         from safetensors import SafetensorError
-        from safetensors.torch import load
 
-        from detectors.nets.checkpoint import fill, read_published, variant_of
-        from detectors.nets.xception import Wrapped
-        from detectors.runtime import compile_net
+        from detectors.nets.checkpoint import read_published, variant_of
+        from detectors.runtime import compiled
 
         file = variant_of(self.card, VARIANTS)
         if not 0 < float(self.card.parameters["scale"]) <= self.card.margin:
@@ -38,12 +40,9 @@ class Xception(BaseDetector):
             raise _not_converted(published, file)
         content = read_published(weights, self.card, file)
         try:
-            state = load(content)
+            self._net = compiled(_net, content, example=np.zeros((1, 3, SIDE, SIDE), np.float32), device=device)
         except SafetensorError:
             raise _not_converted(weights / file, file) from None
-        net = Wrapped()
-        fill(net, state)
-        self._net = compile_net(net, example=np.zeros((1, 3, SIDE, SIDE), np.float32), device=device)
 
     def crop_face(self, image: Array, face: Face) -> Array:
         """The "1.3 box" of FaceForensics++; Skip ``face_too_small`` when no part of it is in the frame."""
@@ -71,3 +70,15 @@ def _not_converted(path: Path, file: str) -> Exception:
         f"{path.with_suffix('.p').name} {file} (the model card shows how to do it in the container, without network), then run "
         f"'deepfake-o-meter weights add xception {file}'.",
     )
+
+
+def _net(content: bytes) -> torch.nn.Module:
+    """The network with the converted weights; SafetensorError when ``content`` is no safetensors file."""
+    from safetensors.torch import load
+
+    from detectors.nets.checkpoint import fill
+    from detectors.nets.xception import Wrapped
+
+    net = Wrapped()
+    fill(net, load(content))
+    return net
