@@ -50,6 +50,8 @@ class Ahead:
     ) -> None:
         self._left.set()
         self._thread.join()
+        while not self._ready.empty():  # pictures, and an error that knows this object
+            self._ready.get_nowait()
 
     def __iter__(self) -> Ahead:
         return self
@@ -58,7 +60,10 @@ class Ahead:
         item = self._ready.get()
         if isinstance(item, BaseException):
             self._put(item)  # the next call raises it again
-            raise item
+            try:
+                raise item
+            finally:
+                del item  # it knows this frame: neither would be freed before Python's collector runs
         return item
 
     # -- inside
@@ -71,7 +76,9 @@ class Ahead:
                 self.busy_s += time.perf_counter() - started
                 self._prepare(picture)
                 self._put(picture)
-        except BaseException as error:  # StopIteration among them: raised again where the pictures are used
+        except StopIteration:
+            self._put(StopIteration())
+        except BaseException as error:  # raised again where the pictures are used
             self._put(error)
 
     def _put(self, item: Picture | BaseException) -> None:

@@ -35,16 +35,10 @@ _MENDED = "concealing"
 _BESIDE = ("SEI", "APP", "ICC", "VUI")
 #: Codecs in which no picture depends on a B picture.
 _B_ALONE = frozenset({"mpeg1video", "mpeg2video", "mpeg4", "vc1", "wmv3"})
-#: Zeros that no encoder writes: the bytes were lost. H.264 and HEVC never have three in a row but before a start code (7.4.1 of both);
-#: the arithmetic coder of VP8 and VP9 never writes so many.
-_ZEROS = {
-    "h264": re.compile(rb"\x00{8}\x00*[^\x00\x01]"),
-    "hevc": re.compile(rb"\x00{8}\x00*[^\x00\x01]"),
-    "vp8": re.compile(bytes(64)),
-    "vp9": re.compile(bytes(64)),
-}
-#: The same where units have a length before them instead of a start code (MP4, Matroska): no zeros at the end either.
-_ZEROS_OF_PREFIXED = re.compile(rb"\x00{8}\x00*[^\x00\x01]|\x00{16}\Z")
+#: Zeros in a row that no encoder writes: the bytes were lost. H.264 and HEVC never have three but before a start code or at the end of a
+#: unit (7.4.1 of both); the arithmetic coder of VP8 and VP9 never writes so many.
+_ZEROS, _ZEROS_AT_END, _ZEROS_OF_VP = bytes(8), 16, bytes(64)
+_NO_ZERO = re.compile(rb"[^\x00]")
 #: Codecs whose decoder begins with a picture that needs others, on grey, without a word.
 _BEGINS_GREY = frozenset({"mpeg4", "h263", "flv1", "msmpeg4v1", "msmpeg4v2", "msmpeg4v3", "wmv1", "wmv2"})
 #: MPEG-TS counts its packets. The flag of a gap comes up to one picture early; so many packets are looked at ahead.
@@ -83,7 +77,7 @@ class DecodeWatch:
         self._own_threads = bool(capabilities & _OTHER_THREADS)
         self._reorders = bool(int(context.codec.properties) & _REORDERS)
         prefixed = self._codec in ("h264", "hevc") and (context.extradata or b"")[:1] == b"\x01"
-        self._zeros = _ZEROS_OF_PREFIXED if prefixed else _ZEROS.get(self._codec)
+        self._prefixed = prefixed
         self._slices = SliceReader(context.extradata) if self._codec == "h264" else None
         self._log = DecoderLog(level=INFO)
         self._end = av.Packet()  # empty: the decoder gives what it holds
@@ -185,7 +179,7 @@ class DecodeWatch:
             self._sign(number)
             if _TS in self._demuxers:
                 self._sign(number + 1)
-        if self._zeros is not None and self._zeros.search(data):
+        if lost_bytes(data, codec=self._codec, prefixed=self._prefixed):
             self._sign(number)
 
     def _joint(self, packet: Any) -> bool:
@@ -355,3 +349,24 @@ def _jumps(before: Any, after: Any) -> bool:
     if before is None or before.dts is None or after.dts is None:
         return False
     return not 0 <= (after.dts - before.dts) * float(after.time_base) <= _JOINT_S
+
+
+def lost_bytes(data: bytes, *, codec: str, prefixed: bool) -> bool:
+    """True when a packet has zeros that its codec does not write. ``prefixed``: units have a length before them instead of a start code
+    (MP4, Matroska), so there are no zeros behind the last one either.
+
+    One step through the bytes, by searches that are fast where there are no zeros: a picture of zeros must not take minutes.
+    """
+    if codec in ("vp8", "vp9"):
+        return _ZEROS_OF_VP in data
+    if codec not in ("h264", "hevc"):
+        return False
+    at = data.find(_ZEROS)
+    while at >= 0:
+        behind = _NO_ZERO.search(data, at)
+        if behind is None:
+            return prefixed and len(data) - at >= _ZEROS_AT_END
+        if behind[0] != b"\x01":  # else the zeros before a start code
+            return True
+        at = data.find(_ZEROS, behind.end())
+    return False

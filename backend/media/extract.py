@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -108,10 +108,11 @@ class _Pass:
         self._deadline = deadline
         self.whole: list[int] = []
         self._every = 1 if mode == "thorough" else _DETECT_EVERY
-        self._sweep = FaceSweep(
-            detector, self._keep, context=context, detect_every=self._every, still=len(medium.times) == 1
-        )
         self._gallery, self._ways = Gallery(), Ways()
+        keep = partial(
+            _keep, medium, writer, self._ways
+        )  # no method: the sweep would keep this pass, which keeps the sweep
+        self._sweep = FaceSweep(detector, keep, context=context, detect_every=self._every, still=len(medium.times) == 1)
         self._looked_at: set[int] = set()
         self._stillness = Stillness()
         self._seconds = dict.fromkeys(("decode", "detect", "shots", "persons", "write"), 0.0)
@@ -211,14 +212,6 @@ class _Pass:
         facts = self._medium.facts()
         return Ahead(self._medium.pictures(), prepare=prepare, depth=depth_for(facts.width, facts.height))
 
-    def _keep(self, track: Track, sighting: Sighting) -> None:
-        if not self._medium.whole(sighting.found.box):
-            return
-        row = self._writer.append(sighting, track=track.number)
-        track.rows += 1
-        consider_portrait(track, sighting, row=row)
-        self._ways.consider(track, sighting, row=row)
-
     def _part(self, ended: Sequence[Track]) -> None:
         """Part ended tracks in which one person turned into another."""
         for track in [item for item in ended if item.number not in self._looked_at]:
@@ -234,3 +227,13 @@ class _Pass:
                 track.rows -= part.rows
                 part.portraits = portraits_of(one.views, most=3)
                 track = part
+
+
+def _keep(medium: Medium, writer: PackWriter, ways: Ways, track: Track, sighting: Sighting) -> None:
+    """Write one face of a believed track, and consider it as a view of its person."""
+    if not medium.whole(sighting.found.box):
+        return
+    row = writer.append(sighting, track=track.number)
+    track.rows += 1
+    consider_portrait(track, sighting, row=row)
+    ways.consider(track, sighting, row=row)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 from backend.media.medium import Orientation
 
@@ -24,6 +25,7 @@ _WIDEST = 3
 _SAME_SHAPE = 0.02
 
 
+@lru_cache(maxsize=64)
 def believed_aspect(stored: Size, aspect: Fraction | None) -> Fraction:
     """Width to height of a pixel of a picture of ``stored`` pixels; 1 where the file names none or one that cannot be meant."""
     if aspect is None or not 1 / _MOST_STRETCHED <= aspect <= _MOST_STRETCHED or abs(aspect - 1) < _ALMOST_SQUARE:
@@ -35,6 +37,7 @@ def believed_aspect(stored: Size, aspect: Fraction | None) -> Fraction:
     return aspect
 
 
+@lru_cache(maxsize=64)  # asked for each picture, and fractions are slow
 def squared(stored: Size, aspect: Fraction, *, max_pixels: int) -> Size:
     """Size of the picture with square pixels: the short side is stretched, or the long one shrunk where ``max_pixels`` would be passed."""
     width, height = stored
