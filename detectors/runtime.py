@@ -236,7 +236,10 @@ def _converted(net: torch.nn.Module, examples: tuple[Array, ...], shapes: list[l
         # OpenVINO's torch front end traces the net; torch announces the end of tracing, in a distant version.
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         tensors = tuple(torch.from_numpy(np.ascontiguousarray(item, np.float32)) for item in examples)
-        model = convert_model(net, example_input=tensors if len(tensors) > 1 else tensors[0])
+        # Traced here, not by OpenVINO: its call lets torch trace a second time and compare, two thirds of the time of a large net
+        # (EfficientNet-B7: 13.8 s of processor against 5.4). We compare the compiled net with torch's own answer.
+        traced = torch.jit.trace(net, tensors, strict=False, check_trace=False)
+        model = convert_model(traced, example_input=tensors if len(tensors) > 1 else tensors[0])
     _forget_traces()
     openvino = _import_openvino()
     model.reshape({port: openvino.PartialShape(shape) for port, shape in zip(model.inputs, shapes, strict=True)})
