@@ -144,15 +144,10 @@ class Gallery:
         if not tracks:
             return {}
         labels = self._cluster(tracks) if len(tracks) > 1 else np.zeros(1, np.int64)
-        order = sorted(
-            set(labels.tolist()),
-            key=lambda label: (
-                -sum(track.rows for track, own in zip(tracks, labels, strict=True) if own == label),
-                min(track.first_frame for track, own in zip(tracks, labels, strict=True) if own == label),
-                label,
-            ),
-        )
-        rank = {label: person for person, label in enumerate(order)}
+        faces = np.bincount(labels, [track.rows for track in tracks])
+        begin = np.full(len(faces), np.iinfo(np.int64).max)
+        np.minimum.at(begin, labels, [track.first_frame for track in tracks])
+        rank = {int(label): person for person, label in enumerate(np.lexsort((begin, -faces)))}
         return {track.number: rank[int(label)] for track, label in zip(tracks, labels, strict=True)}
 
     # -- inside
@@ -181,9 +176,10 @@ class Gallery:
         labels[core] = AgglomerativeClustering(
             n_clusters=None, metric="precomputed", linkage="average", distance_threshold=_SAME
         ).fit_predict(distances)
+        first, last = _ends(tracks)
         for i in rest:
             away = np.linalg.norm(vectors[core] - vectors[i], axis=1)
-            away[[_together(tracks[i], tracks[j]) for j in core]] = _NEVER
+            away[(first[core] <= last[i]) & (last[core] >= first[i])] = _NEVER
             labels[i] = labels[core[int(away.argmin())]] if away.min() < _SAME else labels.max() + 1
         return labels
 
@@ -205,26 +201,27 @@ def _distances(tracks: Sequence[Track], vectors: Array) -> Array:
     distances = np.sqrt(np.maximum(squares[:, None] + squares - 2 * vectors @ vectors.T, 0))
     vague = np.array([max(item.frontality for item in track.portraits) < _FRONTAL for track in tracks])
     distances += _PROFILE_PENALTY * (vague[:, None].astype(float) + vague)
-    first = np.array([track.first_frame for track in tracks])
-    last = np.array([track.last_frame for track in tracks])
+    first, last = _ends(tracks)
+    views = np.array([track.view for track in tracks])
+    first_s, last_s = (np.array([getattr(track, name) for track in tracks]) for name in ("first_s", "last_s"))
+    begins = np.array([track.first_box for track in tracks])
     for i, track in enumerate(tracks):
-        forbidden = (first <= last[i]) & (last >= first[i])
-        forbidden[i] = False
-        distances[i, forbidden] = distances[forbidden, i] = _NEVER
-        for j in np.flatnonzero(first > last[i]):
-            if _continues(track, tracks[int(j)]):
-                distances[i, j] = distances[j, i] = max(0.0, distances[i, j] - _CONTINUED)
+        pause = first_s - last_s[i]
+        later = np.flatnonzero((first > last[i]) & (views == track.view) & (pause >= 0) & (pause <= _CONTINUED_S))
+        if len(later):  # in the same view, a moment after; and at the same place
+            later = later[overlap(track.last_box[None], begins[later])[0] >= _CONTINUED_OVERLAP]
+            distances[i, later] = distances[later, i] = np.maximum(0.0, distances[i, later] - _CONTINUED)
+    distances[(first[:, None] <= last) & (last[:, None] >= first)] = _NEVER
     np.fill_diagonal(distances, 0)
     result: Array = distances
     return result
 
 
+def _ends(tracks: Sequence[Track]) -> tuple[Array, Array]:
+    """First and last frame of each track, (n,) int64 each."""
+    ends = np.array([(track.first_frame, track.last_frame) for track in tracks], np.int64)
+    return ends[:, 0], ends[:, 1]
+
+
 def _together(track: Track, other: Track) -> bool:
     return track.first_frame <= other.last_frame and other.first_frame <= track.last_frame
-
-
-def _continues(track: Track, later: Track) -> bool:
-    """True when ``later`` begins where ``track`` ended, in the same view and a moment after."""
-    if track.view != later.view or not 0 <= later.first_s - track.last_s <= _CONTINUED_S:
-        return False
-    return float(overlap(track.last_box[None], later.first_box[None])[0, 0]) >= _CONTINUED_OVERLAP

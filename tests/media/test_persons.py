@@ -100,6 +100,31 @@ def test_more_tracks_than_clustering_takes_join_the_nearest(monkeypatch: pytest.
     assert len(set(persons.values())) == 3
 
 
+def test_distances_of_all_pairs_are_those_of_each_pair():
+    rnd = np.random.default_rng(5)
+    tracks = []
+    for number in range(60):
+        first, at = int(rnd.integers(0, 400)), int(rnd.integers(0, 4)) * 3
+        last = first + int(rnd.integers(0, 40))
+        tracks.append(track(number, first, last, 0, view=number % 3, frontality=rnd.random(), box=(at, 0, at + 9, 9)))
+    vectors = rnd.normal(0, 0.05, (60, 128))
+    found = module._distances(tracks, vectors)
+    bonuses = 0
+    for i, one in enumerate(tracks):
+        for j, other in enumerate(tracks[:i]):
+            before, after = (one, other) if one.last_frame < other.first_frame else (other, one)
+            wanted = float(np.linalg.norm(vectors[i] - vectors[j]))
+            wanted += 0.05 * sum(item.portraits[0].frontality < 0.3 for item in (one, other))
+            if before.last_frame >= after.first_frame:
+                wanted = 1e6
+            elif before.view == after.view and after.first_s - before.last_s <= 2.0:
+                bonus = float(module.overlap(before.last_box[None], after.first_box[None])[0, 0]) >= 0.3
+                bonuses += bonus
+                wanted = max(0.0, wanted - 0.12 * bonus)
+            assert found[i, j] == found[j, i] == pytest.approx(wanted, abs=1e-9)
+    assert bonuses > 20
+
+
 def sighting(
     image: np.ndarray, landmarks, *, frame: int = 0, tracked: bool = False, confidence: float = 1.0
 ) -> Sighting:
