@@ -15,10 +15,10 @@ import hashlib
 import json
 import os
 import platform
+import resource
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from importlib import metadata
@@ -27,16 +27,11 @@ from typing import Any, Final
 
 import numpy as np
 
-#: The folder of this worker's entries, a name of the worker's environment.
+#: Of the worker's environment: the folder of its entries, and where it writes new ones when it may only read that (in a container).
 VARIABLE: Final = "COMPILED_NETS"
+VARIABLE_NEW: Final = "COMPILED_NETS_NEW"
 NET, _NUMBERS, _SUMS = "net.xml", "net.bin", "sums.json"
 
-#: Of one worker: the largest ensemble (seven B7 of 266 MB) twice.
-MOST_BYTES: Final = 4_000_000_000
-#: An entry that was not read for so long is of old weights or old code.
-UNUSED_S: Final = 30 * 86_400
-#: A worker that was killed while it wrote.
-_ABANDONED_S: Final = 3600
 #: Disk space that stays for uploads and results.
 _LEAST_FREE: Final = 1_000_000_000
 
@@ -155,13 +150,14 @@ def discard(key: str, *, kept: Path | None = None) -> None:
 
 
 @contextlib.contextmanager
-def draft() -> Iterator[Path | None]:
-    """A folder to write a network into (``NET``), removed afterwards; None where nothing can be kept."""
-    place, path = folder(), None
+def draft(*, size: int = 0) -> Iterator[Path | None]:
+    """A folder to write a network of ``size`` bytes into (``NET``), removed afterwards; None where nothing can be kept."""
+    handed, path = os.environ.get(VARIABLE_NEW), None
+    place = Path(handed) if handed else folder()
     try:
         if place is not None:
             place.mkdir(parents=True, exist_ok=True)
-            if shutil.disk_usage(place).free > _LEAST_FREE:
+            if _fits(place, size, handed=bool(handed)):
                 path = Path(tempfile.mkdtemp(prefix=".draft-", dir=place))
     except OSError:
         path = None
@@ -170,6 +166,17 @@ def draft() -> Iterator[Path | None]:
     finally:
         if path is not None:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _fits(place: Path, size: int, *, handed: bool) -> bool:
+    """Whether the disk and the limits of this process have room. What is handed out counts as the worker's output, which has the
+    limit of a file (``backend.workers.container_flags``); half of it stays free."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if limit != resource.RLIM_INFINITY:
+        used = sum(file.stat().st_size for file in place.rglob("*")) if handed else 0
+        if used + size > (limit // 2 if handed else limit):
+            return False
+    return shutil.disk_usage(place).free > _LEAST_FREE + size
 
 
 def publish(path: Path, key: str) -> None:
@@ -184,8 +191,6 @@ def publish(path: Path, key: str) -> None:
         # a container's worker is another user
         os.chmod(path, 0o755)  # noqa: S103
         path.rename(place / key)
-    with contextlib.suppress(OSError):
-        _tidy(place)
 
 
 def _sums(entry: Path, key: str) -> dict[str, str]:
@@ -195,18 +200,3 @@ def _sums(entry: Path, key: str) -> dict[str, str]:
         with open(entry / name, "rb") as file:
             sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return sums
-
-
-def _tidy(place: Path, *, now: float | None = None) -> None:
-    """Remove what is abandoned or unused, and the longest unused entries beyond ``MOST_BYTES``."""
-    now, total = time.time() if now is None else now, 0
-    entries = sorted(place.iterdir(), key=lambda entry: -entry.stat().st_mtime)
-    for entry in entries:
-        age = now - entry.stat().st_mtime
-        if entry.name.startswith("."):
-            if age > _ABANDONED_S:
-                shutil.rmtree(entry, ignore_errors=True)
-            continue
-        total += sum(file.stat().st_size for file in entry.iterdir())
-        if age > UNUSED_S or total > MOST_BYTES:
-            discard(entry.name, kept=place)

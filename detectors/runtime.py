@@ -148,7 +148,8 @@ def _make(
     expected = _eager(net, probes)
     name = type(net).__name__
     model = _converted(net, examples, shapes)
-    with kept.draft() as draft:
+    size = sum(item.numel() * item.element_size() for item in (*net.parameters(), *net.buffers()))
+    with kept.draft(size=size) as draft:
         if draft is not None:
             try:
                 _import_openvino().save_model(model, draft / kept.NET, compress_to_fp16=False)

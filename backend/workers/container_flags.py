@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
+from backend.workers.compiled import HANDED, VARIABLE, VARIABLE_NEW
 from backend.workers.spec import WorkerSpec
 
 #: Docker's profile allows some 350 system calls; this one only those a worker needs, and only sockets of the family AF_UNIX.
@@ -73,7 +74,7 @@ def container_options(
     pids_limit       a fork bomb ends at 256
     nano_cpus        as many cores as the worker has threads
     ulimits          open files; no core dumps, which would hold faces; the size of one file. The sum of all is polled
-    mounts           the exchange folder; the weights, read-only. Never the shared folders, never the engine's socket
+    mounts           the exchange folder; weights and compiled networks, read-only. Never the shared folders, never the engine's socket
     log_config       2 MB at most
     healthcheck      none, whatever the image says: it would run commands
     device_requests  one GPU, not all
@@ -83,6 +84,9 @@ def container_options(
     mounts = [_bind(exchange, "/exchange", read_only=False)]
     if spec.weights is not None:
         mounts.append(_bind(spec.weights, "/weights", read_only=True))
+    if bundled and spec.compiled is not None:
+        mounts.append(_bind(spec.compiled, "/compiled", read_only=True))
+        environment |= {VARIABLE: "/compiled", VARIABLE_NEW: f"/exchange/{HANDED}"}
     options: dict[str, Any] = {
         "image": image,
         "name": container_name(exchange),

@@ -10,6 +10,7 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ import requests
 import structlog
 
 from backend.workers import container_flags as containers
+from backend.workers.compiled import prepare
 from backend.workers.exchange import Exchange
 from backend.workers.logbook import Logbook
 from backend.workers.scratch import abandoned
@@ -96,8 +98,9 @@ class DockerRunner:
 
     def start(self, spec: WorkerSpec, exchange: Exchange, *, gpu: str | None = None) -> RunningContainer:
         """Adopt the running worker of this folder when it has this image and these flags, else start one."""
+        keeps = spec.compiled is not None and prepare(spec.compiled)
         options = containers.container_options(
-            spec,
+            spec if keeps else replace(spec, compiled=None),
             image=self._image(spec).id,
             exchange=exchange.folder,
             user=containers.container_user(),

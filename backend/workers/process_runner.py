@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+from backend.workers.compiled import VARIABLE, prepare
 from backend.workers.container_flags import worker_environment
 from backend.workers.exchange import Exchange
 from backend.workers.logbook import Logbook
@@ -25,6 +26,8 @@ from shared.records import RunnerKind
 ROOT: Final = Path(__file__).resolve().parents[2]
 #: Private memory a worker may map beyond twice its promise: unused stacks of threads and allocators' reserves count as well.
 SPARE_BYTES: Final = 2_000_000_000
+#: A compiled network is one file (a B7 has 266 MB); a worker's output as a whole is polled.
+LARGEST_NET_MB: Final = 1000
 
 
 class ProcessRunner:
@@ -55,7 +58,9 @@ class ProcessRunner:
         logbook = Logbook(exchange.folder.with_suffix(".log"))
         module, *arguments = spec.arguments(str(exchange.folder), weights=str(spec.weights))
         data_bytes = 0 if spec.device != "cpu" else 2 * spec.memory_mb * 1_000_000 + SPARE_BYTES
-        confinement = [str(os.getpid()), str(data_bytes), str(spec.output_mb * 1_000_000)]
+        compiled = spec.compiled if spec.compiled is not None and prepare(spec.compiled) else None
+        file_mb = max(spec.output_mb, LARGEST_NET_MB) if compiled else spec.output_mb
+        confinement = [str(os.getpid()), str(data_bytes), str(file_mb * 1_000_000)]
         # -P: modules come from PYTHONPATH and the installation, never from the folder the back-end was started in
         command = [sys.executable, "-P", "-m", "backend.workers.confinement", *confinement, module, *arguments]
         environment = worker_environment(threads=self._threads) | {
@@ -64,8 +69,8 @@ class ProcessRunner:
             "TMPDIR": str(exchange.folder),
             "PYTHONPATH": str(ROOT),
         }
-        if spec.compiled is not None:
-            environment["COMPILED_NETS"] = str(spec.compiled)
+        if compiled is not None:
+            environment[VARIABLE] = str(compiled)
         if gpu is not None:
             environment["CUDA_VISIBLE_DEVICES"] = gpu
 

@@ -17,8 +17,9 @@ from typing import Any, Final
 
 import structlog
 
+from backend.workers.compiled import HANDED, take
 from backend.workers.endings import Ending, Running, end
-from backend.workers.exchange import Exchange, Room
+from backend.workers.exchange import Exchange, Room, remove_tree
 from backend.workers.spec import WorkerError, WorkerSpec
 from base_detector import CONTRACT_VERSION, PROTOCOL_VERSION, NotApplicable
 from shared.errors import MEDIA_CODES, REASONS, WORKER_CODES
@@ -76,14 +77,23 @@ class Worker:
                 raise WorkerError("image_outdated")
             if self.spec.version is not None:
                 self._check_card(self.call("describe", timeout_s=deadline - self._clock()).get("card"))
-            if self.spec.is_detector:
-                self.call("load", timeout_s=max(deadline - self._clock(), timeout_s if self._running.adopted else 0.0))
+            # the media worker loads now as well: it hands out its networks before it sees a visitor's file
+            self.call("load", timeout_s=max(deadline - self._clock(), timeout_s if self._running.adopted else 0.0))
+            self._keep_compiled()
         except BaseException as error:
             self.broken = True
             self.close()
             if isinstance(error, WorkerError) and error.code.endswith("_timed_out"):
                 raise WorkerError("worker_not_started", retryable=True) from None
             raise
+
+    def _keep_compiled(self) -> None:
+        """Keep the networks that a fresh container of the platform made; one that was adopted has worked and is not trusted with it."""
+        handed = self._exchange.folder / HANDED
+        if self.spec.compiled is not None and self.spec.bundled and self.started_by == "docker" and handed.is_dir():
+            if not self._running.adopted:
+                take(handed, self.spec.compiled, max_bytes=self.spec.output_mb * 1_000_000)
+            remove_tree(handed)
 
     def close(self) -> Ending:
         """End it and remove its exchange folder; safe to call twice."""

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -215,20 +214,18 @@ def test_of_workers_that_make_the_same_network_at_once_the_first_leaves_its_entr
     assert len(BUILT) == 1
 
 
-def test_old_unused_and_abandoned_entries_are_removed_and_the_folder_stays_bounded(
-    place: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_worker_that_may_only_read_hands_new_networks_out_within_half_of_its_output(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    answer()
-    (used,) = entries(place)
-    for name, age in (("old", kept.UNUSED_S + 1), (".draft-killed", 7200), (".draft-new", 10), ("second", 100)):
-        (place / name).mkdir()
-        (place / name / "net.bin").write_bytes(bytes(1000))
-        os.utime(place / name, (time.time() - age,) * 2)
-    kept._tidy(place)
-    assert {entry.name for entry in entries(place)} == {used.name, ".draft-new", "second"}
-    monkeypatch.setattr(kept, "MOST_BYTES", sum(file.stat().st_size for file in used.iterdir()) + 500)
-    kept._tidy(place)
-    assert {entry.name for entry in entries(place)} == {used.name, ".draft-new"}
+    right = answer()
+    monkeypatch.setenv(kept.VARIABLE_NEW, str(tmp_path / "handed"))
+    assert np.array_equal(answer(slope=2.0), np.asarray(answer(slope=2.0)))
+    assert [len(entries(folder)) for folder in (place, tmp_path / "handed")] == [1, 1]
+    monkeypatch.setattr(kept.resource, "getrlimit", lambda which: (10_000, 10_000))
+    used = sum(file.stat().st_size for file in (tmp_path / "handed").rglob("*"))
+    with kept.draft(size=5000 - used) as fits, kept.draft(size=5001 - used) as too_large:
+        assert (fits is not None, too_large) == (True, None)
+    assert np.array_equal(answer(), right)
 
 
 def test_what_a_key_cannot_see_is_refused(place: Path):

@@ -109,6 +109,17 @@ def test_a_third_partys_image_runs_its_own_program_and_media_its_own_module() ->
     assert [mount["Target"] for mount in media["mounts"]] == ["/exchange"]
 
 
+def test_a_container_may_only_read_its_own_compiled_networks_and_a_third_partys_has_none() -> None:
+    keeping = replace(MESONET, compiled=Path("/d/compiled/mesonet"))
+    with_nets, without = options_of(keeping), options_of(MESONET)
+    (mount,) = [mount for mount in with_nets["mounts"] if mount not in without["mounts"]]
+    assert (mount["Source"], mount["Target"], mount["ReadOnly"]) == ("/d/compiled/mesonet", "/compiled", True)
+    added = dict(set(with_nets["environment"].items()) - set(without["environment"].items()))
+    assert added == {"COMPILED_NETS": "/compiled", "COMPILED_NETS_NEW": "/exchange/compiled"}
+    foreign = replace(MESONET, bundled=False)
+    assert options_of(replace(foreign, compiled=keeping.compiled)) == options_of(foreign)
+
+
 def test_a_name_tells_folders_apart_and_finds_its_own_again() -> None:
     names = {containers.container_name(Path(folder) / "mesonet-0") for folder in ("/a/main", "/b/main", "/a/extra-1")}
     assert len(names) == 3
