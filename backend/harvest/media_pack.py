@@ -17,13 +17,13 @@ from pydantic.dataclasses import dataclass
 
 from backend.harvest.untrusted import (
     Refused,
-    copy_file,
     count_values,
     open_file,
     open_folder,
     read_array,
     read_file,
     refusal,
+    take_file,
 )
 from base_detector import FACE_DTYPE, Array, DecodedMedia, Shot
 from shared import durable
@@ -144,11 +144,11 @@ class PackInfo(_Part):
         return self.model_dump_json(by_alias=True)
 
 
-def harvest_pack(untrusted_dir: Path, target: Path) -> None:
-    """Copy a face pack to ``target``, which appears complete; PermanentError(media_bad_output) when it breaks its schema.
+def harvest_pack(untrusted_dir: Path, target: Path, *, moved: bool = False) -> None:
+    """Take a face pack to ``target``, which appears complete; PermanentError(media_bad_output) when it breaks its schema.
 
-    The small files are parsed and rewritten. The crops are copied: a worker that still runs could truncate a file that was
-    only moved, and a memory map of a truncated file kills its reader.
+    The small files are parsed and rewritten. The crops are copied, or with ``moved``, for a worker that is trusted, renamed
+    (``take_file`` has the reasons).
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with durable.staging(target) as staging:
@@ -157,7 +157,7 @@ def harvest_pack(untrusted_dir: Path, target: Path) -> None:
             with open_folder(untrusted_dir) as folder:
                 info, faces = _read_small_files(folder)
                 crops = crops_size(faces)
-                if copy_file(folder, "crops.bin", staging / "crops.bin", max_bytes=crops) != crops:
+                if take_file(folder, "crops.bin", staging / "crops.bin", max_bytes=crops, moved=moved) != crops:
                     raise Refused("crops.bin is shorter than the crops in it")
         except (Refused, ValidationError) as error:
             raise refusal("media_bad_output", error) from None

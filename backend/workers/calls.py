@@ -62,7 +62,7 @@ def find_faces(
             context=context,
             limits=asdict(MediaLimits.of(settings)),
         )
-        harvest_pack(room.out / "pack", target)
+        harvest_pack(room.out / "pack", target, moved=worker.started_by == "process")
 
 
 def draw_result(
@@ -90,7 +90,8 @@ def draw_result(
             out=room.path(f"out/{target.name}"),
             limits=asdict(MediaLimits.of(settings)),
         )
-        harvest_file(room.out, target.name, target, max_bytes=settings.max_pack_mb * 1_000_000)
+        most = settings.max_pack_mb * 1_000_000
+        harvest_file(room.out, target.name, target, max_bytes=most, moved=worker.started_by == "process")
 
 
 def judge_pack(

@@ -6,9 +6,11 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,9 +21,11 @@ from hypothesis import strategies as st
 from backend.harvest.media_pack import MAX_PACK_JSON_BYTES, harvest_pack, read_faces
 from backend.harvest.scores import HarvestedScores, harvest_masks, harvest_scores, harvested_masks
 from backend.harvest.untrusted import Refused, harvest_file, read_array
+from backend.workers.calls import find_faces
 from base_detector import FACE_DTYPE, BaseDetector, FacePack
 from shared.errors import PermanentError
 from shared.findings import MediaPack
+from shared.settings import Settings
 from tests.workers.conftest import write_pack
 
 GOOD: dict[str, Any] = {
@@ -347,9 +351,11 @@ def test_a_file_that_is_none_is_refused_and_nothing_is_left(out: Path, tmp_path:
 # --------------------------------------------------------------------------- packs
 
 
-def test_a_good_pack_is_taken_whole(pack: Path, tmp_path: Path) -> None:
-    harvest_pack(pack, tmp_path / "job" / "pack")
-    before, after = FacePack(pack), FacePack(tmp_path / "job" / "pack")
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_good_pack_is_taken_whole(pack: Path, tmp_path: Path, moved: bool) -> None:
+    shutil.copytree(pack, tmp_path / "given")
+    harvest_pack(pack, tmp_path / "job" / "pack", moved=moved)
+    before, after = FacePack(tmp_path / "given"), FacePack(tmp_path / "job" / "pack")
     assert json.loads((pack / "pack.json").read_text()) == json.loads(
         (tmp_path / "job" / "pack" / "pack.json").read_text()
     )
@@ -455,12 +461,57 @@ BAD_PACKS: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.parametrize("moved", [False, True])
 @pytest.mark.parametrize("kind", BAD_PACKS)
-def test_a_pack_that_breaks_its_schema_is_refused(pack: Path, tmp_path: Path, kind: str) -> None:
+def test_a_pack_that_breaks_its_schema_is_refused(pack: Path, tmp_path: Path, kind: str, moved: bool) -> None:
     BAD_PACKS[kind](pack)
     with pytest.raises(PermanentError) as caught:
-        harvest_pack(pack, tmp_path / "job" / "pack")
+        harvest_pack(pack, tmp_path / "job" / "pack", moved=moved)
     assert caught.value.code == ("output_too_large" if kind == "crops too long" else "media_bad_output")
+    assert list((tmp_path / "job").iterdir()) == []
+
+
+@pytest.mark.parametrize(("started_by", "same"), [("process", True), ("docker", False)])
+def test_crops_of_a_process_are_renamed_and_those_of_a_container_copied(
+    pack: Path, tmp_path: Path, started_by: str, same: bool
+) -> None:
+    """A container's exchange folder stays mounted: what runs there could change, or cut off, a file that was only renamed."""
+
+    @contextlib.contextmanager
+    def room(name: str):
+        yield SimpleNamespace(link=lambda *_: None, path=lambda name: name, out=pack.parent)
+
+    inode = (pack / "crops.bin").stat().st_ino
+    worker: Any = SimpleNamespace(room=room, call=lambda *_, **__: {}, started_by=started_by)
+    find_faces(
+        worker, Path("media"), tmp_path / "job" / "pack", name="job", samplings=["fps:1"], mode="quick", context=2.0, settings=Settings(),
+    )  # fmt: skip
+    crops = tmp_path / "job" / "pack" / "crops.bin"
+    assert (crops.stat().st_ino == inode) is same
+    assert crops.stat().st_mode & 0o777 == 0o444
+
+
+def test_crops_with_a_second_name_are_copied(pack: Path, tmp_path: Path) -> None:
+    os.link(pack / "crops.bin", tmp_path / "second")
+    harvest_pack(pack, tmp_path / "job" / "pack", moved=True)
+    (tmp_path / "second").write_bytes(b"")
+    assert (tmp_path / "job" / "pack" / "crops.bin").stat().st_size > 0
+
+
+def test_crops_that_are_exchanged_while_they_are_taken_are_refused(
+    pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = os.rename
+
+    def exchanging(source: Any, target: Any, **where: Any) -> None:
+        if source == "crops.bin":
+            os.unlink(pack / "crops.bin")
+            os.symlink("/etc/passwd", pack / "crops.bin")
+        rename(source, target, **where)
+
+    monkeypatch.setattr(os, "rename", exchanging)
+    with pytest.raises(PermanentError, match="media_bad_output"):
+        harvest_pack(pack, tmp_path / "job" / "pack", moved=True)
     assert list((tmp_path / "job").iterdir()) == []
 
 
