@@ -28,14 +28,12 @@ from backend.media.recheck import FaceDetector
 from backend.media.sampling import choose_pictures
 from backend.media.shots import LONGEST_DISSOLVE, ShotFinder, shot_of
 from backend.media.stillness import Stillness
-from backend.media.sweep import FaceSweep
+from backend.media.sweep import DETECT_EVERY, FaceSweep
 from backend.media.tracks import Sighting, Track
 from base_detector import WorkerFailure
 from shared import durable
 from shared.findings import Note
 
-#: Detect in every fifth picture (IoU .92-.95 against every picture on calm clips); ``thorough`` detects in each.
-_DETECT_EVERY = 5
 #: Pictures are chosen anew among the whole ones when damage leaves less than this share of those that could be judged.
 _LEAST_SHARE = 0.5
 #: Pictures between two reports of progress, and between two checks of the time limit.
@@ -107,12 +105,13 @@ class _Pass:
         self._medium, self._writer, self._mode, self._context = medium, writer, mode, context
         self._deadline = deadline
         self.whole: list[int] = []
-        self._every = 1 if mode == "thorough" else _DETECT_EVERY
         self._gallery, self._ways = Gallery(), Ways()
         keep = partial(
             _keep, medium, writer, self._ways
         )  # no method: the sweep would keep this pass, which keeps the sweep
-        self._sweep = FaceSweep(detector, keep, context=context, detect_every=self._every, still=len(medium.times) == 1)
+        self._sweep = FaceSweep(
+            detector, keep, context=context, still=len(medium.times) == 1, thorough=mode == "thorough"
+        )
         self._looked_at: set[int] = set()
         self._stillness = Stillness()
         self._seconds = dict.fromkeys(("decode", "detect", "shots", "persons", "write"), 0.0)
@@ -152,7 +151,7 @@ class _Pass:
                 "mode": self._mode,
                 "samplings": list(samplings),
                 "context": self._context,
-                "detect_every": self._every,
+                "detect_every": 1 if self._mode == "thorough" else DETECT_EVERY,
             },
             frames=sampled,
             shots=listed,

@@ -16,15 +16,22 @@ SHAPE = (np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]]
 
 
 class Scripted:
-    """Says what ``where(frame)`` says: (x, y, side, confidence) for each face. The frame number stands in the picture."""
+    """Says what ``where(frame)`` says: (x, y, side, confidence) for each face. The frame number stands in the picture.
+
+    In a near look (smaller pictures) the face is in the middle, as long as there is one in the frame.
+    """
 
     def __init__(self, where) -> None:
-        self.where, self.asked = where, []
+        self.where, self.asked, self.near = where, [], []
 
     def detect(self, image: np.ndarray, *, min_face: float = 20.0):
         frame = int(image[0, 0, 0])
-        self.asked.append(frame)
         faces = self.where(frame)
+        if image.shape[:2] == (300, 400):
+            self.asked.append(frame)
+        else:
+            self.near.append(frame)
+            faces = [(image.shape[1] / 2 - 24, image.shape[0] / 2 - 24, 48, face[3]) for face in faces[:1]]
         boxes = np.array([[x, y, x + side, y + side] for x, y, side, _ in faces], np.float32).reshape(-1, 4)
         points = boxes[:, None, :2] + SHAPE * (boxes[:, 2:] - boxes[:, :2])[:, None]
         return SimpleNamespace(boxes=boxes, confidence=np.array([face[3] for face in faces]), landmarks=points)
@@ -48,14 +55,14 @@ def believing(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "believable", lambda detector, sighting: True)
 
 
-def run(where, frames, *, jumps=(), every: int = 5):
+def run(where, frames, *, jumps=(), thorough: bool = False):
     """Sweep ``frames``; the detector, the believed tracks and the sightings as (track, frame, tracked, box)."""
     detector, seen = Scripted(where), []
 
     def keep(track, sighting: Sighting) -> None:
         seen.append((track.number, sighting.frame, sighting.found.tracked, sighting.found.box.copy()))
 
-    sweep = FaceSweep(detector, keep, context=2.0, detect_every=every, still=False)
+    sweep = FaceSweep(detector, keep, context=2.0, still=False, thorough=thorough)
     for place, frame in enumerate(frames):
         follower = frames[place + 1] if place + 1 < len(frames) else None
         sweep.feed(Picture(frame), view=sum(jump <= frame for jump in jumps), next_frame=follower)
@@ -72,10 +79,26 @@ def test_a_calm_face_is_detected_every_fifth_picture_and_interpolated_between():
         np.testing.assert_allclose(box, [50 + frame, 60, 130 + frame, 140], atol=1e-3)
 
 
-def test_thorough_detects_in_every_picture():
-    detector, _, seen = run(lambda frame: [(50, 60, 80, 1.0)], list(range(7)), every=1)
-    assert detector.asked == list(range(7))
+def test_thorough_looks_near_the_face_between_two_searches_of_the_whole_picture():
+    detector, _, seen = run(lambda frame: [(150 + frame, 100, 80, 1.0)], list(range(7)), thorough=True)
+    assert detector.asked == [0, 5, 6]
+    assert detector.near == [1, 2, 3, 4]
     assert not any(tracked for _, _, tracked, _ in seen)
+    for _, frame, _, box in seen:
+        np.testing.assert_allclose(box, [150 + frame, 100, 230 + frame, 180], atol=1)
+
+
+def test_thorough_searches_the_whole_picture_where_the_face_is_not_near():
+    detector, tracks, seen = run(lambda frame: [(150, 100, 80, 1.0)] * (frame != 3), list(range(6)), thorough=True)
+    assert 3 in detector.asked
+    assert len(tracks) == 1
+    assert [frame for _, frame, _, _ in seen] == [0, 1, 2, 4, 5]
+
+
+@pytest.mark.parametrize("first", [6, 7, 8, 9])
+def test_thorough_finds_a_small_face_from_its_first_picture_on(first: int):
+    _, _, seen = run(lambda frame: [(150, 100, 24, 1.0)] * (frame >= first), list(range(16)), thorough=True)
+    assert [frame for _, frame, _, _ in seen] == list(range(first, 16))
 
 
 def test_sparse_samples_are_all_detected():
@@ -184,9 +207,7 @@ def test_pictures_held_do_not_grow_with_the_clip():
         def __del__(self) -> None:
             alive.remove(self.index)
 
-    sweep = FaceSweep(
-        Scripted(lambda frame: [(50, 60, 80, 1.0)]), lambda *_: None, context=2.0, detect_every=5, still=False
-    )
+    sweep = FaceSweep(Scripted(lambda frame: [(50, 60, 80, 1.0)]), lambda *_: None, context=2.0, still=False)
     for index in range(400):
         sweep.feed(Counted(index), view=0, next_frame=index + 1)
         most = max(most, len(alive))
