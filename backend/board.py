@@ -23,7 +23,7 @@ class Board(Protocol):
     """What the pipeline reports to."""
 
     def step(self, name: str, *, done: int = 0, total: int = 0) -> None:
-        """The job is at ``name``: media, detectors, report or publish; ``done`` of ``total`` parts of it."""
+        """The job is at ``name``: media, detectors, report, publish or video; ``done`` of ``total`` parts of it."""
 
     def detector(self, progress: DetectorProgress) -> None:
         """How far one detector is, or how it ended."""
@@ -91,11 +91,26 @@ class StatusBoard:
             self._change(step="detectors", detectors=detectors)
             self._write(at_once=before.state != progress.state)
 
-    def finish(self, state: JobState, *, code: str | None = None) -> None:
-        """Write the last status of the job."""
+    def numbers(self, known: Status | None = None) -> None:
+        """The numbers are published: the job is done for its visitor, and its video follows. ``known``: the status before a restart;
+        what it says of the detectors and of the time stays."""
         with self._lock:
-            self._change(state=state, step=state, code=code, finished=utc_now())
+            if known is not None:
+                self._status = known.model_copy(update={"attempt": self._status.attempt})
+            self._change(state="done", step="video", finished=self._status.finished or utc_now(), video="pending")
             self._write(at_once=True)
+
+    def finish(self, state: JobState, *, code: str | None = None) -> None:
+        """Write the last status of the job. It was finished when its numbers were published."""
+        with self._lock:
+            finished = self._status.finished if state == "done" else None
+            self._change(state=state, step=state, code=code, finished=finished or utc_now(), video=None)
+            self._write(at_once=True)
+
+    @property
+    def finished(self) -> datetime | None:
+        """When the numbers were published, None before."""
+        return self._status.finished
 
     @property
     def progress(self) -> float:
@@ -120,7 +135,7 @@ class StatusBoard:
                 for item in status.detectors
             ]
             return 0.3 + 0.5 * sum(parts) / max(1, len(parts))
-        return {"starting": 0.0, "report": 0.8 + 0.2 * self._share}.get(status.step, 0.0)
+        return {"starting": 0.0, "report": 0.8, "video": 0.8 + 0.2 * self._share}.get(status.step, 0.0)
 
     def _write(self, *, at_once: bool) -> None:
         now = self._clock()

@@ -44,6 +44,8 @@ class Job:
     video_per_detector: bool
     folder: Path
     cancelled: Callable[[], bool] = lambda: False
+    #: False: no result video of a clip (a still's marked picture costs nothing and is drawn in any case)
+    video: bool = True
 
     @classmethod
     def of(cls, submission: Submission, *, source: Path, folder: Path, cancelled: Callable[[], bool]) -> Job:

@@ -1,7 +1,8 @@
 """The pipeline: runs one job from media to finished report. It knows workers and files, but no queues and no visitors.
 
-Steps: stage in -> media pass (once) -> each chosen detector on its face pack -> assemble -> report. Each step leaves a finished
-directory; a step whose directory exists is not repeated. A detector that fails does not affect the others.
+Steps: stage in -> media pass (once) -> each chosen detector on its face pack -> assemble -> report -> result video. Each step leaves a
+finished directory (the last one a finished file); a step whose directory exists is not repeated. A detector that fails does not affect
+the others.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from backend.catalog.states import DetectorStates
 from backend.harvest.scores import HarvestedScores, harvested_masks
 from backend.harvest.stored import finished_report, finished_scores, has_pack, read_scores, take_scores
 from backend.job import Cancelled, Job
-from backend.report.build import build_report
+from backend.report.build import Render, add_video, build_report
 from backend.scores.assemble import DetectorOutcome, assemble, shadow_entry
 from backend.scores.cache import ScoreCache
 from backend.workers.calls import context_for, draw_result, find_faces, judge_pack
@@ -60,9 +61,9 @@ class Pipeline:
     durations: Durations | None = None
     states: DetectorStates | None = None
 
-    def run(self, job: Job, board: Board) -> Result:
+    def run(self, job: Job, board: Board, *, video_later: bool = False) -> Result:
         """Do what is left of ``job``; its report is in ``job.report`` afterwards. PermanentError names what failed, RetryableError
-        what may succeed in the next attempt."""
+        what may succeed in the next attempt. ``video_later``: a clip's report is made without its video; ``draw`` adds that."""
         if finished := finished_report(job.report):  # made before a crash, but not yet published
             return finished
         seconds: dict[str, float] = {}
@@ -78,9 +79,21 @@ class Pipeline:
         seconds |= {f"detector.{item.card.id}": item.wall_s for item in outcomes}
         board.step("report")
         with _Timed(seconds, "report"):
-            result = self._report(job, pack, outcomes, seconds, board)
+            result = self._report(job, pack, outcomes, seconds, board, video_later=video_later)
         self._measure(job, seconds, outcomes, media=fresh)
         return result
+
+    def draw(self, job: Job, board: Board, *, given_up: str | None = None) -> None:
+        """Draw the pending video of the report in ``job.report`` and complete the report. When that fails, the report says so and the
+        numbers stay. ``given_up``: a code, by which no attempt is made any more."""
+
+        def give_up(plan: Path, out: Path) -> None:
+            raise PermanentError(str(given_up))
+
+        result = finished_report(job.report)
+        if result is not None and result.video == "pending":
+            video = give_up if given_up else self._renderer(job, board)
+            add_video(result, out=job.report, video=video, each=job.video_per_detector)
 
     def run_shadow(self, job: Job) -> None:
         """Let the detectors in state ``shadow`` judge a finished job's face pack; their scores are recorded and not shown."""
@@ -225,7 +238,14 @@ class Pipeline:
     # -- report
 
     def _report(
-        self, job: Job, pack: MediaPack, outcomes: list[DetectorOutcome], seconds: dict[str, float], board: Board
+        self,
+        job: Job,
+        pack: MediaPack,
+        outcomes: list[DetectorOutcome],
+        seconds: dict[str, float],
+        board: Board,
+        *,
+        video_later: bool,
     ) -> Result:
         result = assemble(job, pack, outcomes, seconds=seconds, media_worker=_media_worker(job))
         evidence = {
@@ -241,11 +261,15 @@ class Pipeline:
                 result,
                 out=staging,
                 evidence=evidence,
-                video=lambda plan, out: self._render(job, plan, out, board),
+                video=self._renderer(job, board) if job.video or result.media.kind == "image" else None,
                 video_per_detector=job.video_per_detector,
+                later=video_later,
                 keyframes=keyframes,
                 crop=lambda detector, row: square_crop(pack.image(row), pack.face(row).box, margin=margins[detector]),
             )
+
+    def _renderer(self, job: Job, board: Board) -> Render:
+        return lambda plan, out: self._render(job, plan, out, board)
 
     def _render(self, job: Job, plan: Path, out: Path, board: Board) -> None:
         """Let the media worker draw the result video (or the marked still) of ``plan`` and take it out of its room."""
@@ -258,7 +282,7 @@ class Pipeline:
                 out,
                 name=job.id,
                 settings=self.settings,
-                on_progress=lambda done, total: board.step("report", done=done, total=total),
+                on_progress=lambda done, total: board.step("video", done=done, total=total),
                 cancelled=job.cancelled,
             )
 

@@ -95,6 +95,8 @@ SENTENCES: Final[dict[str, str]] = {
     "image_outdated": "The container image was made for another version of the detector or the platform. The operator runs 'make images'.",
     "image_refused": "The container image declares volumes, which have no limit. Remove VOLUME from its Dockerfile.",
     # jobs
+    "video_given_up": "Drawing it was interrupted too often, so it was given up.",
+    "video_pending": "The result video is still being drawn. Everything can be downloaded when it is there; single files can be now.",
     "too_many_attempts": "The analysis of this file was interrupted too often, so it was given up. Upload the file again.",
     "record_invalid": "The stored submission could not be read and was set aside. Upload the file again.",
     "cancelled": "The submission was cancelled.",

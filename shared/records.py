@@ -119,6 +119,8 @@ class Status(Record):
     progress: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     detectors: tuple[DetectorProgress, ...] = ()
     code: str | None = None
+    #: ``pending``: the numbers are published (the state is done), and the result video is still to be drawn
+    video: Literal["pending"] | None = None
 
 
 class Queue(Record):

@@ -23,6 +23,9 @@ _AS_RECORD = ConfigDict(extra="forbid", allow_inf_nan=False)
 Count = Annotated[int, Field(ge=0, lt=2**31)]
 Score = Annotated[float, Field(ge=0.0, le=1.0)]
 HardLabel = Literal["real", "fake"]
+#: What became of the result video (a still: of the marked picture). ``pending``: it follows, and this record is replaced then;
+#: ``nothing``: no detector has a score, so there is nothing to draw.
+VideoState = Literal["ready", "pending", "failed", "not_asked", "nothing"]
 
 
 @dataclass(frozen=True, config=_AS_RECORD)
@@ -150,5 +153,7 @@ class Result(Record):
     media_worker: MediaWorker | None = None
     #: seconds by stage: stage, media (and its parts), detector.<id>, report, video
     seconds: dict[str, float]
+    #: None where it is not known: the result of an earlier version
+    video: VideoState | None = None
     #: files of the report, relative names -> sha256
     files: dict[str, str] = {}

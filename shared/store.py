@@ -4,6 +4,7 @@
 
     submissions/  tmp/<id>/ -> new/<id>/ -> active/<id>/ -> done/<id>/ | failed/<id>/     submission.json, media
     results/      <id>/status.json (replaced all along)   <id>/report/ (appears by one rename)   catalog.json
+                  a clip's video follows into <id>/report/, file by file; <id>/report/result.json is replaced last
 
 The front-end writes ``tmp`` and ``new``; the one dispatcher moves on from there and writes ``results``. User text never
 becomes a path. Dot-names and ``.nfs*`` are ignored everywhere; something foreign under one of our names is renamed to a dot-name
@@ -16,6 +17,7 @@ FileNotFoundError when the folder is there and the job is not; RecordInvalid for
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import functools
 import os
 import re
@@ -338,6 +340,42 @@ class Store:
         for leftover in target.parent.glob(f".{target.name}-*.part"):  # of a crash
             with contextlib.suppress(OSError):
                 durable.remove(leftover)
+
+    @_reads
+    def is_published(self, job: JobId) -> bool:
+        """Whether the job's report is published; its video may still be missing."""
+        found = durable.is_folder(self.report(job))
+        if not found:
+            self.check()
+        return found
+
+    @_writes
+    def complete(self, job: JobId, finished: Path, *, check: Callable[[], None] = lambda: None) -> None:
+        """Bring a published report to the state of ``finished``, file by file; ``result.json``, which names them all, last.
+
+        ``check`` is called before each rename. May be repeated after a crash. FileNotFoundError when the report is gone: its owner deleted
+        it, or its time is over; no folder is made again then, save one inside the report.
+        """
+        target = self.report(job)
+        names = [path.relative_to(finished) for path in finished.rglob("*") if path.is_file() and not path.is_symlink()]
+        names = [name for name in names if not any(part.startswith(".") for part in name.parts)]
+        for name in sorted(names, key=lambda item: (item.as_posix() == "result.json", item.as_posix())):
+            if durable.exists(target / name) and filecmp.cmp(finished / name, target / name, shallow=False):
+                continue
+            if len(name.parts) > 1:
+                (target / name).parent.mkdir(exist_ok=True)
+            with durable.staging(target / name, tag=f"-{secrets.token_hex(4)}") as staging:
+                shutil.copyfile(finished / name, staging)
+                check()
+        for leftover in target.rglob(".*.part"):  # of a crash
+            with contextlib.suppress(OSError):
+                durable.remove(leftover)
+
+    @_reads
+    def fetch_report(self, job: JobId, copy: Path) -> None:
+        """Copy the published report to ``copy``, which appears whole."""
+        with durable.staging(copy) as staging:
+            durable.copy_tree(self.report(job), staging)
 
     @_writes
     def ask_for_end(self, job: JobId) -> bool:

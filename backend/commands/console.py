@@ -23,7 +23,7 @@ from shared.names import shown
 from shared.records import DetectorProgress
 
 #: Names of the pipeline's steps on the terminal.
-_STEPS = {"media": "finding faces", "report": "drawing the report"}
+_STEPS = {"media": "finding faces", "report": "drawing the report", "video": "drawing the video"}
 
 
 class ConsoleBoard:

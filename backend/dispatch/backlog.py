@@ -17,7 +17,7 @@ from typing import Final
 import structlog
 
 from backend.dispatch.heartbeat import Superseded
-from backend.dispatch.order import in_order
+from backend.dispatch.order import VIDEO_WAITS_S, in_order
 from backend.dispatch.periodic import Trouble, reason_of
 from shared.clock import utc_now
 from shared.errors import StoreTrouble
@@ -51,6 +51,7 @@ class Backlog:
         self._notes: dict[JobId, _Note] = {}
         self._troubles: dict[JobId, Trouble] = {}
         self._begun: deque[str] = deque(maxlen=RECENT)
+        self._later: frozenset[JobId] = frozenset()
 
     def scan(self, *, running: Collection[JobId]) -> list[Submission]:
         """All jobs but the ``running`` ones, in the order in which they will begin."""
@@ -69,7 +70,21 @@ class Backlog:
                 with self.contained(job):
                     self._read(job, stage)
         resumed = frozenset(job for job, stage in staged.items() if stage == "active")
-        return in_order(list(self._submissions.values()), begun=self._begun, resumed=resumed)
+        self._later = frozenset(job for job in resumed if self._has_numbers(job))
+        waiting = list(self._submissions.values())
+        return in_order(waiting, begun=self._begun, resumed=resumed, later=self._later)
+
+    def rank(self, item: Submission) -> tuple[int, bool]:
+        """Of two jobs of the last scan, the one with the higher rank may take the place of the other."""
+        return item.priority, item.id not in self._later
+
+    def _has_numbers(self, job: JobId) -> bool:
+        """Whether only the video of a job is missing, and has not been for too long."""
+        with self.contained(job):
+            status = self._store.read_status(job)
+            if status is not None and status.video == "pending":
+                return (utc_now() - (status.finished or status.updated)).total_seconds() < VIDEO_WAITS_S
+        return False
 
     def _read(self, job: JobId, stage: Stage) -> None:
         try:
@@ -104,7 +119,8 @@ class Backlog:
             attempts = self._store.attempts(job)
             again = note.counted and attempts > 0
             code = "deleted" if self._store.is_withdrawn(job) else note.code
-            if code is None and attempts >= max_attempts and not again:
+            # published numbers are not taken back: its run ends without the video
+            if code is None and attempts >= max_attempts and not again and not self._store.is_published(job):
                 code = "too_many_attempts"
             if code is None:
                 attempt = attempts if again else self._store.count_attempt(job)
@@ -121,12 +137,13 @@ class Backlog:
             status = self._store.read_status(job)
         except RecordInvalid:
             return False
-        if status is None or status.state not in ("done", "failed"):
+        if status is None or status.state in ("queued", "working"):
             return False
-        if status.state == "done" and not self._store.report(job).is_dir():
+        if status.state == "done" and (status.video == "pending" or not self._store.report(job).is_dir()):
             return False
         shutil.rmtree(self._folder(job), ignore_errors=True)
-        self._store.move(job, "active", status.state)
+        # expired: before its video was drawn
+        self._store.move(job, "active", "failed" if status.state == "failed" else "done")
         return True
 
     # -- ending

@@ -301,8 +301,9 @@ class Dispatcher:
             elif run.ending == "held_up":
                 self._backlog.hold_back(job, HELD_UP_S, counted=True, code=run.code)
             elif run.ending == "released" and run.why == "yield":
-                with self._backlog.contained(job):
-                    self._places.show_waiting(run.submission)
+                if not run.numbers_out:
+                    with self._backlog.contained(job):
+                        self._places.show_waiting(run.submission)
             elif run.ending == "not_ours" and self._store.stage_of(job) == "active":
                 # the claim is ours and the job is here: a woken dispatcher counted an attempt before it gave up
                 self._backlog.hold_back(job, HELD_UP_S, counted=True)
@@ -313,18 +314,20 @@ class Dispatcher:
         """Cancel the runs whose owner asked for deletion."""
         for job, run in self._runs.items():
             with self._backlog.contained(job):
-                if self._store.is_withdrawn(job):
+                # one whose numbers are out is deleted at once, with its folder
+                if self._store.is_withdrawn(job) or self._store.stage_of(job) is None:
                     self._cancel(run, "withdrawn")
 
     def _make_way(self, waiting: Sequence[Submission]) -> None:
-        """For each waiting job without a place, return a job of lower priority to the queue: a batch yields to visitors."""
+        """For each waiting job without a place, return a job of lower rank to the queue: a batch yields to visitors, and a video to the
+        numbers of others."""
         if self._engine.free() > 0:
             return
         running = [run for run in self._runs.values() if run.why is None]
-        running.sort(key=lambda run: run.submission.priority)
+        running.sort(key=lambda run: run.rank)
         urgent = (item for item in waiting if self._backlog.is_due(item.id))
         for run, item in zip(running, urgent, strict=False):
-            if item.priority <= run.submission.priority:
+            if self._backlog.rank(item) <= run.rank:
                 return
             self._cancel(run, "yield")
 
@@ -362,6 +365,7 @@ class Dispatcher:
             store=self._store,
             pipeline=self._backend.pipeline,
             folder=self._folder(job),
+            draws=attempt <= self._settings.max_attempts,
         )
         self._runs[job] = run
         self._engine.submit(job, run)

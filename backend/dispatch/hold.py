@@ -61,7 +61,7 @@ class Hold:
             self.check()
             self._store.write_status(status)
         except StoreTrouble as error:
-            if status.state in FINAL:
+            if status.state in FINAL and status.video is None:
                 raise
             if not self._unseen:
                 log.warning("progress_not_shown", job=self.job, reason=error.sentence)
@@ -73,6 +73,11 @@ class Hold:
         """Show the finished report."""
         self.check()
         self._store.publish(self.job, report, check=self.check)
+
+    def complete(self, report: Path) -> None:
+        """Show what was added to the published report; FileNotFoundError when that is gone."""
+        self.check()
+        self._store.complete(self.job, report, check=self.check)
 
     def move(self, target: Stage) -> None:
         """Move the job from ``active`` to ``target``; it may be gone, when its owner deleted it."""

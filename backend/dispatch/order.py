@@ -1,5 +1,7 @@
 """The order of waiting jobs: priority first, then jobs begun before, then fairness between visitors, then arrival.
 
+A job whose numbers are published and whose video is still to be drawn comes after those of its priority that have no numbers yet.
+
 Pure functions over parsed submissions, so that the order can be tested without folders. Fairness: of two equal priorities the
 visitor with fewer jobs in work or begun lately goes first, so one visitor's hundred uploads do not delay another's single one. The cost
 is n log n: thousands may wait.
@@ -10,21 +12,29 @@ from __future__ import annotations
 import heapq
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from shared.records import JobId, Submission
 
+#: A video that has waited for so many seconds is drawn before the numbers of others: a busy day must end for it, too.
+VIDEO_WAITS_S: Final = 600.0
+
 
 def in_order(
-    waiting: Sequence[Submission], *, begun: Iterable[str], resumed: Collection[JobId] = frozenset()
+    waiting: Sequence[Submission],
+    *,
+    begun: Iterable[str],
+    resumed: Collection[JobId] = frozenset(),
+    later: Collection[JobId] = frozenset(),
 ) -> list[Submission]:
     """``waiting`` in the order in which jobs will begin; ``begun`` are the visitors of jobs in work and of those begun lately.
 
-    ``resumed`` are those of ``waiting`` that were begun before: they come before others of their priority.
+    ``resumed`` are those of ``waiting`` that were begun before: they come before others of their priority, except those in ``later``,
+    which come after them.
     """
 
     def rank(item: Submission) -> tuple[Any, ...]:
-        return -item.priority, item.id not in resumed
+        return -item.priority, item.id in later, item.id not in resumed
 
     counts = Counter(begun)
     queues: defaultdict[str, list[Submission]] = defaultdict(list)

@@ -1,10 +1,15 @@
 """One attempt at one job, in a thread of the engine: the pipeline, publishing, and how the attempt ended.
 
+The numbers are published as soon as they are there, and then the job is done for its visitor. A clip's video follows into the published
+report. The job stays in ``active`` until then, so that all the rules of attempts hold for the video as well; what happens to the video
+does not touch the numbers any more.
+
 The dispatcher makes a run, hands it to the engine and reads its ``ending`` afterwards; a run decides nothing about other jobs.
 """
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +19,13 @@ import structlog
 
 from backend.board import StatusBoard
 from backend.dispatch.hold import Hold, NotOurs
+from backend.dispatch.order import VIDEO_WAITS_S
 from backend.job import Cancelled, Job
 from backend.workers.spec import ENGINE_AWAY
 from base_detector import ContractError
+from shared.clock import utc_now
 from shared.errors import DfomError, RetryableError, StoreTrouble
+from shared.reading import RecordInvalid
 from shared.records import JobId, Submission
 from shared.store import Store
 
@@ -35,10 +43,18 @@ Why = Literal["yield", "withdrawn"]
 
 
 class Run:
-    """Call it to do the work; ``folder`` is the job's scratch."""
+    """Call it to do the work; ``folder`` is the job's scratch. ``draws`` False: drawing the video was interrupted too often."""
 
     def __init__(
-        self, submission: Submission, *, hold: Hold, board: StatusBoard, store: Store, pipeline: Pipeline, folder: Path
+        self,
+        submission: Submission,
+        *,
+        hold: Hold,
+        board: StatusBoard,
+        store: Store,
+        pipeline: Pipeline,
+        folder: Path,
+        draws: bool = True,
     ) -> None:
         self.submission, self.hold, self.board = submission, hold, board
         #: set before it is cancelled; None: the back-end stops
@@ -46,13 +62,22 @@ class Run:
         self.ending: Ending = "not_ours"
         #: the code a failed job ended with, even if it could not be written yet
         self.code: str | None = None
-        self._store, self._pipeline, self._folder = store, pipeline, folder
+        #: the numbers are published, and the video is being drawn
+        self.numbers_out = False
+        self._store, self._pipeline, self._folder, self._draws = store, pipeline, folder, draws
         self._log = log.bind(job=submission.id, attempt=hold.attempt)
 
     @property
     def job(self) -> JobId:
         """Id of the job."""
         return self.hold.job
+
+    @property
+    def rank(self) -> tuple[int, bool]:
+        """A waiting job of a higher rank (``Backlog.rank``) may take its place: the work on a video ranks below that on numbers."""
+        since = self.board.finished
+        waits = since is not None and (utc_now() - since).total_seconds() < VIDEO_WAITS_S
+        return self.submission.priority, not (self.numbers_out and waits)
 
     def __call__(self, cancelled: Callable[[], bool]) -> None:
         """Work until the job is done, has failed, or is to stop. Raises nothing."""
@@ -82,9 +107,9 @@ class Run:
         try:
             source = self._store.job("active", self.job) / "media"
             job = Job.of(self.submission, source=source, folder=self._folder, cancelled=cancelled)
-            self.board.step("starting")
-            self._pipeline.run(job, self.board)
-            self._publish(job)
+            if self._numbers(job):
+                self._video(job)
+            self._close(job)
             return "done"
         except NotOurs:
             raise
@@ -104,10 +129,53 @@ class Run:
             self.hold.check()  # the cause may be that a shared folder is away
             raise
 
-    def _publish(self, job: Job) -> None:
-        self.board.step("publish")
-        self.hold.publish(job.report)
-        self.board.finish("done")
+    def _numbers(self, job: Job) -> bool:
+        """Publish the report, unless an earlier attempt did; whether its video is to follow."""
+        published = self._store.is_published(self.job)
+        if published:
+            self._show_numbers(again=True)
+            if not job.report.exists():  # drawn by another machine
+                job.folder.mkdir(parents=True, exist_ok=True)
+                self._store.fetch_report(self.job, job.report)
+        else:
+            self.board.step("starting")
+        result = self._pipeline.run(job, self.board, video_later=True)
+        if not published:
+            self.board.step("publish")
+            self.hold.publish(job.report)
+            if result.video == "pending":
+                self._show_numbers()
+        return published or result.video == "pending"
+
+    def _show_numbers(self, *, again: bool = False) -> None:
+        known = None
+        with contextlib.suppress(RecordInvalid):
+            known = self._store.read_status(self.job) if again else None
+        self.numbers_out = True
+        self.board.numbers(known)
+
+    def _video(self, job: Job) -> None:
+        """Draw what is missing, and show it beside the numbers. When it cannot be drawn, the report says so."""
+        try:
+            if self._draws:
+                job.stage_in()
+                self._pipeline.draw(job, self.board)
+            else:
+                self._pipeline.draw(job, self.board, given_up="video_given_up")
+        except (StoreTrouble, RetryableError):
+            raise
+        except (DfomError, ContractError) as error:
+            self._log.warning("video_failed", code=error.code if isinstance(error, DfomError) else "internal")
+            self._pipeline.draw(job, self.board, given_up=error.code if isinstance(error, DfomError) else "internal")
+        try:
+            self.hold.complete(job.report)
+        except FileNotFoundError:  # the time of the report is over
+            if self._store.is_published(self.job):
+                raise
+
+    def _close(self, job: Job) -> None:
+        if self._store.is_published(self.job):
+            self.board.finish("done")
         self.hold.move("done")
         self._shadow(job)
         job.remove()

@@ -73,7 +73,7 @@ def _whole(folder: Path, read: Callable[[Path], Part]) -> Part | None:
 
 def _read_report(folder: Path) -> Result:
     result = read_record(folder / "result.json", Result)
-    for name in (*result.files, "bundle.zip"):
+    for name in result.files:
         if not (folder / name).is_file():
             raise RecordInvalid(folder, "a file of the report is missing")
     return result

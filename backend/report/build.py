@@ -1,7 +1,8 @@
 """Builds the report: every file a visitor gets for one job, in one folder.
 
 Owns the order of the parts and their names (docs/report.md). Promises: the same result gives the same files (except measured
-times); if a video cannot be drawn, only the video is missing; no name comes from a visitor. Called by the pipeline.
+times); if a video cannot be drawn, only the video is missing; no name comes from a visitor. A clip's report can be made without its
+video, which ``add_video`` draws into it later: the numbers need not wait for it. Called by the pipeline.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from backend.report.bundle import checksums, write_bundle
+from backend.report.checksums import checksums
 from backend.report.curves import write_curves
 from backend.report.faces import CropOf, write_evidence, write_keyframes
 from backend.report.page import write_page, write_readme
@@ -24,10 +25,11 @@ from backend.report.pictures import draw_all_curves, draw_curves, draw_sorted
 from backend.report.plan import build_plan
 from backend.report.series import score_array
 from backend.report.table import write_scores
-from backend.report.words import NOTHING_DRAWN
+from backend.report.words import BEING_DRAWN, NOT_ASKED, NOTHING_DRAWN
 from base_detector import Array
+from shared import durable
 from shared.errors import PermanentError
-from shared.results import DetectorResult, Result
+from shared.results import DetectorResult, Result, VideoState
 
 #: Draws a plan (JSON file) into a video or picture; PermanentError when that fails.
 Render = Callable[[Path, Path], None]
@@ -42,16 +44,17 @@ def build_report(
     *,
     out: Path,
     evidence: Mapping[str, Mapping[int, Path]],
-    video: Render,
+    video: Render | None,
     video_per_detector: bool,
     keyframes: Mapping[int, Array],
     crop: CropOf | None = None,
+    later: bool = False,
 ) -> Result:
     """Write the report of ``result`` into the empty folder ``out``; returns the result as ``result.json`` has it.
 
     ``evidence``: detector -> row of ``faces`` -> .npy, 255 = manipulated; ``keyframes``: person -> (H, W, 3) uint8 RGB;
-    ``crop``: (detector, row) -> (H, W, 3) uint8 RGB, what that detector's masks cover. ValueError for a detector id that is not a
-    file name.
+    ``crop``: (detector, row) -> (H, W, 3) uint8 RGB, what that detector's masks cover. ``video`` None: none was asked for; ``later``:
+    a clip's is left for ``add_video``. ValueError for a detector id that is not a file name.
     """
     for item in result.detectors:
         if not _SAFE_ID.fullmatch(item.id) or item.id in _TAKEN:
@@ -66,14 +69,37 @@ def build_report(
     names = write_keyframes(result, keyframes, out)
     marks = write_evidence(evidence, out, crop=crop)
     result = _with_files(result, names, marks)
-    video_s, not_drawn = _draw_videos(result, scored, out, video=video, each=video_per_detector)
+    state: VideoState = "nothing" if not scored else "not_asked" if video is None else "pending"
+    seconds = result.seconds | {"report": round(time.perf_counter() - started, 4)}
+    result = result.model_copy(update={"seconds": seconds, "video": state})
+    if video is not None and state == "pending" and not (later and result.media.kind == "video"):
+        return add_video(result, out=out, video=video, each=video_per_detector)
+    sentence: dict[VideoState, str] = {"nothing": NOTHING_DRAWN, "not_asked": NOT_ASKED, "pending": BEING_DRAWN}
+    return _close(result, out, not_drawn=sentence[state])
+
+
+def add_video(result: Result, *, out: Path, video: Render, each: bool) -> Result:
+    """Draw the pending video into the report in ``out`` and name it there; the result as ``result.json`` has it now.
+
+    May be called again after a crash: a video that is there is not drawn again, and ``result.json`` is replaced last. ``each``: also one
+    for each detector.
+    """
+    started = time.perf_counter()
+    not_drawn = _draw_videos(result, scored_detectors(result), out, video=video, each=each)
+    seconds = result.seconds | {"video": round(time.perf_counter() - started, 4)}
+    state: VideoState = "failed" if not_drawn else "ready"
+    return _close(result.model_copy(update={"seconds": seconds, "video": state}), out, not_drawn=not_drawn)
+
+
+def _close(result: Result, out: Path, *, not_drawn: str | None) -> Result:
+    """Write what is written last: the page, the readme, and the record that lists all files."""
+    if result.video in ("nothing", "failed"):
+        (out / "video").mkdir(exist_ok=True)
+        (out / "video/not_drawn.txt").write_text(f"{not_drawn}\n", encoding="utf-8")
     write_page(result, out, not_drawn=not_drawn)
     write_readme(result, out, not_drawn=not_drawn)
-    spent = time.perf_counter() - started
-    seconds = result.seconds | {"report": round(spent - video_s, 4), "video": round(video_s, 4)}
-    result = result.model_copy(update={"seconds": seconds, "files": checksums(out)})
-    (out / "result.json").write_text(result.model_dump_json(), encoding="utf-8")
-    write_bundle(out)
+    result = result.model_copy(update={"files": checksums(out)})
+    durable.replace_bytes(out / "result.json", result.model_dump_json().encode())
     return result
 
 
@@ -106,30 +132,29 @@ def _with_files(result: Result, keyframes: Mapping[int, str], evidence: Mapping[
 
 def _draw_videos(
     result: Result, scored: Sequence[tuple[DetectorResult, Array]], out: Path, *, video: Render, each: bool
-) -> tuple[float, str | None]:
-    """Draw ``video/*``; returns the seconds it took and the sentence shown instead of a video, None when all are there."""
+) -> str | None:
+    """Draw ``video/*``; the sentence shown instead of a video, None when all are there."""
     ending = ".png" if result.media.kind == "image" else ".mp4"
-    wanted: list[tuple[str, list[str] | None]] = [("side_by_side", None)] if scored else []
+    wanted: list[tuple[str, list[str] | None]] = [("side_by_side", None)]
     if each:
         wanted += [(item.id, [item.id]) for item, _ in scored]
-    started = time.perf_counter()
-    not_drawn = None if wanted else NOTHING_DRAWN
     folder = out / "video"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     for name, detectors in wanted:
+        target = folder / f"{name}{ending}"
         try:
-            _draw_video(result, folder / f"{name}{ending}", video=video, detectors=detectors)
+            if not target.exists():  # drawn before a crash
+                _draw_video(result, target, video=video, detectors=detectors)
         except PermanentError as error:
-            (folder / f"{name}{ending}").unlink(missing_ok=True)
-            not_drawn = f"The video could not be drawn; all numbers are complete. {error.sentence}"
-            break  # the others would fail too, at the same cost
-    if not_drawn:
-        (folder / "not_drawn.txt").write_text(not_drawn + "\n", encoding="utf-8")
-    return time.perf_counter() - started, not_drawn
+            # the others would fail too, at the same cost
+            return f"The video could not be drawn; all numbers are complete. {error.sentence}"
+    return None
 
 
 def _draw_video(result: Result, target: Path, *, video: Render, detectors: list[str] | None) -> None:
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".plan-") as scratch:
-        plan = Path(scratch) / "plan.json"
+    """Draw one video; it appears whole."""
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".making-") as scratch:
+        plan, drawn = Path(scratch) / "plan.json", Path(scratch) / target.name
         plan.write_text(json.dumps(build_plan(result, detectors), allow_nan=False), encoding="utf-8")
-        video(plan, target)
+        video(plan, drawn)
+        durable.move_file(drawn, target)

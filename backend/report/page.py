@@ -88,10 +88,18 @@ def write_readme(result: Result, out: Path, *, not_drawn: str | None) -> None:
         "  sorted/        integrity scores (1 - fake score), sorted, with their area",
         "  keyframes/     a typical face of each person (person_0 is person 1 in the pictures)",
         "  evidence/      what a detector marked on a face, for detectors that do",
-        f"  video/         {not_drawn or 'the submitted picture with marked faces, the scores beside it'}",
+        *_video_line(result, not_drawn),
         "",
     ]
     (out / "README.txt").write_text("\n".join(map(words.plain, lines)), encoding="utf-8")
+
+
+def _video_line(result: Result, not_drawn: str | None) -> list[str]:
+    """What is in ``video/``; nothing where no video was asked for, so that nobody looks for it."""
+    if result.video == "not_asked":
+        return []
+    kind = "clip" if result.media.kind == "video" else "picture"
+    return [f"  video/         {not_drawn or f'the submitted {kind} with marked faces, the scores beside it'}"]
 
 
 # --------------------------------------------------------------------------- parts

@@ -20,6 +20,8 @@ CAUTIONS: Final[tuple[str, ...]] = (
     "Weigh it with other evidence: origin and earlier copies of the file, other footage of the event, the people shown, an expert.",
 )
 
+NOT_ASKED: Final = "No result video was asked for."
+BEING_DRAWN: Final = "The result video was still being drawn when this page was written."
 NOTHING_DRAWN: Final = "No detector has a score for this file, so there is nothing to draw over it."
 
 

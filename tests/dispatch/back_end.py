@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -20,21 +21,30 @@ from shared.store import Store
 
 
 class ScriptedPipeline:
-    """Runs ``script(job)`` as the work and leaves a report."""
+    """Runs ``script(job)`` as the work and leaves a report; with ``draws(job)``, its video follows."""
 
-    def __init__(self, script: Callable[[Job], None]) -> None:
+    def __init__(self, script: Callable[[Job], None], draws: Callable[[Job], None] | None = None) -> None:
+        self.draws = draws
         self.pool = SimpleNamespace(runner_kind=lambda spec: "process")
         self.script, self.ran = script, []
 
-    def run(self, job: Job, board) -> None:
+    def run(self, job: Job, board, *, video_later: bool) -> SimpleNamespace:
         self.ran.append(job.id)
-        if job.report.exists():
+        if not job.report.exists():
+            job.stage_in()
+            board.step("media")
+            self.script(job)
+            job.report.mkdir()
+            (job.report / "result.json").write_text(json.dumps({"video": "pending"} if self.draws else {}))
+        return SimpleNamespace(video=json.loads((job.report / "result.json").read_text()).get("video"))
+
+    def draw(self, job: Job, board, *, given_up: str | None = None) -> None:
+        if json.loads((job.report / "result.json").read_text()).get("video") != "pending":
             return
-        job.stage_in()
-        board.step("media")
-        self.script(job)
-        job.report.mkdir()
-        (job.report / "result.json").write_text("{}")
+        if given_up is None and self.draws:
+            self.draws(job)
+            (job.report / "video.mp4").write_text("pictures")
+        (job.report / "result.json").write_text(json.dumps({"video": given_up or "ready"}))
 
     def run_shadow(self, job: Job) -> None:
         """No detector is on trial."""
@@ -55,9 +65,16 @@ class BackEnd:
     """One dispatcher in a thread; ``superseded`` once it stood down for another one."""
 
     def __init__(
-        self, settings: Settings, store: Store, state: Path, script: Callable[[Job], None], *, retry_s: Sequence[float]
+        self,
+        settings: Settings,
+        store: Store,
+        state: Path,
+        script: Callable[[Job], None],
+        *,
+        draws: Callable[[Job], None] | None,
+        retry_s: Sequence[float],
     ) -> None:
-        self.pipeline = ScriptedPipeline(script)
+        self.pipeline = ScriptedPipeline(script, draws)
         self.dispatcher = Dispatcher(wired(settings, self.pipeline, state), store=store, retry_s=retry_s)
         self.superseded = False
         self.thread = threading.Thread(target=self._run)

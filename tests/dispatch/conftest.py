@@ -51,11 +51,12 @@ def submit(store: Store) -> Callable[..., JobId]:
 
 @pytest.fixture
 def dispatcher_for(settings: Settings, store: Store, tmp_path: Path) -> Iterator[Callable[..., BackEnd]]:
-    """Start a dispatcher whose jobs run ``script``; further settings by name. All are stopped at the end."""
+    """Start a dispatcher whose jobs run ``script`` and whose videos run ``draws``; further settings by name. All are stopped at the end."""
     started: list[BackEnd] = []
 
-    def make(script: Callable[[Job], None] = lambda job: None, *, retry_s=(0.0,), **changes) -> BackEnd:
-        started.append(BackEnd(settings.model_copy(update=changes), store, tmp_path, script, retry_s=retry_s))
+    def make(script: Callable[[Job], None] = lambda job: None, *, draws=None, retry_s=(0.0,), **changes) -> BackEnd:
+        changed = settings.model_copy(update=changes)
+        started.append(BackEnd(changed, store, tmp_path, script, draws=draws, retry_s=retry_s))
         return started[-1]
 
     yield make
