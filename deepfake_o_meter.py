@@ -125,6 +125,7 @@ def main(context: click.Context) -> None:
 @click.option("--quick", "mode", flag_value="quick", help="at most 32 frames")
 @click.option("--thorough", "mode", flag_value="thorough", help="every frame")
 @click.option("--video-per-detector", is_flag=True, help="also a result video for each detector")
+@click.option("--no-video", is_flag=True, help="numbers, curves and pictures only: no result video is drawn")
 @click.option("--json", "as_json", is_flag=True, help="print a summary as JSON")
 @click.option("--verbose", is_flag=True, help="name what is left out of folders")
 def analyze(
@@ -133,10 +134,11 @@ def analyze(
     out: Path,
     mode: Mode | None,
     video_per_detector: bool,
+    no_video: bool,
     as_json: bool,
     verbose: bool,
 ) -> None:
-    """Judge files or folders; each result goes to OUT/<name>/ (result.json, bundle.zip and the rest).
+    """Judge files or folders; each result goes to OUT/<name>/ (result.json, summary.html and the rest).
 
     What is in OUT already stays: only the earlier result of the same file is replaced.
 
@@ -148,6 +150,8 @@ def analyze(
     from backend.commands.finding import find_media
 
     with errors_explained(), rooms.stopped_by_signals():
+        if no_video and video_per_detector:
+            raise click.UsageError("--no-video and --video-per-detector exclude each other.")
         settings = read_settings()
         found = find_media(media, ours=[settings.data, settings.scratch_folder, settings.weights_folder])
         say_left_out(console, found, verbose=verbose)
@@ -165,6 +169,7 @@ def analyze(
                         mode=mode or "standard",
                         out=place,
                         video_per_detector=video_per_detector,
+                        video=not no_video,
                         console=console,
                     )
                 )

@@ -42,6 +42,11 @@ LOOK_S: Final = 2.0
 #: A receipt whose submission never appeared belongs to a request that died before its rename.
 BROKEN_OFF: Final = timedelta(hours=1)
 
+#: What the mail about a result adds while its video is still to be drawn.
+VIDEO_FOLLOWS: Final = (
+    "All numbers are there. The video with the marked faces is still being drawn and appears on the same page."
+)
+
 HOUSEKEEPING: Final = timedelta(hours=1)
 
 WORDS: Final[dict[Kind, tuple[str, str, str]]] = {
@@ -284,6 +289,7 @@ class Postman:
             "sent": date_and_time(sent),
             "deleted": date(finished + timedelta(days=self._settings.keep_results_days)),
             "kind": mail.kind,
+            "follows": VIDEO_FOLLOWS if mail.kind == "finished" and status and status.video == "pending" else None,
         }
         message = Message(
             subject=f"{title} ({date_and_time(sent)})",  # under 78 characters: longer ones are folded

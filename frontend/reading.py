@@ -1,7 +1,7 @@
 """A published report as the result page reads it: the parsed result and which of its files are shown where.
 
-Promises: only files named in ``result.json`` (and that file and the bundle themselves) are ever handed out, only regular
-files inside the report. For the front-end only; never opens media.
+Promises: only files named in ``result.json`` (and that file itself) are ever handed out, only regular files inside the report.
+For the front-end only; never opens media.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from shared.reading import open_regular, read_record
 from shared.results import Evidence, Person, Result
 
 #: Always part of a report, though not listed in it: a file cannot hold its own digest.
-UNLISTED: Final = frozenset({"bundle.zip", "result.json"})
+UNLISTED: Final = "result.json"
 
 #: What a browser shows inside the page; everything else is a download.
 SHOWN: Final[dict[str, str]] = {
@@ -42,7 +42,7 @@ class Reading:
 
     def holds(self, untrusted_name: str) -> bool:
         """Whether a name is one of the report's files."""
-        return untrusted_name in self.result.files or untrusted_name in UNLISTED
+        return untrusted_name in self.result.files or untrusted_name == UNLISTED
 
     def path(self, untrusted_name: str) -> Path:
         """The file of a listed name; PermanentError(not_found) for anything else, links included."""
@@ -57,6 +57,11 @@ class Reading:
     def video(self) -> str | None:
         """The side-by-side video; None for a still image."""
         return _main(self._named(r"video/.*\.mp4"))
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing of it is still to follow."""
+        return self.result.video != "pending"
 
     @property
     def annotated(self) -> str | None:

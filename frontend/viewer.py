@@ -6,10 +6,11 @@ for this id; the PIN is taken from a form only and is never shown, logged or put
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path, PurePosixPath
-from typing import Final
+from pathlib import PurePosixPath
+from typing import IO, Final
 
 from flask import (
     Blueprint,
@@ -26,7 +27,7 @@ from flask import (
 )
 from werkzeug.exceptions import NotFound
 
-from frontend import plotting, wording
+from frontend import bundle, plotting, wording
 from frontend.access import close_session, epoch_of, open_session
 from frontend.faults import answer, wants_json
 from frontend.portal import Portal, portal
@@ -129,6 +130,7 @@ def _result_page(site: Portal, seen: Seen) -> Response:
             source=submission.source_url if submission else None,
             open_minutes=site.settings.session_minutes,
             chart_sheets=plotting.own_sheets(),
+            backend=wording.catalog_is_fresh(catalog, site.clock()),
         )
     )
 
@@ -227,6 +229,8 @@ def close(untrusted_id: str) -> Response:
 def file(untrusted_id: str, untrusted_name: str) -> Response:
     """One file of the report; parts of it (Range) for the video player."""
     reading = _reading(untrusted_id)
+    if untrusted_name == bundle.NAME:
+        return _bundle(reading)
     path = reading.path(untrusted_name)
     kind = SHOWN.get(path.suffix.lower())
     name = PurePosixPath(untrusted_name).name
@@ -238,13 +242,31 @@ def file(untrusted_id: str, untrusted_name: str) -> Response:
         conditional=True,
         max_age=None,
     )
-    _send_part_from_file(response, path)
+    _send_part_from_file(response, lambda: path.open("rb"))
+    return _kept_private(response)
+
+
+def _kept_private(response: Response) -> Response:
     response.headers["Content-Security-Policy"] = FILE_POLICY
     response.headers["Cache-Control"] = "private, no-store"
     return response
 
 
-def _send_part_from_file(response: Response, path: Path) -> None:
+def _bundle(reading: Reading) -> Response:
+    """Everything of the report as a zip; not before everything is there."""
+    if not reading.is_complete:
+        return answer(409, code="video_pending", title="Not complete yet", detail=SENTENCES["video_pending"])
+    archive = bundle.bundle_of(reading)
+    name = f"deepfake-o-meter-{reading.result.id[:8]}-{bundle.NAME}"
+    response = send_file(archive.open(), mimetype="application/zip", as_attachment=True, download_name=name)
+    response.content_length = archive.length
+    response.set_etag(archive.tag)
+    response.make_conditional(request.environ, accept_ranges=True, complete_length=archive.length)
+    _send_part_from_file(response, archive.open)
+    return _kept_private(response)
+
+
+def _send_part_from_file(response: Response, opened: Callable[[], IO[bytes]]) -> None:
     """Let the web server send a part of a file (206) as it sends a whole one: without one of our threads.
 
     Werkzeug sends a part piece by piece, and a reader who stops would block that thread.
@@ -254,7 +276,7 @@ def _send_part_from_file(response: Response, path: Path) -> None:
     if response.status_code != 206 or wrap is None or part.start is None:
         return
     response.response.close()  # type: ignore[union-attr]
-    file = path.open("rb")
+    file = opened()
     file.seek(part.start)
     response.response = wrap(file)  # sends Content-Length bytes from here
     response.direct_passthrough = True

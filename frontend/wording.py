@@ -31,6 +31,7 @@ STEPS: Final[dict[str, str]] = {
     "detectors": "The detectors are running",
     "report": "Drawing the report",
     "publish": "Storing the report",
+    "video": "Drawing the video",
 }
 
 STATES: Final[dict[str, str]] = {
@@ -134,7 +135,7 @@ def progress_view(status: Status | None, *, now: datetime) -> dict[str, Any]:
     if status is None:
         return {
             "state": "queued", "headline": "Received", "detail": "Waiting for the analysis to start.",
-            "progress": 0.0, "percent": 0, "detectors": [], "final": False,
+            "progress": 0.0, "percent": 0, "detectors": [], "final": False, "video": None,
         }  # fmt: skip
     final = status.state in ("done", "failed", "expired")
     words = STATES | ({"waiting": "not run", "working": "interrupted"} if final else {})
@@ -146,6 +147,7 @@ def progress_view(status: Status | None, *, now: datetime) -> dict[str, Any]:
         "percent": int(100 * status.progress),
         "detectors": [_detector_view(item, words=words) for item in status.detectors],
         "final": final,
+        "video": status.video,
     }
 
 

@@ -54,6 +54,7 @@ def analyze_all(
     mode: Mode,
     out: OutFolder,
     video_per_detector: bool,
+    video: bool = True,
     console: Console,
 ) -> Iterator[dict[str, Any]]:
     """Judge one file after the other; the summary of each, or the error that ended it. One bad file does not stop the others."""
@@ -70,6 +71,7 @@ def analyze_all(
                     mode=mode,
                     out=out,
                     video_per_detector=video_per_detector,
+                    video=video,
                     board=board,
                 )
             except Exception as error:
@@ -94,6 +96,7 @@ def analyze(
     mode: Mode,
     out: OutFolder,
     video_per_detector: bool,
+    video: bool = True,
     board: Board,
 ) -> tuple[Result, Path]:
     """Judge one file; its result, and the folder below ``out`` that has its report. Raises DfomError."""
@@ -111,6 +114,7 @@ def analyze(
         detectors=tuple(detectors),
         mode=mode,
         video_per_detector=video_per_detector,
+        video=video,
         folder=(pipeline.settings.scratch_folder / "jobs" / job_id).absolute(),
     )
     try:

@@ -47,7 +47,7 @@ _PICTURES: Final = frozenset(
 )
 #: Folders that a system makes for itself: deleted files, thumbnails (Synology), the other half of files (macOS).
 _SYSTEM: Final = frozenset({"$RECYCLE.BIN", "System Volume Information", "@eaDir", "__MACOSX", "lost+found"})
-#: Files of a report beside those that its ``files`` name (docs/report.md).
+#: Files of a report beside those that its ``files`` name (docs/report.md); earlier versions wrote a bundle, too.
 _REPORT: Final = ("result.json", "bundle.zip")
 #: A larger result.json is not read to tell which files are ours; one without a marker comes from an unpacked bundle.
 _MOST_RESULT_BYTES: Final = 64_000_000

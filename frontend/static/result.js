@@ -1,7 +1,6 @@
 // The chart of the result: curves by detector and person, thresholds, cuts, and the place in the video.
 "use strict";
 const place = document.getElementById("chart");
-const video = document.getElementById("video");
 const choice = document.getElementById("person");
 // Okabe and Ito's colours, lightened where they would vanish on a dark page
 const LIGHT = ["#0072b2", "#d55e00", "#009e73", "#aa4499", "#b07800", "#3a8fc4", "#332288", "#882255", "#7d7d20", "#444444"];
@@ -96,6 +95,7 @@ async function draw() {
 }
 
 function followVideo() {
+  const video = document.getElementById("video");
   if (!video) return;
   place.on("plotly_click", (event) => {
     video.currentTime = event.points[0].x;
@@ -127,6 +127,7 @@ async function begin() {
   wait.remove();
   await draw();
   followVideo();
+  document.addEventListener("video-ready", followVideo);
   choice.addEventListener("change", draw);
   dark.addEventListener("change", draw);
 }

@@ -3,7 +3,7 @@
     python tests/bench/render.py [CLIP] [--detectors N] [--rounds N]
 
 Interleaved rounds, medians. Without CLIP, a generated 1080p clip. The goal is a ratio of at most 1.0: encoding is
-measured with x264's preset ``superfast`` and crf 21, which made the result video before, so that the ratio can be compared with earlier ones.
+measured with x264's preset ``superfast`` and crf 21, which made the result video before, so that ratios can be compared.
 """
 
 from __future__ import annotations

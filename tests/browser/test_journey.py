@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from frontend.portal import portal
 from shared.clock import utc_now
-from tests.frontend.stories import JPEG, PIN, Uploader, finish, working
+from tests.frontend.stories import JPEG, PIN, Uploader, add_video, finish, working
 
 pytestmark = pytest.mark.browser
 
@@ -72,8 +73,65 @@ def test_upload_progress_pin_result_and_download(
     with page.expect_download() as download:
         page.get_by_role("link", name="Download everything (zip)").click()
     download.value.save_as(tmp_path / "bundle.zip")
-    assert (tmp_path / "bundle.zip").read_bytes() == (store.report(job) / "bundle.zip").read_bytes()
+    with zipfile.ZipFile(tmp_path / "bundle.zip") as bundle:
+        assert bundle.testzip() is None
+        assert bundle.read("video/side_by_side.mp4") == astronaut_clip.read_bytes()
     assert seen.trouble == []
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_numbers_come_first_and_the_video_joins_them_on_the_open_page(
+    site: Any, watched: Any, astronaut_clip: Path, tmp_path: Path, width: int
+) -> None:
+    app, url = site
+    job = Uploader(app.test_client()).submit()
+    finish(app, job, portrait=FIXTURES / "astronaut.jpg", state="pending")
+    seen = watched(width=width)
+    page = seen.page
+    page.goto(f"{url}/r/{job}")
+    _open(page)
+    page.wait_for_selector("#chart[data-drawn='2']")
+    assert "The video is being prepared" in page.inner_text("main")
+    assert page.get_by_role("link", name="Download everything (zip)").count() == 0
+    _look(page, f"pending-{width}")
+    page.select_option("#person", index=2)
+    page.evaluate("scrollTo(0, 300)")
+    add_video(app, job, astronaut_clip)
+    _until(page, "document.getElementById('video')?.readyState >= 1")
+    assert "being prepared" not in page.inner_text("main")
+    assert page.evaluate("[scrollY > 200, document.getElementById('person').selectedIndex]") == [True, 2], (
+        "not reloaded"
+    )
+    page.evaluate("document.getElementById('chart').emit('plotly_click', {points: [{x: 1.4}]})")
+    _until(page, "Math.abs(document.getElementById('video').currentTime - 1.4) < 0.05")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    _look(page, f"complete-{width}")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download everything (zip)").click()
+    download.value.save_as(tmp_path / "bundle.zip")
+    with zipfile.ZipFile(tmp_path / "bundle.zip") as bundle:
+        assert "video/side_by_side.mp4" in bundle.namelist()
+    assert seen.trouble == []
+
+
+def test_without_scripts_the_video_is_there_after_a_reload(site: Any, watched: Any, astronaut_clip: Path) -> None:
+    app, url = site
+    job = Uploader(app.test_client()).submit()
+    finish(app, job, portrait=FIXTURES / "astronaut.jpg", state="pending")
+    page = watched(java_script_enabled=False).page
+    page.goto(f"{url}/r/{job}")
+    _open(page)
+    assert page.get_by_text("Reload this page in a moment to see it.").is_visible()
+    assert not page.get_by_text("appears here when it is ready").is_visible()
+    add_video(app, job, astronaut_clip)
+    page.reload()
+    assert page.locator("#video").is_visible()
+
+
+def _look(page: Any, name: str) -> None:
+    """Keep a picture of the page in the folder SCREENSHOTS, when that is set."""
+    if folder := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=f"{folder}/{name}.png", full_page=True)
 
 
 def _check_chart(page: Any) -> None:

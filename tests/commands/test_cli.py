@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -129,7 +128,7 @@ def test_asking_for_a_detector_without_weights_gives_no_number(bare: CommandLine
     assert answer["fake_score"] is None
 
 
-def test_an_image_and_a_clip_are_judged_and_leave_their_bundles(cli: CommandLine, tmp_path: Path, astronaut_clip: Path):
+def test_an_image_and_a_clip_are_judged_and_leave_their_reports(cli: CommandLine, tmp_path: Path, astronaut_clip: Path):
     folder = tmp_path / "in"
     folder.mkdir()
     (folder / "portrait.jpg").write_bytes((ROOT / "tests/fixtures/astronaut.jpg").read_bytes())
@@ -147,11 +146,33 @@ def test_an_image_and_a_clip_are_judged_and_leave_their_bundles(cli: CommandLine
             assert 0 <= answer["fake_score"] <= 1
     for name in ("portrait", "clip"):
         assert json.loads((out / name / "result.json").read_text())["schema_version"] == 1
-        with zipfile.ZipFile(out / name / "bundle.zip") as bundle:
-            assert bundle.testzip() is None
-            assert {"result.json", "scores.csv", "summary.html"} <= set(bundle.namelist())
+        assert {"result.json", "scores.csv", "summary.html"} <= {path.name for path in (out / name).iterdir()}
     assert (out / "clip" / "video" / "side_by_side.mp4").stat().st_size > 10_000
+    content = sum(
+        path.stat().st_size for path in (out / "clip").rglob("*") if path.is_file() and path.parent.name != "video"
+    )
+    assert content < 2_000_000, "the video is there once"
     assert not (tmp_path / "var" / "scratch" / "jobs").exists(), "analyze leaves no scratch in the portal's folder"
+
+
+def test_without_a_video_nothing_speaks_of_one_and_the_numbers_are_the_same(
+    cli: CommandLine, tmp_path: Path, astronaut_clip: Path
+):
+    results = []
+    for name, options in (("with", []), ("without", ["--no-video"])):
+        said = cli("analyze", astronaut_clip, "--detectors", "mesonet", "--quick", "--out", tmp_path / name, *options)
+        assert said.returncode == 0, said.stderr
+        results.append(Result.model_validate_json((tmp_path / name / astronaut_clip.stem / "result.json").read_bytes()))
+    drawn, bare = results
+    assert (drawn.video, bare.video) == ("ready", "not_asked")
+    assert [item.scores for item in drawn.detectors] == [item.scores for item in bare.detectors]
+    assert set(drawn.files) - set(bare.files) == {"video/side_by_side.mp4"}
+    folder = tmp_path / "without" / astronaut_clip.stem
+    assert not (folder / "video").exists()
+    assert "No result video was asked for." in (folder / "summary.html").read_text(encoding="utf-8")
+    assert "video" not in (folder / "README.txt").read_text(encoding="utf-8")
+    assert "--no-video" in cli("analyze", "--help").stdout
+    assert cli("analyze", astronaut_clip, "--no-video", "--video-per-detector").returncode == 2
 
 
 def test_one_detector_that_cannot_run_does_not_take_the_others_with_it(

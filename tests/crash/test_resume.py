@@ -141,6 +141,37 @@ def test_a_killed_back_end_goes_on_behind_the_last_finished_step(
     assert not again & not_again, f"done twice: {again & not_again} ({result.seconds})"
 
 
+@pytest.mark.parametrize("scratch_is_lost", [False, True])
+def test_a_back_end_killed_between_numbers_and_video_goes_on_at_the_video(
+    back_end: BackEnd, astronaut_clip: Path, scratch_is_lost: bool
+):
+    back_end.start()
+    job = back_end.submit(astronaut_clip)
+    back_end.wait(lambda: (status := back_end.store.read_status(job)) and status.video == "pending", every_s=0.002)
+    back_end.kill()
+    numbers = back_end.result(job)
+    before = back_end.store.read_status(job)
+    assert (before.state, numbers.video, back_end.store.stage_of(job)) == ("done", "pending", "active")
+    if scratch_is_lost:
+        shutil.rmtree(back_end.scratch(job))
+    back_end.start()
+    seen = set()
+
+    def complete() -> bool:
+        seen.add(back_end.store.read_status(job).state)
+        return back_end.store.stage_of(job) == "done"
+
+    back_end.wait(complete)
+    assert seen == {"done"}, "the visitor's page never goes back"
+    after, result = back_end.store.read_status(job), back_end.result(job)
+    assert (after.video, after.finished, result.video) == (None, before.finished, "ready")
+    assert result.detectors == numbers.detectors
+    assert {name: result.seconds[name] for name in numbers.seconds} == numbers.seconds, "nothing was done twice"
+    video = back_end.store.report(job) / "video" / "side_by_side.mp4"
+    assert hashlib.sha256(video.read_bytes()).hexdigest() == result.files["video/side_by_side.mp4"]
+    assert not list(back_end.store.report(job).rglob(".*")), "nothing half-made is left"
+
+
 def test_three_kills_in_the_same_job_end_it(back_end: BackEnd, astronaut_clip: Path):
     job = None
     for attempt in (1, 2, 3):

@@ -57,7 +57,6 @@ OF_A_JOB = {
     "status.json of a finished job": ("done", "result", "status.json"),
     "report/": ("done", "result", "report"),
     "report/result.json": ("done", "result", "report/result.json"),
-    "report/bundle.zip": ("done", "result", "report/bundle.zip"),
     "access": ("done", "frontend", "access/{job}.json"),
     "receipt": ("done", "frontend", "receipts/{job}.json"),
     "mail": ("done", "frontend", "outbox/{job}-finished.json"),
@@ -130,7 +129,6 @@ class World(Site):
         report = self.data / "made" / job
         report.mkdir(parents=True)
         (report / "result.json").write_text(self.result.replace('"id":"x"', f'"id":"{job}"', 1))
-        (report / "bundle.zip").write_bytes(b"zip")
         self.store.publish(job, report)
         self.store.write_status(Status(id=job, state="done", step="done", updated=now, finished=now))
         self.store.move(job, "active", "done")

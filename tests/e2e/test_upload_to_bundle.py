@@ -195,7 +195,8 @@ class Visitor:
         self.look("3-pin")
         self.page.fill("#pin", pin)
         self.page.click("text=Open the result")
-        self.page.wait_for_selector("text=Download everything")
+        # with the video, which the page shows by itself
+        self.page.wait_for_selector("text=Download everything", timeout=60_000)
         self.page.wait_for_selector("#chart .main-svg", timeout=20_000)
         # evaluate, not wait_for_function: the page's policy forbids the eval that one polls with
         eventually(lambda: self.page.evaluate("document.querySelector('#video').readyState >= 1"), within_s=20)

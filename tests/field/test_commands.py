@@ -140,7 +140,7 @@ def test_a_name_that_is_not_utf8_and_one_with_brackets_are_shown(typed: Typed):
     ):
         assert words in done.stdout
     assert "\x1b" not in done.stdout
-    assert len(list(typed.here.glob("out/*/bundle.zip"))) == len(names)
+    assert len(list(typed.here.glob("out/*/summary.html"))) == len(names)
     results = [json.loads(path.read_text(encoding="utf-8")) for path in typed.here.glob("out/*/result.json")]
     assert "café.jpg" in {result["media"]["name"] for result in results}
 

@@ -6,7 +6,7 @@ import hashlib
 import io
 import math
 import re
-import zipfile
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -33,6 +33,7 @@ from shared.results import (
     Provenance,
     Result,
     Shot,
+    VideoState,
 )
 
 PIN = "482913"
@@ -105,8 +106,10 @@ def finish(
     portrait: Path | None = None,
     kind: str = "video",
     curves: bool = True,
+    state: VideoState | None = "ready",
 ) -> Result:
-    """Do the back-end's part for a submission: move it on, publish a report, say done. ``curves``: with ``curves.json`` in it."""
+    """Do the back-end's part for a submission: move it on, publish a report, say done. ``curves``: with ``curves.json`` in it; ``state``:
+    of its video, which ``add_video`` adds to a pending one."""
     site = portal(app)
     now = site.clock()
     result = a_result(job, now, kind=kind)
@@ -115,16 +118,38 @@ def finish(
     if curves:
         write_curves(result, scored_detectors(result), folder / "curves.json")
     files = _write_files(folder, result, video=video, portrait=portrait)
-    result = result.model_copy(update={"files": files})
+    if state not in (None, "ready"):
+        shutil.rmtree(folder / "video")
+        files = {name: digest for name, digest in files.items() if not name.startswith("video/")}
+    result = result.model_copy(update={"files": files, "video": state})
     (folder / "result.json").write_text(result.model_dump_json())
-    with zipfile.ZipFile(folder / "bundle.zip", "w") as bundle:
-        for name in files:
-            bundle.write(folder / name, name)
     site.store.move(JobId(job), "new", "active")
     site.store.publish(JobId(job), folder)
-    site.store.write_status(status(job, now, state="done", step="done", progress=1.0, finished=now))
-    site.store.move(JobId(job), "active", "done")
+    pending = "pending" if state == "pending" else None
+    site.store.write_status(status(job, now, state="done", step="done", progress=1.0, finished=now, video=pending))
+    if not pending:
+        site.store.move(JobId(job), "active", "done")
     return result
+
+
+def add_video(app: Flask, job: str, video: Path | None = None, *, state: VideoState = "ready") -> None:
+    """Do the rest of the back-end's part for a result that was published without its video; ``state``: how that ended."""
+    site = portal(app)
+    folder = site.settings.data / "scratch" / job
+    files = {}
+    if state == "ready":
+        (folder / "video").mkdir()
+        content = video.read_bytes() if video else bytes(5000)
+        (folder / "video" / "side_by_side.mp4").write_bytes(content)
+        files = {"video/side_by_side.mp4": hashlib.sha256(content).hexdigest()}
+    result = Result.model_validate_json((folder / "result.json").read_bytes())
+    result = result.model_copy(update={"files": result.files | files, "video": state})
+    (folder / "result.json").write_text(result.model_dump_json())
+    site.store.complete(JobId(job), folder)
+    known = site.store.read_status(job)
+    assert known is not None
+    site.store.write_status(known.model_copy(update={"video": None}))
+    site.store.move(JobId(job), "active", "done")
 
 
 def status(job: str, now: datetime, **members: Any) -> Status:

@@ -17,7 +17,7 @@ from flask import Flask
 from frontend import notify
 from frontend.portal import portal
 from shared.records import JobId
-from tests.frontend.stories import EMAIL, PIN, FrozenClock, Uploader, finish, status
+from tests.frontend.stories import EMAIL, PIN, FrozenClock, Uploader, add_video, finish, status
 
 
 class Postbox:
@@ -78,6 +78,24 @@ def server() -> Iterator[Server]:
 @pytest.fixture
 def mailing(build: Any, server: Server) -> Flask:
     return build(smtp_host="127.0.0.1", smtp_port=server.port, base_url="https://dfom.example.org")
+
+
+@pytest.mark.parametrize("pending", [True, False])
+def test_mail_about_numbers_says_whether_their_video_is_still_to_come(
+    mailing: Flask, server: Server, pending: bool
+) -> None:
+    server.start()
+    job = Uploader(mailing.test_client()).submit()
+    finish(mailing, job, state="pending" if pending else "ready")
+    portal(mailing).postman.tick()
+    (mail,) = [mail for _, mail in server.box.mails if "result is ready" in mail["Subject"]]
+    for kind in ("plain", "html"):
+        words = " ".join(mail.get_body((kind,)).get_content().split())
+        assert (notify.VIDEO_FOLLOWS in words) is pending
+    if pending:
+        add_video(mailing, job)
+        portal(mailing).postman.tick()
+        assert len(server.box.mails) == 2, "the video needs no mail of its own"
 
 
 def test_submission_is_told_received_and_finished_once_each(mailing: Flask, server: Server) -> None:

@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import re
-import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -19,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from backend.report.build import build_report
+from backend.report.build import add_video, build_report
 from backend.report.schema import SCHEMA_FILE, schema_text
 from backend.report.table import text_cell
 from shared.errors import SENTENCES, PermanentError
@@ -71,7 +70,7 @@ def test_a_report_holds_what_the_documentation_lists(tmp_path: Path, made_result
         video_per_detector=True,
     )
     assert names(out) == {
-        "README.txt", "bundle.zip", "curves.json", "result.json", "scores.csv", "summary.html",
+        "README.txt", "curves.json", "result.json", "scores.csv", "summary.html",
         "curves/all.png", "curves/classnseg.png", "curves/mesonet.png", "sorted/classnseg.png", "sorted/mesonet.png",
         "evidence/classnseg/000000.png", "evidence/classnseg/000005.png",
         "keyframes/person_0.jpg", "keyframes/person_1.jpg",
@@ -95,7 +94,7 @@ def test_what_is_returned_is_what_was_written(tmp_path: Path, made_result: Calla
 def test_every_file_is_listed_with_its_checksum(tmp_path: Path, made_result: Callable, three: Callable) -> None:
     out = tmp_path / "report"
     done = build(made_result(detectors=three), out)
-    assert set(done.files) == names(out) - {"result.json", "bundle.zip"}
+    assert set(done.files) == names(out) - {"result.json"}
     for name, sha256 in done.files.items():
         assert hashlib.sha256((out / name).read_bytes()).hexdigest() == sha256
 
@@ -115,31 +114,18 @@ def test_the_published_schema_is_current() -> None:
     assert SCHEMA_FILE.read_text(encoding="utf-8") == schema_text(), "run: python -m backend.report.schema"
 
 
-def test_the_bundle_holds_everything_but_itself(tmp_path: Path, made_result: Callable, three: Callable) -> None:
-    out = tmp_path / "report"
-    build(made_result(detectors=three), out)
-    with zipfile.ZipFile(out / "bundle.zip") as bundle:
-        assert bundle.testzip() is None
-        entries = bundle.infolist()
-        assert [entry.filename for entry in entries] == sorted(names(out) - {"bundle.zip"})
-        for entry in entries:
-            assert bundle.read(entry) == (out / entry.filename).read_bytes()
-            assert not entry.filename.startswith("/")
-            assert ".." not in entry.filename
-            assert entry.external_attr >> 16 == 0o100644  # a regular file, no link
-            assert entry.file_size <= 100 * max(1, entry.compress_size)
-
-
-def test_the_same_result_gives_the_same_bundle(
+def test_the_same_result_gives_the_same_files(
     tmp_path: Path, made_result: Callable, three: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("backend.report.build.time.perf_counter", lambda: 1.0)
     for name in ("one", "two"):
         build(made_result(detectors=three), tmp_path / name)
-    assert (tmp_path / "one/bundle.zip").read_bytes() == (tmp_path / "two/bundle.zip").read_bytes()
+    assert names(tmp_path / "one") == names(tmp_path / "two")
+    for name in names(tmp_path / "one"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
 
 
-def test_a_bundle_of_many_persons_and_masks_stays_small(
+def test_a_report_of_many_persons_and_masks_stays_small(
     tmp_path: Path, made_result: Callable, made_detector: Callable
 ) -> None:
     mask, face = tmp_path / "mask.npy", np.zeros((20, 20, 3), np.uint8)
@@ -275,6 +261,55 @@ def test_a_failed_video_costs_the_video_only(tmp_path: Path, made_result: Callab
     assert done.detectors[0].fake_score is not None
 
 
+def test_a_clip_whose_video_is_added_later_has_the_same_report_in_the_end(
+    tmp_path: Path, made_result: Callable, three: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend.report.build.time.perf_counter", lambda: 1.0)
+    at_once, later = tmp_path / "at_once", tmp_path / "later"
+    build(made_result(detectors=three), at_once)
+    first = build(made_result(detectors=three), later, later=True)
+    assert first.video == "pending"
+    assert not [name for name in names(later) if name.startswith("video/")]
+    assert "still being drawn" in (later / "summary.html").read_text(encoding="utf-8")
+    done = add_video(first, out=later, video=stub_video, each=False)
+    assert done.video == "ready"
+    assert names(later) == names(at_once)
+    for name in names(later):
+        assert (later / name).read_bytes() == (at_once / name).read_bytes(), name
+
+
+def test_a_video_that_was_drawn_before_a_crash_is_not_drawn_again(tmp_path: Path, made_result: Callable) -> None:
+    class Killed(BaseException):
+        pass
+
+    drawn: list[str] = []
+
+    def draws(plan: Path, out: Path) -> None:
+        drawn.append(out.name)
+        out.write_bytes(b"video")
+        if len(drawn) == 2:
+            raise Killed
+
+    out = tmp_path / "report"
+    first = build(made_result(), out, later=True)
+    with pytest.raises(Killed):
+        add_video(first, out=out, video=draws, each=True)
+    assert Result.model_validate_json((out / "result.json").read_bytes()) == first
+    (out / "video/.making-killed").mkdir()  # what a kill -9 leaves
+    (out / "video/.making-killed/side_by_side.mp4").write_bytes(b"half")
+    done = add_video(first, out=out, video=draws, each=True)
+    assert drawn == ["side_by_side.mp4", "mesonet.mp4", "mesonet.mp4"]
+    assert [name for name in done.files if "video" in name] == ["video/mesonet.mp4", "video/side_by_side.mp4"]
+
+
+def test_a_report_without_a_video_does_not_speak_of_one_and_says_why(tmp_path: Path, made_result: Callable) -> None:
+    done = build(made_result(), tmp_path / "report", video=None)
+    assert (done.video, "video" in done.seconds) == ("not_asked", False)
+    assert "No result video was asked for." in (tmp_path / "report/summary.html").read_text(encoding="utf-8")
+    assert "video" not in (tmp_path / "report/README.txt").read_text(encoding="utf-8")
+    assert not (tmp_path / "report/video").exists()
+
+
 def test_only_named_failures_of_the_video_are_swallowed(tmp_path: Path, made_result: Callable) -> None:
     class Cancelled(BaseException):
         pass
@@ -297,7 +332,6 @@ def test_a_file_without_faces_gets_a_report_that_says_so(
     done = build(result, out, video=lambda plan, target: drawn.append(target))
     assert names(out) == {
         "README.txt",
-        "bundle.zip",
         "curves.json",
         "result.json",
         "scores.csv",
