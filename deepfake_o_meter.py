@@ -124,8 +124,10 @@ def main(context: click.Context) -> None:
 @click.option("--out", type=NamedPath(path_type=Path), default=Path("out"), show_default=True)
 @click.option("--quick", "mode", flag_value="quick", help="at most 32 frames")
 @click.option("--thorough", "mode", flag_value="thorough", help="every frame")
-@click.option("--video-per-detector", is_flag=True, help="also a result video for each detector")
-@click.option("--no-video", is_flag=True, help="numbers, curves and pictures only: no result video is drawn")
+@click.option("--video-per-detector", "video", flag_value="each", help="also a result video for each detector")
+@click.option(
+    "--no-video", "video", flag_value="none", help="numbers, curves and pictures only: no result video is drawn"
+)
 @click.option("--json", "as_json", is_flag=True, help="print a summary as JSON")
 @click.option("--verbose", is_flag=True, help="name what is left out of folders")
 def analyze(
@@ -133,8 +135,7 @@ def analyze(
     names: str | None,
     out: Path,
     mode: Mode | None,
-    video_per_detector: bool,
-    no_video: bool,
+    video: str | None,
     as_json: bool,
     verbose: bool,
 ) -> None:
@@ -150,8 +151,6 @@ def analyze(
     from backend.commands.finding import find_media
 
     with errors_explained(), rooms.stopped_by_signals():
-        if no_video and video_per_detector:
-            raise click.UsageError("--no-video and --video-per-detector exclude each other.")
         settings = read_settings()
         found = find_media(media, ours=[settings.data, settings.scratch_folder, settings.weights_folder])
         say_left_out(console, found, verbose=verbose)
@@ -168,8 +167,8 @@ def analyze(
                         detectors=chosen,
                         mode=mode or "standard",
                         out=place,
-                        video_per_detector=video_per_detector,
-                        video=not no_video,
+                        video_per_detector=video == "each",
+                        video=video != "none",
                         console=console,
                     )
                 )

@@ -172,7 +172,6 @@ def test_without_a_video_nothing_speaks_of_one_and_the_numbers_are_the_same(
     assert "No result video was asked for." in (folder / "summary.html").read_text(encoding="utf-8")
     assert "video" not in (folder / "README.txt").read_text(encoding="utf-8")
     assert "--no-video" in cli("analyze", "--help").stdout
-    assert cli("analyze", astronaut_clip, "--no-video", "--video-per-detector").returncode == 2
 
 
 def test_one_detector_that_cannot_run_does_not_take_the_others_with_it(
