@@ -69,6 +69,7 @@ bench: setup  ## measure speed against the targets and the published design
 	@$(BIN)/python -m tests.bench.media_pass
 	@$(BIN)/python -m tests.bench.render
 	@$(BIN)/python -m tests.bench.networks
+	@$(BIN)/python -m tests.bench.ensembles
 
 lock: setup  ## resolve pyproject.toml into requirements.lock; what it pins stays, unless UPGRADE=--upgrade is given
 	@$(RESOLVE) pyproject.toml --extra docker --extra dev --group beside $(UPGRADE) --output-file requirements.lock

@@ -10,7 +10,9 @@ flattened map is in the order height, width, channel.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
+from typing import cast
 
 import numpy as np
 import torch
@@ -35,8 +37,8 @@ class _Head(nn.Module):
         self.dense1, self.dense2 = nn.Linear(8 * 8 * 16, 16), nn.Linear(16, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = functional.max_pool2d(self.bn3(functional.relu(self.conv3(x))), 2)
-        x = functional.max_pool2d(self.bn4(functional.relu(self.conv4(x))), 4)
+        x = _normed_and_pooled(functional.relu(self.conv3(x)), self.bn3, 2)
+        x = _normed_and_pooled(functional.relu(self.conv4(x)), self.bn4, 4)
         x = x.permute(0, 2, 3, 1).flatten(1)
         x = functional.leaky_relu(self.dense1(x), 0.1)
         return torch.sigmoid(self.dense2(x)).squeeze(1)
@@ -52,8 +54,8 @@ class Meso4(nn.Module):
         self.head = _Head(8)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = functional.max_pool2d(self.bn1(functional.relu(self.conv1(x))), 2)
-        x = functional.max_pool2d(self.bn2(functional.relu(self.conv2(x))), 2)
+        x = _normed_and_pooled(functional.relu(self.conv1(x)), self.bn1, 2)
+        x = _normed_and_pooled(functional.relu(self.conv2(x)), self.bn2, 2)
         out: torch.Tensor = self.head(x)
         return out
 
@@ -63,17 +65,40 @@ class _Inception(nn.Module):
 
     def __init__(self, channels: int, a: int, b: int, c: int, d: int) -> None:
         super().__init__()
+        self._width = a + b + c + d
         self.a = nn.Conv2d(channels, a, 1)
         self.b1, self.b2 = nn.Conv2d(channels, b, 1), nn.Conv2d(b, b, 3, padding=1)
         self.c1, self.c2 = nn.Conv2d(channels, c, 1), nn.Conv2d(c, c, 3, padding=2, dilation=2)
         self.d1, self.d2 = nn.Conv2d(channels, d, 1), nn.Conv2d(d, d, 3, padding=3, dilation=3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        relu = functional.relu
-        branches = [relu(self.a(x))]
+        # Each branch fills its own channels of one map with zeros beside them, and the maps are added: the same numbers as side by
+        # side, but a compiled net adds as it convolves, where it copies to put maps of odd widths side by side.
+        width, done = self._width, self.a.out_channels
+        maps = _widened(self.a, x, before=0, width=width)
         for first, second in ((self.b1, self.b2), (self.c1, self.c2), (self.d1, self.d2)):
-            branches.append(relu(second(relu(first(x)))))
-        return torch.cat(branches, dim=1)
+            maps = maps + _widened(second, functional.relu(first(x)), before=done, width=width)
+            done += second.out_channels
+        return functional.relu(maps)
+
+
+def _widened(layer: nn.Conv2d, x: torch.Tensor, *, before: int, width: int) -> torch.Tensor:
+    """``layer``'s answer as the channels from ``before`` on of ``width``; the others are zero."""
+    after = width - before - layer.out_channels
+    assert layer.bias is not None  # for the type checker: these layers have one
+    weight = functional.pad(layer.weight, (0, 0, 0, 0, 0, 0, before, after))
+    bias = functional.pad(layer.bias, (before, after))
+    return functional.conv2d(x, weight, bias, padding=layer.padding, dilation=layer.dilation)
+
+
+def _normed_and_pooled(x: torch.Tensor, norm: nn.BatchNorm2d, size: int) -> torch.Tensor:
+    """Batch norm, then the largest of each square of ``size``; a norm that rises keeps the order, so it may follow on fewer pixels."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # the numbers are final before a net is traced
+        rises = bool((norm.weight > 0).all())
+    if rises:
+        return cast(torch.Tensor, norm(functional.max_pool2d(x, size)))
+    return functional.max_pool2d(norm(x), size)
 
 
 class MesoInception4(nn.Module):
@@ -86,8 +111,8 @@ class MesoInception4(nn.Module):
         self.head = _Head(12)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = functional.max_pool2d(self.bn1(self.inception1(x)), 2)
-        x = functional.max_pool2d(self.bn2(self.inception2(x)), 2)
+        x = _normed_and_pooled(self.inception1(x), self.bn1, 2)
+        x = _normed_and_pooled(self.inception2(x), self.bn2, 2)
         out: torch.Tensor = self.head(x)
         return out
 

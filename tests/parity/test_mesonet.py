@@ -15,7 +15,7 @@ pytest.importorskip("h5py")
 from base_detector import load_detector  # noqa: E402
 from detectors.nets import meso  # noqa: E402
 from detectors.nets.checkpoint import CheckpointError, read_keras  # noqa: E402
-from tests.parity.recipe import compare, fill, picture  # noqa: E402
+from tests.parity.recipe import compare, fill, made, picture  # noqa: E402
 
 GOLDEN = "mesonet"
 NETS = {"Meso4": meso.Meso4, "MesoInception4": meso.MesoInception4}
@@ -113,3 +113,26 @@ def test_the_other_networks_file_is_refused(research: Path):
     arrays = read_keras((research / "weights" / "mesonet" / "Meso4_DF.h5").read_bytes())
     with pytest.raises(CheckpointError, match="do not fit MesoInception4"):
         meso.fill_from_keras(meso.MesoInception4(), arrays)
+
+
+# --------------------------------------------------------------------------- the order of operations
+
+
+def test_maps_added_in_their_own_channels_are_the_branches_side_by_side():
+    net, x = made(meso._Inception(3, 1, 4, 4, 2)), torch.from_numpy(fill("x", (2, 3, 20, 24)))
+    relu = torch.nn.functional.relu
+    pairs = ((net.b1, net.b2), (net.c1, net.c2), (net.d1, net.d2))
+    with torch.inference_mode():
+        branches = [relu(net.a(x)), *(relu(second(relu(first(x)))) for first, second in pairs)]
+        torch.testing.assert_close(net(x), torch.cat(branches, dim=1), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("factor", [1.0, -1.0])
+def test_norm_and_pooling_give_the_same_in_either_order_also_where_a_norm_falls(factor: float):
+    norm, x = made(torch.nn.BatchNorm2d(4)), torch.from_numpy(fill("x", (2, 4, 12, 12)))
+    with torch.inference_mode():
+        norm.weight[2] *= factor
+        expected = torch.nn.functional.max_pool2d(norm(x), 2)
+        torch.testing.assert_close(meso._normed_and_pooled(x, norm, 2), expected, rtol=0, atol=1e-6)
+        swapped = norm(torch.nn.functional.max_pool2d(x, 2))
+        assert torch.allclose(swapped, expected, atol=1e-6) == (factor > 0)
