@@ -94,7 +94,7 @@ def _widened(layer: nn.Conv2d, x: torch.Tensor, *, before: int, width: int) -> t
 def _normed_and_pooled(x: torch.Tensor, norm: nn.BatchNorm2d, size: int) -> torch.Tensor:
     """Batch norm, then the largest of each square of ``size``; a norm that rises keeps the order, so it may follow on fewer pixels."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # the numbers are final before a net is traced
+        warnings.simplefilter("ignore")  # torch.jit.TracerWarning: the numbers are final before a net is traced
         rises = bool((norm.weight > 0).all())
     if rises:
         return cast(torch.Tensor, norm(functional.max_pool2d(x, size)))
