@@ -68,4 +68,6 @@ def label_words(detector: DetectorResult) -> str:
 
 def plain(untrusted_words: str) -> str:
     """One line without control characters and without marks that turn the direction of writing: a name stays a name."""
+    if untrusted_words.isprintable():  # nearly always, and the pictures of a page are words of many thousand letters
+        return untrusted_words
     return "".join(letter if letter.isprintable() else "?" for letter in untrusted_words)
