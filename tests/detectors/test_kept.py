@@ -186,14 +186,15 @@ def run(code: str) -> str:
     return done.stdout.strip()
 
 
-def test_the_face_detector_needs_no_torch_once_its_networks_are_kept(place: Path):
+def test_the_media_pass_starts_without_torch_and_scipy_once_its_networks_are_kept(place: Path):
     code = (
         "import sys; from detectors.nets.mtcnn import Mtcnn; import cv2\n"
         "found = Mtcnn().detect(cv2.imread('tests/fixtures/astronaut.jpg')[..., ::-1])\n"
-        "print('torch' in sys.modules, found.boxes.tobytes().hex(), found.landmarks.tobytes().hex())"
+        "import backend.media.extract\n"
+        "print('torch' in sys.modules, 'scipy' in sys.modules, found.boxes.tobytes().hex(), found.landmarks.tobytes().hex())"
     )
-    (with_torch, first), (without, second) = (run(code).split(maxsplit=1) for _ in range(2))
-    assert (with_torch, without) == ("True", "False")
+    (with_torch, _, *first), (without, scipy, *second) = (run(code).split() for _ in range(2))
+    assert (with_torch, without, scipy) == ("True", "False", "False")
     assert first == second
 
 
