@@ -23,15 +23,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import difflib
 import functools
 import importlib
-import importlib.util
 import inspect
 import json
 import os
 import re
-import reprlib
 import resource
 import socket
 import sys
@@ -39,10 +36,10 @@ import tempfile
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, get_origin, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -52,14 +49,8 @@ PROTOCOL_VERSION = 1
 PACK_SCHEMA = 2  # 2: ``turn``, the crops of turned faces are upright
 SCORES_SCHEMA = 2  # 2: evidence is an array in a ``.npy`` file
 MOST_MASKS = 512  # pictures of evidence for one pack
-#: The states of a detector (docs/admission.md); the card's own counts until the operator decides.
-STATES = ("draft", "quarantine", "shadow", "enabled", "disabled")
-INPUTS = ("face", "frame", "video")
-#: How scores become one number (docs/strategies.md). ``own``: ``judge`` returns it.
-AGGREGATIONS = ("mean", "max_of_persons", "max_of_persons_of_shots", "deepware", "own")
 #: Which frames a detector wants to see: all, so many a second, or so many in all; not none.
 SAMPLING = r"every_frame|(?!\w+:[0.]*$)(fps:[0-9]{1,3}(\.[0-9]{1,6})?|frames:[0-9]{1,6})"
-RESOURCES = ("memory_mb", "seconds_per_face", "batch")  # the card's table [resources]
 
 #: One row of ``faces.npy`` (docs/face_pack.md). Boxes (x1 y1 x2 y2), landmarks and the crop's origin (x, y) are in pixels of the frame as
 #: shown. ``turn``: the crop is the frame's rectangle turned clockwise by so many degrees (0, 90, 180, 270), which makes the face upright.
@@ -79,62 +70,64 @@ class ContractError(Exception):
 
 
 # --------------------------------------------------------------------------- card
-# Of a key: its type; its limits ((lowest, highest), choices, the pattern of a text, or the type in TOML); the words that these do not give.
-Text = Annotated[str, r"(?s).*\S.*", "a text that is not empty"]
-Texts = Annotated[tuple[str, ...], r"(?s).*\S.*", 'a list of texts: ["one", "two"]']
-Truth = Annotated[bool, bool, "true or false, without quotes"]
-Table = Annotated[dict[str, Any], dict, "a table of texts, finite numbers and lists"]
-
-
 @dataclass(frozen=True)
 class WeightsFile:
     """One published weights file. ``sha256`` is empty and ``bytes`` 0 where we could not obtain it: names and shapes decide, at load."""
 
-    file: Annotated[str, r"(?a)\w[\w.+-]*(/\w[\w.+-]*)*", "a file name of letters, digits and _ . + -"]
-    url: Annotated[str, r"https?://[^\s/]\S*", "an address that begins with https:// or http://"]
-    licence: Text
-    sha256: Annotated[str, r"([0-9a-f]{64})?", "the 64 small hex digits that sha256sum prints"] = ""
-    bytes: Annotated[int, (0, 10**13)] = 0
-    member: Annotated[str, r".*", "a path in the archive"] = ""
-    alternatives: Annotated[tuple[str, ...], r"https?://[^\s/]\S*", 'a list of addresses: ["https://..."]'] = ()
-    manual: Truth = False
-    optional: Truth = False
+    file: str
+    url: str
+    licence: str
+    sha256: str = ""
+    bytes: int = 0
+    member: str = ""
+    alternatives: tuple[str, ...] = ()
+    manual: bool = False
+    optional: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """The content of ``detector.toml``: keys with type, limits and default. ``threshold`` is on the fake_score scale (1 = fake)."""
+    """The content of ``detector.toml``: keys, types, defaults. docs/detector.md says more. ``threshold`` is a fake_score (1 = fake)."""
 
-    id: Annotated[str, r"[a-z][a-z0-9_]{1,40}", "a name like my_detector: 2 to 41 of a-z, 0-9 and _, a letter first"]
-    version: Annotated[str, r"(?a)\w[\w.+-]{0,59}", 'a text like "1.0" of letters, digits and . + - _']
-    title: Text
-    summary: Text
-    paper: Annotated[str, r"(?s).*\S.*", 'a text, "none" where there is none']
-    year: Annotated[int, (1900, 2100)]
-    licence: Annotated[str, r"(?s).*", "a text"] = ""
-    input: Annotated[str, INPUTS]
-    sampling: Annotated[str, SAMPLING, "'every_frame', 'fps:N' or 'frames:N'"]
-    margin: Annotated[float, (1, 100)]
-    threshold: Annotated[float, (0, 1)]
-    aggregation: Annotated[str, AGGREGATIONS]
-    weights: Annotated[tuple[WeightsFile, ...], list, "tables, one [[weights]] for each file"] = ()
-    parameters: Table = field(default_factory=dict)
-    memory_mb: Annotated[int, (1, 10_000_000)] = 2048
-    seconds_per_face: Annotated[float, (0, 3600)] = 0.1
-    batch: Annotated[int, (1, 65_536)] = 8
-    sees: Texts = ()
-    limits: Texts = ()
-    state: Annotated[str, STATES] = "draft"
+    id: str
+    version: str
+    title: str
+    summary: str
+    paper: str
+    year: int
+    licence: str = ""
+    input: str
+    sampling: str
+    margin: float
+    threshold: float
+    aggregation: str
+    weights: tuple[WeightsFile, ...] = ()
+    parameters: dict[str, Any] = field(default_factory=dict)
+    memory_mb: int = 2048
+    seconds_per_face: float = 0.1
+    batch: int = 8
+    sees: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
+    state: str = "draft"
     folder: Path = field(compare=False)
+
+    def __post_init__(self) -> None:
+        for key, hint in get_type_hints(Card).items():
+            value, kind = getattr(self, key), get_origin(hint) or hint
+            if not isinstance(value, int | float if kind is float else kind):
+                raise TypeError(f"{key} must be of type {kind.__name__}, not {value!r}")
+        if not (1 <= self.margin <= 100 and 0 <= self.threshold <= 1 and self.batch >= 1):
+            raise TypeError("margin must be from 1 to 100, threshold from 0 to 1, batch 1 or more")
 
     @classmethod
     def read(cls, folder: Path) -> Card:
-        """Read ``folder/detector.toml``; ContractError names every mistake in it and its remedy."""
+        """Read ``folder/detector.toml``; ContractError names a mistake in it. The platform asks for more (docs/detector.md)."""
         path = folder / "detector.toml"
         try:
             if not path.is_file():  # a FIFO would make us wait for ever
-                what = "not a file" if path.exists() else "missing"
-                raise ContractError(f"{path} is {what}: write the card next to detector.py")
+                raise ContractError(
+                    f"{path} is {'not a file' if path.exists() else 'missing'}: write the card next to detector.py"
+                )
             return cls.of(tomllib.loads(path.read_text(encoding="utf-8")), folder=folder)
         except OSError as error:
             raise ContractError(f"{path} cannot be read ({error.strerror}): correct its rights") from None
@@ -144,17 +137,15 @@ class Card:
     @classmethod
     def of(cls, table: dict[str, Any], *, folder: Path) -> Card:
         """The card of ``table``, the content of ``detector.toml``; ContractError as of ``read``."""
-        keys, flat = _keys(cls), dict(table)
-        resources, weights = flat.pop("resources", {}), flat.get("weights", [])
-        wrong = _mistakes(flat, keys) + _mistakes(resources, {key: keys[key] for key in RESOURCES}, "[resources] ")
-        for number, entry in enumerate(weights if isinstance(weights, list) else [], 1):
-            wrong += _mistakes(entry, _keys(WeightsFile), f"[[weights]] {number}: ")
-        if not wrong:
-            wrong = [f"remove {key!r}, it is in [resources] too" for key in flat.keys() & resources.keys()]
-        if wrong:
-            raise ContractError(f"{folder.name}/detector.toml: {'; '.join(wrong)}")
-        files = [WeightsFile(**_frozen(entry)) for entry in weights]
-        return cls(folder=folder, **_frozen(flat | resources | {"weights": files}))
+        flat = dict(table)
+        resources, weights = flat.pop("resources", {}), flat.pop("weights", [])
+        try:
+            if not isinstance(resources, dict) or not isinstance(weights, list):
+                raise TypeError("write one table [resources], and a table [[weights]] for each file")
+            files = tuple(WeightsFile(**_frozen(item)) for item in weights)
+            return cls(**_frozen(flat), **_frozen(resources), weights=files, folder=folder)
+        except (AttributeError, TypeError) as error:  # Python names a key that is missing, unknown or there twice
+            raise ContractError(f"{folder.name}/detector.toml: {error} (docs/detector.md lists the keys)") from None
 
     def lacks(self, missing: Collection[WeightsFile]) -> bool:
         """True when the detector cannot work without ``missing``, some of its files: a required one, or all of them."""
@@ -165,48 +156,8 @@ class Card:
         return {key: value for key, value in asdict(self).items() if key != "folder"} | {"contract": CONTRACT_VERSION}
 
 
-def _keys(record: type) -> Mapping[str, inspect.Parameter]:
-    """Of each key of a table: ``annotation`` is its rule, ``default`` what it is when it is left out."""
-    keys = inspect.signature(record, eval_str=True).parameters
-    return {name: key for name, key in keys.items() if name != "folder"}
-
-
 def _frozen(table: dict[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
-
-
-def _mistakes(table: Any, keys: Mapping[str, inspect.Parameter], where: str = "") -> list[str]:
-    """Each mistake in one table of a card, with its remedy."""
-    if not isinstance(table, dict):
-        return [f"{where}must be a table of keys and values"]
-    missing = [key for key in keys if key not in table and keys[key].default is inspect.Parameter.empty]
-    wrong = [f"{where}add {key!r}: {rule_of(keys[key])[0]}" for key in missing]
-    for key, value in table.items():
-        if key not in keys:
-            near = difflib.get_close_matches(key, keys, 1)
-            wrong.append(f"{where}remove or rename {reprlib.repr(key)}" + (f" (is it {near[0]!r}?)" if near else ""))
-        elif not rule_of(keys[key])[1](value):
-            wrong.append(f"{where}{key} must be {rule_of(keys[key])[0]}, not {reprlib.repr(value)}")
-    return wrong
-
-
-def rule_of(key: inspect.Parameter) -> tuple[str, Callable[[Any], bool]]:
-    """What a key of a card must be in words, and whether a value is that, as TOML or JSON has it."""
-    kind, (limits, *words) = key.annotation.__origin__, key.annotation.__metadata__
-    if kind in (int, float):
-        low, high = limits  # true is not a number; nor is NaN
-        named = f"a {'whole ' * (kind is int)}number from {low:,} to {high:,}, without quotes"
-        return named, lambda value: type(value) in (int, kind) and low <= value <= high
-    if isinstance(limits, tuple):
-        return f"one of {', '.join(limits)}", limits.__contains__
-    if kind is str:
-        return words[0], lambda value: isinstance(value, str) and re.fullmatch(limits, value) is not None
-    if isinstance(limits, type):
-        return words[0], lambda value: isinstance(value, limits)
-    each = re.compile(limits).fullmatch
-    return words[
-        0
-    ], lambda value: isinstance(value, list) and all(isinstance(item, str) and each(item) for item in value)
 
 
 # --------------------------------------------------------------------------- faces
@@ -232,26 +183,6 @@ class Face:
 
 
 @dataclass(frozen=True)
-class DecodedMedia:
-    """A medium as decoded: ``width`` and ``height`` as shown (of most frames), after rotation; ``frames`` counts decoded pictures.
-
-    ``sizes``: (first frame, width, height) of each run of frames of one size, where they differ.
-    """
-
-    kind: Literal["video", "image"]
-    width: int
-    height: int
-    fps: float | None
-    duration_s: float
-    frames: int
-    codec: str
-    container: str
-    rotation: int
-    has_audio: bool
-    sizes: tuple[tuple[int, int, int], ...] = field(default=(), kw_only=True)
-
-
-@dataclass(frozen=True)
 class Shot:
     """A run of frames without a cut: frames ``start``..``end`` (inclusive), seconds ``start_s``..``end_s``."""
 
@@ -265,7 +196,9 @@ class Shot:
 class FacePack:
     """A face pack directory, read through memory maps (docs/face_pack.md).
 
-    ``faces`` (N,) is FACE_DTYPE. ``frames`` (n,) int64 and ``times`` (n,) float64 seconds: all sampled pictures, also without a face.
+    ``faces`` (N,) is FACE_DTYPE, ``frame_sizes`` (N, 2) int64 the width and height of each face's frame as shown, pixels. ``frames`` (n,)
+    int64 and ``times`` (n,) float64 seconds: all sampled pictures, also without a face. Of the medium: ``is_image``, ``fps`` (None where
+    unknown), ``frame_count`` (all decoded frames), ``frame_size`` (width, height of most frames) and ``shots``.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -273,57 +206,48 @@ class FacePack:
         info = json.loads((folder / "pack.json").read_text(encoding="utf-8"))
         if info.get("schema") != PACK_SCHEMA:
             raise ContractError(f"face pack schema {info.get('schema')!r} is not {PACK_SCHEMA}: update this worker")
-        try:
-            self._read(info)
-        except (KeyError, TypeError) as error:
-            raise ContractError(f"{folder / 'pack.json'} is not complete ({error}): see docs/face_pack.md") from None
         self.faces = np.load(folder / "faces.npy", allow_pickle=False, mmap_mode="r")
         if self.faces.dtype != FACE_DTYPE:
             raise ContractError("faces.npy has another layout than this contract: update this worker")
         path = folder / "crops.bin"
         self._crops = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.zeros(0, np.uint8)
+        try:
+            self._read(info)
+        except (KeyError, TypeError) as error:
+            raise ContractError(f"{folder / 'pack.json'} is not complete ({error}): see docs/face_pack.md") from None
 
     def _read(self, info: dict[str, Any]) -> None:
-        self.media: DecodedMedia = record_of(DecodedMedia, info["media"])
-        self.shots: tuple[Shot, ...] = tuple(record_of(Shot, item) for item in info["shots"])
+        media, known = info["media"], Shot.__dataclass_fields__
+        self.is_image: bool = media["kind"] == "image"
+        self.fps: float | None = media["fps"]
+        self.frame_count: int = media["frames"]
+        self.frame_size: tuple[int, int] = (media["width"], media["height"])
+        sizes = np.array(media.get("sizes") or [(0, *self.frame_size)], np.int64)  # from which frame on, width, height
+        self.frame_sizes: Array = sizes[np.searchsorted(sizes[:, 0], self.faces["frame"], side="right") - 1, 1:]
+        self.shots = tuple(Shot(**{name: item[name] for name in known}) for item in info["shots"])
         self.frames = np.array([item["frame"] for item in info["frames"]], np.int64)
         self.times = np.array([item["time_s"] for item in info["frames"]], np.float64)
 
     def __len__(self) -> int:
         return len(self.faces)
 
-    @property
-    def frame_size(self) -> tuple[int, int]:
-        """Width and height of a frame as shown, pixels (of most frames, where they differ)."""
-        return self.media.width, self.media.height
-
-    @functools.cached_property
-    def frame_sizes(self) -> Array:
-        """Width and height of each face's frame as shown, (N, 2) int64."""
-        runs = np.array(self.media.sizes or [(0, *self.frame_size)], np.int64)
-        return np.asarray(runs[np.searchsorted(runs[:, 0], self.faces["frame"], side="right") - 1, 1:])
-
     @functools.cached_property
     def upright(self) -> Array:
         """``faces`` with boxes, landmarks and origins in pixels of the frame after ``turn``, in which the face and its crop are upright."""
-        rows: Array = self.faces
-        if rows["turn"].any():
-            rows, sizes, turn = np.array(rows), self.frame_sizes.T[..., None], rows["turn"][:, None]
-            shown = np.stack([rows["crop_width"], rows["crop_height"]], 1)
-            shown = np.where(turn % 180, shown[:, ::-1], shown)
-            corners = np.stack([rows["crop_origin"], rows["crop_origin"] + shown], 1)
-            rows["crop_origin"] = turn_points(corners, turn=turn, size=sizes).min(axis=1)
-            corners = turn_points(rows["box"].reshape(-1, 2, 2), turn=turn, size=sizes)
-            rows["box"] = np.sort(corners, axis=1).reshape(-1, 4)
-            rows["landmarks"] = turn_points(rows["landmarks"], turn=turn, size=sizes)
+        rows, sizes, turn = np.array(self.faces), self.frame_sizes.T[..., None], self.faces["turn"][:, None]
+        shown = np.stack([rows["crop_width"], rows["crop_height"]], 1)
+        shown = np.where(turn % 180, shown[:, ::-1], shown)
+        corners = np.stack([rows["crop_origin"], rows["crop_origin"] + shown], 1)
+        rows["crop_origin"] = turn_points(corners, turn=turn, size=sizes).min(axis=1)
+        rows["box"] = np.sort(turn_points(rows["box"].reshape(-1, 2, 2), turn=turn, size=sizes), axis=1).reshape(-1, 4)
+        rows["landmarks"] = turn_points(rows["landmarks"], turn=turn, size=sizes)
         return rows
 
     def image(self, index: int) -> Array:
         """Context crop of face ``index``: (H, W, 3) uint8 RGB, a read-only view."""
         row = self.faces[index]
         height, width, start = (int(row[name]) for name in ("crop_height", "crop_width", "crop_offset"))
-        flat: Array = self._crops[start : start + height * width * 3]
-        return flat.reshape(height, width, 3)
+        return np.asarray(self._crops[start : start + height * width * 3]).reshape(height, width, 3)
 
     def face(self, index: int) -> Face:
         """Face ``index`` with box and landmarks in its context crop's own pixels."""
@@ -338,11 +262,6 @@ class FacePack:
             image_origin=tuple(row["crop_origin"].tolist()),
             frame_size=size if row["turn"] % 180 == 0 else size[::-1],
         )
-
-
-def record_of(record: type[Any], raw: dict[str, Any]) -> Any:
-    """A ``record`` of its known members: those that a later platform adds are left out. TypeError when one is missing."""
-    return record(**{name: raw[name] for name in record.__dataclass_fields__ if name in raw})
 
 
 def turn_points(points: Array, *, turn: Any, size: Any) -> Array:
@@ -368,16 +287,6 @@ def fake_score_of(softlabel: float) -> float:
 
 
 # --------------------------------------------------------------------------- detector
-@dataclass(frozen=True)
-class Verdict:
-    """The result of ``run`` for one face. ``skipped`` holds a reason code when there is no score."""
-
-    fake_score: float | None
-    hard_label: str | None
-    softlabel: float | None = None
-    skipped: str | None = None
-
-
 @dataclass(frozen=True)
 class Judgement:
     """The result of ``judge`` for a pack, in soft labels (1 = real): of each face, (len(pack),) float, NaN = no score.
@@ -440,7 +349,7 @@ class BaseDetector:
 
     def get_softlabel(self, batch: Array) -> Array:
         """Score a batch, (N, ...) as ``preproc`` made it: (N,) float in [0, 1], 1 = real, 0 = fake."""
-        raise NotImplementedError
+        raise Skip("needs_a_clip")  # a detector with ``judge`` was given one picture
 
     def postproc(self, softlabels: Array) -> float:
         """Join the soft labels (N,) of one person into one soft label. Default: the mean."""
@@ -460,20 +369,15 @@ class BaseDetector:
 
     # -- what the platform calls
 
-    def run(self, image: Array, face: Face | None = None) -> Verdict:
-        """Judge one face in ``image`` ((H, W, 3) uint8 RGB). Without ``face`` the whole image is taken as the face."""
-        if type(self).get_softlabel is BaseDetector.get_softlabel:
-            return Verdict(None, None, skipped="needs_a_clip")
+    def run(self, image: Array, face: Face | None = None) -> float:
+        """The fake_score of one face in ``image``, (H, W, 3) uint8 RGB; without ``face`` the whole image is the face. Raises Skip."""
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ContractError(f"run() takes (H, W, 3) uint8 RGB, not {image.dtype} {image.shape}")
-        whole = np.array([0, 0, image.shape[1], image.shape[0]], np.float32)
-        face = face or Face(box=whole, landmarks=np.full((5, 2), np.nan, np.float32))
-        try:
-            prepared = self.preproc(self.crop_face(image, face))
-        except Skip as reason:
-            return Verdict(None, None, skipped=str(reason))
-        joined = self.postproc(self._soft(self.get_softlabel(prepared[None]), 1))
-        return Verdict(fake_score_of(joined), self.get_hardlabel(joined), softlabel=joined)
+        if face is None:
+            whole = np.array([0, 0, image.shape[1], image.shape[0]], np.float32)
+            face = Face(box=whole, landmarks=np.full((5, 2), np.nan, np.float32))
+        labels = self.get_softlabel(self.preproc(self.crop_face(image, face))[None])
+        return fake_score_of(self.postproc(self._soft(labels, 1)))
 
     def run_pack(self, pack: FacePack, out: Path, *, progress: Progress = lambda done, total: None) -> dict[str, Any]:
         """Judge every face of a pack in batches; write masks below ``out``; return the content of ``scores.json``."""
@@ -502,7 +406,8 @@ class BaseDetector:
     def _judge_faces(self, pack: FacePack, out: Path, progress: Progress) -> tuple[Judgement, list[Any], float]:
         """Judge one face at a time: the judgement, the entries of the masks written, the seconds of cropping and ``preproc``."""
         softlabels, skipped, masks, preproc_s = np.full(len(pack), np.nan), Counter[str](), list[Any](), 0.0
-        to_draw, inputs = self._faces_to_draw(pack), dict[int, Array]()
+        has_evidence = type(self).evidence is not BaseDetector.evidence
+        to_draw, inputs = self._faces_to_draw(pack) if has_evidence else set(), dict[int, Array]()
         for index in range(len(pack)):
             started = time.perf_counter()
             try:
@@ -518,19 +423,15 @@ class BaseDetector:
                 inputs = {}
         return Judgement(softlabels, skipped=skipped), masks, preproc_s
 
-    def _draw(self, inputs: dict[int, Array], out: Path) -> list[dict[str, Any]]:
+    def _draw(self, inputs: dict[int, Array], out: Path) -> Iterator[dict[str, Any]]:
         """Write the evidence of some faces; its entries in ``scores.json``."""
         pictures = self.evidence(np.stack(list(inputs.values()))) if inputs else None
-        if pictures is None:
-            return []
-        masks = []
-        for index, picture in zip(inputs, pictures, strict=True):
+        for index, picture in zip(inputs, pictures, strict=True) if pictures is not None else ():
             if picture.dtype != np.uint8 or picture.ndim != 2:
                 raise ContractError(f"evidence() must return (N, h, w) uint8, not {picture.dtype} {picture.shape}")
-            masks.append({"index": index, "file": f"masks/{index:06d}.npy"})
             (out / "masks").mkdir(exist_ok=True)
             np.save(out / f"masks/{index:06d}.npy", np.ascontiguousarray(picture), allow_pickle=False)
-        return masks
+            yield {"index": index, "file": f"masks/{index:06d}.npy"}
 
     def _soft(self, labels: Any, count: int, *, gaps: bool = False) -> Array:
         """Soft labels as (count,) float64 in [0, 1]; ContractError when they are not. With ``gaps`` NaN is no score."""
@@ -544,21 +445,20 @@ class BaseDetector:
 
     def _faces_to_draw(self, pack: FacePack) -> set[int]:
         """Up to eight faces of each person, evenly over the clip, of the first persons: evidence is for looking at."""
-        found: set[int] = set()
-        for person in np.unique(pack.faces["person"])[: MOST_MASKS // 8]:
-            own = np.flatnonzero(pack.faces["person"] == person)
-            found.update(own[np.linspace(0, len(own) - 1, 8).astype(int)].tolist())
-        return found if type(self).evidence is not BaseDetector.evidence else set()
+        first = np.unique(pack.faces["person"])[: MOST_MASKS // 8]
+        rows = [np.flatnonzero(pack.faces["person"] == person) for person in first]
+        return {int(row) for own in rows for row in own[np.linspace(0, len(own) - 1, 8).astype(int)]}
 
 
 def load_detector(module: str) -> BaseDetector:
     """Import ``module`` (``detectors.mesonet``) and make the one detector of its ``detector.py``; ContractError when there is none."""
-    name, spec = f"{module}.detector", None
-    with contextlib.suppress(ModuleNotFoundError):
-        spec = importlib.util.find_spec(name)
-    if spec is None:
-        raise ContractError(f"no module {name!r}: name the package that holds detector.py")
-    classes = [item for item in vars(importlib.import_module(name)).values() if isinstance(item, type)]
+    name = f"{module}.detector"
+    try:
+        classes = [item for item in vars(importlib.import_module(name)).values() if isinstance(item, type)]
+    except ModuleNotFoundError as error:
+        if not f"{name}.".startswith(f"{error.name}."):
+            raise
+        raise ContractError(f"no module {name!r}: name the package that holds detector.py") from None
     found = [item for item in classes if issubclass(item, BaseDetector) and item.__module__ == name]
     if len(found) != 1:
         raise ContractError(f"{name} must define exactly one BaseDetector, it defines {len(found)}")
@@ -584,8 +484,7 @@ class NotApplicable(Exception):
 def serve_worker(verbs: dict[str, Verb], exchange: Path) -> None:
     """Answer protocol v1 (docs/worker_protocol.md) on ``exchange/worker.sock`` until ``stop``: JSON lines, one caller at a time."""
     os.chdir(exchange)  # a relative name keeps the socket path under the kernel's 107 bytes
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink("worker.sock")
+    Path("worker.sock").unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind("worker.sock.tmp")
     os.chmod("worker.sock.tmp", 0o777)  # noqa: S103  the folder above is 0700: only our user gets here
@@ -605,26 +504,20 @@ def _answer_line(verbs: dict[str, Verb], line: bytes, stream: Any) -> bool:
         stream.write(json.dumps(message, allow_nan=False).encode() + b"\n")
         stream.flush()
 
-    request: Any = None
-    answer: dict[str, Any] = {}
-    with contextlib.suppress(ValueError, RecursionError):
-        request = json.loads(line)
-    verb = request.pop("verb", None) if isinstance(request, dict) else None
+    def health(*_: Any) -> dict[str, Any]:
+        peak_mb = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)
+        return {"protocol": PROTOCOL_VERSION, "verbs": sorted(verbs), "peak_mb": peak_mb}
+
+    known, verb = {**verbs, "health": health, "stop": lambda *_: {}}, None
     try:
-        if not isinstance(verb, str):
-            raise WorkerFailure("bad_request")
-        if verb == "health":
-            peak_mb = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)
-            answer = {"protocol": PROTOCOL_VERSION, "verbs": sorted(verbs), "peak_mb": peak_mb}
-        elif verb in verbs:
-            answer = verbs[verb](request, lambda done, total: send(event="progress", done=done, total=total))
-        elif verb != "stop":
-            raise WorkerFailure("unknown_verb")
-        send(status="ok", **answer)
+        with contextlib.suppress(ValueError, RecursionError, AttributeError, TypeError, KeyError):
+            request = json.loads(line)
+            verb = request.pop("verb")
+        if not isinstance(verb, str) or verb not in known:
+            raise WorkerFailure("unknown_verb" if isinstance(verb, str) else "bad_request")
+        send(status="ok", **known[verb](request, lambda done, total: send(event="progress", done=done, total=total)))
     except NotApplicable as reason:
         send(status="not_applicable", reason=str(reason))
-    except BrokenPipeError:
-        raise
     except Exception as error:  # the boundary: the trace goes to the worker's log, a code to the platform
         if isinstance(error, MemoryError):
             error = WorkerFailure("out_of_memory", retryable=True)
@@ -656,8 +549,7 @@ def detector_verbs(detector: BaseDetector, weights: Path, device: str) -> dict[s
         scores = detector.run_pack(pack, out, progress=progress)
         if not scores["face_index"]:
             raise NotApplicable(max(scores["skipped"], key=scores["skipped"].__getitem__, default="not_judgeable"))
-        (out / "scores.json.tmp").write_text(json.dumps(scores, allow_nan=False), encoding="utf-8")
-        (out / "scores.json.tmp").rename(out / "scores.json")
+        (out / "scores.json").write_text(json.dumps(scores, allow_nan=False), encoding="utf-8")
         return {"seconds": scores["seconds"]}
 
     return {"describe": lambda *_: {"card": detector.card.as_json()}, "load": lambda *_: load(), "predict": predict}
@@ -667,14 +559,13 @@ def main(argv: list[str] | None = None) -> int:
     """Judge a face pack and print its scores: ``python -m base_detector detectors.mesonet PACK``; or be a worker: ``--serve``."""
     parser = argparse.ArgumentParser(prog="base_detector", description=main.__doc__)
     parser.add_argument("module", help="the detector's package, for example detectors.mesonet")
-    parser.add_argument("pack", nargs="?", type=Path, help="folder of a face pack (docs/face_pack.md)")
+    work = parser.add_mutually_exclusive_group(required=True)
+    work.add_argument("pack", nargs="?", type=Path, help="folder of a face pack (docs/face_pack.md)")
     parser.add_argument("--out", type=Path, help="write scores.json and evidence to this folder instead of printing")
     parser.add_argument("--weights", type=Path, help="folder of the weights (default: var/weights/<detector>)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda:0 (default: cpu)")
-    parser.add_argument("--serve", type=Path, metavar="EXCHANGE", help="be a worker on EXCHANGE/worker.sock")
+    work.add_argument("--serve", type=Path, metavar="EXCHANGE", help="be a worker on EXCHANGE/worker.sock")
     args = parser.parse_args(argv)
-    if (args.pack is None) == (args.serve is None):
-        parser.error("name either PACK to judge or --serve EXCHANGE")
     if args.pack and not (args.pack / "pack.json").is_file():
         remedy = f"use: deepfake-o-meter detectors run {args.module.rpartition('.')[2]} {args.pack}"
         parser.error(f"{args.pack} is not a face pack, a folder with pack.json. For a video or image {remedy}")

@@ -1,14 +1,34 @@
-"""What the media pass finds out for the reader of a result, and no detector reads: persons, notes, and the reader of a whole face pack.
+"""What the media pass finds out for the reader of a result, and no detector reads: media facts, persons, notes, the reader of a whole pack.
 
 Promises: plain records, without pydantic, which the media worker's image does not have. May be imported by all; imports the contract only.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from base_detector import FacePack, record_of
+from base_detector import FacePack
+
+
+@dataclass(frozen=True)
+class DecodedMedia:
+    """A medium as decoded: ``width`` and ``height`` as shown (of most frames), after rotation; ``frames`` counts decoded pictures.
+
+    ``sizes``: (first frame, width, height) of each run of frames of one size, where they differ.
+    """
+
+    kind: Literal["video", "image"]
+    width: int
+    height: int
+    fps: float | None
+    duration_s: float
+    frames: int
+    codec: str
+    container: str
+    rotation: int
+    has_audio: bool
+    sizes: tuple[tuple[int, int, int], ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -42,7 +62,13 @@ class MediaPack(FacePack):
 
     def _read(self, info: dict[str, Any]) -> None:
         super()._read(info)
+        self.media: DecodedMedia = record_of(DecodedMedia, info["media"])
         self.persons: tuple[Person, ...] = tuple(record_of(Person, item) for item in info["persons"])
         self.keyfaces: dict[int, int] = {item["person"]: item["keyface"] for item in info["persons"]}
         self.notes: tuple[Note, ...] = tuple(record_of(Note, item) for item in info.get("notes", ()))
         self.seconds: dict[str, float] = info["seconds"]
+
+
+def record_of(record: type[Any], raw: dict[str, Any]) -> Any:
+    """A ``record`` of its known members: those that a later platform adds are left out. TypeError when one is missing."""
+    return record(**{name: raw[name] for name in record.__dataclass_fields__ if name in raw})

@@ -12,8 +12,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from base_detector import DecodedMedia, Shot
-from shared.findings import Note
+from base_detector import Shot
+from shared.findings import DecodedMedia, Note
 from shared.findings import Person as SeenPerson
 from shared.records import Mode, Moment, Record, RunnerKind
 

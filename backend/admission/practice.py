@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from backend.media.pack import write_pack_json
-from base_detector import FACE_DTYPE, Array, FacePack, Shot
+from base_detector import FACE_DTYPE, Array, Shot
+from shared.findings import MediaPack
 
 #: Frames a second of a practice clip, so that detectors of clips find frames that follow one another.
 FPS = 25.0
@@ -30,7 +31,7 @@ class PracticePacks:
         start = int(self._row["crop_offset"][0])
         pixels = np.fromfile(portrait / "crops.bin", np.uint8)
         self._crop = pixels[start : start + height * width * 3].reshape(height, width, 3)
-        self._media = FacePack(portrait).media
+        self._media = MediaPack(portrait).media
 
     def clip(self, faces: int) -> Path:
         """A clip of one person, one face per frame."""

@@ -89,7 +89,7 @@ class DetectorCatalog:
         return self._cards.named(detector)
 
     def state(self, card: Card) -> str:
-        """One of ``base_detector.STATES``; only ``enabled`` ones are offered."""
+        """One of ``backend.catalog.cards.STATES``; only ``enabled`` ones are offered."""
         return self._state(card)
 
     def unavailable(self, card: Card) -> str | None:

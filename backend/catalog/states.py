@@ -15,8 +15,9 @@ from typing import Any, Final
 
 import structlog
 
+from backend.catalog.cards import STATES
 from backend.catalog.detectors import BUNDLED
-from base_detector import STATES, Card
+from base_detector import Card
 from shared import durable
 from shared.errors import UserError
 from shared.reading import RecordInvalid, read_json

@@ -20,6 +20,7 @@ from rich.markup import escape
 from backend.admission.check import Admission, Check, measured_part, report_of
 from backend.admission.practice import PracticePacks
 from backend.admission.template import SAMPLES, write_detector
+from backend.catalog.cards import STATES
 from backend.catalog.detectors import find_cards
 from backend.catalog.states import MEANINGS, DetectorStates
 from backend.commands.console import print_cards, say
@@ -31,7 +32,7 @@ from backend.commands.target import asked_for
 from backend.workers.availability import unavailable
 from backend.workers.pool import WorkerPool
 from backend.workers.spec import WorkerSpec
-from base_detector import STATES, Card
+from base_detector import Card
 from shared import durable
 from shared.clock import utc_now
 from shared.errors import UserError, sentence_for

@@ -25,9 +25,9 @@ from backend.harvest.untrusted import (
     refusal,
     take_file,
 )
-from base_detector import FACE_DTYPE, Array, DecodedMedia, Shot
+from base_detector import FACE_DTYPE, Array, Shot
 from shared import durable
-from shared.findings import Note, Person
+from shared.findings import DecodedMedia, Note, Person
 from shared.records import Mode
 from shared.results import Count
 

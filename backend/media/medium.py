@@ -14,8 +14,8 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from base_detector import Array, DecodedMedia
-from shared.findings import Note
+from base_detector import Array
+from shared.findings import DecodedMedia, Note
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from base_detector import FACE_DTYPE, PACK_SCHEMA, Array, DecodedMedia, Shot, WorkerFailure
-from shared.findings import Note, Person
+from base_detector import FACE_DTYPE, PACK_SCHEMA, Array, Shot, WorkerFailure
+from shared.findings import DecodedMedia, Note, Person
 
 if TYPE_CHECKING:  # this module writes practice packs too, in a process without scipy
     from backend.media.tracks import Sighting

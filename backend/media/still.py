@@ -22,8 +22,8 @@ from backend.media.depth import as_rgb
 from backend.media.limits import MediaLimits
 from backend.media.medium import Orientation
 from backend.media.mending import whole_part
-from base_detector import Array, DecodedMedia, WorkerFailure
-from shared.findings import Note
+from base_detector import Array, WorkerFailure
+from shared.findings import DecodedMedia, Note
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF")
 #: For pictures without a duration, or with less than browsers accept (they take 100 ms then).

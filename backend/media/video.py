@@ -27,8 +27,8 @@ from backend.media.limits import MediaLimits
 from backend.media.medium import Orientation
 from backend.media.shape import Shape, Shapes, believed_aspect, same_shape, squared
 from backend.media.streams import choose_stream, picture_notes
-from base_detector import Array, DecodedMedia, WorkerFailure
-from shared.findings import Note
+from base_detector import Array, WorkerFailure
+from shared.findings import DecodedMedia, Note
 
 #: Demuxers that read one file and refer to no other. Playlists and lists of files (hls, dash, concat, sdp, image2) are left out.
 FORMATS = ("mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "avi", "mpegts", "mpeg", "flv", "ogg")

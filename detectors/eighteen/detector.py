@@ -132,7 +132,7 @@ class Eighteen(BaseDetector):
 
 def find_clip(pack: FacePack) -> tuple[list[tubes.Tube], tubes.Frames]:
     """The tubes of a pack and its frames; Skip ``needs_a_clip``, ``face_seldom_seen`` or ``face_too_small``."""
-    frames = tubes.choose_frames(pack.frames, total=pack.media.frames)
+    frames = tubes.choose_frames(pack.frames, total=pack.frame_count)
     if len(frames.numbers) < _FEWEST:
         raise Skip("needs_a_clip")
     found = tubes.find_tubes(pack, frames)

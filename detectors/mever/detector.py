@@ -89,7 +89,7 @@ def kept_rows(pack: FacePack) -> tuple[Array, int]:
     Of each shot 64 pictures, evenly, and of those the people with faces in a fifth of them or more; of a picture every face. A face
     without a person (negative number) is in no cluster, so it is left out of clips.
     """
-    if pack.media.kind == "image":
+    if pack.is_image:
         return np.arange(len(pack)), 0
     kept: list[Array] = []
     brief = 0

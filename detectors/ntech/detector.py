@@ -214,8 +214,8 @@ def in_float(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def _fps(pack: FacePack) -> float | None:
     """Frames a second as the container says, else as the times of the faces say."""
-    if pack.media.fps:
-        return pack.media.fps
+    if pack.fps:
+        return pack.fps
     frames, times = pack.faces["frame"], pack.faces["time_s"]
     if not len(frames) or times[-1] <= times[0]:
         return None

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import base_detector
-from backend.catalog.cards import card_of_label
+from backend.catalog.cards import RESOURCES, RULES, card_of_label
 from backend.harvest.schema import SCHEMA_FILE, schema_text
 from backend.harvest.scores import (
     MAX_MASK_SIDE,
@@ -262,20 +262,20 @@ def test_the_numbers_on_the_page_are_those_of_the_code():
 def test_the_page_has_every_key_of_the_card_with_its_words_and_default(record: Any, mark: str):
     defaults = {}
     for item in fields(record):
+        if item.name == "folder":
+            continue
         value = item.default if item.default_factory is MISSING else item.default_factory()
         defaults[item.name] = "" if value is MISSING else f"`{json.dumps(value)}`"
     listed = {code(row[0]): (row[1], row[2]) for row in rows(DETECTOR, mark)}
-    assert listed == {
-        name: (base_detector.rule_of(key)[0], defaults[name]) for name, key in base_detector._keys(record).items()
-    }
+    assert listed == {name: (words, defaults[name]) for name, (words, _) in RULES[record].items()}
     assert "`memory_mb`, `seconds_per_face` and `batch` are in the table `[resources]`" in DETECTOR
-    assert base_detector.RESOURCES == ("memory_mb", "seconds_per_face", "batch")
+    assert RESOURCES == ("memory_mb", "seconds_per_face", "batch")
 
 
 def test_the_card_of_the_page_for_images_is_one(tmp_path: Path):
     (label,) = re.findall(r"LABEL org.deepfake-o-meter.card='(.*?)'\n", PROTOCOL, re.DOTALL)
     card = card_of_label(json.loads(label.replace("\\\n", "")), folder=tmp_path)
-    assert set(json.loads(label.replace("\\\n", ""))) == {*base_detector._keys(Card), "contract"}
+    assert set(json.loads(label.replace("\\\n", ""))) == {*RULES[Card], "contract"}
     assert card.id == "mydetector"
 
 

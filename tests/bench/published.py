@@ -20,7 +20,7 @@ import dlib
 import matplotlib
 import numpy as np
 
-from base_detector import Face, load_detector
+from base_detector import Face, Skip, load_detector
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -75,8 +75,10 @@ def score(detector, image: np.ndarray, find, place) -> float:
     outline = np.array([(p.x, p.y) for p in points.parts()], np.float32)
     corners = np.stack([outline[36:42].mean(0), outline[42:48].mean(0), outline[30], outline[48], outline[54]])
     box = np.array([faces[0].left(), faces[0].top(), faces[0].right(), faces[0].bottom()], np.float32)
-    verdict = detector.run(image, Face(box=box, landmarks=corners))
-    return float("nan") if verdict.softlabel is None else verdict.softlabel
+    try:
+        return 1 - detector.run(image, Face(box=box, landmarks=corners))
+    except Skip:
+        return float("nan")
 
 
 def figure(scores: list[float], *, height: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import tomllib
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,14 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.catalog.cards import card_of_label, read_card
+from backend.catalog.cards import AGGREGATIONS, RULES, card_of_label, read_card
 from backend.catalog.detectors import DetectorCatalog, find_cards
 from backend.catalog.states import DetectorStates
 from backend.commands.detectors import detectors
 from backend.commands.weights import weights
 from backend.scores.aggregate import OWN, STRATEGIES
 from backend.workers.spec import detector_spec
-from base_detector import AGGREGATIONS, Card, ContractError
+from base_detector import Card, ContractError, WeightsFile
 from shared.errors import UserError
 from shared.records import DETECTOR_PATTERN
 from shared.settings import Settings
@@ -91,7 +91,7 @@ def test_what_a_card_leaves_out_has_a_default(tmp_path: Path):
     assert card.state == "draft", "nobody is offered because something was left out"
 
 
-def test_the_contract_names_the_strategies_the_back_end_has():
+def test_a_card_may_name_the_strategies_the_back_end_has():
     assert set(AGGREGATIONS) == {*STRATEGIES, OWN}
 
 
@@ -203,7 +203,44 @@ def test_all_mistakes_of_a_card_are_named_at_once(tmp_path: Path):
     with pytest.raises(
         ContractError, match=r"sees must .*; \[resources\] batch must .*; \[\[weights\]\] 1: bytes must"
     ):
-        Card.read(write(tmp_path / "toy", text))
+        read_card(write(tmp_path / "toy", text))
+
+
+# What a detector cannot judge with, for whoever has the contract file only: (good, written instead, what the sentence must say)
+ALONE = [
+    ("threshold = 0.5", "treshold = 0.5", "unexpected keyword argument 'treshold'"),  # codespell:ignore
+    ("threshold = 0.5", "", "missing 1 required keyword-only argument: 'threshold'"),
+    ("threshold = 0.5", 'threshold = "0.5"', "threshold must be of type float, not '0.5'"),
+    ("threshold = 0.5", "threshold = 50", "threshold from 0 to 1"),
+    ("threshold = 0.5", "threshold = nan", "threshold from 0 to 1"),
+    ("margin = 1.3", "margin = 0.9", "margin must be from 1 to 100"),
+    ("margin = 1.3", "margin = inf", "margin must be from 1 to 100"),
+    ("batch = 16", "batch = 0", "batch 1 or more"),
+    ("batch = 16", "batch = 1.5", "batch must be of type int, not 1.5"),
+    ("margin = 1.3", "margin = 1.3\nbatch = 4", "multiple values for keyword argument 'batch'"),
+    ('id = "toy"', "id = 5", "id must be of type str, not 5"),
+    ('version = "1.0"', "version = 1.0", "version must be of type str, not 1.0"),
+    ('sees = ["swaps"]', 'sees = "swaps"', "sees must be of type tuple, not 'swaps'"),
+    ("[[weights]]", "[weights]", r"a table \[\[weights\]\] for each file"),
+    ("[resources]", "[[resources]]", r"write one table \[resources\]"),
+    ('file = "net.safetensors"', "", "WeightsFile.* missing 1 required positional argument: 'file'"),
+    ("[[weights]]\n", '[[weights]]\nmirror = "x"\n', "WeightsFile.* unexpected keyword argument 'mirror'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "sentence"), ALONE, ids=[f"{new[:40]!a}" for _, new, _ in ALONE])
+def test_the_contract_alone_names_a_mistake_that_stops_a_judgement(tmp_path: Path, old: str, new: str, sentence: str):
+    folder = write(tmp_path / "toy", changed(old, new))
+    with pytest.raises(ContractError, match=f"toy/detector.toml: .*{sentence}.*lists the keys"):
+        Card.read(folder)
+    with pytest.raises(ContractError) as caught:
+        read_card(folder)
+    assert "lists the keys" not in str(caught.value), "the platform's own sentence comes first"
+
+
+@pytest.mark.parametrize("record", [Card, WeightsFile])
+def test_the_platform_has_a_rule_for_every_key_of_the_contract(record: type):
+    assert [*RULES[record]] == [item.name for item in fields(record) if item.name != "folder"]
 
 
 def latin(folder: Path) -> None:
@@ -265,9 +302,13 @@ ANYTHING = st.recursive(
 @given(st.sampled_from([*WHOLE, "resources", "other"]), ANYTHING)
 @settings(max_examples=300, deadline=None)
 def test_any_value_of_any_key_is_a_card_or_one_sentence(key: str, value: Any):
+    card, sentence = None, ""
     try:
         card = card_of_label(WHOLE | {key: value}, folder=Path("toy"))
-    except ContractError:
+    except ContractError as error:
+        sentence = str(error)
+    assert "lists the keys" not in sentence, "the contract refuses nothing that passes the platform's rules"
+    if card is None:
         return
     json.dumps(card.as_json(), allow_nan=False).encode()
     assert card_of_label(json.loads(json.dumps(card.as_json())), folder=Path("toy")) == card
@@ -375,4 +416,4 @@ def test_ours_stay_enabled_beside_a_strangers_card_in_a_folder_of_links(folder: 
 
 
 def test_ids_of_cards_are_those_of_records():
-    assert DETECTOR_PATTERN == r"^[a-z][a-z0-9_]{1,40}$", "base_detector.Card.id has the same pattern"
+    assert DETECTOR_PATTERN == r"^[a-z][a-z0-9_]{1,40}$", "the id of a card has the same pattern"

@@ -19,6 +19,7 @@ from base_detector import (
     ContractError,
     FacePack,
     Judgement,
+    Skip,
 )
 from shared.errors import PermanentError
 from shared.findings import MediaPack
@@ -96,9 +97,8 @@ def test_without_scores_of_persons_they_come_from_postproc(card: Card, pack: Fac
 
 
 def test_a_single_picture_is_left_unjudged(card: Card):
-    verdict = clips_detector(card, Judgement(LABELS)).run(np.zeros((8, 8, 3), np.uint8))
-    assert verdict.fake_score is None
-    assert verdict.skipped == "needs_a_clip"
+    with pytest.raises(Skip, match="needs_a_clip"):
+        clips_detector(card, Judgement(LABELS)).run(np.zeros((8, 8, 3), np.uint8))
 
 
 @pytest.mark.parametrize(
@@ -127,6 +127,7 @@ def test_a_detector_needs_get_softlabel_or_judge(card: Card):
 
 def test_a_pack_says_by_name_what_pack_json_holds(pack: MediaPack):
     assert (pack.frames.tolist(), pack.times.tolist()) == ([0, 1, 2], [0.0, 0.0, 0.0])
+    assert (pack.is_image, pack.fps, pack.frame_count, pack.frame_size) == (False, 25.0, pack.media.frames, (1, 1))
     assert (pack.media.kind, pack.media.fps, pack.media.width, pack.media.height) == ("video", 25.0, 1, 1)
     assert [(item.shot, item.start, item.end) for item in pack.shots] == [(0, 0, 2)]
     assert [(item.person, item.faces) for item in pack.persons] == [(0, 3), (1, 3)]
@@ -138,7 +139,8 @@ def test_a_pack_of_a_later_platform_is_read_and_an_incomplete_one_is_refused(pac
     info = json.loads(path.read_text())
     info["media"]["colours"] = info["later"] = 3
     path.write_text(json.dumps(info))
-    assert FacePack(pack.folder).media == pack.media
+    assert FacePack(pack.folder).shots == pack.shots
+    assert MediaPack(pack.folder).media == pack.media
     for part, name in (("media", "width"), ("shots", "start")):
         broken = json.loads(json.dumps(info))
         del (broken[part] if part == "media" else broken[part][0])[name]

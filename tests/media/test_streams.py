@@ -10,7 +10,8 @@ import pytest
 
 from backend.media.limits import UNLIMITED
 from backend.media.opening import open_medium
-from base_detector import DecodedMedia, NotApplicable, WorkerFailure
+from base_detector import NotApplicable, WorkerFailure
+from shared.findings import DecodedMedia
 from tests.media.clips import encode, scene
 
 FRAMES = 6

@@ -18,7 +18,7 @@ pytest.importorskip("torch")
 import torch
 
 import base_detector
-from base_detector import FACE_DTYPE, BaseDetector, FacePack, load_detector
+from base_detector import FACE_DTYPE, BaseDetector, FacePack, Skip, load_detector
 from detectors.eighteen import fusion, tubes
 from detectors.eighteen.detector import (
     NETWORKS,
@@ -445,8 +445,8 @@ def test_what_cannot_be_judged_gets_a_reason_and_no_score(tmp_path: Path, faces:
 
 
 def test_one_picture_is_not_judged():
-    verdict = faked(DIFFERENCES)[0].run(np.zeros((64, 64, 3), np.uint8))
-    assert (verdict.fake_score, verdict.skipped) == (None, "needs_a_clip")
+    with pytest.raises(Skip, match="needs_a_clip"):
+        faked(DIFFERENCES)[0].run(np.zeros((64, 64, 3), np.uint8))
 
 
 def test_memory_of_a_long_clip_is_that_of_160_frames(tmp_path: Path):

@@ -12,8 +12,8 @@ import pytest
 from backend.harvest.media_pack import harvest_pack
 from backend.job import Job
 from backend.scores.assemble import assemble
-from base_detector import FACE_DTYPE, DecodedMedia, Shot
-from shared.findings import MediaPack, Note, Person
+from base_detector import FACE_DTYPE, Shot
+from shared.findings import DecodedMedia, MediaPack, Note, Person
 from shared.results import Result
 from tests.packs import finish_pack
 
