@@ -71,15 +71,21 @@ class Pipeline:
         with _Timed(seconds, "stage"):
             job.stage_in()
         board.step("media")
-        self._warm_up(job, cards)
-        with _Timed(seconds, "media"):
-            fresh = self._media_pass(job, cards, board)
-        pack = MediaPack(job.pack)
-        outcomes = [self._detector(job, card, pack, board) for card in cards]
-        seconds |= {f"detector.{item.card.id}": item.wall_s for item in outcomes}
-        board.step("report")
-        with _Timed(seconds, "report"):
-            result = self._report(job, pack, outcomes, seconds, board, video_later=video_later)
+        media, judges = media_spec(self.settings), {card.id: detector_spec(card, self.settings) for card in cards}
+        needed = [judges[card.id] for card in cards if self._is_to_judge(job, card)]
+        with self.pool.needs([media, *needed, media]) as over:
+            self._warm_up(needed)
+            with _Timed(seconds, "media"):
+                fresh = self._media_pass(job, cards, board)
+            over(media)
+            pack, outcomes = MediaPack(job.pack), []
+            for card in cards:
+                outcomes.append(self._detector(job, card, pack, board))
+                over(judges[card.id])
+            seconds |= {f"detector.{item.card.id}": item.wall_s for item in outcomes}
+            board.step("report")
+            with _Timed(seconds, "report"):
+                result = self._report(job, pack, outcomes, seconds, board, video_later=video_later)
         self._measure(job, seconds, outcomes, media=fresh)
         return result
 
@@ -94,6 +100,22 @@ class Pipeline:
         if result is not None and result.video == "pending":
             video = give_up if given_up else self._renderer(job, board)
             add_video(result, out=job.report, video=video, each=job.video_per_detector)
+
+    def load_ahead(self) -> None:
+        """Start the media worker and the detectors that are offered, small ones first, while they fit and until a job begins.
+        A failure is only logged: it is reported to the job that needs the worker."""
+        began, cold = time.perf_counter(), self.settings.cold
+        if self.settings.warm_s <= 0:
+            return
+        try:
+            offered = [card for card in self.catalog if self.catalog.state(card) == "enabled" and card.id not in cold]
+            able = [card for card in offered if self.catalog.unavailable(card) is None]
+            judges = [detector_spec(card, self.settings) for card in sorted(able, key=lambda card: card.memory_mb)]
+            media = [media_spec(self.settings)] if "media" not in cold else []
+            ready = self.pool.load_ahead(media + judges)
+            log.info("loaded_ahead", workers=ready, seconds=round(time.perf_counter() - began, 3))
+        except Exception:
+            log.exception("loading_ahead_failed")
 
     def run_shadow(self, job: Job) -> None:
         """Let the detectors in state ``shadow`` judge a finished job's face pack; their scores are recorded and not shown."""
@@ -141,27 +163,24 @@ class Pipeline:
 
     # -- detectors
 
-    def _warm_up(self, job: Job, cards: list[Card]) -> None:
+    def _is_to_judge(self, job: Job, card: Card) -> bool:
+        """Whether the worker of ``card`` has work to do in this job, as far as is known before the media pass."""
+        return not job.scores(card.id).exists() and self.catalog.unavailable(card) is None
+
+    def _warm_up(self, needed: list[WorkerSpec]) -> None:
         """Start the detectors' workers during the media pass, as many as fit together: a network takes seconds to load."""
-        media = media_spec(self.settings)
-        specs, memory = [], media.memory_mb
-        for card in cards:
-            spec = detector_spec(card, self.settings)
+        specs, memory = [], media_spec(self.settings).memory_mb
+        for spec in needed:
             memory += spec.memory_mb
             if memory > self.settings.worker_memory_mb:
                 break
-            if (
-                spec.name not in self.settings.cold
-                and not job.scores(card.id).exists()
-                and not self.catalog.unavailable(card)
-            ):
+            if spec.name not in self.settings.cold:
                 specs.append(spec)
 
         def start() -> None:
             for spec in specs:
-                # a worker's failure is reported when its detector is due
-                with contextlib.suppress(WorkerError), self.pool.lease(spec):
-                    pass
+                with contextlib.suppress(WorkerError):  # a worker's failure is reported when its detector is due
+                    self.pool.warm(spec)
 
         threading.Thread(target=start, name="warm-up", daemon=True).start()
 

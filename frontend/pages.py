@@ -102,6 +102,7 @@ def ready() -> Response:
             "checks": checks,
             "queued": catalog.queued if catalog else None,
             "working": catalog.working if catalog else None,
+            "evicted": catalog.evicted if catalog else None,
         }
     )
     response.status_code = 200 if all(checks.values()) else 503

@@ -170,4 +170,6 @@ class Catalog(Record):
     runner: RunnerKind
     queued: int
     working: int
+    #: workers ended since the start of the back-end because another one needed their memory
+    evicted: int = 0
     detectors: tuple[CatalogEntry, ...]

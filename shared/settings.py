@@ -21,6 +21,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.errors import UserError
+from shared.machine import default_budget_mb, default_jobs
 
 #: Names that are not settings of the program: of its own start, of ``make images``, and of the tests.
 OTHER_NAMES: Final = frozenset({"DFOM_SECRETS_DIR", "DFOM_BUILD_CA", "DFOM_CI"})
@@ -127,19 +128,29 @@ class Settings(BaseSettings):
         "auto", description="how workers start: docker, process, or auto (docker where the image is built)"
     )
     image_prefix: str = Field("deepfake-o-meter", description="images are PREFIX/<detector>")
-    jobs: Positive = Field(1, description="jobs in work at once")
+    jobs: Positive = Field(
+        default_factory=default_jobs,
+        description="jobs in work at once (default: one for each four cores whose workers fit into memory)",
+        examples=[2],
+    )
     scan_s: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = Field(
         2.0, description="seconds between two scans of the shared folder"
     )
     max_attempts: Positive = Field(3, description="how often a job is begun before it is given up")
-    worker_memory_mb: Positive = Field(6144, description="memory budget of all warm workers")
+    worker_memory_mb: Positive = Field(
+        default_factory=default_budget_mb,
+        description="memory budget of all warm workers, MB (default: two thirds of the memory, at least 6144)",
+        examples=[6144],
+    )
     warm_s: Annotated[float, Field(ge=0, le=LONGEST_S, allow_inf_nan=False)] = Field(
         600, description="how long an idle warm worker is kept"
     )
     hot: Texts = Field(["media"], description="workers kept always")
     cold: Texts = Field([], description="workers started for each job", examples=[["xception"]])
     detector_timeout_s: Seconds = Field(1800, description="upper time limit of one detector on one job")
-    threads: Annotated[int, Field(ge=0)] = Field(0, description="CPU threads of a worker (0: all cores)")
+    threads: Annotated[int, Field(ge=0)] = Field(
+        0, description="CPU threads of a worker (0: the cores, shared out among the jobs)"
+    )
     gpus: Texts = Field([], description="GPU ids for detector containers", examples=[["0"]])
 
     # retention

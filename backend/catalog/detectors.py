@@ -96,8 +96,10 @@ class DetectorCatalog:
         """Why ``card`` cannot run here (a code), None when it can."""
         return self._availability(card)
 
-    def record(self, *, durations: Durations, runner: RunnerKind, queued: int, working: int) -> Catalog:
-        """The catalog as the portal reads it. ``runner``: how the media worker runs."""
+    def record(
+        self, *, durations: Durations, runner: RunnerKind, queued: int, working: int, evicted: int = 0
+    ) -> Catalog:
+        """The catalog as the portal reads it. ``runner``: how the media worker runs; ``evicted``: workers ended for their memory."""
         entries = []
         for card in self:
             if self.state(card) != "enabled":
@@ -123,7 +125,9 @@ class DetectorCatalog:
                     measured_jobs=typical.jobs if typical else 0,
                 )
             )
-        return Catalog(updated=utc_now(), runner=runner, queued=queued, working=working, detectors=tuple(entries))
+        return Catalog(
+            updated=utc_now(), runner=runner, queued=queued, working=working, evicted=evicted, detectors=tuple(entries)
+        )
 
 
 def model_card(card: Card) -> str | None:

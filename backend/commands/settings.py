@@ -28,7 +28,7 @@ def settings() -> None:
         trouble = error
     table = Table("setting", "here" if here else "default", "meaning", "example", box=None, pad_edge=False)
     for name, field in Settings.model_fields.items():
-        value = getattr(here, name) if here else field.default
+        value = getattr(here, name) if here else field.get_default(call_default_factory=True)
         changed = here is not None and name in here.model_fields_set
         table.add_row(
             Text(f"DFOM_{name.upper()}", style="bold" if changed else ""),

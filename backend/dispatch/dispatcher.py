@@ -135,7 +135,8 @@ class Dispatcher:
             Periodic("catalog", self._write_catalog, every_s=BEAT_S),
             Periodic("retention", self._expire, every_s=EXPIRE_S),
         ]
-        log.info("dispatcher_started", jobs=self._settings.jobs)
+        log.info("dispatcher_started", jobs=self._settings.jobs, worker_memory_mb=self._settings.worker_memory_mb)
+        threading.Thread(target=self._backend.pipeline.load_ahead, name="load-ahead", daemon=True).start()
         try:
             while not self._stopping.is_set():
                 self.tick()
@@ -224,6 +225,7 @@ class Dispatcher:
             runner=self._media_way(),
             queued=len(self._store.ids("new")),
             working=len(self._engine.running()),
+            evicted=self._backend.pipeline.pool.ended["budget"],
         )
         self._store.write_catalog(record)
         self._say_ways(record)

@@ -19,7 +19,8 @@ Progress = Callable[[int, int], None]
 
 
 def load(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """Load the face detector now instead of with the first job."""
+    """Load the face detector and all modules of both verbs now instead of with the first job."""
+    import backend.media.render  # noqa: F401  PyAV, OpenCV and what draws
     from backend.media.extract import warm_detector
 
     warm_detector()

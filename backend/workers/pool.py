@@ -1,8 +1,9 @@
 """The pool of warm workers: loaded once, reused across jobs, within one memory budget.
 
-Promises: one caller per worker at a time. A broken worker is never handed out again. Idle workers are ended, least recently used first,
-when another needs their memory, or after ``settings.warm_s``; those in ``settings.hot`` last and only when memory is short, those in
-``settings.cold`` after each job. A worker counts with the memory its card promises. Imported by the pipeline and the composition root.
+Promises: one caller per worker at a time. A broken worker is never handed out again. Idle workers are ended when another needs their
+memory (in which order: ``needs.py``), or after ``settings.warm_s``; those in ``settings.hot`` only when memory is short, those in
+``settings.cold`` after each job. Each end is logged and counted with its reason. A worker counts with the memory its card promises.
+Imported by the pipeline and the composition root.
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Literal
 
 import structlog
 
 from backend.workers.exchange import remove_tree
+from backend.workers.needs import Needs
 from backend.workers.runner import Runners, choose_runners
 from backend.workers.scratch import Claim, claim, remove_abandoned
 from backend.workers.spec import WorkerError, WorkerSpec
@@ -26,6 +30,11 @@ from shared.records import RunnerKind
 from shared.settings import Settings
 
 log = structlog.get_logger()
+
+#: Why a worker was ended: ``budget``: another needed its memory; ``idle``: for too long; ``cold``: it is to be started for each job;
+#: ``changed``: its card or image; ``broken``: it broke the protocol, its output was refused, its work was cut off, or it did not start;
+#: ``unwanted``: it was loaded ahead, and a job came that does not need it; ``closed``: the back-end stops.
+Reason = Literal["budget", "idle", "cold", "changed", "broken", "unwanted", "closed"]
 
 
 @dataclass
@@ -38,6 +47,10 @@ class _Place:
     busy: bool = True
     worker: Worker | None = None
     used_at: float = 0.0
+    #: it is started for the next lease, which waits for it; ``ahead``: before any job
+    warming: bool = False
+    ahead: bool = False
+    unwanted: bool = False
 
 
 class WorkerPool:
@@ -49,6 +62,9 @@ class WorkerPool:
         self._settings, self._clock = settings, clock
         self._chosen = runners
         self._changed = threading.Condition()
+        #: how many workers were ended so far, by reason
+        self.ended: Counter[Reason] = Counter()
+        self._needs = Needs()
         self._places: list[_Place] = []
         self._stuck: list[_Place] = []
         self._leftovers: dict[str, int] = {}
@@ -86,6 +102,57 @@ class WorkerPool:
         finally:
             self._give_back(place)
 
+    @contextlib.contextmanager
+    def needs(self, specs: Iterable[WorkerSpec]) -> Iterator[Callable[[WorkerSpec], None]]:
+        """Tell which workers a job needs, step by step; call the given function when the step of one is over.
+
+        What is loaded ahead of jobs and not among them makes way at once.
+        """
+        with self._changed:
+            job = self._needs.begin(spec.name for spec in specs)
+            unwanted = [place for place in self._places if place.ahead and not self._needs.coming(place.spec.name)]
+            for place in unwanted:
+                place.unwanted = True
+        for place in unwanted:
+            if place.worker is not None:
+                place.worker.broken = True  # it is killed, not asked
+                place.worker.close()
+
+        def over(spec: WorkerSpec) -> None:
+            with self._changed:
+                self._needs.step_over(job, spec.name)
+
+        try:
+            yield over
+        finally:
+            with self._changed:
+                self._needs.end(job)
+
+    def warm(self, spec: WorkerSpec) -> None:
+        """Start a worker for the next lease of ``spec``, unless there is one or it would take memory that a job needs."""
+        self._warm(spec, ahead=False)
+
+    def load_ahead(self, specs: Iterable[WorkerSpec]) -> list[str]:
+        """Start workers before any job is there, while they fit; the names of those that are ready. Stops when a job begins."""
+        ready = []
+        for spec in specs:
+            try:
+                if self._warm(spec, ahead=True):
+                    ready.append(spec.name)
+            except WorkerError as error:
+                if error.code == "cancelled":
+                    break
+                log.warning("not_loaded_ahead", worker=spec.name, code=error.code)
+        return ready
+
+    def _warm(self, spec: WorkerSpec, *, ahead: bool) -> bool:
+        place = self._take_to_warm(spec, ahead=ahead)
+        if place is None:
+            return False
+        self._ready(place, spec)
+        self._give_back(place)
+        return True
+
     def close(self) -> None:
         """End all workers. A caller that still holds one gets a WorkerError."""
         self._closing.set()
@@ -95,7 +162,7 @@ class WorkerPool:
             self._changed.notify_all()
         if self._reaper.is_alive():
             self._reaper.join(10)
-        self._end(places)
+        self._end(places, "closed")
         self._remove_leftovers(leftovers)
         if self._claim is not None:
             self._claim.close()
@@ -116,7 +183,8 @@ class WorkerPool:
                 leftovers, self._leftovers = self._leftovers, {}
             for place in expired:
                 place.busy = True
-        self._end(expired + stuck)
+        self._end(expired, "idle")
+        self._end(stuck, "broken", counted=False)
         self._remove_leftovers(leftovers)
 
     # -- taking
@@ -134,28 +202,51 @@ class WorkerPool:
                     place = max(idle, key=lambda item: item.used_at)
                     place.busy = True
                     return place
-                victims = self._victims(spec) if len(own) < max(1, self._settings.jobs) else None
+                room = len(own) < max(1, self._settings.jobs) and not any(place.warming for place in own)
+                victims = self._victims(spec) if room else None
                 if victims is not None:
                     break
                 self._changed.wait()
-            place = self._new_place(spec)
-            self._leftovers.pop(place.folder, None)  # to be adopted
-            doomed: dict[str, int] = {}
-            if self._over_budget(spec) > 0:
-                doomed, self._leftovers = self._leftovers, {}
-            for victim in victims:
-                victim.busy = True
-            self._places.append(place)
+            place, doomed = self._placed(spec, victims)
         self._remove_leftovers(doomed)
-        self._end(victims)
+        self._end(victims, "budget", wanted=spec)
         return place
+
+    def _take_to_warm(self, spec: WorkerSpec, *, ahead: bool) -> _Place | None:
+        """A new place for a worker of ``spec``; None when there is a worker, or no memory to spare."""
+        self._open()
+        with self._changed:
+            if self._closing.is_set() or (ahead and self._needs):
+                raise WorkerError("cancelled")
+            victims = self._victims(spec)
+            there = any(place.spec.name == spec.name for place in self._places)
+            if there or victims is None or self._over_budget(spec, without=victims) > 0:
+                return None
+            if (ahead and victims) or any(self._needs.coming(victim.spec.name) for victim in victims):
+                return None
+            place, doomed = self._placed(spec, victims)
+            place.warming, place.ahead = True, ahead
+        self._remove_leftovers(doomed)
+        self._end(victims, "budget", wanted=spec)
+        return place
+
+    def _placed(self, spec: WorkerSpec, victims: list[_Place]) -> tuple[_Place, dict[str, int]]:
+        """A new place, for which ``victims`` are to be ended, and the leftovers to be removed for it."""
+        place = self._new_place(spec)
+        self._leftovers.pop(place.folder, None)  # to be adopted
+        doomed: dict[str, int] = {}
+        if self._over_budget(spec) > 0:
+            doomed, self._leftovers = self._leftovers, {}
+        for victim in victims:
+            victim.busy = True
+        self._places.append(place)
+        return place, doomed
 
     def _victims(self, spec: WorkerSpec) -> list[_Place] | None:
         """Idle workers to end so that ``spec`` fits; None: it will fit when a busy one is given back."""
         needed = self._over_budget(spec) - sum(self._leftovers.values())
         victims: list[_Place] = []
-        hot = self._settings.hot
-        for place in sorted(self._places, key=lambda item: (item.spec.name in hot, item.used_at)):
+        for place in sorted(self._places, key=self._order):
             if needed <= 0:
                 break
             if not place.busy:
@@ -165,9 +256,14 @@ class WorkerPool:
             return None
         return victims
 
-    def _over_budget(self, spec: WorkerSpec) -> int:
+    def _order(self, place: _Place) -> tuple[bool, bool, bool, int, float]:
+        name = place.spec.name
+        return self._needs.order(name, hot=name in self._settings.hot, used_at=place.used_at)
+
+    def _over_budget(self, spec: WorkerSpec, *, without: Iterable[_Place] = ()) -> int:
         used = sum(place.spec.memory_mb for place in self._places + self._stuck) + sum(self._leftovers.values())
-        return used + spec.memory_mb - self._settings.worker_memory_mb
+        freed = sum(place.spec.memory_mb for place in without)
+        return used + spec.memory_mb - freed - self._settings.worker_memory_mb
 
     def _new_place(self, spec: WorkerSpec) -> _Place:
         taken = {place.folder for place in self._places + self._stuck}
@@ -184,6 +280,7 @@ class WorkerPool:
         try:
             worker = place.worker
             if worker and (place.spec != spec or not worker.alive() or worker.image_digest != self.image_digest(spec)):
+                self._say_ended(place, "broken" if place.spec == spec and not worker.alive() else "changed")
                 worker.close()
                 worker = place.worker = None
             if worker is None:
@@ -208,8 +305,13 @@ class WorkerPool:
             except BaseException:
                 exchange.close()
                 raise
-            worker = place.worker = Worker(place.spec, running, exchange)
+            worker = Worker(place.spec, running, exchange)
+            with self._changed:
+                place.worker, unwanted = worker, place.unwanted
             try:
+                if unwanted:
+                    worker.close()
+                    raise WorkerError("cancelled")
                 worker.open()
             except WorkerError:
                 if running.adopted and worker.ending != "stuck":  # busy with abandoned work: a fresh one is quicker
@@ -229,14 +331,20 @@ class WorkerPool:
     def _give_back(self, place: _Place) -> None:
         cold = place.spec.name in self._settings.cold
         with self._changed:
-            keep = place.worker is not None and not place.worker.broken and not cold and not self._closing.is_set()
+            place.warming = place.ahead = False
+            keep = place.worker is not None and not (
+                place.worker.broken or cold or place.unwanted or self._closing.is_set()
+            )
             if keep:
                 place.busy, place.used_at = False, self._clock()
                 self._changed.notify_all()
         if not keep:
-            self._end([place])
+            broken = place.worker is None or place.worker.broken
+            self._end([place], "unwanted" if place.unwanted else "broken" if broken else "cold" if cold else "closed")
 
-    def _end(self, places: list[_Place]) -> None:
+    def _end(
+        self, places: list[_Place], reason: Reason, *, wanted: WorkerSpec | None = None, counted: bool = True
+    ) -> None:
         """End the workers of ``places``, all at once, then free their memory."""
 
         def close(place: _Place) -> bool:
@@ -244,12 +352,23 @@ class WorkerPool:
 
         if not places:
             return
+        for place in places:
+            if counted:
+                self._say_ended(place, reason, wanted=wanted)
         with ThreadPoolExecutor(min(8, len(places))) as threads:
             gone = list(threads.map(close, places))
         with self._changed:
             self._places = [place for place in self._places if not any(place is item for item in places)]
             self._stuck += [place for place, is_gone in zip(places, gone, strict=True) if not is_gone]
             self._changed.notify_all()
+
+    def _say_ended(self, place: _Place, reason: Reason, *, wanted: WorkerSpec | None = None) -> None:
+        """Count and log the end of a worker; ``wanted``: the one that needs its memory."""
+        if place.worker is None:
+            return
+        self.ended[reason] += 1
+        facts = {"wanted": wanted.name, "budget_mb": self._settings.worker_memory_mb} if wanted else {}
+        log.info("worker_ended", worker=place.spec.name, reason=reason, memory_mb=place.spec.memory_mb, **facts)
 
     def _idle(self, place: _Place, now: float) -> bool:
         return now - place.used_at >= self._settings.warm_s

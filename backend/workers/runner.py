@@ -17,6 +17,7 @@ from backend.workers.exchange import Exchange
 from backend.workers.process_runner import ProcessRunner
 from backend.workers.spec import ENGINE_AWAY, WorkerSpec
 from shared.errors import UserError
+from shared.machine import cores
 from shared.records import RunnerKind
 from shared.settings import Settings
 
@@ -107,7 +108,8 @@ class Runners:
 
 def choose_runners(settings: Settings) -> Runners:
     """The ways ``settings.runner`` allows; ``auto``: containers when an engine answers, and processes. UserError: no package docker."""
-    threads = settings.threads or min(MOST_THREADS, len(os.sched_getaffinity(0)))
+    # jobs in work together share the cores: two networks with a thread for each core hinder one another
+    threads = settings.threads or min(MOST_THREADS, max(1, cores() // settings.jobs))
     if settings.runner == "process":
         return Runners(None, ProcessRunner(threads=threads))
     try:

@@ -100,6 +100,10 @@ def test_it_passes_the_admission_check_and_its_card_tells_the_figures(newcomer: 
     assert {name for name, outcome in found.items() if outcome != "passed"} == {"golden pictures", "no network wanted"}
     readme = (newcomer / "README.md").read_text()
     assert re.search(r"\| time per face \| passed \| [\d.]+ ms a face", readme)
+    assert re.search(
+        r"\| memory on a long pack \| passed \| \d+ MB after loading, \d+ MB at the peak of 600 faces, card 1000 MB",
+        readme,
+    )
     assert "writes this part" not in readme
     assert "Traceback" not in checked.stderr, "what the broken pack brings about is expected"
 
@@ -176,6 +180,12 @@ def test_what_is_wrong_with_a_detector_is_named(
     assert said.returncode == 1, said.stdout + said.stderr
     assert outcomes(said)[check] == "FAILED"
     assert "Not admitted" in said.stdout
+    if name == "modest":
+        words = re.search(
+            r"(\d+) MB at the peak of 600 faces; the card promises 60: set resources.memory_mb to (\d+)", said.stdout
+        )
+        assert words
+        assert 32 <= int(words[2]) - int(words[1]) <= 96
 
 
 def test_golden_pictures_are_compared(newcomer: Path, run: Run):

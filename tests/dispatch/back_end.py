@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +26,7 @@ class ScriptedPipeline:
 
     def __init__(self, script: Callable[[Job], None], draws: Callable[[Job], None] | None = None) -> None:
         self.draws = draws
-        self.pool = SimpleNamespace(runner_kind=lambda spec: "process")
+        self.pool = SimpleNamespace(runner_kind=lambda spec: "process", ended=Counter())
         self.script, self.ran = script, []
 
     def run(self, job: Job, board, *, video_later: bool) -> SimpleNamespace:
@@ -45,6 +46,9 @@ class ScriptedPipeline:
             self.draws(job)
             (job.report / "video.mp4").write_text("pictures")
         (job.report / "result.json").write_text(json.dumps({"video": given_up or "ready"}))
+
+    def load_ahead(self) -> None:
+        """There are no workers."""
 
     def run_shadow(self, job: Job) -> None:
         """No detector is on trial."""

@@ -34,6 +34,13 @@ class FailingPool:
         raise self.error
         yield
 
+    @contextlib.contextmanager
+    def needs(self, specs: Any) -> Iterator[Any]:
+        yield lambda spec: None
+
+    def warm(self, spec: Any) -> None:
+        raise self.error
+
     def runner_kind(self, spec: Any) -> str:
         return "process"
 

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from pydantic_core import PydanticUndefined
 
 from shared.settings import Settings, read_settings
 
@@ -16,8 +17,8 @@ GUIDE = (ROOT / "docs" / "operator.md").read_text(encoding="utf-8")
 
 
 def shown(value: object) -> str:
-    """A default as the table shows it."""
-    if value is None:
+    """A default as the table shows it; nothing where it follows the machine."""
+    if value in (None, PydanticUndefined):
         return ""
     if isinstance(value, Path):
         return f"`{value.relative_to(ROOT) if value.is_absolute() else value}`"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import structlog
 
 from backend.workers.pool import WorkerPool
 from backend.workers.spec import WorkerError, WorkerSpec
@@ -113,6 +115,138 @@ def test_a_hot_worker_goes_last(make_pool: Make, spec: WorkerSpec, clock: Clock)
     clock.now += 1
     pid(pool, replace(spec, name="third"))
     assert (runs(hot), runs(warm)) == (True, False)
+
+
+def job(pool: WorkerPool, spec: WorkerSpec, names: str, clock: Clock) -> list[int]:
+    """A job whose steps need these workers, one after the other; the process of each."""
+    specs = [replace(spec, name=f"acting-{name}") for name in names]
+    pids = []
+    with pool.needs(specs) as over:
+        for item in specs:
+            clock.now += 1
+            pids.append(pid(pool, item))
+            over(item)
+    return pids
+
+
+def test_what_a_later_step_of_a_job_needs_is_ended_last(make_pool: Make, spec: WorkerSpec, clock: Clock) -> None:
+    """With the least recently used first, a set slightly above the budget would find none of its workers again."""
+    pool = make_pool(worker_memory_mb=650)  # three of 200 MB
+    first, second = (job(pool, spec, "abcd", clock) for _ in range(2))
+    assert [one == two for one, two in zip(first, second, strict=True)] == [False, True, True, False]
+    assert pool.ended == {"budget": 3}
+
+
+def test_what_no_job_needs_is_ended_before_what_is_needed_even_when_it_was_used_later(
+    make_pool: Make, spec: WorkerSpec, clock: Clock
+) -> None:
+    pool = make_pool(worker_memory_mb=500)
+    needed, other, third = (replace(spec, name=name) for name in ("needed", "other", "third"))
+    with pool.needs([third, needed]):
+        pids = []
+        for item in (needed, other, third):
+            clock.now += 1
+            pids.append(pid(pool, item))
+    assert [runs(item) for item in pids] == [True, False, True]
+
+
+def test_a_hot_worker_makes_way_for_one_that_a_later_step_needs(
+    make_pool: Make, spec: WorkerSpec, clock: Clock
+) -> None:
+    pool = make_pool(worker_memory_mb=500, hot=["hot"])
+    hot, needed, third = (replace(spec, name=name) for name in ("hot", "needed", "third"))
+    with pool.needs([third, needed]):
+        pids = []
+        for item in (needed, hot, third):
+            clock.now += 1
+            pids.append(pid(pool, item))
+    assert [runs(item) for item in pids] == [True, False, True]
+
+
+def test_each_end_of_a_worker_is_logged_and_counted_with_its_reason(
+    make_pool: Make, spec: WorkerSpec, clock: Clock
+) -> None:
+    pool = make_pool(worker_memory_mb=300, cold=["cold"], warm_s=600)
+    with structlog.testing.capture_logs() as logs:
+        pid(pool, spec)
+        pid(pool, replace(spec, memory_mb=100))  # its card changed
+        pid(pool, replace(spec, name="large", memory_mb=250))  # takes its memory
+        with pytest.raises(PermanentError), pool.lease(replace(spec, name="large", memory_mb=250)):
+            raise PermanentError("detector_bad_output")
+        pid(pool, replace(spec, name="cold"))
+        pid(pool, spec)
+        clock.now += 600
+        pool.sweep()
+        pid(pool, spec)
+        pool.close()
+    lines = [line for line in logs if line["event"] == "worker_ended"]
+    assert [line["reason"] for line in lines] == ["changed", "budget", "broken", "cold", "idle", "closed"]
+    assert (lines[1]["wanted"], lines[1]["budget_mb"]) == ("large", 300)
+    assert pool.ended == dict.fromkeys(("changed", "budget", "broken", "cold", "idle", "closed"), 1)
+
+
+def test_a_lease_waits_for_the_worker_that_is_being_warmed(make_pool: Make, spec: WorkerSpec) -> None:
+    """Otherwise a second one would be started where two jobs may be in work."""
+    pool = make_pool(jobs=2)
+    thread = threading.Thread(target=pool.warm, args=[spec])
+    thread.start()
+    deadline = time.monotonic() + 10
+    while not pool._places and time.monotonic() < deadline:
+        time.sleep(0.001)
+    first = pid(pool, spec)
+    thread.join(10)
+    assert pid(pool, spec) == first
+    assert len(pool._places) == 1
+
+
+def test_warming_takes_no_memory_from_a_later_step(make_pool: Make, spec: WorkerSpec) -> None:
+    pool = make_pool(worker_memory_mb=300)
+    needed, other = replace(spec, name="needed"), replace(spec, name="other")
+    kept = pid(pool, needed)
+    with pool.needs([other, needed]):
+        pool.warm(other)
+    assert runs(kept)
+    assert pid(pool, needed) == kept
+
+
+def test_loading_ahead_ends_no_worker_and_stops_at_the_budget(make_pool: Make, spec: WorkerSpec) -> None:
+    pool = make_pool(worker_memory_mb=500)
+    specs = [replace(spec, name=name) for name in ("one", "two", "three")]
+    assert pool.load_ahead(specs) == ["one", "two"]
+    assert pool.ended == {}
+
+
+def test_a_worker_that_cannot_be_loaded_ahead_keeps_no_other_from_it(make_pool: Make, spec: WorkerSpec) -> None:
+    pool = make_pool()
+    foreign = replace(spec, name="foreign", bundled=False)
+    assert pool.load_ahead([foreign, spec]) == ["acting"]
+
+
+def test_what_is_loaded_ahead_makes_way_at_once_for_a_job_that_does_not_need_it(
+    make_pool: Make, spec: WorkerSpec, settings: Settings
+) -> None:
+    """A job that comes while a worker is being loaded waits no longer than without."""
+    pool = make_pool(worker_memory_mb=300)
+    slow = replace(spec, name="slow", version="never-asked")
+    never = settings.scratch_folder / "workers" / "main" / "never"  # it does not listen at all: acting.py
+    pool._open()
+    never.touch()
+    ready: list[list[str]] = []
+    thread = threading.Thread(target=lambda: ready.append(pool.load_ahead([slow, replace(spec, name="next")])))
+    thread.start()
+    deadline = time.monotonic() + 10
+    while not any(place.worker for place in pool._places) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert pool._places, "it is being loaded"
+    never.unlink()
+    began = time.monotonic()
+    with pool.needs([spec]) as over:
+        assert runs(pid(pool, spec))
+        over(spec)
+        thread.join(10)
+    assert time.monotonic() - began < 5
+    assert ready == [[]]
+    assert pool.ended["unwanted"] == 1
 
 
 def test_a_worker_larger_than_the_budget_runs_alone(make_pool: Make, spec: WorkerSpec) -> None:
