@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _CELL, _STRIDE = 12, 2
 #: Crops that RNet and ONet judge in one call; bounds the memory on crowded pictures.
 _BATCH = 512
+#: Boxes compared with each other at once when overlapping ones are dropped; bounds the memory on crowded pictures.
+_BLOCK = 256
 #: Pixels whose sum surely fits a signed 32-bit number.
 _MOST_SUMMED = (2**31 - 1) // 255
 
@@ -164,23 +166,44 @@ def suppress(boxes: Array, scores: Array, *, threshold: float, by_smaller: bool 
     if not len(boxes):
         return np.zeros(0, np.int64)
     order = np.argsort(scores, kind="stable")[::-1] if by_smaller else np.argsort(-scores, kind="stable")
-    x1, y1, x2, y2 = boxes[order].astype(np.float32).T
-    one = np.float32(1 if by_smaller else 0)
-    area = (x2 - x1 + one) * (y2 - y1 + one)
-    kept: list[int] = []
+    sides = np.ascontiguousarray(boxes[order].astype(np.float32).T)
+    kept: list[Array] = []
     left = np.arange(len(order))
     while len(left):
-        best, left = left[0], left[1:]
-        kept.append(int(order[best]))
-        width = np.minimum(x2[best], x2[left]) - np.maximum(x1[best], x1[left]) + one
-        height = np.minimum(y2[best], y2[left]) - np.maximum(y1[best], y1[left]) + one
-        shared = np.maximum(width, 0) * np.maximum(height, 0)
-        whole = np.minimum(area[best], area[left]) if by_smaller else area[best] + area[left] - shared
-        # Degenerate boxes have no area: 0 / 0 counts as not overlapping, as the comparison with NaN does in the reference.
-        with np.errstate(invalid="ignore", divide="ignore"):
-            # float32 ratio against a float64 threshold, as the reference compares
-            left = left[~((shared / whole).astype(np.float64) > threshold)]
-    return np.array(kept, np.int64)
+        block, left = left[:_BLOCK], left[_BLOCK:]
+        block = block[_best_of(_overlapping(sides[:, block], sides[:, block], threshold, by_smaller=by_smaller))]
+        kept.append(block)
+        if len(left):
+            left = left[~_overlapping(sides[:, block], sides[:, left], threshold, by_smaller=by_smaller).any(axis=0)]
+    return order[np.concatenate(kept)]
+
+
+def _overlapping(boxes: Array, others: Array, threshold: float, *, by_smaller: bool) -> Array:
+    """Which of ``boxes`` (4, n) overlap which of ``others`` (4, m) by more than ``threshold``: (n, m) bool."""
+    one = np.float32(1 if by_smaller else 0)
+    (x1, y1, x2, y2), (u1, v1, u2, v2) = boxes[:, :, None], others[:, None]
+    shared = np.maximum(np.minimum(x2, u2) - np.maximum(x1, u1) + one, 0)
+    shared *= np.maximum(np.minimum(y2, v2) - np.maximum(y1, v1) + one, 0)
+    area, areas = (x2 - x1 + one) * (y2 - y1 + one), (u2 - u1 + one) * (v2 - v1 + one)
+    whole = np.minimum(area, areas) if by_smaller else area + areas - shared
+    # Degenerate boxes have no area: 0 / 0 counts as not overlapping, as the comparison with NaN does in the reference.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shared /= whole
+    # float32 ratio against a float64 threshold, as the reference compares
+    overlapping: Array = shared > np.float64(threshold)
+    return overlapping
+
+
+def _best_of(overlapping: Array) -> list[int]:
+    """Indices that the greedy rule keeps of boxes sorted best first; ``overlapping`` (n, n) bool."""
+    dead, kept = np.zeros(len(overlapping), bool), []
+    conflicts = np.count_nonzero(overlapping, axis=1) > overlapping.diagonal()
+    for index, conflict in enumerate(conflicts.tolist()):  # a row of bits a step; most boxes overlap no other
+        if not dead[index]:
+            kept.append(index)
+            if conflict:
+                dead |= overlapping[index]
+    return kept
 
 
 class _AreaMeans:
@@ -191,14 +214,17 @@ class _AreaMeans:
 
     def __init__(self, image: Array) -> None:
         self.height, self.width = image.shape[:2]
-        # Sums of a channel outgrow 32 bits in large pictures. They are kept modulo 2^32, where differences are still right: no rectangle
-        # asked for has 16 million pixels. The tables of a panorama are the largest thing in memory, so they are not twice as wide.
-        self._sums = np.zeros((3, self.height + 1, self.width + 1), np.uint32)
+        # Sums of a channel outgrow 32 bits in large pictures. They are kept modulo 2^32, where differences are still right: no cell has
+        # 8 million pixels. The tables of a panorama are the largest thing in memory, so they are not twice as wide.
+        self._sums = np.zeros((3, self.height + 1, self.width + 1), np.int32)
         rows = max(1, _MOST_SUMMED // self.width)
         for table, plane in zip(self._sums, cv2.split(np.ascontiguousarray(image)), strict=True):
+            if self.height <= rows:
+                cv2.integral(plane, sum=table, sdepth=cv2.CV_32S)
+                continue
             for top in range(0, self.height, rows):
                 band = cv2.integral(plane[top : top + rows], sdepth=cv2.CV_32S)[1:]
-                np.add(band.view(np.uint32), table[top], out=table[top + 1 : top + 1 + len(band)])
+                np.add(band, table[top], out=table[top + 1 : top + 1 + len(band)])
 
     def resized(self, height: int, width: int) -> Array:
         """The whole picture at another size, normalised for the nets: (1, 3, height, width) float32."""
@@ -207,20 +233,30 @@ class _AreaMeans:
         counts = (bottom - top)[0][:, None] * (right - left)[0][None]
         whole = np.empty((1, 3, height, width), np.float32)
         for channel, table in enumerate(self._sums):
-            bands = table.take(bottom[0], axis=0) - table.take(top[0], axis=0)
-            whole[0, channel] = _normalised(bands.take(right[0], axis=1) - bands.take(left[0], axis=1), counts)
-        return whole
+            bands = table.take(bottom[0], axis=0, mode="clip")
+            bands -= table.take(top[0], axis=0, mode="clip")
+            sums = bands.take(right[0], axis=1, mode="clip")
+            sums -= bands.take(left[0], axis=1, mode="clip")
+            whole[0, channel] = sums
+        return _normalised(whole, counts)
 
     def crops(self, boxes: Array, side: int) -> Array:
         """Pieces ``boxes`` ((n, 4) int x1 y1 x2 y2, ends exclusive), each ``side`` square: (n, 3, side, side)."""
         left, right = _cells(boxes[:, 0], boxes[:, 2], side)
         top, bottom = _cells(boxes[:, 1], boxes[:, 3], side)
-        top, bottom = top[:, :, None], bottom[:, :, None]
+        counts = (bottom - top)[:, :, None] * (right - left)[:, None, :]
+        # places in the flat tables: one index for each corner is gathered faster than a row and a column
+        above, below = ((rows * (self.width + 1))[:, :, None] for rows in (top, bottom))
         left, right = left[:, None, :], right[:, None, :]
-        table = self._sums
-        sums = table[:, bottom, right] - table[:, top, right] - table[:, bottom, left] + table[:, top, left]
-        counts = (bottom - top) * (right - left)
-        return np.ascontiguousarray(_normalised(sums, counts).transpose(1, 0, 2, 3))
+        corners = below + right, above + right, below + left, above + left
+        pieces = np.empty((len(boxes), 3, side, side), np.float32)
+        for channel, table in enumerate(self._sums.reshape(3, -1)):
+            sums = table.take(corners[0], mode="clip")
+            sums -= table.take(corners[1], mode="clip")
+            sums -= table.take(corners[2], mode="clip")
+            sums += table.take(corners[3], mode="clip")
+            pieces[:, channel] = sums
+        return _normalised(pieces, counts[:, None])
 
 
 def _cells(start: Array, end: Array, count: int) -> tuple[Array, Array]:
@@ -230,7 +266,11 @@ def _cells(start: Array, end: Array, count: int) -> tuple[Array, Array]:
 
 
 def _normalised(sums: Array, counts: Array) -> Array:
-    return (sums / counts.astype(np.float32)).astype(np.float32) * np.float32(0.0078125) - np.float32(0.99609375)
+    """Float32 ``sums`` over ``counts`` pixels as the nets take them, in place."""
+    sums /= counts.astype(np.float32)
+    sums *= np.float32(0.0078125)
+    sums -= np.float32(0.99609375)
+    return sums
 
 
 def _pyramid(height: int, width: int, *, min_face: float, factor: float) -> list[float]:

@@ -98,6 +98,30 @@ def test_suppression_follows_the_written_rule(threshold: float):
     assert mtcnn.suppress(boxes, scores, threshold=threshold).tolist() == kept
 
 
+@pytest.mark.parametrize("by_smaller", [False, True])
+def test_suppression_of_a_crowd_follows_the_written_rule(by_smaller: bool):
+    """More boxes than are compared at once: one kept in an earlier block drops those of later ones."""
+    count = 2 * mtcnn._BLOCK + 88
+    rng = np.random.default_rng(8)
+    corner = rng.integers(0, 200, (count, 2)).astype(np.float32)
+    boxes = np.hstack([corner, corner + rng.integers(8, 60, (count, 2))]).astype(np.float32)
+    scores = rng.permutation(count).astype(np.float32)
+    measure = _share_of_smaller if by_smaller else _iou
+    kept: list[int] = []
+    order = np.argsort(-scores).tolist()
+    for index in order:
+        if not any(measure(boxes[index], boxes[other]) > 0.5 for other in kept):
+            kept.append(index)
+    later = set(order[mtcnn._BLOCK :])
+    assert 0 < len(later & set(kept)) < len(later)
+    assert mtcnn.suppress(boxes, scores, threshold=0.5, by_smaller=by_smaller).tolist() == kept
+
+
+def _share_of_smaller(a: np.ndarray, b: np.ndarray) -> float:
+    shared = np.prod(np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]) + 1, 0))
+    return float(np.float32(shared) / np.float32(min(np.prod(a[2:] - a[:2] + 1), np.prod(b[2:] - b[:2] + 1))))
+
+
 def _iou(a: np.ndarray, b: np.ndarray) -> float:
     shared = np.prod(np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0))
     with np.errstate(invalid="ignore"):
