@@ -128,6 +128,9 @@ def main(context: click.Context) -> None:
 @click.option(
     "--no-video", "video", flag_value="none", help="numbers, curves and pictures only: no result video is drawn"
 )
+@click.option(
+    "--jobs", type=click.IntRange(1), help="files in work at once; default: DFOM_JOBS, or by cores and memory"
+)
 @click.option("--json", "as_json", is_flag=True, help="print a summary as JSON")
 @click.option("--verbose", is_flag=True, help="name what is left out of folders")
 def analyze(
@@ -136,12 +139,14 @@ def analyze(
     out: Path,
     mode: Mode | None,
     video: str | None,
+    jobs: int | None,
     as_json: bool,
     verbose: bool,
 ) -> None:
     """Judge files or folders; each result goes to OUT/<name>/ (result.json, summary.html and the rest).
 
     What is in OUT already stays: only the earlier result of the same file is replaced.
+    Several files are judged at once; the answers come in the order of the files.
 
     Exit status: 0 something was analysed, 2 bad usage, 3 nothing could be analysed, 130 and the like: stopped by a signal.
     """
@@ -156,22 +161,21 @@ def analyze(
         say_left_out(console, found, verbose=verbose)
         # a separate scratch: we must not use the workers of a running portal
         with out_folder.opened(out) as place, rooms.scratch(settings.scratch) as scratch:
-            backend = build_backend(settings.model_copy(update={"scratch": scratch}), cached=False)
+            settings = settings.model_copy(update={"scratch": scratch})
+            backend = build_backend(settings, cached=False)
             with contextlib.closing(backend.pool):
                 chosen = work.choose(backend.catalog, names)
-                _say_ways(backend, chosen)
-                summaries = list(
-                    work.analyze_all(
-                        found.media,
-                        pipeline=backend.pipeline,
-                        detectors=chosen,
-                        mode=mode or "standard",
-                        out=place,
-                        video_per_detector=video == "each",
-                        video=video != "none",
-                        console=console,
-                    )
+                wish = work.Wish(chosen, mode or "standard", video_per_detector=video == "each", video=video != "none")
+                _say_ways(backend, wish.detectors)
+            cards = [backend.catalog.card(name) for name in wish.detectors]
+            at_once = work.clips_at_once(settings, cards, asked=jobs, files=len(found.media))
+            backend = build_backend(work.shared_out(settings, at_once), cached=False)
+            with contextlib.closing(backend.pool):
+                judged = work.analyze_all(
+                    found.media, wish, pipeline=backend.pipeline, out=place, console=console, at_once=at_once
                 )
+                with contextlib.closing(judged):
+                    summaries = list(judged)
     with printing(else_see=f"The results are in {out}."):
         if as_json:
             click.echo(json.dumps(summaries, indent=1, allow_nan=False))

@@ -250,13 +250,16 @@ def _converted(net: torch.nn.Module, examples: tuple[Array, ...], shapes: list[l
 def _infer_with(model: Any, *, threads: int) -> Compiled:
     """``model`` compiled for the CPU."""
     openvino = _import_openvino()
+    threads = threads or _own_threads()
     compiled = openvino.compile_model(
         model,
         "CPU",
         {
             "INFERENCE_PRECISION_HINT": "f32",
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": threads or _own_threads(),
+            "INFERENCE_NUM_THREADS": threads,
+            # each process pins its threads from the first core on: two with one thread each would share that one
+            "ENABLE_CPU_PINNING": threads >= len(os.sched_getaffinity(0)),
         },
     )
     request = compiled.create_infer_request()

@@ -1,12 +1,16 @@
 """``analyze``: judge local files with the pipeline that the portal uses, without the shared folders.
 
-Owns turning files into jobs and finished jobs into ``OUT/<name>/``; ``finding`` says which files, ``out_folder`` where a result goes, and
-the command line draws the progress. Whatever happens to one file, the others are judged.
+Owns turning files into jobs and finished jobs into ``OUT/<name>/``, and how many are in work at once; ``finding`` says which files,
+``out_folder`` where a result goes, ``side_by_side`` runs several, ``console`` draws the progress. Whatever happens to one file, the others
+are judged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+import threading
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +19,21 @@ from rich.console import Console
 
 from backend.board import Board
 from backend.catalog.detectors import DetectorCatalog
-from backend.commands.console import ConsoleBoard, say
+from backend.commands.console import Bars, say
 from backend.commands.finding import Medium
-from backend.commands.out_folder import OutFolder
-from backend.job import Job
+from backend.commands.out_folder import OutFolder, claimants
+from backend.commands.side_by_side import Turns, in_order
+from backend.job import Cancelled, Job
 from backend.pipeline import Pipeline
+from backend.workers.spec import detector_spec, media_spec
+from base_detector import Card
 from shared.digest import sha256_of
 from shared.errors import DfomError, UserError
 from shared.names import readable, shortened, shown
 from shared.notes import note_sentences
 from shared.records import Mode, new_id
 from shared.results import Result
+from shared.settings import Settings
 
 log = structlog.get_logger()
 
@@ -46,41 +54,99 @@ def choose(catalog: DetectorCatalog, names: str | None) -> list[str]:
     return installed
 
 
+def clips_at_once(settings: Settings, cards: Sequence[Card], *, asked: int | None, files: int) -> int:
+    """How many files are in work at once: ``asked`` (``--jobs``), else DFOM_JOBS where it is set, else one for each core.
+
+    Of itself no more than whose workers fit together into the memory budget: each needs the media worker and one detector at a time.
+    """
+    if asked is None and "jobs" in settings.model_fields_set:
+        asked = settings.jobs
+    if asked is not None:
+        return max(1, min(asked, files))
+    sizes = sorted(detector_spec(card, settings).memory_mb for card in cards)
+    one = media_spec(settings).memory_mb + sizes[-1]
+    fitting = (settings.worker_memory_mb - sum(sizes[:-1])) // one
+    return max(1, min(cores(), files, fitting))
+
+
+def shared_out(settings: Settings, at_once: int) -> Settings:
+    """Settings for ``at_once`` files in work: as many workers of a kind, and the cores shared out among them."""
+    threads = settings.threads or (max(1, cores() // at_once) if at_once > 1 else 0)
+    return settings.model_copy(update={"jobs": at_once, "threads": threads})
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is wanted of each file."""
+
+    detectors: Sequence[str]
+    mode: Mode = "standard"
+    video_per_detector: bool = False
+    video: bool = True
+
+
 def analyze_all(
-    found: Sequence[Medium],
-    *,
-    pipeline: Pipeline,
-    detectors: Sequence[str],
-    mode: Mode,
-    out: OutFolder,
-    video_per_detector: bool,
-    video: bool = True,
-    console: Console,
-) -> Iterator[dict[str, Any]]:
-    """Judge one file after the other; the summary of each, or the error that ended it. One bad file does not stop the others."""
-    for medium in found:
-        with ConsoleBoard(console, shown(medium.path.name)) as board:
-            try:
-                if medium.trouble:
-                    raise medium.trouble
-                out.check()  # before the work, which may take long
-                result, folder = analyze(
+    found: Sequence[Medium], wish: Wish, *, pipeline: Pipeline, out: OutFolder, console: Console, at_once: int = 1
+) -> Generator[dict[str, Any], None, None]:
+    """Judge all files, ``at_once`` of them at a time; in their order the summary of each, or the error that ended it.
+
+    One bad file does not stop the others. The name of a result does not depend on which file is done first. When the caller stops early,
+    the pool is closed.
+    """
+    stopping = threading.Event()
+    turns = Turns([claimants(medium.name) for medium in found], stopping)
+
+    def judged(number: int) -> dict[str, Any]:
+        medium = found[number]
+        name = shown(medium.path.name)
+        try:
+            with bars.board(name) as board:
+                answer = _judged(
                     medium,
+                    wish,
                     pipeline=pipeline,
-                    detectors=detectors,
-                    mode=mode,
                     out=out,
-                    video_per_detector=video_per_detector,
-                    video=video,
                     board=board,
+                    turn=lambda: turns.wait(number),
+                    cancelled=stopping.is_set,
                 )
-            except Exception as error:
-                yield _failed(medium, error)
-                continue
-        answer = summary(medium, result, folder=folder)
+        finally:
+            turns.over(number)
+        bars.over(name, trouble=answer.get("message"))
         if "remark" in answer:
             say(console, answer["remark"])
-        yield answer
+        return answer
+
+    with Bars(console, files=len(found)) as bars:
+        yield from in_order(judged, pieces=len(found), at_once=at_once, stopping=stopping, cut_off=pipeline.pool.close)
+
+
+def _judged(
+    medium: Medium,
+    wish: Wish,
+    *,
+    pipeline: Pipeline,
+    out: OutFolder,
+    board: Board,
+    turn: Callable[[], None],
+    cancelled: Callable[[], bool],
+) -> dict[str, Any]:
+    """The summary of one file, or the row that says why there is none."""
+    try:
+        if medium.trouble:
+            raise medium.trouble
+        out.check()  # before the work, which may take long
+        result, folder = analyze(medium, wish, pipeline=pipeline, out=out, board=board, turn=turn, cancelled=cancelled)
+    except Exception as error:
+        if cancelled():  # it was cut off: nobody waits for its row
+            raise Cancelled from None
+        return _failed(medium, error)
+    return summary(medium, result, folder=folder)
 
 
 def found_something(summaries: Sequence[dict[str, Any]]) -> bool:
@@ -90,16 +156,15 @@ def found_something(summaries: Sequence[dict[str, Any]]) -> bool:
 
 def analyze(
     medium: Medium,
+    wish: Wish,
     *,
     pipeline: Pipeline,
-    detectors: Sequence[str],
-    mode: Mode,
     out: OutFolder,
-    video_per_detector: bool,
-    video: bool = True,
     board: Board,
+    turn: Callable[[], None] = lambda: None,
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> tuple[Result, Path]:
-    """Judge one file; its result, and the folder below ``out`` that has its report. Raises DfomError."""
+    """Judge one file; its result, and the folder below ``out`` that has its report, named when ``turn`` returns. Raises DfomError."""
     job_id = new_id()
     try:
         sha256, size = sha256_of(medium.path), medium.path.stat().st_size
@@ -111,14 +176,18 @@ def analyze(
         sha256=sha256,
         bytes=size,
         name=shortened(shown(medium.path.name)),
-        detectors=tuple(detectors),
-        mode=mode,
-        video_per_detector=video_per_detector,
-        video=video,
+        detectors=tuple(wish.detectors),
+        mode=wish.mode,
+        video_per_detector=wish.video_per_detector,
+        video=wish.video,
         folder=(pipeline.settings.scratch_folder / "jobs" / job_id).absolute(),
+        cancelled=cancelled,
     )
     try:
         result = pipeline.run(job, board)
+        turn()
+        if cancelled():
+            raise Cancelled
         return result, out.publish(job.report, name=medium.name, media_sha256=sha256)
     finally:
         job.remove()

@@ -5,13 +5,17 @@ Owns how the terminal looks; touches no files. May be imported by the command li
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -26,25 +30,30 @@ from shared.records import DetectorProgress
 _STEPS = {"media": "finding faces", "report": "drawing the report", "video": "drawing the video"}
 
 
-class ConsoleBoard:
-    """Progress of one file; a context manager."""
+class Bars:
+    """Progress of a command: a bar for each file in work and, with more than one file, one for all. A context manager.
 
-    def __init__(self, console: Console, name: str) -> None:
-        self._console = console
+    Threads may share it.
+    """
+
+    def __init__(self, console: Console, *, files: int = 1) -> None:
+        self._console, self._files, self._done, self._failed = console, files, 0, 0
+        self._began, self._lock = time.monotonic(), threading.Lock()
         self._progress = Progress(
             TextColumn("{task.fields[file]}", style="bold", markup=False),
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}", markup=False),
             console=console,
             transient=True,
+            refresh_per_second=4,
             disable=not console.is_terminal,
         )
-        self._task = self._progress.add_task("starting", total=None, file=name)
-        self._name = name
+        self._all = self._progress.add_task("", total=files, file="all files", left="") if files > 1 else None
 
-    def __enter__(self) -> ConsoleBoard:
+    def __enter__(self) -> Bars:
         self._progress.start()
         return self
 
@@ -52,6 +61,35 @@ class ConsoleBoard:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
+
+    @contextlib.contextmanager
+    def board(self, name: str) -> Iterator[ConsoleBoard]:
+        """The bar of one file, shown until the block ends."""
+        task = self._progress.add_task("starting", total=None, file=name, left="")
+        try:
+            yield ConsoleBoard(self._console, self._progress, task, name)
+        finally:
+            self._progress.remove_task(task)
+
+    def over(self, name: str, *, trouble: str | None) -> None:
+        """One file is done; ``trouble``: why it could not be judged, said at once when others follow."""
+        with self._lock:
+            self._done += 1
+            self._failed += trouble is not None
+            if self._all is not None:
+                left = (time.monotonic() - self._began) / self._done * (self._files - self._done)
+                words = f"about {timedelta(seconds=round(left))} left" if self._done < self._files else ""
+                failed = f"{self._failed} failed" if self._failed else ""
+                self._progress.update(self._all, completed=self._done, description=failed, left=words)
+        if trouble is not None and self._files > 1:
+            say(self._console, f"{name}: {trouble}")
+
+
+class ConsoleBoard:
+    """Progress of one file; ``Bars.board`` makes it."""
+
+    def __init__(self, console: Console, progress: Progress, task: TaskID, name: str) -> None:
+        self._console, self._progress, self._task, self._name = console, progress, task, name
 
     def step(self, name: str, *, done: int = 0, total: int = 0) -> None:
         """Show a step of the pipeline and how far it is."""

@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import shutil
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -49,15 +50,16 @@ class ResultMarker(Record):
 
 @dataclass
 class OutFolder:
-    """An ``--out`` that can be written, for the time of one command; made by ``opened``."""
+    """An ``--out`` that can be written, for the time of one command; made by ``opened``. Threads may share it."""
 
     folder: Path
     _room: Path
     _given: set[str] = field(default_factory=set)
+    _placing: threading.Lock = field(default_factory=threading.Lock)
 
     def check(self) -> None:
         """UserError(out_not_writable) when nothing can be written there now."""
-        probe = self._room / "probe"
+        probe = self._room / f"probe-{secrets.token_hex(4)}"
         try:
             with probe.open("wb") as stream:
                 stream.write(bytes(_PROBE))
@@ -87,7 +89,7 @@ class OutFolder:
             except OSError as error:
                 if error.errno not in _NAME_REFUSED:
                     raise
-                return self._place(staging, re.sub(r"[^\w.()\[\] -]", "_", wanted)[:40], media_sha256)
+                return self._place(staging, _plainest(wanted), media_sha256)
         except OSError as error:
             raise _not_writable(self.folder, error) from None
         finally:
@@ -96,14 +98,15 @@ class OutFolder:
     # -- inside
 
     def _place(self, staging: Path, name: str, media_sha256: str) -> Path:
-        for number in count(1):
-            unique = name if number == 1 else f"{name}-{number}"
-            if name_key(unique) in self._given:
-                continue
-            target = self.folder / unique
-            if self._becomes(staging, target, media_sha256):
-                self._given.add(name_key(unique))
-                return target
+        with self._placing:
+            for number in count(1):
+                unique = name if number == 1 else f"{name}-{number}"
+                if name_key(unique) in self._given:
+                    continue
+                target = self.folder / unique
+                if self._becomes(staging, target, media_sha256):
+                    self._given.add(name_key(unique))
+                    return target
         raise AssertionError("numbers do not end")
 
     def _becomes(self, staging: Path, target: Path, media_sha256: str) -> bool:
@@ -153,6 +156,17 @@ def opened(folder: Path) -> Iterator[OutFolder]:
             raise _not_writable(folder, error) from None
         out.check()
         yield out
+
+
+def claimants(name: str) -> str:
+    """Equal for wanted names that may ask for the same folder, ``clip`` and ``clip-2`` among them: who comes first changes who gets it."""
+    plain = folder_name(re.sub(r"(-\d+)+$", "", folder_name(name, otherwise="media")), otherwise="media")
+    return name_key(_plainest(plain))
+
+
+def _plainest(wanted: str) -> str:
+    """A name that every file system can have."""
+    return re.sub(r"[^\w.()\[\] -]", "_", wanted)[:40]
 
 
 def is_own_result(folder: Path, *, media_sha256: str) -> bool:

@@ -1,4 +1,4 @@
-"""A folder of short clips through ``deepfake-o-meter analyze FOLDER``: clips a minute, CPU seconds a clip, share of the cores that was busy.
+"""A folder of short clips through ``deepfake-o-meter analyze FOLDER``: clips a minute, CPU seconds a clip, busy share of the cores.
 
     python -m tests.bench.folder [--clips 20] [--jobs N ...] [--detectors selfblend] [--before CHECKOUT] [--rounds 1]
 
@@ -68,9 +68,9 @@ def analyze(
     command = [str(checkout / ".venv/bin/python"), "-m", "deepfake_o_meter", "analyze", str(clips), "--json"]
     command += ["--detectors", detectors, "--out", str(out / "out")] + (["--jobs", str(jobs)] if jobs else [])
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DFOM_")}
-    environment |= {"DFOM_DATA": str(out / "var"), "DFOM_RUNNER": "process"}
+    environment |= {"DFOM_DATA": str(out / "var"), "DFOM_RUNNER": "process", "DFOM_WORKER_MEMORY_MB": "16000"}
     before, began = _cpu_of_children(), time.perf_counter()
-    said = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+    said = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
     wall, cpu = time.perf_counter() - began, _cpu_of_children() - before
     shutil.rmtree(out)
     if said.returncode:

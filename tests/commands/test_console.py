@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from backend.commands.console import ConsoleBoard, print_summaries, say
+from backend.commands.console import Bars, print_summaries, say
 from backend.commands.detectors import detectors
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,7 +18,7 @@ NAME = "Press talk [bold]x [red] [dQw4w9WgXcQ].jpg"
 
 def test_brackets_of_a_name_are_in_the_progress_and_in_every_line(capsys: pytest.CaptureFixture[str]):
     console = Console(width=200, force_terminal=True, color_system=None, record=True)
-    with ConsoleBoard(console, NAME) as board:
+    with Bars(console) as bars, bars.board(NAME) as board:
         board.step("media", done=1, total=2)
         say(console, f"{NAME} \x1b[31m")
     print_summaries(
