@@ -11,7 +11,6 @@ May be imported by detectors and by the media pass, in workers only. Torch and O
 from __future__ import annotations
 
 import copy
-import importlib
 import os
 import sys
 import warnings
@@ -202,11 +201,14 @@ def _import_openvino() -> Any:
 
     The package imports ``openvino.tools.ovc`` where it can, and goes on where it cannot.
     """
-    if "openvino" not in sys.modules:
+    first = "openvino" not in sys.modules
+    if first:
         sys.modules["openvino.tools.ovc"] = None  # type: ignore[assignment]
-        importlib.import_module("openvino")
+    import openvino
+
+    if first:
         del sys.modules["openvino.tools.ovc"]
-    return sys.modules["openvino"]
+    return openvino
 
 
 def _import_converter() -> Any:
