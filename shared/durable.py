@@ -92,6 +92,12 @@ def move_directory(source: Path, target: Path) -> None:
     rename(source, target)
 
 
+def move_out(folder: int, name: str, target: Path) -> None:
+    """Rename the file ``name`` of an open directory to ``target``; its content must be durable already. Raises OSError."""
+    os.rename(name, target, src_dir_fd=folder)
+    fsync_directory(target.parent)
+
+
 def rename(source: Path, target: Path) -> None:
     """Rename a directory whose files are durable already.
 

@@ -22,6 +22,7 @@ import structlog
 from pydantic import ValidationError
 
 from base_detector import Array
+from shared import durable
 from shared.errors import PermanentError
 
 log = structlog.get_logger()
@@ -130,7 +131,7 @@ def take_file(folder: int, name: str, target: Path, *, max_bytes: int, moved: bo
 def _renamed(folder: int, name: str, target: Path) -> bool:
     """False when ``target`` is on another file system."""
     try:
-        os.rename(name, target, src_dir_fd=folder)
+        durable.move_out(folder, name, target)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise Refused(f"{name}: {error.strerror}") from None

@@ -25,6 +25,7 @@ import structlog
 
 from backend.harvest.untrusted import Refused, copy_file, open_folder
 from backend.workers.exchange import remove_tree
+from shared import durable
 
 log = structlog.get_logger()
 
@@ -95,7 +96,7 @@ def _take_one(untrusted: Path, entry: Path, *, max_bytes: int) -> bool:
         os.chmod(draft, 0o755)  # noqa: S103
         # an entry that the worker did not find intact is replaced
         remove_tree(entry)
-        draft.rename(entry)
+        durable.move_directory(draft, entry)
     finally:
         with contextlib.suppress(OSError):
             shutil.rmtree(draft)

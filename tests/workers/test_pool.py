@@ -362,7 +362,7 @@ def test_closing_takes_the_worker_from_a_job_in_work(make_pool: Make, spec: Work
     thread.start()
     began.wait(10)
     pool.close()
-    thread.join(10)
+    thread.join(60)
     assert caught == ["worker_died"]
 
 

@@ -1,0 +1,181 @@
+"""``make bench``, first part: the speed targets, each measured against its floor or its other form in the same run.
+
+    python -m tests.bench.targets [NUMBERS] [--long] [--peers FOLDER] [--out FILE]
+
+Seconds of different machines cannot be compared. Limits that are wishes in seconds (targets 1 and 2) were written for a machine that
+decodes the clip in .64 s; here they are that multiple of this machine's own decode time, measured beside them. Prints one table, writes
+``var/targets.json``, and ends with 1 when a target is missed. Needs the research data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench import ensembles, folder, media_pass, overheads, peers, render
+from tests.bench.jobs import CLIP, LIGHT, SHORT, cores, site
+
+#: Seconds the clip's 300 frames took to decode on two cores of the machine that the wishes in seconds were written for.
+REFERENCE_DECODE_S = 0.64
+ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Line:
+    """One figure of a target: ``figure`` must not exceed ``limit`` (or must reach it, when ``at_least``)."""
+
+    target: int
+    what: str
+    figure: float
+    unit: str
+    limit: float
+    against: str
+    at_least: bool = False
+
+    @property
+    def met(self) -> bool:
+        """Whether the figure keeps the limit."""
+        return self.figure >= self.limit if self.at_least else self.figure <= self.limit
+
+
+def answer_times(scratch: Path) -> Iterator[Line]:
+    """1: one light detector on ten seconds of 1080p: thorough, quick, and a cold command."""
+    decode = statistics.median(media_pass.decode_floor(CLIP) for _ in range(ROUNDS))
+    slower = decode / REFERENCE_DECODE_S
+    against = f"decode here {decode:.2f} s, {REFERENCE_DECODE_S} s where the limit was set"
+    with site(scratch) as here:
+        here.judge(CLIP, ("selfblend",), "quick")
+        for mode, limit in (("thorough", 6.0), ("standard", 6.0), ("quick", 3.0)):
+            walls = [here.judge(CLIP, ("selfblend",), mode).wall_s for _ in range(ROUNDS)]
+            yield Line(
+                1, f"selfblend, warm, {mode}, with video", statistics.median(walls), "s", limit * slower, against
+            )
+    walls = [overheads.quick_s(CLIP, scratch) for _ in range(ROUNDS)]
+    yield Line(1, "analyze --quick, cold", statistics.median(walls), "s", 5.0 * slower, against)
+
+
+def light_detectors(scratch: Path) -> Iterator[Line]:
+    """2: four light detectors in one job stay warm together under the default settings."""
+    decode = statistics.median(media_pass.decode_floor(CLIP) for _ in range(ROUNDS))
+    with site(scratch) as here:
+        here.judge(CLIP, LIGHT)
+        walls = [here.judge(CLIP, LIGHT).wall_s for _ in range(ROUNDS)]
+        evicted = here.evicted()
+    limit = 5.0 * decode / REFERENCE_DECODE_S
+    yield Line(2, f"{len(LIGHT)} light detectors, 32 frames, warm", statistics.median(walls), "s", limit, "as target 1")
+    yield Line(2, "workers evicted in those jobs", evicted, "", 0, "")
+
+
+def folders(scratch: Path, *, long: bool) -> Iterator[Line]:
+    """3: a folder of short clips: several at once against one after the other."""
+    measured = folder.measure(scratch, clips=20)
+    yield Line(
+        3, "20 short clips, several at once", measured["speed_up"], "x", 2.0, "one after the other", at_least=True
+    )
+    yield Line(3, "cores busy", 100 * measured["busy"], "%", 92.0, f"{cores()} cores", at_least=True)
+    if long:
+        more = folder.measure(scratch / "long", clips=200, alone=False)
+        rate = more["clips_a_minute"] / measured["clips_a_minute"]
+        yield Line(3, "clips a minute, 200 clips", rate, "x", 0.9, "20 clips", at_least=True)
+
+
+def media_passes(scratch: Path) -> Iterator[Line]:
+    """4: the media pass against decoding and one full search in every fifth picture."""
+    for mode, limit in (("standard", 1.25), ("thorough", 2.0)):
+        measured = media_pass.measure(CLIP, mode=mode)
+        against = f"decode {measured['decode']:.2f} s + search {measured['detect']:.2f} s"
+        yield Line(4, f"media pass, {mode}", measured["ratio"], "x", limit, against)
+
+
+def heavy_detectors(scratch: Path) -> Iterator[Line]:
+    """5: large networks against the machine's fastest matrix product."""
+    for what, limit in ensembles.TARGETS.items():
+        item = ensembles.measure(what, CLIP, scratch)
+        against = f"decode {item['decode_s']:.2f} s + {item['gflop']:.0f} GFLOP at {item['gemm_gflops']:.0f} a second"
+        yield Line(5, f"{what}, {item['faces']} faces, warm, without video", item["ratio"], "x", limit, against)
+
+
+def against_peers(scratch: Path, *, programs: Path | None) -> Iterator[Line]:
+    """6: the published programs with the same weights on the same clip."""
+    for item in peers.measure(CLIP, scratch, programs=programs):
+        yield Line(6, item.what, item.ratio, "x", item.limit, item.against, at_least=True)
+
+
+def added_time(scratch: Path) -> Iterator[Line]:
+    """7: what a warm worker and a container add, and whether a worker's memory grows."""
+    yield Line(7, "a warm worker adds to a job", overheads.round_trip_ms(scratch), "ms", 5.0, "the detector's own call")
+    for name, grown in overheads.growth(scratch, clip=SHORT, jobs=50).items():
+        yield Line(7, f"memory of {name} after 50 jobs", grown, "x", 1.1, "after the third")
+    costs = overheads.container_cost(scratch)
+    if costs is not None:
+        yield Line(7, "a container", costs, "x", 1.03, "a process")
+
+
+def result_video(scratch: Path) -> Iterator[Line]:
+    """8: the result video against decoding the clip and encoding the same pictures."""
+    measured = render.measure(CLIP)
+    against = f"decode {measured['decode']:.2f} s + encode {measured['encode']:.2f} s"
+    yield Line(8, "result video", measured["wall_ratio"], "x", 1.0, against)
+
+
+def main() -> int:
+    """Measure, print, write; 1 when a target is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("numbers", nargs="*", type=int, help="targets to measure; default: all")
+    parser.add_argument("--long", action="store_true", help="also the folder of 200 clips")
+    parser.add_argument("--peers", type=Path, help="folder with the published programs (tests/bench/peers.py says how)")
+    parser.add_argument("--out", type=Path, default=Path("var/targets.json"))
+    asked = parser.parse_args()
+    if not CLIP.is_file():
+        print("The targets are for a clip of the research data, which is not here.")
+        return 0
+    measures: dict[int, Callable[[Path], Iterator[Line]]] = {
+        1: answer_times,
+        2: light_detectors,
+        3: lambda scratch: folders(scratch, long=asked.long),
+        4: media_passes,
+        5: heavy_detectors,
+        6: lambda scratch: against_peers(scratch, programs=asked.peers),
+        7: added_time,
+        8: result_video,
+    }
+    lines: list[Line] = []
+    began = time.perf_counter()
+    for number in asked.numbers or measures:
+        with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+            for line in measures[number](Path(scratch)):
+                lines.append(line)
+                print(f"{time.perf_counter() - began:6.0f} s  {line.what}: {line.figure:.2f} {line.unit}", flush=True)
+    show(lines)
+    asked.out.parent.mkdir(parents=True, exist_ok=True)
+    asked.out.write_text(json.dumps([asdict(line) | {"met": line.met} for line in lines], indent=1), encoding="utf-8")
+    return 0 if all(line.met for line in lines) else 1
+
+
+def show(lines: list[Line]) -> None:
+    """One row a figure."""
+    table = Table("target", "what", "measured", "limit", "", "against")
+    for line in lines:
+        sign = ">=" if line.at_least else "<="
+        table.add_row(
+            str(line.target),
+            line.what,
+            f"{line.figure:.2f} {line.unit}",
+            f"{sign} {line.limit:.2f} {line.unit}",
+            "met" if line.met else "missed",
+            line.against,
+        )
+    Console(width=160).print(table)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
