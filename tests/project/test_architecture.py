@@ -16,11 +16,9 @@ QUESTIONS = re.findall(r"^\| ([^|]+\?) \| `([^`]+)` \| `(\w+)` \|$", TEXT, re.MU
 
 @pytest.mark.parametrize(("question", "file", "name"), QUESTIONS, ids=[question for question, _, _ in QUESTIONS])
 def test_the_answer_is_where_the_map_says(question: str, file: str, name: str):
-    defined = {
-        node.name
-        for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8")))
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef))
-    }
+    nodes = list(ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))))
+    defined = {node.name for node in nodes if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    defined |= {ast.unparse(node.target) for node in nodes if isinstance(node, ast.AnnAssign)}
     assert name in defined
 
 
