@@ -68,7 +68,7 @@ def analyze(
     command = [str(checkout / ".venv/bin/python"), "-m", "deepfake_o_meter", "analyze", str(clips), "--json"]
     command += ["--detectors", detectors, "--out", str(out / "out")] + (["--jobs", str(jobs)] if jobs else [])
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DFOM_")}
-    environment |= {"DFOM_DATA": str(out / "var"), "DFOM_RUNNER": "process", "DFOM_WORKER_MEMORY_MB": "16000"}
+    environment |= {"DFOM_DATA": str(out / "var"), "DFOM_RUNNER": "process"}
     before, began = _cpu_of_children(), time.perf_counter()
     said = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
     wall, cpu = time.perf_counter() - began, _cpu_of_children() - before
@@ -86,10 +86,14 @@ def analyze(
     return Run(len(answers), wall, cpu, scores)
 
 
-def measure(scratch: Path, *, clips: int = KINDS, alone: bool = True, detectors: str = "selfblend") -> dict[str, float]:
-    """Figures of this checkout with its default number at once; with ``alone`` also ``speed_up`` over one clip after the other."""
+def measure(
+    scratch: Path, *, clips: int = KINDS, alone: bool = True, before: Path | None = None, detectors: str = "selfblend"
+) -> dict[str, float]:
+    """Figures of this checkout with its default number at once; with ``alone`` also ``speed_up`` over ``before``, an earlier checkout
+    with its own environment, or else over this one with one clip after the other."""
     folder = folder_of_clips(scratch / f"clips-{clips}", clips=clips)
-    one = analyze(folder, scratch, jobs=1, detectors=detectors) if alone else None
+    earlier = {"checkout": before} if before else {"jobs": 1}
+    one = analyze(folder, scratch, detectors=detectors, **earlier) if alone else None  # type: ignore[arg-type]
     found = analyze(folder, scratch, detectors=detectors)
     return found.figures | ({"speed_up": one.wall_s / found.wall_s} if one else {})
 

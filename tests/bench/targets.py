@@ -1,6 +1,6 @@
 """``make bench``, first part: the speed targets, each measured against its floor or its other form in the same run.
 
-    python -m tests.bench.targets [NUMBERS] [--long] [--peers FOLDER] [--out FILE]
+    python -m tests.bench.targets [NUMBERS] [--long] [--before CHECKOUT] [--peers FOLDER] [--out FILE]
 
 Seconds of different machines cannot be compared. Limits that are wishes in seconds (targets 1 and 2) were written for a machine that
 decodes the clip in .64 s; here they are that multiple of this machine's own decode time, measured beside them. Prints one table, writes
@@ -75,12 +75,11 @@ def light_detectors(scratch: Path) -> Iterator[Line]:
     yield Line(2, "workers evicted in those jobs", evicted, "", 0, "")
 
 
-def folders(scratch: Path, *, long: bool) -> Iterator[Line]:
+def folders(scratch: Path, *, before: Path | None, long: bool) -> Iterator[Line]:
     """3: a folder of short clips: several at once against one after the other."""
-    measured = folder.measure(scratch, clips=20)
-    yield Line(
-        3, "20 short clips, several at once", measured["speed_up"], "x", 2.0, "one after the other", at_least=True
-    )
+    measured = folder.measure(scratch, clips=20, before=before)
+    against = "an earlier checkout" if before else "one after the other"
+    yield Line(3, "20 short clips, several at once", measured["speed_up"], "x", 2.0, against, at_least=True)
     yield Line(3, "cores busy", 100 * measured["busy"], "%", 92.0, f"{cores()} cores", at_least=True)
     if long:
         more = folder.measure(scratch / "long", clips=200, alone=False)
@@ -132,6 +131,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("numbers", nargs="*", type=int, help="targets to measure; default: all")
     parser.add_argument("--long", action="store_true", help="also the folder of 200 clips")
+    parser.add_argument("--before", type=Path, help="an earlier checkout with its .venv, for the folder of clips")
     parser.add_argument("--peers", type=Path, help="folder with the published programs (tests/bench/peers.py says how)")
     parser.add_argument("--out", type=Path, default=Path("var/targets.json"))
     asked = parser.parse_args()
@@ -141,7 +141,7 @@ def main() -> int:
     measures: dict[int, Callable[[Path], Iterator[Line]]] = {
         1: answer_times,
         2: light_detectors,
-        3: lambda scratch: folders(scratch, long=asked.long),
+        3: lambda scratch: folders(scratch, before=asked.before, long=asked.long),
         4: media_passes,
         5: heavy_detectors,
         6: lambda scratch: against_peers(scratch, programs=asked.peers),
