@@ -88,6 +88,15 @@ def test_thorough_looks_near_the_face_between_two_searches_of_the_whole_picture(
         np.testing.assert_allclose(box, [150 + frame, 100, 230 + frame, 180], atol=1)
 
 
+def test_thorough_searches_every_picture_of_a_crowd_whole():
+    crowd = [(5 + 60 * number, 100, 40, 1.0) for number in range(6)]
+    detector, tracks, seen = run(lambda frame: crowd, list(range(6)), thorough=True)
+    assert sorted(detector.asked) == list(range(6))
+    assert detector.near == []
+    assert len(tracks) == 6
+    assert not any(tracked for _, _, tracked, _ in seen)
+
+
 def test_thorough_searches_the_whole_picture_where_the_face_is_not_near():
     detector, tracks, seen = run(lambda frame: [(150, 100, 80, 1.0)] * (frame != 3), list(range(6)), thorough=True)
     assert 3 in detector.asked
