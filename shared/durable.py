@@ -92,6 +92,17 @@ def move_directory(source: Path, target: Path) -> None:
     rename(source, target)
 
 
+def files_below(folder: Path) -> list[Path]:
+    """Every plain file below ``folder``. OSError when something cannot be seen; pathlib's own search would leave it out."""
+
+    def trouble(error: OSError) -> None:
+        raise error
+
+    walked = os.walk(folder, onerror=trouble)
+    found = [Path(parent, name) for parent, _, names in walked for name in names]
+    return [path for path in found if stat.S_ISREG(os.lstat(path).st_mode)]
+
+
 def move_out(folder: int, name: str, target: Path) -> None:
     """Rename the file ``name`` of an open directory to ``target``; its content must be durable already. Raises OSError."""
     os.rename(name, target, src_dir_fd=folder)

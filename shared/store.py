@@ -357,7 +357,7 @@ class Store:
         it, or its time is over; no folder is made again then, save one inside the report.
         """
         target = self.report(job)
-        names = [path.relative_to(finished) for path in finished.rglob("*") if path.is_file() and not path.is_symlink()]
+        names = [path.relative_to(finished) for path in durable.files_below(finished)]
         names = [name for name in names if not any(part.startswith(".") for part in name.parts)]
         for name in sorted(names, key=lambda item: (item.as_posix() == "result.json", item.as_posix())):
             if durable.exists(target / name) and filecmp.cmp(finished / name, target / name, shallow=False):

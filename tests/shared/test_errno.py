@@ -8,6 +8,7 @@ import builtins
 import errno
 import io
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -112,6 +113,11 @@ class World:
         (self.finished / "curves").mkdir(parents=True)
         (self.finished / "result.json").write_text("result")
         (self.finished / "curves" / "all.png").write_bytes(b"png")
+        self.whole = folder / "whole"
+        shutil.copytree(self.finished, self.whole)
+        (self.whole / "result.json").write_text("whole")
+        (self.whole / "video.mp4").write_bytes(b"video")
+        self.copy = folder / "copy"
         self.store.publish(self.done, self.finished)
         self.store.move(self.done, "active", "done")
         self.store.write_status(Status(id=self.done, state="done", updated=NOW))
@@ -125,6 +131,12 @@ class World:
         files = {str(path.relative_to(self.store.report(job))) for path in self.store.report(job).rglob("*")}
         assert files in (set(), {"result.json", "curves", "curves/all.png"}), "a report is whole or not there"
         return bool(files)
+
+    def completed(self) -> bool:
+        report = self.store.report(self.done)
+        named = (report / "result.json").read_text() == "whole"
+        assert (report / "video.mp4").is_file() or not named, "result.json names what is not there"
+        return named
 
 
 @dataclass(frozen=True)
@@ -156,6 +168,7 @@ WRITES = {
     ),
     "ask_for_end": Step(lambda w: w.store.ask_for_end(w.active), lambda w: w.store.is_withdrawn(w.active)),
     "publish": Step(lambda w: w.store.publish(w.active, w.finished), lambda w: w.published(w.active)),
+    "complete": Step(lambda w: w.store.complete(w.done, w.whole), lambda w: w.completed()),
     "write_catalog": Step(
         lambda w: w.store.write_catalog(CATALOG.model_copy(update={"queued": 7})),
         lambda w: w.store.read_catalog().queued == 7,
@@ -190,6 +203,8 @@ READS: dict[str, Callable[[World], object]] = {
     "read_catalog": lambda w: w.store.read_catalog(),
     "read_model_card": lambda w: w.store.read_model_card("mesonet"),
     "result_ids": lambda w: w.store.result_ids(),
+    "is_published": lambda w: w.store.is_published(w.done),
+    "fetch_report": lambda w: w.store.fetch_report(w.done, w.copy.with_name(os.urandom(4).hex())),
     "changed": lambda w: w.store.changed("done", w.done),
     "dot_names": lambda w: w.store.dot_names(),
     "free_bytes": lambda w: w.store.free_bytes() > 0,

@@ -60,6 +60,9 @@ def steps(store: Store, job: JobId, report: Path) -> dict[str, Callable[[], obje
         "read_status": lambda: store.read_status(job),
         "owners_status": lambda: store.owners_status(job, now=NOW),
         "publish": lambda: store.publish(job, report),
+        "is_published": lambda: store.is_published(job),
+        "complete": lambda: store.complete(job, report),
+        "fetch_report": lambda: store.fetch_report(job, report.with_name("copy")),
         "write_queue": lambda: store.write_queue(Queue(updated=NOW, waits={job: None})),
         "ask_for_end": lambda: store.ask_for_end(job),
         "is_withdrawn": lambda: store.is_withdrawn(job),
@@ -83,7 +86,15 @@ def steps(store: Store, job: JobId, report: Path) -> dict[str, Callable[[], obje
 
 #: Steps that answer from the other folder, as long as what they look for is there.
 OF_ONE_FOLDER = {
-    "submissions": {"read_status", "owners_status", "read_catalog", "read_model_card", "result_ids"},
+    "submissions": {
+        "read_status",
+        "owners_status",
+        "read_catalog",
+        "read_model_card",
+        "result_ids",
+        "is_published",
+        "fetch_report",
+    },
     "results": {"ids", "misfits", "stage_of", "read_submission", "attempts", "changed"},
 }
 
