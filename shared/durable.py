@@ -93,14 +93,18 @@ def move_directory(source: Path, target: Path) -> None:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Every plain file below ``folder``. OSError when something cannot be seen; pathlib's own search would leave it out."""
+    """Every plain file below ``folder``, relative to it, sorted; nothing that is still in the making (dot-names).
+
+    OSError when something cannot be seen; pathlib's own search would leave it out.
+    """
 
     def trouble(error: OSError) -> None:
         raise error
 
     walked = os.walk(folder, onerror=trouble)
     found = [Path(parent, name) for parent, _, names in walked for name in names]
-    return [path for path in found if stat.S_ISREG(os.lstat(path).st_mode)]
+    names = [path.relative_to(folder) for path in found if stat.S_ISREG(os.lstat(path).st_mode)]
+    return sorted(name for name in names if not any(part.startswith(".") for part in name.parts))
 
 
 def move_out(folder: int, name: str, target: Path) -> None:

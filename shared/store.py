@@ -357,9 +357,7 @@ class Store:
         it, or its time is over; no folder is made again then, save one inside the report.
         """
         target = self.report(job)
-        names = [path.relative_to(finished) for path in durable.files_below(finished)]
-        names = [name for name in names if not any(part.startswith(".") for part in name.parts)]
-        for name in sorted(names, key=lambda item: (item.as_posix() == "result.json", item.as_posix())):
+        for name in sorted(durable.files_below(finished), key=lambda item: item == Path("result.json")):
             if durable.exists(target / name) and filecmp.cmp(finished / name, target / name, shallow=False):
                 continue
             if len(name.parts) > 1:

@@ -7,7 +7,6 @@ are judged.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from backend.workers.spec import detector_spec, media_spec
 from base_detector import Card
 from shared.digest import sha256_of
 from shared.errors import DfomError, UserError
+from shared.machine import cores
 from shared.names import readable, shortened, shown
 from shared.notes import note_sentences
 from shared.records import Mode, new_id
@@ -73,11 +73,6 @@ def shared_out(settings: Settings, at_once: int) -> Settings:
     """Settings for ``at_once`` files in work: as many workers of a kind, and the cores shared out among them."""
     threads = settings.threads or (max(1, cores() // at_once) if at_once > 1 else 0)
     return settings.model_copy(update={"jobs": at_once, "threads": threads})
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-import cv2
 import numpy as np
 
-from backend.media.recheck import FaceDetector
+from backend.media.recheck import FaceDetector, shown_at
 from backend.media.tracks import Found, Sighting, overlap
 from base_detector import Array, turn_points
 
@@ -31,17 +30,14 @@ _SURE, _DROP = 0.9, 0.05
 def look_near(detector: FaceDetector, image: Array, expected: Found) -> Found | None:
     """The face of ``image`` (H, W, 3) uint8 RGB at ``expected``, in pixels of the picture; None when it is not surely there."""
     around = Sighting.cut(image, expected, context=_AROUND, frame=0, time_s=0.0)
-    height, width = around.crop.shape[:2]
-    scale = _FACE / expected.side
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    view = cv2.resize(around.crop, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    view, size = shown_at(around, _FACE), around.crop.shape[1::-1]
     faces = detector.detect(view, min_face=_MIN_FACE)
     if not len(faces.boxes):
         return None
-    stretch = np.array([width / size[0], height / size[1]], np.float32)
+    stretch = (np.array(size) / view.shape[1::-1]).astype(np.float32)
 
     def shown(points: Array) -> Array:
-        back = turn_points(points * stretch, turn=(360 - expected.turn) % 360, size=(width, height))
+        back = turn_points(points * stretch, turn=(360 - expected.turn) % 360, size=size)
         placed: Array = (back + np.array(around.origin)).astype(np.float32)
         return placed
 

@@ -161,7 +161,8 @@ class Gallery:
 
     def _cluster(self, tracks: Sequence[Track]) -> Array:
         """A cluster label for each track, (n,)."""
-        if all(_together(track, other) for i, track in enumerate(tracks) for other in tracks[:i]):
+        first, last = _ends(tracks)
+        if not len(tracks) or first.max() <= last.min():
             return np.arange(len(tracks))  # all at one moment, as in an image: nothing to compare
         missing = [track for track in tracks if track.number not in self._described]
         if missing:
@@ -176,7 +177,6 @@ class Gallery:
         labels[core] = AgglomerativeClustering(
             n_clusters=None, metric="precomputed", linkage="average", distance_threshold=_SAME
         ).fit_predict(distances)
-        first, last = _ends(tracks)
         for i in rest:
             away = np.linalg.norm(vectors[core] - vectors[i], axis=1)
             away[(first[core] <= last[i]) & (last[core] >= first[i])] = _NEVER
@@ -219,9 +219,5 @@ def _distances(tracks: Sequence[Track], vectors: Array) -> Array:
 
 def _ends(tracks: Sequence[Track]) -> tuple[Array, Array]:
     """First and last frame of each track, (n,) int64 each."""
-    ends = np.array([(track.first_frame, track.last_frame) for track in tracks], np.int64)
+    ends = np.array([(track.first_frame, track.last_frame) for track in tracks], np.int64).reshape(-1, 2)
     return ends[:, 0], ends[:, 1]
-
-
-def _together(track: Track, other: Track) -> bool:
-    return track.first_frame <= other.last_frame and other.first_frame <= track.last_frame

@@ -1,7 +1,8 @@
 """The second look: is what MTCNN found a face? The same detector is run again on other sizes and the mirror image.
 
 A face is found at every size and mirrored; a skyline or a fold of cloth that passed once is not. On the clips measured, faces
-(profiles and 28 pixels wide ones included) reached .93 and more, all else at most .80. May be imported by ``sweep`` and ``directions``.
+(profiles and 28 pixels wide ones included) reached .93 and more, all else at most .80. May be imported by
+``sweep``, ``near`` and ``directions``.
 """
 
 from __future__ import annotations
@@ -38,14 +39,21 @@ def believable(detector: FaceDetector, sighting: Sighting) -> bool:
     return second_look(detector, sighting) >= (BELIEVED_TURNED if sighting.found.turn else BELIEVED)
 
 
+def shown_at(sighting: Sighting, side: int) -> Array:
+    """The crop of ``sighting`` at the size at which the longer side of the face's box has ``side`` pixels."""
+    scale = side / sighting.found.side
+    height, width = (max(1, round(length * scale)) for length in sighting.crop.shape[:2])
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(sighting.crop, (width, height), interpolation=interpolation))
+
+
 def second_look(detector: FaceDetector, sighting: Sighting) -> float:
     """Mean confidence (0..1) of finding the face again, over sizes and mirror images; a view without it counts 0."""
     box = sighting.box
     scores = []
     for side in _SIDES:
-        scale = side / sighting.found.side
-        size = tuple(max(1, round(length * scale)) for length in sighting.crop.shape[1::-1])
-        view = cv2.resize(sighting.crop, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+        view = shown_at(sighting, side)
+        size = view.shape[1::-1]
         there = box * np.tile(np.array(size) / sighting.crop.shape[1::-1], 2)
         mirrored = np.array([size[0] - there[2], there[1], size[0] - there[0], there[3]])
         scores += [_found_again(detector, view, there), _found_again(detector, cv2.flip(view, 1), mirrored)]
@@ -54,9 +62,8 @@ def second_look(detector: FaceDetector, sighting: Sighting) -> float:
 
 def way_up(detector: FaceDetector, sighting: Sighting) -> int:
     """By how many degrees clockwise (0, 90, 180, 270) the picture is to be turned for the face to be found most surely."""
-    scale = _SIDE_TURNED / sighting.found.side
-    size = (max(1, round(sighting.crop.shape[1] * scale)), max(1, round(sighting.crop.shape[0] * scale)))
-    view = cv2.resize(sighting.crop, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    view = shown_at(sighting, _SIDE_TURNED)
+    size = view.shape[1::-1]
     corners = (sighting.box * np.tile(np.array(size) / sighting.crop.shape[1::-1], 2)).reshape(2, 2)
     scores = {}
     for turn in (0, 90, 180, 270):

@@ -173,18 +173,15 @@ class FaceSweep:
     def _settle(self, before: Sample | None, waiting: list[Sample], after: Sample) -> None:
         """Link two detections and fill the pictures between them; where they disagree, detect in between first."""
         pairs = self._pairs(before, after) if before else []
-        between_them = waiting if before else []
-        if before and waiting and self._disagree(before, after, pairs):
-            doubt: int | None = len(waiting) // 2
-        else:
-            doubt = self._fill(before, between_them, after, pairs)
-        if before and doubt is not None:
-            self._detect(waiting[doubt])
-            self._settle(before, waiting[:doubt], waiting[doubt])
-            self._settle(waiting[doubt], waiting[doubt + 1 :], after)
-            return
+        if before and waiting:
+            doubt = self._fill(before, waiting, after, pairs)
+            if doubt is not None:
+                self._detect(waiting[doubt])
+                self._settle(before, waiting[:doubt], waiting[doubt])
+                self._settle(waiting[doubt], waiting[doubt + 1 :], after)
+                return
         after.tracks = self._tracks_of(before, after, pairs)
-        for sample in between_them:
+        for sample in waiting:
             for found, (_, j) in zip(sample.found, pairs, strict=True):
                 if visible(found.box, width=sample.size[0], height=sample.size[1]):
                     self._see(after.tracks[j], sample, found)
@@ -192,12 +189,11 @@ class FaceSweep:
             self._see(track, after, found)
         self._end_tracks([track for track in self._alive if after.time_s - track.last_s > _FAR_S])
 
-    def _fill(
-        self, before: Sample | None, waiting: list[Sample], after: Sample, pairs: list[tuple[int, int]]
-    ) -> int | None:
-        """Give each waiting picture the faces of ``pairs``; the index of one in which a face is not where it must be, or None."""
+    def _fill(self, before: Sample, waiting: list[Sample], after: Sample, pairs: list[tuple[int, int]]) -> int | None:
+        """Give each waiting picture the faces of ``pairs``; the index of one that is to be searched whole first, or None."""
+        if self._disagree(before, after, pairs):
+            return len(waiting) // 2
         for index, sample in enumerate(waiting):
-            assert before is not None
             share = (sample.frame - before.frame) / (after.frame - before.frame)
             sample.found = []
             for i, j in pairs:

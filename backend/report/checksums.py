@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from shared import durable
 from shared.digest import sha256_of
 
 
 def report_files(folder: Path) -> list[str]:
     """Names of all regular files of a report, relative, sorted; nothing that is still in the making (dot-names)."""
-    files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-    names = (path.relative_to(folder) for path in files)
-    return sorted(name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts))
+    return sorted(name.as_posix() for name in durable.files_below(folder))
 
 
 def checksums(folder: Path) -> dict[str, str]:

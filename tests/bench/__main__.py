@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import statistics
 import subprocess
 import sys
@@ -25,7 +24,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench.jobs import site
+from tests.bench import jobs
 
 ROOT = Path(__file__).resolve().parents[2]
 RESEARCH = ROOT.parent / "shared"
@@ -93,10 +92,10 @@ def published_s(clip: Path, detectors: Sequence[str], weights: Path, folder: Pat
 
 def ours_s(clip: Path, detectors: Sequence[str], weights: Path, folder: Path, *, runner: str):
     """(cold seconds, [warm seconds] of three jobs, parts of the last one) of the real pipeline, scores never cached."""
-    with site(folder, weights=weights, runner=runner) as here:
-        jobs = [here.judge(clip, detectors) for _ in range(4)]
-    seconds = [job.wall_s for job in jobs]
-    return seconds[0], seconds[1:], jobs[-1].result.seconds
+    with jobs.site(folder, weights=weights, runner=runner) as here:
+        judged = [here.judge(clip, detectors) for _ in range(4)]
+    seconds = [job.wall_s for job in judged]
+    return seconds[0], seconds[1:], judged[-1].result.seconds
 
 
 def decode_s(clip: Path) -> float:
@@ -167,19 +166,11 @@ def cut(clip: Path, folder: Path, *, frames: int) -> Path:
 
 def installed_weights(folder: Path) -> Path:
     """``var/weights`` when something is installed there, else the research copies laid out the same way."""
-    from base_detector import Card
-
     if all((ROOT / "var/weights" / name).is_dir() for name in DETECTORS):
         return ROOT / "var/weights"
-    found = {path.name: path for path in (RESEARCH / "weights").rglob("*") if path.is_file()}
-    for name in DETECTORS:
-        for item in Card.read(ROOT / "detectors" / name).weights:
-            if Path(item.file).name not in found:
-                raise SystemExit("weights are missing: run 'deepfake-o-meter weights fetch' first")
-            target = folder / "weights" / name / item.file
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(found[Path(item.file).name], target)
-    return folder / "weights"
+    if not (RESEARCH / "weights").is_dir():
+        raise SystemExit("weights are missing: run 'deepfake-o-meter weights fetch' first")
+    return jobs.installed_weights(folder, DETECTORS)
 
 
 def show(rows: Sequence[dict]) -> None:

@@ -22,6 +22,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from shared.machine import cores
+
 ROOT = Path(__file__).resolve().parents[2]
 RESEARCH = ROOT.parent / "shared"
 #: Clips that differ.
@@ -40,11 +42,10 @@ class Run:
     @property
     def figures(self) -> dict[str, float]:
         """What is compared."""
-        cores = len(os.sched_getaffinity(0))
         return {
             "clips_a_minute": 60 * self.clips / self.wall_s,
             "cpu_s_a_clip": self.cpu_s / self.clips,
-            "busy": self.cpu_s / (self.wall_s * cores),
+            "busy": self.cpu_s / (self.wall_s * cores()),
             "wall_s": self.wall_s,
         }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -36,11 +35,6 @@ class Judged:
 
     result: Result
     wall_s: float
-
-    @property
-    def report_s(self) -> float:
-        """Seconds of the report, result video included."""
-        return float(self.result.seconds["report"])
 
 
 @dataclass(frozen=True)
@@ -102,8 +96,3 @@ def installed_weights(folder: Path, detectors: Sequence[str]) -> Path:
             target.mkdir(parents=True)
             install(name, target)
     return folder / "weights"
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))

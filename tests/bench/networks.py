@@ -34,12 +34,9 @@ FACES = 100
 BATCH = 8
 
 
-def gemm_gflops() -> dict[str, float]:
-    """Highest rate of a float32 product of 2048 x 2048 matrices over a second, GFLOP/s, of each library at hand.
-
-    They differ by a factor: torch's MKL leaves the wide instructions of AMD's processors alone, OpenVINO's oneDNN uses them. The fastest is
-    the machine's peak.
-    """
+def product() -> tuple[Any, Any, Callable[[Any], Any]]:
+    """The product that rates are measured with, 2048 x 2048 matrices in float32: both as torch has them, and OpenVINO's of the left one
+    with the right one."""
     import torch
 
     from detectors.runtime import compile_net
@@ -52,34 +49,33 @@ def gemm_gflops() -> dict[str, float]:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x @ self.matrix
 
-    product = Product().eval()
-    a, b = torch.randn(2048, 2048), product.matrix.detach()
+    net, left = Product().eval(), torch.randn(2048, 2048)
+    return left, net.matrix.detach(), compile_net(net, example=left.numpy(), device="cpu", tolerance=1e-2)
+
+
+#: Arithmetic of one product, GFLOP.
+_PRODUCT_GFLOP = 2 * 2048**3 / 1e9
+
+
+def gemm_gflops() -> dict[str, float]:
+    """Highest rate of that product over a second, GFLOP/s, of each library at hand.
+
+    They differ by a factor: torch's MKL leaves the wide instructions of AMD's processors alone, OpenVINO's oneDNN uses them. The fastest is
+    the machine's peak.
+    """
+    a, b, compiled = product()
     left, right = a.numpy(), b.numpy()
-    compiled = compile_net(product, example=left, device="cpu", tolerance=1e-2)
-    ways = {"torch": lambda: torch.mm(a, b), "numpy": lambda: left @ right, "openvino": lambda: compiled(left)}
-    return {name: _best_rate(run, 2 * 2048**3 / 1e9) for name, run in ways.items()}
+    ways = {"torch": lambda: a @ b, "numpy": lambda: left @ right, "openvino": lambda: compiled(left)}
+    return {name: _best_rate(run, _PRODUCT_GFLOP) for name, run in ways.items()}
 
 
 def gemm_rates() -> dict[str, float]:
     """OpenVINO's rate of the same product: ``wall``, GFLOP/s by the clock, and ``cpu``, GFLOP a processor second."""
-    import torch
-
-    from detectors import runtime
-
-    class Product(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.matrix = torch.nn.Parameter(torch.randn(2048, 2048))
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x @ self.matrix
-
-    left = torch.randn(2048, 2048).numpy()
-    compiled = runtime.compile_net(Product(), example=left, device="cpu", tolerance=1e-2)
-    gflop = 2 * 2048**3 / 1e9
+    a, _, compiled = product()
+    left = a.numpy()
     return {
-        "wall": _best_rate(lambda: compiled(left), gflop),
-        "cpu": _best_rate(lambda: compiled(left), gflop, clock=time.process_time),
+        "wall": _best_rate(lambda: compiled(left), _PRODUCT_GFLOP),
+        "cpu": _best_rate(lambda: compiled(left), _PRODUCT_GFLOP, clock=time.process_time),
     }
 
 

@@ -21,8 +21,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from shared.machine import cores
 from tests.bench import ensembles, folder, media_pass, overheads, peers, render
-from tests.bench.jobs import CLIP, LIGHT, SHORT, cores, site
+from tests.bench.jobs import CLIP, LIGHT, SHORT, site
 
 #: Seconds the clip's 300 frames took to decode on two cores of the machine that the wishes in seconds were written for.
 REFERENCE_DECODE_S = 0.64
