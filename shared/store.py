@@ -30,18 +30,21 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
 import structlog
+from pydantic import BaseModel
 
 from shared import durable, marker
 from shared.errors import PermanentError, StoreTrouble
 from shared.reading import RecordInvalid, read_bytes, read_record
 from shared.records import DETECTOR_PATTERN, ID_PATTERN, Attempts, Catalog, JobId, Queue, Stage, Status, Submission
 
+_LOOKS = 3  # at a record that is not there in one look and there in the next
 STAGES: tuple[Stage, ...] = ("tmp", "new", "active", "done", "failed")
 
 log = structlog.get_logger()
 
 Given = ParamSpec("Given")
 Answer = TypeVar("Answer")
+Record = TypeVar("Record", bound=BaseModel)
 Step = Callable[Concatenate["Store", Given], Answer]
 
 
@@ -115,11 +118,18 @@ class Store:
         except OSError as error:
             raise StoreTrouble(error) from error
 
-    def _check_absence(self, path: Path) -> None:
-        """StoreTrouble unless the folders are there and ``path`` is not: a record that only seems missing would start the work again."""
-        self.check()
-        if durable.exists(path):
-            raise StoreTrouble(sentence=f"{path.name} is there and cannot be opened.")
+    def _read_or_none(self, path: Path, model: type[Record]) -> Record | None:
+        """The record, None when it is not there. StoreTrouble unless that is sure: one that only seems missing would start the work again.
+
+        A record written between the look for it and the check is read in the next look.
+        """
+        for _ in range(_LOOKS):
+            with contextlib.suppress(FileNotFoundError):
+                return read_record(path, model)
+            self.check()
+            if not durable.exists(path):
+                return None
+        raise StoreTrouble(sentence=f"{path.name} is there and cannot be opened.")
 
     # -- paths
 
@@ -241,11 +251,8 @@ class Store:
     @_reads
     def attempts(self, job: JobId) -> int:
         """How often work on this job was begun; RecordInvalid when the count is damaged."""
-        try:
-            return read_record(self._attempts(job), Attempts).attempts
-        except FileNotFoundError:
-            self._check_absence(self._attempts(job))
-            return 0
+        record = self._read_or_none(self._attempts(job), Attempts)
+        return record.attempts if record else 0
 
     @_writes
     def uncount_attempt(self, job: JobId) -> None:
@@ -268,10 +275,8 @@ class Store:
     def read_status(self, untrusted_id: str) -> Status | None:
         """The status of a job, None when it has none; RecordInvalid when it is not the status of this job."""
         path = self.result(untrusted_id) / "status.json"
-        try:
-            status = read_record(path, Status)
-        except FileNotFoundError:
-            self._check_absence(path)
+        status = self._read_or_none(path, Status)
+        if status is None:
             return None
         if status.id != untrusted_id:
             raise RecordInvalid(path, "of another job")
@@ -332,7 +337,7 @@ class Store:
         target = self._own_result(job) / "report"
         if durable.is_folder(target):
             return
-        if durable.exists(target):
+        if durable.exists(target) and not durable.is_folder(target):
             durable.set_aside(target)
         with durable.staging(target, tag=f"-{secrets.token_hex(4)}") as staging:
             durable.copy_tree(finished, staging)
@@ -400,9 +405,9 @@ class Store:
         """The folder of a job's status and report, made when it is missing; what is not a folder under its name is set aside."""
         folder = self.result(untrusted_id)
         if not durable.is_folder(folder):
-            if durable.exists(folder):
+            if durable.exists(folder) and not durable.is_folder(folder):
                 durable.set_aside(folder)
-            folder.mkdir()
+            folder.mkdir(exist_ok=True)
         return folder
 
     @_writes

@@ -175,6 +175,20 @@ def test_status_survives_a_round_trip(store: Store):
     assert store.read_status(new_id()) is None
 
 
+def test_a_status_written_between_two_looks_is_read(store: Store, monkeypatch: pytest.MonkeyPatch):
+    status = Status(id=new_id(), state="queued", updated=datetime.now(UTC))
+    looked = []
+
+    def check() -> None:
+        if not looked:
+            looked.append(1)
+            store.write_status(status)
+
+    monkeypatch.setattr(store, "check", check)
+    assert store.read_status(status.id) == status
+    assert looked
+
+
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_every_damage_of_a_record_is_one_error(store: Store, damage: Damage):
     job = submitted(store)
