@@ -252,7 +252,7 @@ def _converted(net: torch.nn.Module, examples: tuple[Array, ...], shapes: list[l
 def _infer_with(model: Any, *, threads: int) -> Compiled:
     """``model`` compiled for the CPU."""
     openvino = _import_openvino()
-    threads = threads or _own_threads()
+    threads = threads or own_threads()
     compiled = openvino.compile_model(
         model,
         "CPU",
@@ -275,7 +275,7 @@ def _infer_with(model: Any, *, threads: int) -> Compiled:
     return infer
 
 
-def _own_threads() -> int:
+def own_threads() -> int:
     """Threads that torch would take: what ``OMP_NUM_THREADS`` says, else the cores this process may use."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return int(asked) if asked.isdecimal() and int(asked) else len(os.sched_getaffinity(0))

@@ -45,9 +45,10 @@ Progress = Callable[[int, int], None]
 @lru_cache(maxsize=1)
 def warm_detector() -> FaceDetector:
     """MTCNN for the CPU, loaded once in a process."""
-    from detectors.nets.mtcnn import Mtcnn  # torch comes with it
+    from detectors.nets.mtcnn import Mtcnn
+    from detectors.runtime import own_threads
 
-    return Mtcnn()
+    return Mtcnn(threads=max(1, own_threads() // 2))  # the other half decodes the next pictures
 
 
 def extract_pack(
