@@ -83,6 +83,7 @@ class WeightsFile:
     alternatives: tuple[str, ...] = ()
     manual: bool = False
     optional: bool = False
+    consent: bool = False  # its licence forbids some uses, so whoever fetches it agrees first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -524,7 +525,7 @@ def _answer_line(verbs: dict[str, Verb], line: bytes, stream: Any) -> bool:
         elif not isinstance(error, WorkerFailure):
             sys.excepthook(type(error), error, error.__traceback__)
             error = WorkerFailure("detector_failed")
-        print(f"{verb}: {error.code}", file=sys.stderr, flush=True)
+        print(f"{verb}: {error.code}" + f": {error}" * (str(error) != error.code), file=sys.stderr, flush=True)
         send(status="error", code=error.code, retryable=error.retryable)
     return verb != "stop"
 

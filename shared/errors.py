@@ -68,6 +68,9 @@ SENTENCES: Final[dict[str, str]] = {
     "weights_missing": "The weights of this detector are not installed. The operator installs them with 'deepfake-o-meter weights fetch'.",
     "weights_manual": "This file cannot be downloaded automatically; download it yourself. 'deepfake-o-meter weights add' installs it.",
     "weights_mismatch": "The weights file differs from the published one (sha256), so it is not used. Fetch it again.",
+    "weights_do_not_fit": "The weights file does not fit this detector: it is damaged, or of another network. The operator installs the right one with 'deepfake-o-meter weights add'.",  # noqa: E501
+    "weights_changed": "The published file is not the one that was first installed here, so it is not used. The operator finds out whether its authors replaced it.",  # noqa: E501
+    "weights_busy": "Too many people download these weights at the moment. Try again in some hours.",
     "weights_not_converted": "The published weights of this detector must be converted once; its model card gives the command.",
     "weights_unreachable": "The weights could not be fetched. Check the network, then run 'deepfake-o-meter weights fetch' again.",
     "weights_link_dead": "The published link to these weights is dead. Get the file elsewhere; 'deepfake-o-meter weights add' installs it.",
@@ -79,7 +82,7 @@ SENTENCES: Final[dict[str, str]] = {
     "not_admitted": "The detector has not passed the admission check. Run 'deepfake-o-meter detectors check' and correct what it names.",
     "unknown_strategy": "The card of this detector names an unknown aggregation strategy. Ask the operator to fix it.",
     # workers
-    "detector_failed": "The detector stopped with an error. The operator finds the trace in the worker's log.",
+    "detector_failed": "The detector stopped with an error. The operator finds its last words in the back-end's log.",
     "detector_bad_output": "The detector's output was not valid and was not used. The operator finds the reason in the back-end's log.",
     "detector_timed_out": "The detector did not finish within its time limit. Choose quick mode or a shorter part.",
     "worker_died": "The worker's process ended unexpectedly. The operator finds the reason in the back-end's log.",
@@ -161,6 +164,7 @@ WORKER_CODES: Final = frozenset(
         "needs_tensorflow",
         "out_of_memory",
         "unknown_verb",
+        "weights_do_not_fit",
         "weights_mismatch",
         "weights_missing",
         "weights_not_converted",

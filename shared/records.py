@@ -157,6 +157,9 @@ class CatalogEntry(Record):
     #: median seconds for a job in standard mode, as measured here; None while nothing was measured
     typical_seconds: float | None = None
     measured_jobs: int = 0
+    #: place among the detectors worth their download, from 1 (the page offers these first), and why it is one; None: it is not
+    recommended: int | None = None
+    recommended_why: str = ""
 
 
 class Catalog(Record):

@@ -75,6 +75,7 @@ RULES: Final[Mapping[type, Mapping[str, Rule]]] = {
         "alternatives": _texts(_ADDRESS, 'a list of addresses: ["https://..."]'),
         "manual": _TRUTH,
         "optional": _TRUTH,
+        "consent": _TRUTH,
     },
     Card: {
         "id": _text(r"[a-z][a-z0-9_]{1,40}", "a name like my_detector: 2 to 41 of a-z, 0-9 and _, a letter first"),

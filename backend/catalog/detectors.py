@@ -16,6 +16,7 @@ import structlog
 
 from backend.catalog.cards import read_card
 from backend.catalog.durations import Durations
+from backend.catalog.recommended import Choice, read_recommended
 from base_detector import Card, ContractError
 from shared.clock import utc_now
 from shared.errors import UserError
@@ -77,6 +78,7 @@ class DetectorCatalog:
     ) -> None:
         self._state, self._way = state, way
         self._cards = find_cards(folder)
+        self._choices = {choice.card: (place, choice) for place, choice in enumerate(_recommended(folder), 1)}
         for item in self._cards.unusable:
             log.warning("detector_left_out", card=str(item.path), reason=item.sentence)
         self._availability = availability
@@ -105,6 +107,7 @@ class DetectorCatalog:
             if self.state(card) != "enabled":
                 continue
             typical = durations.typical(card.id, mode="standard")
+            place, choice = self._choices.get(card.id, (None, None))
             entries.append(
                 CatalogEntry(
                     id=card.id,
@@ -123,11 +126,22 @@ class DetectorCatalog:
                     runner=self._way(card),
                     typical_seconds=typical.seconds if typical else None,
                     measured_jobs=typical.jobs if typical else 0,
+                    recommended=place,
+                    recommended_why=choice.why if choice else "",
                 )
             )
         return Catalog(
             updated=utc_now(), runner=runner, queued=queued, working=working, evicted=evicted, detectors=tuple(entries)
         )
+
+
+def _recommended(folder: Path) -> tuple[Choice, ...]:
+    """The recommended detectors; a list with a mistake is logged, and there are none."""
+    try:
+        return read_recommended(folder)
+    except UserError as error:
+        log.warning("recommended_left_out", reason=error.sentence)
+        return ()
 
 
 def model_card(card: Card) -> str | None:

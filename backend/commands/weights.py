@@ -7,6 +7,7 @@ Owns the words and the progress bars only; ``backend.weights.folder`` does the w
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -26,8 +27,12 @@ from rich.table import Table
 from rich.text import Text
 
 from backend.catalog.detectors import find_cards
+from backend.catalog.recommended import Choice, read_recommended
 from backend.commands.exits import EXIT_FAILED, EXIT_USAGE, errors_explained
-from backend.weights.folder import Installed, WeightsFolder
+from backend.weights.fetching import Fetching
+from backend.weights.folder import WeightsFolder, before
+from backend.weights.part import Wanted
+from backend.weights.state import Installed
 from backend.workers.pool import WorkerPool
 from backend.workers.spec import WorkerError, detector_spec
 from base_detector import Card, WeightsFile
@@ -40,8 +45,11 @@ SMALL_MB = 50
 
 #: Why a detector does not start although its files may be right.
 _NOT_THE_FILES = ("container_required", "image_missing", "image_outdated", "engine_unavailable", "needs_tensorflow")
+#: The worker read the file, and it is not one of this detector.
+_THE_FILE = ("weights_do_not_fit", "weights_not_converted")
 
 _WORDS = {"installed": "installed", "missing": "not installed", "differs": "differs from the published file (sha256)"}
+_CHANGED = "changed since it was installed (sha256)"
 
 
 @click.group()
@@ -62,30 +70,121 @@ def list_command(as_json: bool) -> None:
         _print(entries)
 
 
+# --------------------------------------------------------------------------- fetch
+
+
 @weights.command()
 @click.argument("ids", nargs=-1)
 @click.option("--small", is_flag=True, help=f"only detectors whose files are known and together below {SMALL_MB} MB")
-def fetch(ids: Sequence[str], small: bool) -> None:
+@click.option(
+    "--recommended", is_flag=True, help="a few detectors that generalise and run on a laptop (docs/weights.md)"
+)
+@click.option("--dry-run", is_flag=True, help="only list what would be downloaded: bytes, licences, seconds a clip")
+@click.option(
+    "--accept-licence", is_flag=True, help="agree to licences that forbid some uses; needed once, and recorded"
+)
+@click.option(
+    "--accept-changed", is_flag=True, help="take files that their authors replaced since they were first fetched"
+)
+def fetch(
+    ids: Sequence[str], small: bool, recommended: bool, dry_run: bool, accept_licence: bool, accept_changed: bool
+) -> None:
     """Download the weights of the detectors IDS (default: all). An interrupted download continues where it stopped."""
     with errors_explained(EXIT_FAILED):
         settings, cards = _opened(ids)
-    folder = WeightsFolder(settings.weights_folder)
+        choices = read_recommended(settings.detectors)
+        files = _chosen(cards, named=bool(ids), small=small, choices=choices if recommended else None)
+        folder = WeightsFolder(settings.weights_folder)
+        with folder.fetching(files, accept_changed=accept_changed) as run:
+            if dry_run:
+                _announce(run, folder, choices=choices)
+                return
+            refused = _without_consent(run.wanted, folder, accept=accept_licence)
+            # on stderr, so that messages and bars do not mix with piped output
+            with Progress(*_columns(), console=Console(stderr=True)) as bars:
+                for sentence in refused.values():
+                    bars.console.print(Text(sentence, style="red"), highlight=False, soft_wrap=True)
+                fetched = [_fetched(run, item, bars) for item in run.wanted if item.card.id not in refused]
+    if refused or not all(fetched):
+        raise SystemExit(EXIT_FAILED)
+    which = "The small weights" if small else "The recommended weights" if recommended else "All requested weights"
+    click.echo(f"{which} are installed in {folder.folder}.")
+    if small and choices:
+        click.echo(
+            "Stronger detectors for a laptop: 'deepfake-o-meter weights fetch --recommended --dry-run' lists them."
+        )
+
+
+def _chosen(
+    cards: Sequence[Card], *, named: bool, small: bool, choices: Sequence[Choice] | None
+) -> list[tuple[Card, WeightsFile]]:
+    """The files to fetch. ``choices``: only those of the recommended detectors, and of them only the files that are recommended."""
+    if choices is not None:
+        by_id = {card.id: card for card in cards}
+        mine = [(by_id[choice.card], choice) for choice in choices if choice.card in by_id]
+        return [(card, item) for card, choice in mine for item in card.weights if choice.wants(item)]
     if small:
         cards = [card for card in cards if _is_small(card)]
-    wanted = [
-        (card, item)
-        for card in cards
-        for item in card.weights
-        # optional, for another variant: fetched when the detector is named and the file can be downloaded automatically
-        if not item.optional or (not item.manual and (ids or small))
-    ]
-    # on stderr, so that messages and bars do not mix with piped output
-    with Progress(*_columns(), console=Console(stderr=True)) as bars:
-        failed = [card.id for card, item in wanted if not _fetched(card, item, folder, bars)]
-    if failed:
-        raise SystemExit(EXIT_FAILED)
-    which = "The small weights" if small else "All requested weights"
-    click.echo(f"{which} are installed in {folder.folder}.")
+    return [(card, item) for card in cards for item in card.weights if _is_usual(card, item, named=named or small)]
+
+
+def _is_usual(card: Card, item: WeightsFile, *, named: bool) -> bool:
+    """Whether fetching ``card`` fetches ``item``: optional files are for another variant, unless there are no others."""
+    if not item.optional:
+        return True
+    return not item.manual and (named or all(other.optional for other in card.weights))
+
+
+def _without_consent(wanted: Sequence[Wanted], folder: WeightsFolder, *, accept: bool) -> dict[str, str]:
+    """Detector -> what to do, for each whose licence was not agreed to. At a terminal the operator is asked."""
+    refused: dict[str, str] = {}
+    for item in wanted:
+        detector, licence = item.card.id, item.item.licence
+        if not item.item.consent or folder.known.agreed(detector, licence) or detector in refused:
+            continue
+        question = f"{detector}: the licence of {item.item.file} is: {shown(licence)}. Do you agree?"
+        asked = not accept and sys.stdin.isatty() and sys.stderr.isatty()
+        if accept or (asked and click.confirm(question, err=True)):
+            folder.known.agree(detector, licence)
+        else:
+            refused[detector] = (
+                f"{detector}: nothing was downloaded, since the licence of {item.item.file} forbids some uses: {shown(licence)}. If your "
+                f"use is allowed, agree once with 'deepfake-o-meter weights fetch {detector} --accept-licence'."
+            )
+    return refused
+
+
+def _announce(run: Fetching, folder: WeightsFolder, *, choices: Sequence[Choice]) -> None:
+    """What ``run`` would download, file by file, and the sum."""
+    table = Table("detector", "file", "bytes", "licence", "s a clip*", "state", box=None, pad_edge=False)
+    chosen, total, unknown, shared = {choice.card: choice for choice in choices}, 0, 0, set[str]()
+    for wanted in run.wanted:
+        card, item = wanted.card, wanted.item
+        is_there = run.state(wanted).state == "installed"
+        archive = run.archive(wanted)
+        size = 0 if is_there or archive in shared else run.bytes_of(wanted)
+        total, unknown = total + size, unknown + (not size and not is_there and archive not in shared)
+        amount = (
+            f"{size:,}" if size else "" if is_there else "with the file above" if archive in shared else "not known"
+        )
+        shared |= {archive} if archive else set()
+        agreed = not item.consent or folder.known.agreed(card.id, item.licence)
+        licence = item.licence if agreed else f"{item.licence} (asks for your consent)"
+        choice = chosen.get(card.id) or Choice(card.id)
+        by_hand = "by hand" if item.manual and not item.alternatives else "to download"
+        cells = (
+            card.id,
+            item.file,
+            amount,
+            licence,
+            f"{choice.seconds(card):.0f}",
+            "installed" if is_there else by_hand,
+        )
+        table.add_row(*map(Text, cells))
+    Console().print(table)
+    more = f", and {unknown} files whose size is not known" if unknown else ""
+    click.echo(f"To download: {total:,} bytes{more}. Nothing was downloaded.")
+    click.echo("* on one core, for a clip of 10 s with one face (sound: 10 s of speech), by the detector's card.")
 
 
 def _columns() -> tuple[ProgressColumn, ...]:
@@ -93,20 +192,28 @@ def _columns() -> tuple[ProgressColumn, ...]:
     return text, BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
 
 
-def _fetched(card: Card, item: WeightsFile, folder: WeightsFolder, bars: Progress) -> bool:
-    """Whether ``item`` could be fetched; a bar shows the progress, a message why it failed."""
-    task = bars.add_task(f"{card.id} {item.file}", total=item.bytes or None)
+def _fetched(run: Fetching, wanted: Wanted, bars: Progress) -> bool:
+    """Whether the file could be fetched; a bar shows the progress, a message why it failed, or what is remembered of it."""
+    task = bars.add_task(wanted.key.replace("/", " ", 1), total=wanted.item.bytes or None)
+    is_new = run.state(wanted).state != "installed"
     try:
-        entry = folder.fetch(
-            card, item, progress=lambda have, total: bars.update(task, completed=have, total=total or None)
-        )
+        entry = run.fetch(wanted, progress=lambda have, total: bars.update(task, completed=have, total=total or None))
     except DfomError as error:
-        sentence = Text.assemble((f"{card.id}:", "red"), f" {shown(error.sentence)}")
+        sentence = Text.assemble((f"{wanted.card.id}:", "red"), f" {shown(error.sentence)}")
         bars.console.print(sentence, highlight=False, soft_wrap=True)
         return False
     size = entry.path.stat().st_size
     bars.update(task, completed=size, total=size)
+    if is_new and entry.seen:
+        note = (
+            f"{wanted.card.id}: {entry.item.file} is {size:,} bytes, sha256 {entry.seen.sha256}. Its authors published no sha256, so this "
+            "one is remembered: another file under that address will be refused."
+        )
+        bars.console.print(Text(note), highlight=False, soft_wrap=True)
     return True
+
+
+# --------------------------------------------------------------------------- add
 
 
 @weights.command()
@@ -128,24 +235,44 @@ def add(detector: str, file: Path, name: str | None) -> None:
 
 
 def _load_once(card: Card, entry: Installed, *, settings: Settings) -> None:
-    """Load a file without a known sha256 in a worker: names and shapes must fit, or it is removed again and an older one is back."""
+    """Load a file without a known sha256 in a worker. When it does not fit, it is removed again and an older one is back.
+
+    UserError says so; and when loading failed for another reason, which says nothing of the file: then it stays.
+    """
     with closing(WorkerPool(settings)) as pool:
         spec = detector_spec(card, settings)
         try:
-            if pool.available(spec) is None:
+            code = pool.available(spec)
+            if code is None:
                 with pool.lease(spec):
                     return
-            raise WorkerError(str(pool.available(spec)))
-        except WorkerError as error:
-            if error.code in _NOT_THE_FILES:
-                click.echo(f"Not checked yet: {error.sentence}", err=True)
-                return
-            back = WeightsFolder(settings.weights_folder).remove(card, entry.item.file)
-            raise UserError(
-                "weights_mismatch",
-                f"{card.id} cannot load {entry.item.file}: {error.sentence} It was removed again"
-                f"{', and the file it replaced is back' if back else ''}; the worker's log names the tensors that differ.",
-            ) from None
+            error = WorkerError(code)
+        except WorkerError as failed:
+            error = failed
+    if error.code in _NOT_THE_FILES:
+        click.echo(f"Not checked yet: {error.sentence}", err=True)
+        return
+    words = f" Its last words: {shown(error.log[-2] if len(error.log) > 1 else error.log[-1])}" if error.log else ""
+    file = entry.item.file
+    if error.code in _THE_FILE:
+        back = WeightsFolder(settings.weights_folder).remove(card, file)
+        raise UserError(
+            "weights_mismatch",
+            f"{card.id} cannot load {file}: {error.sentence}{_said(error)} It was removed again"
+            f"{', and the file it replaced is back' if back else ''}.",
+        )
+    kept = f" The file it replaced is kept as {before(entry.path)}." if before(entry.path).is_file() else ""
+    raise UserError(
+        error.code,
+        f"{file} is installed, but could not be tried: {error.sentence}{words} That says nothing about the file, so it stays.{kept} Once "
+        f"the cause is removed, run 'deepfake-o-meter weights add {card.id}' with it again.",
+    )
+
+
+def _said(error: WorkerError) -> str:
+    """What the worker's log says after the code, which names the tensors that differ."""
+    lines = [line.partition(f"{error.code}: ")[2] for line in error.log if f"{error.code}: " in line]
+    return f" ({shown(lines[-1])[:600]})" if lines else ""
 
 
 @weights.command()
@@ -174,7 +301,7 @@ def _opened(ids: Sequence[str]) -> tuple[Settings, list[Card]]:
 
 
 def _is_small(card: Card) -> bool:
-    known = all(item.bytes and not item.manual for item in card.weights)
+    known = all(item.bytes and not item.manual and not item.consent for item in card.weights)
     return known and sum(item.bytes for item in card.weights) < SMALL_MB * 1_000_000
 
 
@@ -185,12 +312,18 @@ def _is_wrong(entry: Installed) -> bool:
 def _print(entries: Sequence[Installed]) -> None:
     table = Table("detector", "file", "bytes", "licence", "state", box=None, pad_edge=False)
     for entry in entries:
-        size = f"{entry.item.bytes:,}" if entry.item.bytes else ""
+        bytes_ = entry.item.bytes or (entry.seen.bytes if entry.seen else 0)
+        state = _CHANGED if entry.state == "differs" and entry.seen else _WORDS[entry.state]
         optional = " (optional)" if entry.item.optional and entry.state == "missing" else ""
-        cells = (entry.detector, entry.item.file, size, entry.item.licence, _WORDS[entry.state] + optional)
+        cells = (entry.detector, entry.item.file, f"{bytes_:,}" if bytes_ else "", entry.item.licence, state + optional)
         table.add_row(*map(Text, cells))  # as they are: a licence is no markup
     Console().print(table)
 
 
 def _as_json(entry: Installed) -> dict[str, object]:
-    return {"detector": entry.detector, "path": str(entry.path), "state": entry.state, **vars(entry.item)}
+    seen = (
+        {"sha256": entry.seen.sha256, "from": entry.seen.origin, "first_seen": entry.seen.first_seen}
+        if entry.seen
+        else None
+    )
+    return {"detector": entry.detector, "path": str(entry.path), "state": entry.state, **vars(entry.item), "seen": seen}

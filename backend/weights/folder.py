@@ -14,34 +14,21 @@ import shutil
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
 from io import BufferedReader
 from pathlib import Path
-from typing import Literal
 
 import httpx
 
-from backend.weights.archives import is_archive, unpack_member
-from backend.weights.download import TIMEOUT, Progress, Transfer
+from backend.weights import fetching
+from backend.weights.download import Progress
+from backend.weights.fetching import Fetching
+from backend.weights.known import Known
 from backend.weights.part import Wanted, part_of
+from backend.weights.places import Places
+from backend.weights.state import Installed, installed, sha256_of
 from base_detector import Card, WeightsFile
 from shared import durable
 from shared.errors import NO_SPACE, UserError
-
-State = Literal["installed", "missing", "differs"]
-
-#: After these errors, the card's alternative addresses are tried.
-_TRY_ELSEWHERE = ("weights_link_dead", "weights_unreachable", "weights_mismatch")
-
-
-@dataclass(frozen=True)
-class Installed:
-    """One weights file of a card and its state in the folder."""
-
-    detector: str
-    item: WeightsFile
-    path: Path
-    state: State
 
 
 class WeightsFolder:
@@ -49,15 +36,16 @@ class WeightsFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.known = Known(folder)
 
     def entries(self, cards: Iterable[Card]) -> list[Installed]:
         """Every file the cards name, with its state; a file is hashed once, and again only after it changed."""
-        return [_installed(self._wanted(card, item)) for card in cards for item in card.weights]
+        return [installed(self.wanted(card, item), self.known) for card in cards for item in card.weights]
 
     def verify(self, cards: Iterable[Card]) -> list[Installed]:
-        """As ``entries``, but every file is read again."""
-        _hashes.clear()
-        return self.entries(cards)
+        """As ``entries``, but every file is read again. UserError when the memory of the first ones is damaged."""
+        self.known.check()
+        return [installed(self.wanted(card, item), self.known, again=True) for card in cards for item in card.weights]
 
     def unavailable(self, card: Card) -> str | None:
         """Why the weights of ``card`` cannot be used (``weights_missing``, ``weights_mismatch``), None when all are right."""
@@ -69,7 +57,7 @@ class WeightsFolder:
     def sha256(self, card: Card) -> dict[str, str]:
         """file -> sha256 of every installed file of ``card``; where the card has none, that of the file."""
         return {
-            entry.item.file: entry.item.sha256 or _sha256_of(entry.path)
+            entry.item.file: entry.item.sha256 or sha256_of(entry.path)
             for entry in self.entries([card])
             if entry.state != "missing"
         }
@@ -77,13 +65,14 @@ class WeightsFolder:
     def add(self, card: Card, source: Path, *, name: str | None = None) -> Installed:
         """Install the operator's own copy of one of the card's files; UserError when it is not one of them.
 
-        Its sha256 says which file it is. Where the card has none, its name does, or ``name``; names and shapes are checked when it is
-        loaded.
+        Its sha256 says which file it is. Where the card has none, its name does, or ``name``; it is on trial then until ``keep`` or
+        ``remove``, since only loading it shows whether its names and shapes fit.
         """
-        with _opened(source) as stream, self._storing():
+        with _opened(source) as stream, self.storing():
             size = os.fstat(stream.fileno()).st_size
-            item = _item_for(card, source, size, hashlib.file_digest(stream, "sha256").hexdigest(), name)
-            wanted = self._wanted(card, item)
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            item = _item_for(card, source, size, digest, name)
+            wanted = self.wanted(card, item)
             with part_of(wanted) as part:
                 part.restart()
                 stream.seek(0)
@@ -93,25 +82,54 @@ class WeightsFolder:
                     part.restart()  # half a copy is not a download to continue
                     raise
                 if not item.sha256 and wanted.path.is_file():  # until the new one loads, the user's only copy
-                    durable.move_file(wanted.path, _before(wanted))
-                part.install(origin=str(source))
-        return _installed(wanted)
+                    durable.move_file(wanted.path, before(wanted.path))
+                digest = part.install(origin=str(source))
+            if not item.sha256:
+                self.known.remember(wanted.key, wanted.path, sha256=digest, origin="added by hand", trial=True)
+        return installed(wanted, self.known)
 
     def keep(self, card: Card, file: str) -> None:
         """An added file loads: delete the one it replaced."""
-        _before(self._named(card, file)).unlink(missing_ok=True)
+        wanted = self._named(card, file)
+        with self.storing():
+            if not wanted.item.sha256:
+                self.known.settle(wanted.key)
+            before(wanted.path).unlink(missing_ok=True)
 
     def remove(self, card: Card, file: str) -> bool:
         """Delete an added file that does not load; whether the one it replaced is back."""
         wanted = self._named(card, file)
-        if _before(wanted).is_file():
-            durable.move_file(_before(wanted), wanted.path)
-            return True
-        wanted.path.unlink(missing_ok=True)
-        return False
+        with self.storing():
+            self.known.forget(wanted.key)
+            if before(wanted.path).is_file():
+                durable.move_file(before(wanted.path), wanted.path)
+                return True
+            wanted.path.unlink(missing_ok=True)
+            return False
 
     def _named(self, card: Card, file: str) -> Wanted:
-        return self._wanted(card, next(item for item in card.weights if item.file == file))
+        return self.wanted(card, next(item for item in card.weights if item.file == file))
+
+    @contextlib.contextmanager
+    def fetching(
+        self,
+        files: Iterable[tuple[Card, WeightsFile]],
+        *,
+        client: httpx.Client | None = None,
+        pause: Callable[[float], None] = time.sleep,
+        accept_changed: bool = False,
+    ) -> Iterator[Fetching]:
+        """A run that fetches these files; archives that are not needed any more are deleted at its end.
+
+        ``client`` may carry the operator's proxy or certificates; by default httpx reads them from the environment.
+        """
+        wanted = tuple(self.wanted(card, item) for card, item in files)
+        with contextlib.ExitStack() as stack:
+            own = client or stack.enter_context(fetching.client())
+            run = Fetching(wanted, self.known, Places(own), pause, accept_changed)
+            with self.storing():
+                yield run
+                run.tidy()
 
     def fetch(
         self,
@@ -124,23 +142,20 @@ class WeightsFolder:
     ) -> Installed:
         """Get one file of ``card`` from its publisher, or from the first alternative that has it, unless it is installed.
 
-        UserError says what failed and what to do. ``client`` may carry the operator's proxy or certificates; by default httpx reads
-        them from the environment.
+        Others of the card that are in the same archive come with it. UserError says what failed and what to do.
         """
-        wanted = self._wanted(card, item)
-        with self._storing(), contextlib.ExitStack() as stack:
-            if _state(wanted) != "installed":
-                own = client or stack.enter_context(httpx.Client(follow_redirects=True, timeout=TIMEOUT))
-                _Fetch(wanted, progress, own, pause).run()
-        return _installed(wanted)
+        files = [(card, other) for other in card.weights if other == item or not other.optional]
+        with self.fetching(files, client=client, pause=pause) as run:
+            return run.fetch(self.wanted(card, item), progress=progress)
 
-    def _wanted(self, card: Card, item: WeightsFile) -> Wanted:
+    def wanted(self, card: Card, item: WeightsFile) -> Wanted:
+        """The file ``item`` of ``card``, and its place in this folder; UserError for a place outside."""
         if Path(item.file).is_absolute() or ".." in Path(item.file).parts:
             raise UserError("bad_card", f"The card of {card.id} names a weights file outside its folder: {item.file}.")
         return Wanted(card, item, self.folder / card.id / item.file)
 
     @contextlib.contextmanager
-    def _storing(self) -> Iterator[None]:
+    def storing(self) -> Iterator[None]:
         """Turn the errors of a folder that cannot be written into a message that says what to do."""
         try:
             yield
@@ -155,80 +170,12 @@ class WeightsFolder:
             ) from error
 
 
-# --------------------------------------------------------------------------- fetching
-
-
-@dataclass(frozen=True)
-class _Fetch:
-    """One file on its way from whichever of its addresses has it."""
-
-    wanted: Wanted
-    progress: Progress | None
-    client: httpx.Client
-    pause: Callable[[float], None]
-
-    def run(self) -> None:
-        """Try the card's address, then its alternatives; UserError names each that failed."""
-        card, item = self.wanted.card, self.wanted.item
-        failures = []
-        for address in ([] if item.manual else [item.url]) + list(item.alternatives):
-            try:
-                self._fetch_from(address)
-                return
-            except UserError as error:
-                if error.code not in _TRY_ELSEWHERE:
-                    raise
-                failures.append(error)
-        if item.manual:
-            raise UserError(
-                "weights_manual",
-                f"{item.file} cannot be downloaded automatically: get it from {item.url} and install it with 'deepfake-o-meter "
-                f"weights add {card.id} FILE'." + "".join(f" ({error.sentence})" for error in failures),
-            )
-        if len(failures) == 1:
-            raise failures[0]
-        raise UserError(failures[-1].code, " ".join(error.sentence for error in failures))
-
-    def _fetch_from(self, address: str) -> None:
-        if self.wanted.item.member or is_archive(address, self.wanted.item.file):
-            self._fetch_member(address)
-        else:
-            self._download(address, self.wanted)
-
-    def _download(self, address: str, wanted: Wanted) -> None:
-        with part_of(wanted) as part:
-            if _state(wanted) != "installed":  # another fetch may have finished while this one waited
-                Transfer(part, address, self.progress, self.client, self.pause).run()
-                part.install(origin=address)
-
-    def _fetch_member(self, address: str) -> None:
-        """Get the archive at ``address``, then take the file out of it."""
-        card, item, path = self.wanted.card, self.wanted.item, self.wanted.path
-        # the archive is kept until the last file is taken out: one archive may hold eleven
-        whole = replace(item, file=f"{hashlib.sha256(address.encode()).hexdigest()[:16]}.archive", sha256="", bytes=0)
-        archive = Wanted(card, whole, path.parent / whole.file)
-        self._download(address, archive)
-        member = item.member or Path(item.file).name
-        with part_of(self.wanted) as part:
-            if _state(self.wanted) != "installed":
-                part.restart()
-                try:
-                    unpack_member(archive.path, member, part.stream, most=item.bytes)
-                except BaseException:
-                    part.restart()
-                    raise
-                part.install(origin=f"{item.member or item.file} in {address}")
-        siblings = (Wanted(card, other, path.parent / other.file) for other in card.weights if other.url == item.url)
-        if all(_state(sibling) == "installed" for sibling in siblings):
-            archive.path.unlink(missing_ok=True)
-
-
 # --------------------------------------------------------------------------- adding
 
 
-def _before(wanted: Wanted) -> Path:
-    """Where a replaced file waits until the added one has loaded."""
-    return wanted.path.with_name(f".{wanted.path.name}.before")
+def before(path: Path) -> Path:
+    """Where the replaced file ``path`` waits until the added one has loaded."""
+    return path.with_name(f".{path.name}.before")
 
 
 @contextlib.contextmanager
@@ -265,37 +212,3 @@ def _item_for(card: Card, source: Path, size: int, digest: str, name: str | None
         f"{source} ({size} bytes, sha256 {digest}) is not a file of {card.id}, so it was not installed. "
         f"Wanted: {known or 'none at all'}.",
     )
-
-
-# --------------------------------------------------------------------------- state
-
-#: (path, inode, size, time of change) -> sha256, so that the catalog does not read 500 MB each time
-_hashes: dict[tuple[str, int, int, int], str] = {}
-
-
-def _installed(wanted: Wanted) -> Installed:
-    return Installed(wanted.card.id, wanted.item, wanted.path, _state(wanted))
-
-
-def _state(wanted: Wanted) -> State:
-    path, item = wanted.path, wanted.item
-    try:
-        size = path.stat().st_size
-        if not item.sha256:
-            return "installed" if path.is_file() and size else "differs"
-        if size != item.bytes:
-            return "differs"
-        return "installed" if _sha256_of(path) == item.sha256 else "differs"
-    except (FileNotFoundError, NotADirectoryError):
-        return "missing"
-    except OSError:
-        return "differs"  # it exists, but is a folder or not readable
-
-
-def _sha256_of(path: Path) -> str:
-    with path.open("rb") as stream:
-        facts = os.fstat(stream.fileno())
-        key = (str(path), facts.st_ino, facts.st_size, facts.st_mtime_ns)
-        if key not in _hashes:
-            _hashes[key] = hashlib.file_digest(stream, "sha256").hexdigest()
-        return _hashes[key]

@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from io import BufferedRandom
 from pathlib import Path
 from typing import Final
@@ -31,6 +32,20 @@ class Wanted:
     card: Card
     item: WeightsFile
     path: Path
+
+    @property
+    def key(self) -> str:
+        """Its name in the list of known files."""
+        return f"{self.card.id}/{self.item.file}"
+
+
+@dataclass(frozen=True)
+class Begun:
+    """Where the bytes of a part come from. ``total``: of the whole file, 0 where that was not said."""
+
+    url: str = ""
+    validator: str = ""
+    total: int = 0
 
 
 @dataclass(frozen=True)
@@ -56,14 +71,35 @@ class Part:
         self.stream.seek(0)
         return hashlib.file_digest(self.stream, "sha256").hexdigest()
 
-    def install(self, *, origin: str) -> None:
-        """Give the file its name when it is the right one; otherwise empty it and raise UserError."""
-        digest = self.sha256()
-        if self.wanted.item.sha256 and digest != self.wanted.item.sha256:
+    def begun(self) -> Begun:
+        """Where its bytes come from, as ``begin`` noted it."""
+        try:
+            return Begun(**json.loads(self._note.read_bytes()))
+        except (OSError, ValueError, TypeError):
+            return Begun()
+
+    def begin(self, begun: Begun) -> None:
+        """Note where its bytes come from: without a known sha256, half of one file and half of another would pass."""
+        if begun != self.begun():
+            durable.replace_json(self._note, asdict(begun))
+
+    def install(self, *, origin: str, stated: str = "") -> str:
+        """Give the file its name when it is the right one; otherwise empty it and raise UserError. Its sha256.
+
+        ``stated``: the sha256 that its host gives, where the card has none.
+        """
+        digest, known = self.sha256(), self.wanted.item.sha256 or stated
+        if known and digest != known:
             self.restart()
-            raise wrong_file(origin, self.wanted, difference=f"sha256 {digest}")
+            raise wrong_file(origin, self.wanted, difference=f"sha256 {digest} instead of {known}")
         self.stream.flush()
         durable.move_file(self.path, self.wanted.path)
+        self._note.unlink(missing_ok=True)
+        return digest
+
+    @property
+    def _note(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.from")
 
 
 @contextlib.contextmanager
@@ -88,6 +124,7 @@ def part_of(wanted: Wanted) -> Iterator[Part]:
             finally:
                 if _is_named(handle, path) and not part.size():
                     path.unlink()
+                    path.with_name(f"{path.name}.from").unlink(missing_ok=True)
             return
 
 

@@ -5,6 +5,7 @@ Imported by everything that names a worker; imports nothing of this folder.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -88,11 +89,11 @@ def detector_spec(card: Card, settings: Settings) -> WorkerSpec:
 
 
 class WorkerError(DfomError):
-    """A worker failed; ``retryable`` says whether a fresh one may succeed."""
+    """A worker failed; ``retryable`` says whether a fresh one may succeed. ``log``: its last words, escaped, where there were any."""
 
-    def __init__(self, code: str, *, retryable: bool = False) -> None:
+    def __init__(self, code: str, *, retryable: bool = False, log: Sequence[str] = ()) -> None:
         super().__init__(code)
-        self.retryable = retryable
+        self.retryable, self.log = retryable, tuple(log)
 
     def for_the_job(self) -> RetryableError | PermanentError:
         """The error for a job that needs this worker: the next attempt may succeed, or none will."""

@@ -37,6 +37,7 @@ _SLICE_S: Final = 0.1
 _WATCH_S: Final = 0.5
 _PROGRESS_S: Final = 0.05
 _DEATH_S: Final = 3.0
+_LOG_S: Final = 0.3
 
 Told = Callable[[int, int], None]
 
@@ -184,9 +185,19 @@ class Worker:
         code = untrusted.get("code")
         codes = WORKER_CODES if self.spec.is_detector else WORKER_CODES | MEDIA_CODES
         known = code if isinstance(code, str) and code in codes else "detector_failed"
-        log.warning("worker_error", worker=self.spec.name, verb=verb, code=known, log=self._running.last_words())
+        words = self._last_words(f"{verb}: {code}")
+        log.warning("worker_error", worker=self.spec.name, verb=verb, code=known, log=words)
         self.broken = known == "out_of_memory"  # it cannot be used any further
-        raise WorkerError(known, retryable=untrusted.get("retryable") is True)
+        raise WorkerError(known, retryable=untrusted.get("retryable") is True, log=words)
+
+    def _last_words(self, last: str) -> list[str]:
+        """The end of its log. The answer may overtake it, so the line that our loop ends a failure with is waited for a little."""
+        deadline = self._clock() + _LOG_S
+        while True:
+            words = self._running.last_words()
+            if any(line.startswith(last) for line in words) or self._clock() >= deadline:
+                return words
+            time.sleep(_PROGRESS_S)
 
     def _progress(self, untrusted: dict[str, Any]) -> tuple[int, int]:
         done, total = untrusted.get("done"), untrusted.get("total")

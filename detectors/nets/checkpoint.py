@@ -26,8 +26,12 @@ if TYPE_CHECKING:
 Choice = TypeVar("Choice")
 
 
-class CheckpointError(ContractError):
-    """A weights file does not fit its network; the message names every entry that differs."""
+class CheckpointError(WorkerFailure, ContractError):
+    """A weights file does not fit its network; the message names every entry that differs. The worker answers ``weights_do_not_fit``."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__("weights_do_not_fit")
+        self.args = (sentence,)
 
 
 class WeightsUnusable(WorkerFailure):
@@ -97,9 +101,19 @@ def read_torch(content: bytes, *, inside: str = "", prefix: str = "") -> dict[st
     ``inside``: the entry of a checkpoint that holds the state dict (``state_dict``, ``model``, ``net``), taken where it is there.
     ``prefix`` (``module.``) is taken off the names that carry it; names that would then be equal are refused.
     """
+    import pickle
+
     import torch
 
-    state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, LookupError) as error:
+        # torch's reader of its old format walks into whatever is not one
+        raise CheckpointError(f"this is not a torch file of plain tensors ({str(error)[:300]})") from None
+    except RuntimeError as error:
+        if "PytorchStreamReader" not in str(error):
+            raise
+        raise CheckpointError(f"this torch file is damaged ({str(error)[:300]})") from None
     if inside and isinstance(state, dict) and isinstance(state.get(inside), dict):
         state = state[inside]
     if not isinstance(state, dict) or not all(isinstance(item, torch.Tensor) for item in state.values()):

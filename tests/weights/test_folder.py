@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from backend.weights.folder import Installed, WeightsFolder
+from backend.weights.folder import WeightsFolder
+from backend.weights.state import Installed
 from base_detector import Card, WeightsFile
 from shared.errors import UserError
 
@@ -134,7 +135,7 @@ def test_a_broken_connection_is_taken_up_where_it_ended(publisher: Publisher, tm
 def test_a_fetch_given_up_goes_on_later_from_what_is_stored(publisher: Publisher, tmp_path: Path):
     card = card_of(publisher.url)
     publisher.cut_after = [90_000, 0, 0]
-    with pytest.raises(UserError, match=r"90000 of 512000 bytes are stored.*weights fetch toy") as caught:
+    with pytest.raises(UserError, match=r"90,000 of 512,000 bytes are stored.*weights fetch toy") as caught:
         fetch(card, tmp_path)
     assert caught.value.code == "weights_unreachable"
     assert not (tmp_path / "toy" / "file.h5").exists()

@@ -87,7 +87,7 @@ def test_a_tar_whose_member_leads_elsewhere_gives_its_own_bytes_or_nothing(publi
     address = publisher.url.replace("file.h5", "all.tar.gz")
     card = card_with(WeightsFile("net.pt", address, "MIT"), WeightsFile("link.pt", address, "MIT"))
     assert fetch(card, tmp_path).path.read_bytes() == SECOND
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["toy"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".known.json.lock", "known.json", "toy"]
     with pytest.raises(UserError, match=r"does not have link\.pt"):
         WeightsFolder(tmp_path).fetch(card, card.weights[1])
     assert not (tmp_path / "toy" / "link.pt").exists()
