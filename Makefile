@@ -8,7 +8,7 @@ TORCH_CPU := https://download.pytorch.org/whl/cpu
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --no-deps
 RESOLVE := $(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --python-version 3.11 --custom-compile-command "make lock"
 
-.PHONY: help setup run weights test test-slow test-gpu coverage check images bench lock clean
+.PHONY: help setup run weights recommended test test-slow test-gpu coverage check images bench lock clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -32,7 +32,8 @@ $(BIN)/.ready: pyproject.toml requirements.lock torch-cpu.lock Makefile
 # The weights are fetched beside the portal, so that it starts at once with a slow network or none; the kernel ends the fetching with
 # the portal. Detectors without weights say so on the page until they are there.
 FETCH := $(BIN)/deepfake-o-meter weights fetch --small >"$$log" 2>&1 & fetch=$$!; trap "kill $$fetch; exit" TERM; \
-    wait $$fetch || echo "Some weights are not installed, so their detectors stay unavailable (see $$log). To try again: make weights"
+    wait $$fetch && echo "The small weights are installed. Detectors that see more need a larger download: make recommended lists it first." \
+    || echo "Some weights are not installed, so their detectors stay unavailable (see $$log). To try again: make weights"
 
 run: setup  ## start the portal; Ctrl-C stops everything
 	@export log="$${DFOM_DATA:-var}/weights.log"; mkdir -p "$${log%/*}"; \
@@ -40,6 +41,10 @@ run: setup  ## start the portal; Ctrl-C stops everything
 
 weights: setup  ## fetch the published weights
 	@$(BIN)/deepfake-o-meter weights fetch
+
+recommended: setup  ## list the recommended detectors' weights (bytes, licences, speed), then fetch them
+	@$(BIN)/deepfake-o-meter weights fetch --recommended --dry-run
+	@printf 'Download them? [y/N] '; read answer; test "$$answer" = y || exit 0; $(BIN)/deepfake-o-meter weights fetch --recommended
 
 test: setup  ## run the tests; what needs Docker, Chromium or the research data is skipped where that is absent
 	@$(BIN)/pytest

@@ -29,10 +29,10 @@ from rich.text import Text
 from backend.catalog.detectors import find_cards
 from backend.catalog.recommended import Choice, read_recommended
 from backend.commands.exits import EXIT_FAILED, EXIT_USAGE, errors_explained
-from backend.weights.fetching import Fetching
+from backend.weights.fetching import Fetching, addresses
 from backend.weights.folder import WeightsFolder, before
 from backend.weights.part import Wanted
-from backend.weights.state import Installed
+from backend.weights.state import Installed, installed
 from backend.workers.pool import WorkerPool
 from backend.workers.spec import WorkerError, detector_spec
 from base_detector import Card, WeightsFile
@@ -140,7 +140,8 @@ def _without_consent(wanted: Sequence[Wanted], folder: WeightsFolder, *, accept:
     refused: dict[str, str] = {}
     for item in wanted:
         detector, licence = item.card.id, item.item.licence
-        if not item.item.consent or folder.known.agreed(detector, licence) or detector in refused:
+        nothing_to_get = not addresses(item.item) or installed(item, folder.known).state == "installed"
+        if not item.item.consent or nothing_to_get or folder.known.agreed(detector, licence) or detector in refused:
             continue
         question = f"{detector}: the licence of {item.item.file} is: {shown(licence)}. Do you agree?"
         asked = not accept and sys.stdin.isatty() and sys.stderr.isatty()

@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from io import BufferedRandom
@@ -92,6 +93,9 @@ class Part:
         if known and digest != known:
             self.restart()
             raise wrong_file(origin, self.wanted, difference=f"sha256 {digest} instead of {known}")
+        if not digest.startswith(named_sha256(self.wanted.item)):
+            self.restart()
+            raise wrong_file(origin, self.wanted, difference=f"sha256 {digest}, its name says another")
         self.stream.flush()
         durable.move_file(self.path, self.wanted.path)
         self._note.unlink(missing_ok=True)
@@ -126,6 +130,12 @@ def part_of(wanted: Wanted) -> Iterator[Part]:
                     path.unlink()
                     path.with_name(f"{path.name}.from").unlink(missing_ok=True)
             return
+
+
+def named_sha256(item: WeightsFile) -> str:
+    """The first digits of the sha256 that PyTorch writes into the names of its files (``vgg19-dcbb9e9d.pth``), "" elsewhere."""
+    found = re.fullmatch(r"https://download\.pytorch\.org/.*-([0-9a-f]{8,})\.pth", item.url)
+    return found[1] if found and item.url.endswith(item.file) else ""
 
 
 def _is_named(handle: int, path: Path) -> bool:

@@ -124,7 +124,7 @@ def container_options(
     if gpu is not None:
         options["environment"] = environment | {"NVIDIA_DRIVER_CAPABILITIES": "compute,utility"}
         options["device_requests"] = [{"driver": "nvidia", "device_ids": [gpu], "capabilities": [["gpu"]]}]
-    flags = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()
+    flags = hashlib.sha256(json.dumps([options, spec.files], sort_keys=True).encode()).hexdigest()
     options["labels"] = {
         LABEL_FOLDER: str(exchange.parent),
         LABEL_PLACE: exchange.name,

@@ -5,7 +5,8 @@ Imported by everything that names a worker; imports nothing of this folder.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -31,6 +32,7 @@ class WorkerSpec:
     """A worker to start. ``bundled``: it is part of the platform. ``version``: that its card must have, None = not checked.
 
     ``compiled``: the folder of its compiled networks, which no other worker has; None: it keeps none (``detectors.kept``).
+    ``files``: what its weights are now; a worker that loaded others is not used, since its scores would count as those of these.
     """
 
     name: str
@@ -43,6 +45,7 @@ class WorkerSpec:
     output_mb: int = DETECTOR_OUTPUT_MB
     version: str | None = None
     compiled: Path | None = None
+    files: tuple[tuple[str, int, int, int], ...] = ()
 
     @property
     def is_detector(self) -> bool:
@@ -85,7 +88,16 @@ def detector_spec(card: Card, settings: Settings) -> WorkerSpec:
         device="cuda:0" if settings.gpus else "cpu",
         version=card.version,
         compiled=(settings.compiled_folder / card.id).resolve() if bundled else None,
+        files=tuple(_stamps(card, settings.weights_folder / card.id)),
     )
+
+
+def _stamps(card: Card, folder: Path) -> Iterator[tuple[str, int, int, int]]:
+    """Name, inode, size and time of change of each file of ``card`` that is there: some detectors load those that are."""
+    for item in card.weights:
+        with contextlib.suppress(OSError):
+            facts = (folder / item.file).stat()
+            yield item.file, facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
 class WorkerError(DfomError):

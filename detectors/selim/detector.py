@@ -40,22 +40,33 @@ CLEAR_FAKE, CLEAR_REAL, MOST_UNSURE_FAKES = 0.8, 0.2, 11
 
 
 class Selim(BaseDetector):
-    """The ensemble; ``parameters.models`` of the card names the models that take part."""
+    """The ensemble; ``parameters.models`` of the card says which models take part: those that are installed, or those it names."""
 
     def load(self, weights: Path, device: str) -> None:
         from detectors.nets.checkpoint import Published
         from detectors.runtime import compiled
 
-        names = self.card.parameters["models"]
-        unknown = sorted(set(names) - set(MODELS))
-        if unknown or not names or len(set(names)) != len(names):
-            raise ContractError(
-                f"selim: parameters.models must name some of {', '.join(MODELS)}, each once, not {names}"
-            )
+        names = self._models(weights)
         self._nets = []
         for name in names:
             file, example = Published(weights, self.card, MODELS[name]), np.zeros((1, 3, SIDE, SIDE), np.float32)
             self._nets.append(compiled(_net, file, example=example, device=device, half=True))
+
+    def _models(self, weights: Path) -> list[str]:
+        """The short names of the models that take part."""
+        from detectors.nets.checkpoint import WeightsUnusable
+
+        names = self.card.parameters["models"]
+        if names == "installed":
+            installed = [name for name, file in MODELS.items() if (weights / file).is_file()]
+            if not installed:
+                raise WeightsUnusable("weights_missing", f"{weights} holds none of {', '.join(MODELS.values())}")
+            return installed
+        if not isinstance(names, list) or not names or len(set(names)) != len(names) or set(names) - set(MODELS):
+            raise ContractError(
+                f'selim: parameters.models must be "installed" or name some of {", ".join(MODELS)}, each once, not {names}'
+            )
+        return names
 
     def crop_face(self, image: Array, face: Face) -> Array:
         """The box with a third of its height and width added on each side: (h, w, 3) uint8, clipped at the frame."""

@@ -82,7 +82,7 @@ def members(what: str) -> list[BaseDetector]:
         return detector
 
     selim = load_detector("detectors.selim")
-    selim.card = replace(selim.card, parameters={"models": selim.card.parameters["models"][:1]})
+    selim.card = replace(selim.card, parameters={"models": ["111_36"]})
     return [
         with_variant("mesonet", "Meso4_DF"),
         with_variant("mesonet", "MesoInception4_DF"),

@@ -147,8 +147,8 @@ def test_pictures_are_centred_on_black():
     assert int(canvas.sum()) == int(picture.sum())
 
 
-@pytest.mark.parametrize("models", [[], ["111_36", "111_36"], ["111_37"]])
-def test_models_are_named_by_the_card(models: list[str], tmp_path: Path):
+@pytest.mark.parametrize("models", [[], ["111_36", "111_36"], ["111_37"], "all", 7])
+def test_models_are_named_by_the_card(models: object, tmp_path: Path):
     detector = load_detector("detectors.selim")
     detector.card = replace(detector.card, parameters={"models": models})
     with pytest.raises(ContractError, match=r"111_36, 555_19.*each once"):
@@ -158,7 +158,21 @@ def test_models_are_named_by_the_card(models: list[str], tmp_path: Path):
 def test_each_of_the_named_models_is_wanted(tmp_path: Path):
     with pytest.raises(WeightsUnusable, match="final_999_DeepFakeClassifier_tf_efficientnet_b7_ns_0_23 is not there"):
         only("999_23").load(tmp_path, "cpu")
-    assert load_detector("detectors.selim").card.parameters["models"] == list(selim.MODELS)
+
+
+def test_without_a_choice_the_installed_models_take_part(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    chosen: list[str] = []
+    monkeypatch.setattr("detectors.runtime.compiled", lambda build, file, **kwargs: chosen.append(file.file))
+    with pytest.raises(WeightsUnusable, match="holds none of final_111"):
+        load_detector("detectors.selim").load(tmp_path, "cpu")
+    for name in ("888_40", "111_36"):
+        os.link(weights / selim.MODELS[name], tmp_path / selim.MODELS[name])
+    load_detector("detectors.selim").load(tmp_path, "cpu")
+    assert chosen == [selim.MODELS["111_36"], selim.MODELS["888_40"]]
+    load_detector("detectors.selim").load(weights, "cpu")
+    assert chosen[2:] == list(selim.MODELS.values())
 
 
 def write_pack(folder: Path, rows: list[tuple[int, int, int]]) -> FacePack:
