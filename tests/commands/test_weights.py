@@ -110,3 +110,110 @@ def test_list_shows_licence_and_state(site: Path):
     assert result.exit_code == 0
     assert "MIT" in result.output
     assert result.output.count("not installed") == 2
+
+
+# --------------------------------------------------------------------------- first sha256, consent, dry run, recommended
+
+
+@pytest.fixture
+def unhashed(site: Path) -> Path:
+    """The card of ``good`` without sha256 and size, as of a file that its authors published without."""
+    path = site / "detectors" / "good" / "detector.toml"
+    lines = [line for line in path.read_text().splitlines() if not line.startswith(("sha256", "bytes"))]
+    path.write_text("\n".join(lines))
+    return path
+
+
+def test_a_first_sha256_is_shown_and_a_later_change_is_refused_until_it_is_accepted(site: Path, unhashed: Path):
+    result = call("fetch", "good")
+    assert result.exit_code == 0
+    assert hashlib.sha256(CONTENT).hexdigest() in result.output
+    assert "another file under that address will be refused" in result.output
+    listed = next(entry for entry in json.loads(call("list", "--json").output) if entry["detector"] == "good")
+    assert listed["seen"]["sha256"] == hashlib.sha256(CONTENT).hexdigest()
+    (site / "data" / "weights" / "good" / "good.bin").unlink()
+    (site / "www" / "good.bin").write_bytes(CONTENT[::-1])
+    result = call("fetch", "good")
+    assert result.exit_code == 1
+    assert "Find out whether the authors replaced it" in result.output
+    assert call("fetch", "good", "--accept-changed").exit_code == 0
+    assert (site / "data" / "weights" / "good" / "good.bin").read_bytes() == CONTENT[::-1]
+
+
+def test_a_licence_that_forbids_some_uses_is_agreed_to_once(site: Path, unhashed: Path):
+    text = unhashed.read_text().replace('bin"\nlicence = "MIT"', 'bin"\nlicence = "for research only"\nconsent = true')
+    unhashed.write_text(text)
+    result = call("fetch", "good")
+    assert result.exit_code == 1
+    assert "nothing was downloaded" in result.output
+    assert "for research only" in result.output
+    assert "weights fetch good --accept-licence" in result.output
+    assert states()["good"] == "missing"
+    assert call("fetch", "good", "--accept-licence").exit_code == 0
+    agreed = json.loads((site / "data" / "weights" / "known.json").read_text())["agreed"]["good"]
+    assert [item["licence"] for item in agreed] == ["for research only"]
+    (site / "data" / "weights" / "good" / "good.bin").unlink()
+    assert call("fetch", "good").exit_code == 0
+    unhashed.write_text(text.replace("for research only", "for research at universities only"))
+    (site / "data" / "weights" / "good" / "good.bin").unlink()
+    assert call("fetch", "good").exit_code == 1
+
+
+def test_what_make_run_fetches_never_asks_for_consent(site: Path):
+    path = site / "detectors" / "good" / "detector.toml"
+    path.write_text(path.read_text() + "consent = true\n")
+    result = call("fetch", "--small")
+    assert "good" not in result.output
+    assert states()["good"] == "missing"
+
+
+def test_a_dry_run_lists_bytes_and_licences_and_downloads_nothing(site: Path, unhashed: Path):
+    result = call("fetch", "--dry-run")
+    assert result.exit_code == 0
+    assert f"To download: {2 * len(CONTENT):,} bytes. Nothing was downloaded." in result.output
+    assert result.output.count("MIT") == 2
+    assert states() == {"good": "missing", "gone": "missing"}
+    call("fetch", "good")
+    assert f"To download: {len(CONTENT):,} bytes." in call("fetch", "--dry-run").output
+
+
+def test_recommended_fetches_the_files_of_the_list_and_nothing_else(site: Path):
+    (site / "detectors" / "recommended.toml").write_text(
+        '[[detector]]\ncard = "absent"\n[[detector]]\ncard = "good"\nwhy = "W"\nseconds_per_face = 2.0\n'
+    )
+    listed = call("fetch", "--recommended", "--dry-run")
+    assert "good.bin" in listed.output
+    assert "gone" not in listed.output
+    assert " 20 " in listed.output  # fps:1 on ten seconds, two seconds a face
+    result = call("fetch", "--recommended")
+    assert result.exit_code == 0
+    assert "The recommended weights are installed" in result.output
+    assert states() == {"good": "installed", "gone": "missing"}
+
+
+def test_of_a_detector_with_optional_files_only_the_recommended_one_is_fetched(site: Path):
+    path = site / "detectors" / "good" / "detector.toml"
+    head, entry = path.read_text().split("[[weights]]")
+    other = entry.replace("good.bin", "other.bin")
+    path.write_text(f"{head}[[weights]]{entry}optional = true\n[[weights]]{other}optional = true\n")
+    (site / "www" / "other.bin").write_bytes(CONTENT)
+    (site / "detectors" / "recommended.toml").write_text('[[detector]]\ncard = "good"\nfiles = ["other.bin"]\n')
+    assert call("fetch", "--recommended").exit_code == 0
+    folder = site / "data" / "weights" / "good"
+    assert [item.name for item in folder.iterdir()] == ["other.bin"]
+    call("fetch")  # without a name, a detector whose files are all optional gets all of them
+    assert sorted(item.name for item in folder.iterdir()) == ["good.bin", "other.bin"]
+
+
+def test_after_the_small_ones_the_recommended_ones_are_named(site: Path):
+    (site / "www" / "gone.bin").write_bytes(CONTENT)
+    assert "recommended" not in call("fetch", "--small").output
+    (site / "detectors" / "recommended.toml").write_text('[[detector]]\ncard = "good"\n')
+    assert "weights fetch --recommended --dry-run" in call("fetch", "--small").output
+
+
+def test_a_mistake_in_the_list_of_recommended_ones_is_named(site: Path):
+    (site / "detectors" / "recommended.toml").write_text('[[detector]]\nid = "good"\n')
+    result = call("fetch", "--recommended")
+    assert result.exit_code == 1
+    assert "recommended.toml has a mistake" in result.output

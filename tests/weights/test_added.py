@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from backend.commands.weights import weights
+from backend.workers.pool import WorkerPool
+from backend.workers.spec import WorkerError, WorkerSpec
+from detectors.nets.checkpoint import CheckpointError, read_torch
 from tests.parity.test_meso_cnn import write_weights
 
 
@@ -50,6 +55,8 @@ def test_a_file_with_a_tensor_missing_is_removed_again(own: Path):
     result = add(own)
     assert result.exit_code == 1
     assert "cannot load meso_cnn.safetensors" in result.output
+    assert "(the weights do not fit " in result.output
+    assert "missing " in result.output  # the tensor is named
     assert "removed again" in result.output
     assert not installed(own).exists()
 
@@ -63,3 +70,30 @@ def test_a_file_that_does_not_load_costs_nobody_the_one_that_did(own: Path):
     assert "the file it replaced is back" in result.output
     assert installed(own).read_bytes() == before
     assert [path.name for path in installed(own).parent.iterdir()] == [installed(own).name]
+
+
+def test_a_right_file_stays_when_the_worker_fails_for_another_reason(own: Path, monkeypatch: pytest.MonkeyPatch):
+    assert add(own).exit_code == 0
+
+    @contextmanager
+    def without_memory(pool: WorkerPool, spec: WorkerSpec) -> Iterator[None]:
+        raise WorkerError("out_of_memory", log=["torch: allocating", "load: out_of_memory"])
+        yield
+
+    monkeypatch.setattr(WorkerPool, "lease", without_memory)
+    result = add(own)
+    assert result.exit_code == 1
+    assert "is installed, but could not be tried: The worker ran out of memory." in result.output
+    assert "Its last words: torch: allocating" in result.output
+    assert "says nothing about the file" in result.output
+    assert installed(own).read_bytes() == own.read_bytes()
+    kept = installed(own).with_name(f".{installed(own).name}.before")
+    assert f"kept as {kept}" in result.output
+    assert kept.is_file()
+
+
+def test_a_file_that_is_none_of_torch_is_said_to_be_none(tmp_path: Path):
+    for content, words in ((bytes(range(256)) * 9, "not a torch file"), (b"PK\x03\x04" + bytes(100), "damaged")):
+        with pytest.raises(CheckpointError, match=words) as caught:
+            read_torch(content)
+        assert caught.value.code == "weights_do_not_fit"
