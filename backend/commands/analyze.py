@@ -27,7 +27,7 @@ from backend.pipeline import Pipeline
 from backend.workers.spec import detector_spec, media_spec
 from base_detector import Card
 from shared.digest import sha256_of
-from shared.errors import DfomError, UserError
+from shared.errors import DfomError, UserError, sentence_for
 from shared.machine import cores
 from shared.names import readable, shortened, shown
 from shared.notes import note_sentences
@@ -45,13 +45,23 @@ def choose(catalog: DetectorCatalog, names: str | None) -> list[str]:
         if not chosen:
             raise UserError("no_detector", "Name at least one detector after --detectors.")
         return list(dict.fromkeys(catalog.card(name).id for name in chosen))
-    offered = (card for card in catalog if catalog.state(card) == "enabled")
-    installed = [card.id for card in offered if catalog.unavailable(card) is None]
-    if not installed:
-        raise UserError(
+    offered = {card.id: catalog.unavailable(card) for card in catalog if catalog.state(card) == "enabled"}
+    ready = [name for name, code in offered.items() if code is None]
+    if not ready:
+        raise _none_ready({name: code for name, code in offered.items() if code})
+    return ready
+
+
+def _none_ready(offered: dict[str, str]) -> UserError:
+    """Why no detector can run: what keeps those whose weights are installed, else that none are."""
+    kept = {name: code for name, code in offered.items() if code not in ("weights_missing", "weights_mismatch")}
+    if not kept:
+        return UserError(
             "weights_missing", "No detector is ready. Install weights with 'deepfake-o-meter weights fetch'."
         )
-    return installed
+    code = next(iter(kept.values()))
+    names = ", ".join(name for name in kept if kept[name] == code)
+    return UserError(code, f"No detector is ready. {names}: {sentence_for(code)}")
 
 
 def clips_at_once(settings: Settings, cards: Sequence[Card], *, asked: int | None, files: int) -> int:

@@ -74,7 +74,7 @@ class DockerRunner:
 
     def image_label(self, image: str, label: str) -> str | None:
         """The value of ``label`` on ``image``, None when it has none. WorkerError(image_missing, engine_unavailable)."""
-        with _EngineErrors():
+        with _EngineErrors(missing="image_missing"):
             labels = self._client().images.get(image).labels
         found = labels.get(label)
         return found if isinstance(found, str) else None
@@ -82,7 +82,7 @@ class DockerRunner:
     def _image(self, spec: WorkerSpec) -> Any:
         asked_at, image = self._images.get(spec.image, (float("-inf"), None))
         if image is None or self._clock() - asked_at > IMAGE_S:
-            with _EngineErrors():
+            with _EngineErrors(missing="image_missing"):
                 image = self._client().images.get(spec.image)
             self._images[spec.image] = (self._clock(), image)
         if (image.attrs.get("Config") or {}).get("Volumes"):
@@ -271,7 +271,14 @@ def _engine_errors() -> tuple[type[Exception], ...]:
 
 
 class _EngineErrors:
-    """Turns what docker-py raises into a WorkerError: a missing image, no answer, or a refusal to start."""
+    """Turns what docker-py raises into a WorkerError: a missing image, no answer, or a refusal to start.
+
+    ``missing``: the code when the engine does not have what was asked for; docker-py knows a missing image by words of Docker's, which
+    other engines do not say.
+    """
+
+    def __init__(self, *, missing: str | None = None) -> None:
+        self._missing = missing
 
     def __enter__(self) -> None:
         return None
@@ -283,6 +290,8 @@ class _EngineErrors:
             error, docker.errors.ImageNotFound
         ):  # an answer, and no trouble: the catalog asks for every image
             raise WorkerError("image_missing") from None
+        if self._missing and isinstance(error, docker.errors.NotFound):
+            raise WorkerError(self._missing) from None
         log.warning("engine_error", reason=str(error)[:500])
         if isinstance(error, docker.errors.APIError):
             raise WorkerError("worker_not_started", retryable=True) from None

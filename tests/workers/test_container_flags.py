@@ -6,13 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import docker
 import pytest
+import structlog
 
 from backend.workers import container_flags as containers
 from backend.workers import docker_runner as runner
@@ -445,3 +448,18 @@ def test_what_needed_no_engine_goes_on_without_it() -> None:
     answers.update(dict.fromkeys(answers, "engine_unavailable"))
     assert (both.of(inside).kind, both.available(inside)) == ("docker", "engine_unavailable")
     assert (both.of(outside).kind, both.available(outside)) == ("process", None)
+
+
+def test_an_image_that_another_engine_calls_missing_in_its_own_words_is_missing_without_a_line_in_the_log() -> None:
+    class Images:
+        def get(self, name: str) -> None:
+            raise docker.errors.NotFound("404 Client Error: image not known")
+
+    docker_runner = runner.DockerRunner.__new__(runner.DockerRunner)
+    docker_runner._clock, docker_runner._images = time.monotonic, {}
+    docker_runner._client = lambda: SimpleNamespace(images=Images())  # type: ignore[method-assign, assignment, return-value]
+    with structlog.testing.capture_logs() as lines:
+        assert docker_runner.available(MESONET) == "image_missing"
+        with pytest.raises(WorkerError, match="image_missing"):
+            docker_runner.image_label("dfom/other", "x")
+    assert lines == []

@@ -168,6 +168,18 @@ def test_the_log_keeps_the_last_lines_escaped(start: Start, tmp_path: Path) -> N
     assert "\x1b" not in log
 
 
+def test_the_error_of_a_failed_worker_has_its_last_words_even_when_the_answer_overtakes_them(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = start()
+    slow = worker._running.last_words
+    late = iter([[], ["Traceback ..."]])
+    monkeypatch.setattr(worker._running, "last_words", lambda: next(late, None) or slow())
+    with pytest.raises(WorkerError) as caught:
+        worker.call("fail", timeout_s=5, code="detector_failed", words="KeyError: 'fc'\nfail: detector_failed")
+    assert caught.value.log[-2:] == ("KeyError: 'fc'", "fail: detector_failed")
+
+
 def test_a_flood_of_log_lines_stays_below_its_cap(start: Start, tmp_path: Path) -> None:
     worker = start()
     worker.call("run", timeout_s=60, code="import sys\nfor i in range(20): sys.stderr.write('y' * 200_000 + '\\n')")
