@@ -95,7 +95,8 @@ def fetch(
         choices = read_recommended(settings.detectors)
         files = _chosen(cards, named=bool(ids), small=small, choices=choices if recommended else None)
         folder = WeightsFolder(settings.weights_folder)
-        with folder.fetching(files, accept_changed=accept_changed) as run:
+        others = _opened(())[1] if ids else cards
+        with folder.fetching(files, cards=others, accept_changed=accept_changed) as run:
             if dry_run:
                 _announce(run, folder, choices=choices)
                 return
@@ -124,8 +125,8 @@ def _chosen(
         mine = [(by_id[choice.card], choice) for choice in choices if choice.card in by_id]
         return [(card, item) for card, choice in mine for item in card.weights if choice.wants(item)]
     if small:
-        cards = [card for card in cards if _is_small(card)]
-    return [(card, item) for card in cards for item in card.weights if _is_usual(card, item, named=named or small)]
+        return [(card, item) for card in cards if _is_small(card) for item in card.weights if item.bytes]
+    return [(card, item) for card in cards for item in card.weights if _is_usual(card, item, named=named)]
 
 
 def _is_usual(card: Card, item: WeightsFile, *, named: bool) -> bool:
@@ -162,13 +163,12 @@ def _announce(run: Fetching, folder: WeightsFolder, *, choices: Sequence[Choice]
     for wanted in run.wanted:
         card, item = wanted.card, wanted.item
         is_there = run.state(wanted).state == "installed"
-        archive = run.archive(wanted)
-        size = 0 if is_there or archive in shared else run.bytes_of(wanted)
-        total, unknown = total + size, unknown + (not size and not is_there and archive not in shared)
-        amount = (
-            f"{size:,}" if size else "" if is_there else "with the file above" if archive in shared else "not known"
-        )
-        shared |= {archive} if archive else set()
+        source = run.source(wanted)
+        comes_along = not is_there and source in shared
+        size = 0 if is_there or comes_along else run.bytes_of(wanted)
+        total, unknown = total + size, unknown + (not size and not is_there and not comes_along)
+        amount = "" if is_there else "as above" if comes_along else f"{size:,}" if size else "not known"
+        shared |= {source} if source else set()
         agreed = not item.consent or folder.known.agreed(card.id, item.licence)
         licence = item.licence if agreed else f"{item.licence} (asks for your consent)"
         choice = chosen.get(card.id) or Choice(card.id)
@@ -302,8 +302,11 @@ def _opened(ids: Sequence[str]) -> tuple[Settings, list[Card]]:
 
 
 def _is_small(card: Card) -> bool:
-    known = all(item.bytes and not item.manual and not item.consent for item in card.weights)
-    return known and sum(item.bytes for item in card.weights) < SMALL_MB * 1_000_000
+    """Whether what the detector needs is known, free to get, and small; optional files of unknown size do not count."""
+    counted = [item for item in card.weights if not item.optional or item.bytes]
+    free = all(item.bytes and not item.manual and not item.consent for item in counted)
+    enough = not card.lacks([item for item in card.weights if item not in counted])
+    return free and enough and sum(item.bytes for item in counted) < SMALL_MB * 1_000_000
 
 
 def _is_wrong(entry: Installed) -> bool:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -24,6 +26,7 @@ from backend.weights.part import Part, Wanted, part_of
 from backend.weights.places import Places, drive_folder
 from backend.weights.state import Installed, installed, sha256_of
 from base_detector import WeightsFile
+from shared import durable
 from shared.errors import UserError
 
 #: After these errors, the card's alternative addresses are tried.
@@ -41,13 +44,16 @@ class Fetching:
     places: Places
     pause: Callable[[float], None] = time.sleep
     accept_changed: bool = False
+    #: all files of all detectors: two may need the same one
+    all_files: tuple[Wanted, ...] = ()
     _failed: dict[str, UserError] = field(default_factory=dict)
 
     def fetch(self, wanted: Wanted, *, progress: Progress | None = None) -> Installed:
         """Get one of the files, unless it is installed; UserError names each address that failed, and what to do."""
         before = installed(wanted, self.known)
         if before.state != "installed":
-            self._from_somewhere(wanted, progress)
+            if not self._from_another_detector(wanted):
+                self._from_somewhere(wanted, progress)
         elif (
             not wanted.item.sha256 and before.seen is None
         ):  # installed by an earlier version, which remembered nothing
@@ -58,10 +64,10 @@ class Fetching:
         """The file as it is now."""
         return installed(wanted, self.known)
 
-    def archive(self, wanted: Wanted) -> str:
-        """The address of the archive that the file is taken from first, "" when it has an address of its own."""
+    def source(self, wanted: Wanted) -> str:
+        """What the file shares its download with: the address of its archive, or its sha256; "" where neither is known."""
         first = addresses(wanted.item)[:1]
-        return first[0] if first and _is_inside(first[0], wanted.item) else ""
+        return first[0] if first and _is_inside(first[0], wanted.item) else wanted.item.sha256
 
     def bytes_of(self, wanted: Wanted) -> int:
         """Bytes that fetching it downloads, by the card, else as its host states; 0: not known. Of an archive, those of the archive."""
@@ -73,6 +79,21 @@ class Fetching:
             if size := size_at(address, name=_name_of(item), places=self.places):
                 return size
         return item.bytes
+
+    def _from_another_detector(self, wanted: Wanted) -> bool:
+        """Whether another detector has the very file: then it gets a second name, or is copied where the disk knows no such names."""
+        same = (
+            other for other in self.all_files if other.path != wanted.path and other.item.sha256 == wanted.item.sha256
+        )
+        for other in same if wanted.item.sha256 else ():
+            if installed(other, self.known).state == "installed":
+                with part_of(wanted), durable.staging(wanted.path, tag=".same") as staged:
+                    try:
+                        os.link(other.path, staged)
+                    except OSError:
+                        shutil.copyfile(other.path, staged)
+                return installed(wanted, self.known).state == "installed"
+        return False
 
     def _from_somewhere(self, wanted: Wanted, progress: Progress | None) -> None:
         card, item, failures = wanted.card, wanted.item, []

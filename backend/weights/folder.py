@@ -115,18 +115,21 @@ class WeightsFolder:
         self,
         files: Iterable[tuple[Card, WeightsFile]],
         *,
+        cards: Iterable[Card] = (),
         client: httpx.Client | None = None,
         pause: Callable[[float], None] = time.sleep,
         accept_changed: bool = False,
     ) -> Iterator[Fetching]:
         """A run that fetches these files; archives that are not needed any more are deleted at its end.
 
+        ``cards``: detectors that may have one of them already.
         ``client`` may carry the operator's proxy or certificates; by default httpx reads them from the environment.
         """
         wanted = tuple(self.wanted(card, item) for card, item in files)
         with contextlib.ExitStack() as stack:
             own = client or stack.enter_context(fetching.client())
-            run = Fetching(wanted, self.known, Places(own), pause, accept_changed)
+            others = tuple(self.wanted(card, item) for card in cards for item in card.weights)
+            run = Fetching(wanted, self.known, Places(own), pause, accept_changed, others)
             with self.storing():
                 yield run
                 run.tidy()

@@ -167,6 +167,20 @@ def test_what_make_run_fetches_never_asks_for_consent(site: Path):
     assert states()["good"] == "missing"
 
 
+def test_an_optional_file_of_unknown_size_does_not_keep_a_small_detector_from_make_run(site: Path):
+    path = site / "detectors" / "good" / "detector.toml"
+    url = path.read_text().split('url = "')[1].split('"')[0]
+    path.write_text(
+        f'{path.read_text()}[[weights]]\nfile = "big.bin"\nurl = "{url}"\nlicence = "MIT"\noptional = true\n'
+    )
+    call("fetch", "--small")
+    assert [item.name for item in (site / "data" / "weights" / "good").iterdir()] == ["good.bin"]
+    path.write_text(path.read_text().replace("optional = true\n", ""))  # now it is needed, and may be of any size
+    (site / "data" / "weights" / "good" / "good.bin").unlink()
+    call("fetch", "--small")
+    assert list((site / "data" / "weights" / "good").iterdir()) == []
+
+
 def test_a_dry_run_lists_bytes_and_licences_and_downloads_nothing(site: Path, unhashed: Path):
     result = call("fetch", "--dry-run")
     assert result.exit_code == 0

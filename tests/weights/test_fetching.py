@@ -8,6 +8,7 @@ import os
 import tarfile
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -242,5 +243,21 @@ def test_the_size_of_a_download_is_asked_for_without_downloading(hosts: Hosts, t
             7,
             0,
         ]
-        assert [run.archive(wanted) for wanted in run.wanted] == ["", f"{SITE}/all.zip", "", ""]
+        assert [run.source(wanted) for wanted in run.wanted] == ["", f"{SITE}/all.zip", "0" * 64, ""]
     assert not (tmp_path / "toy").exists()
+
+
+def test_a_file_that_another_detector_has_is_not_downloaded_again(hosts: Hosts, tmp_path: Path):
+    item = WeightsFile("clip.bin", f"{SITE}/clip.bin", "MIT", sha256=Hosted(CONTENT).sha256, bytes=len(CONTENT))
+    hosts.web["/clip.bin"] = Hosted(CONTENT)
+    first, second = card_with(item), replace(card_with(replace(item, file="tower.bin")), id="other")
+    files = [(first, first.weights[0]), (second, second.weights[0])]
+    client = hosts.client()
+    with client, WeightsFolder(tmp_path).fetching(files, cards=(first, second), client=client) as run:
+        entries = [run.fetch(wanted) for wanted in run.wanted]
+    assert [entry.state for entry in entries] == ["installed", "installed"]
+    assert entries[1].path.read_bytes() == CONTENT
+    assert len(hosts.asked) == 1
+    assert os.path.samefile(entries[0].path, entries[1].path)
+    entries[0].path.write_bytes(b"changed")  # one content: both detectors see it
+    assert WeightsFolder(tmp_path).unavailable(second) == "weights_mismatch"
