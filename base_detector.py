@@ -5,18 +5,6 @@ Promises: needs numpy and the standard library only. May be imported by everythi
 
 Direction of scores: inside a detector class a *soft label* is 1 for real and 0 for fake (the contract of the DeepFake-o-meter
 paper, 2021, section 3). Everywhere else the number is ``fake_score``, 1 for fake; ``fake_score_of`` is the one conversion.
-
-Twelve lines make a detector::
-
-    class MyDetector(BaseDetector):
-        def load(self, weights, device):
-            self.net = read_net(weights / "my.safetensors", device)
-
-        def preproc(self, face):                     # (H, W, 3) uint8 RGB
-            return resize(face, 256).astype(np.float32) / 255
-
-        def get_softlabel(self, batch):              # (N, 256, 256, 3) float32
-            return self.net(batch)                   # (N,) float, 1 = real
 """
 
 from __future__ import annotations
@@ -44,13 +32,11 @@ from typing import Any, ClassVar, get_origin, get_type_hints
 import numpy as np
 import numpy.typing as npt
 
-CONTRACT_VERSION = "1"
-PROTOCOL_VERSION = 1
-PACK_SCHEMA = 2  # 2: ``turn``, the crops of turned faces are upright
-SCORES_SCHEMA = 2  # 2: evidence is an array in a ``.npy`` file
+CONTRACT_VERSION, PROTOCOL_VERSION = "1", 1
+PACK_SCHEMA, SCORES_SCHEMA = 3, 3  # 3: whole pictures and sound
+SOUND_RATE = 16_000  # samples a second of a pack's sound
+UNITS = {"face": "face", "video": "face", "picture": "picture", "sound": "sound"}  # ``input`` of a card: what it judges
 MOST_MASKS = 512  # pictures of evidence for one pack
-#: Which frames a detector wants to see: all, so many a second, or so many in all; not none.
-SAMPLING = r"every_frame|(?!\w+:[0.]*$)(fps:[0-9]{1,3}(\.[0-9]{1,6})?|frames:[0-9]{1,6})"
 
 #: One row of ``faces.npy`` (docs/face_pack.md). Boxes (x1 y1 x2 y2), landmarks and the crop's origin (x, y) are in pixels of the frame as
 #: shown. ``turn``: the crop is the frame's rectangle turned clockwise by so many degrees (0, 90, 180, 270), which makes the face upright.
@@ -60,6 +46,11 @@ FACE_DTYPE = np.dtype([
     ("crop_offset", "<i8"), ("crop_height", "<i4"), ("crop_width", "<i4"), ("crop_origin", "<i4", (2,)),
     ("tracked", "?"), ("turn", "<i2"),
 ])  # fmt: skip
+#: One row of ``pictures.npy``: a whole picture, whose pixels begin ``offset`` bytes after the start of ``pictures.bin``.
+PICTURE_DTYPE = np.dtype([("frame", "<i4"), ("time_s", "<f8"), ("shot", "<i4"), ("offset", "<i8"), ("height", "<i4"),
+                          ("width", "<i4")])  # fmt: skip
+#: One row of ``windows.npy``: samples ``start`` up to ``stop`` of ``sound.f32``, by the lengths (seconds) that a card asked for.
+WINDOW_DTYPE = np.dtype([("start", "<i8"), ("stop", "<i8"), ("window_s", "<f8"), ("hop_s", "<f8")])
 
 Array = npt.NDArray[Any]
 Progress = Callable[[int, int], None]  # called with (done, total)
@@ -69,7 +60,6 @@ class ContractError(Exception):
     """A detector breaks the contract; the message says how to correct it."""
 
 
-# --------------------------------------------------------------------------- card
 @dataclass(frozen=True)
 class WeightsFile:
     """One published weights file. ``sha256`` is empty and ``bytes`` 0 where we could not obtain it: names and shapes decide, at load."""
@@ -98,10 +88,14 @@ class Card:
     year: int
     licence: str = ""
     input: str
-    sampling: str
-    margin: float
+    sampling: str = "frames:8"
+    margin: float = 1.0
     threshold: float
     aggregation: str
+    window_s: float = 0.0
+    hop_s: float = 0.0
+    least_units: int = 1
+    lossless_only: bool = False
     weights: tuple[WeightsFile, ...] = ()
     parameters: dict[str, Any] = field(default_factory=dict)
     memory_mb: int = 2048
@@ -117,18 +111,22 @@ class Card:
             value, kind = getattr(self, key), get_origin(hint) or hint
             if not isinstance(value, int | float if kind is float else kind):
                 raise TypeError(f"{key} must be of type {kind.__name__}, not {value!r}")
-        if not (1 <= self.margin <= 100 and 0 <= self.threshold <= 1 and self.batch >= 1):
-            raise TypeError("margin must be from 1 to 100, threshold from 0 to 1, batch 1 or more")
+        if not (1 <= self.margin <= 100 and 0 <= self.threshold <= 1 and min(self.batch, self.least_units) >= 1):
+            raise TypeError("margin must be from 1 to 100, threshold from 0 to 1, batch and least_units 1 or more")
+        if self.input not in UNITS or (self.unit == "sound") != (0 < self.window_s <= 60 and 0 < self.hop_s <= 60):
+            raise TypeError(f"input must be one of {', '.join(UNITS)}; sound needs window_s and hop_s from 0 to 60")
+
+    @property
+    def unit(self) -> Any:
+        """What one score is about: ``face``, ``picture`` or ``sound`` (a window of it)."""
+        return UNITS[self.input]
 
     @classmethod
     def read(cls, folder: Path) -> Card:
         """Read ``folder/detector.toml``; ContractError names a mistake in it. The platform asks for more (docs/detector.md)."""
-        path = folder / "detector.toml"
+        if not (path := folder / "detector.toml").is_file():  # a FIFO would make us wait for ever
+            raise ContractError(f"{path} is missing, or not a file: write the card next to detector.py")
         try:
-            if not path.is_file():  # a FIFO would make us wait for ever
-                raise ContractError(
-                    f"{path} is {'not a file' if path.exists() else 'missing'}: write the card next to detector.py"
-                )
             return cls.of(tomllib.loads(path.read_text(encoding="utf-8")), folder=folder)
         except OSError as error:
             raise ContractError(f"{path} cannot be read ({error.strerror}): correct its rights") from None
@@ -143,8 +141,10 @@ class Card:
         try:
             if not isinstance(resources, dict) or not isinstance(weights, list):
                 raise TypeError("write one table [resources], and a table [[weights]] for each file")
-            files = tuple(WeightsFile(**_frozen(item)) for item in weights)
-            return cls(**_frozen(flat), **_frozen(resources), weights=files, folder=folder)
+            parts: list[dict[str, Any]] = [dict(part.items()) for part in (flat, resources, *weights)]
+            for part in parts:
+                part |= {key: tuple(value) for key, value in part.items() if isinstance(value, list)}
+            return cls(**parts[0], **parts[1], weights=tuple(WeightsFile(**part) for part in parts[2:]), folder=folder)
         except (AttributeError, TypeError) as error:  # Python names a key that is missing, unknown or there twice
             raise ContractError(f"{folder.name}/detector.toml: {error} (docs/detector.md lists the keys)") from None
 
@@ -157,18 +157,12 @@ class Card:
         return {key: value for key, value in asdict(self).items() if key != "folder"} | {"contract": CONTRACT_VERSION}
 
 
-def _frozen(table: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
-
-
-# --------------------------------------------------------------------------- faces
 @dataclass(frozen=True)
 class Face:
     """Where one face is in an image (its context crop, or a whole frame).
 
-    ``box`` (4,) float32 x1 y1 x2 y2, may reach outside the image; ``landmarks`` (5, 2) float32: left eye, right eye, nose, left and right
-    mouth corner (the viewer's left), NaN where unknown. ``time_s`` is the presentation time, seconds. ``image_origin`` (x, y) and
-    ``frame_size`` (width, height) place the image in its frame, turned as the image is.
+    ``box`` (4,) float32 x1 y1 x2 y2, may reach outside; ``landmarks`` (5, 2) float32: left eye, right eye, nose, left and right mouth
+    corner (the viewer's left), NaN where unknown. ``image_origin`` (x, y), ``frame_size`` (w, h): its place in the frame, turned like it.
     """
 
     box: Array
@@ -195,11 +189,12 @@ class Shot:
 
 
 class FacePack:
-    """A face pack directory, read through memory maps (docs/face_pack.md).
-
+    """A face pack directory, read through memory maps (docs/face_pack.md): what the chosen detectors asked for.
     ``faces`` (N,) is FACE_DTYPE, ``frame_sizes`` (N, 2) int64 the width and height of each face's frame as shown, pixels. ``frames`` (n,)
     int64 and ``times`` (n,) float64 seconds: all sampled pictures, also without a face. Of the medium: ``is_image``, ``fps`` (None where
-    unknown), ``frame_count`` (all decoded frames), ``frame_size`` (width, height of most frames) and ``shots``.
+    unknown), ``frame_count`` (all decoded frames), ``frame_size`` (width, height of most frames) and ``shots``. ``pictures`` (n,) is
+    PICTURE_DTYPE, ``windows`` WINDOW_DTYPE. ``sound`` (n,) float32 mono at SOUND_RATE, -1 to 1; it begins ``sound_start_s`` seconds
+    after the first frame.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -207,11 +202,16 @@ class FacePack:
         info = json.loads((folder / "pack.json").read_text(encoding="utf-8"))
         if info.get("schema") != PACK_SCHEMA:
             raise ContractError(f"face pack schema {info.get('schema')!r} is not {PACK_SCHEMA}: update this worker")
-        self.faces = np.load(folder / "faces.npy", allow_pickle=False, mmap_mode="r")
-        if self.faces.dtype != FACE_DTYPE:
-            raise ContractError("faces.npy has another layout than this contract: update this worker")
-        path = folder / "crops.bin"
-        self._crops = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.zeros(0, np.uint8)
+        names = ("faces.npy", "pictures.npy", "windows.npy")
+        self.faces, self.pictures, self.windows = (np.load(folder / name, "r", allow_pickle=False) for name in names)
+        if (self.faces.dtype, self.pictures.dtype, self.windows.dtype) != (FACE_DTYPE, PICTURE_DTYPE, WINDOW_DTYPE):
+            raise ContractError("a table of the pack has another layout than this contract: update this worker")
+        maps = [
+            (folder / name, kind) for name, kind in (("crops.bin", "u1"), ("pictures.bin", "u1"), ("sound.f32", "<f4"))
+        ]
+        self._crops, self._pixels, self.sound = (
+            np.memmap(path, kind, "r") if path.stat().st_size else np.zeros(0, kind) for path, kind in maps
+        )  # an empty file cannot be mapped
         try:
             self._read(info)
         except (KeyError, TypeError) as error:
@@ -228,6 +228,7 @@ class FacePack:
         self.shots = tuple(Shot(**{name: item[name] for name in known}) for item in info["shots"])
         self.frames = np.array([item["frame"] for item in info["frames"]], np.int64)
         self.times = np.array([item["time_s"] for item in info["frames"]], np.float64)
+        self.sound_start_s: float = info["sound"]["start_s"] if info["sound"] else 0.0
 
     def __len__(self) -> int:
         return len(self.faces)
@@ -236,9 +237,8 @@ class FacePack:
     def upright(self) -> Array:
         """``faces`` with boxes, landmarks and origins in pixels of the frame after ``turn``, in which the face and its crop are upright."""
         rows, sizes, turn = np.array(self.faces), self.frame_sizes.T[..., None], self.faces["turn"][:, None]
-        shown = np.stack([rows["crop_width"], rows["crop_height"]], 1)
-        shown = np.where(turn % 180, shown[:, ::-1], shown)
-        corners = np.stack([rows["crop_origin"], rows["crop_origin"] + shown], 1)
+        crop = np.stack([rows["crop_width"], rows["crop_height"]], 1)
+        corners = np.stack([rows["crop_origin"], rows["crop_origin"] + np.where(turn % 180, crop[:, ::-1], crop)], 1)
         rows["crop_origin"] = turn_points(corners, turn=turn, size=sizes).min(axis=1)
         rows["box"] = np.sort(turn_points(rows["box"].reshape(-1, 2, 2), turn=turn, size=sizes), axis=1).reshape(-1, 4)
         rows["landmarks"] = turn_points(rows["landmarks"], turn=turn, size=sizes)
@@ -247,22 +247,31 @@ class FacePack:
     def image(self, index: int) -> Array:
         """Context crop of face ``index``: (H, W, 3) uint8 RGB, a read-only view."""
         row = self.faces[index]
-        height, width, start = (int(row[name]) for name in ("crop_height", "crop_width", "crop_offset"))
-        return np.asarray(self._crops[start : start + height * width * 3]).reshape(height, width, 3)
+        return self._cut(self._crops, row["crop_offset"], row["crop_height"], row["crop_width"])
+
+    def picture(self, index: int) -> Array:
+        """Whole picture ``index``: (H, W, 3) uint8 RGB, upright, in its own pixels; a read-only view."""
+        row = self.pictures[index]
+        return self._cut(self._pixels, row["offset"], row["height"], row["width"])
+
+    def _cut(self, pixels: Array, *place: Any) -> Array:
+        start, height, width = map(int, place)
+        return np.asarray(pixels[start : start + height * width * 3]).reshape(height, width, 3)
+
+    def units(self, card: Card) -> Array:
+        """What ``card`` judges, (n,): rows of FACE_DTYPE or PICTURE_DTYPE, or those of WINDOW_DTYPE of its lengths."""
+        own = (self.windows["window_s"] == card.window_s) & (self.windows["hop_s"] == card.hop_s)
+        return np.asarray({"face": self.faces, "picture": self.pictures, "sound": self.windows[own]}[card.unit])
 
     def face(self, index: int) -> Face:
         """Face ``index`` with box and landmarks in its context crop's own pixels."""
-        row = self.upright[index]
+        row, size = self.upright[index], tuple(self.frame_sizes[index].tolist())
         origin = row["crop_origin"].astype(np.float32)
-        size = tuple(self.frame_sizes[index].tolist())
         return Face(
-            box=row["box"] - np.tile(origin, 2),
-            landmarks=row["landmarks"] - origin,
+            box=row["box"] - np.tile(origin, 2), landmarks=row["landmarks"] - origin, index=index,
             **{name: row[name].item() for name in ("frame", "time_s", "shot", "person", "confidence")},
-            index=index,
-            image_origin=tuple(row["crop_origin"].tolist()),
-            frame_size=size if row["turn"] % 180 == 0 else size[::-1],
-        )
+            image_origin=tuple(row["crop_origin"].tolist()), frame_size=size if row["turn"] % 180 == 0 else size[::-1],
+        )  # fmt: skip
 
 
 def turn_points(points: Array, *, turn: Any, size: Any) -> Array:
@@ -274,8 +283,7 @@ def turn_points(points: Array, *, turn: Any, size: Any) -> Array:
 
 def square_crop(image: Array, box: Array, *, margin: float) -> Array:
     """Cut the square of side ``margin * max(width, height)`` about the box centre, clipped at the borders."""
-    height, width = image.shape[:2]
-    side = max(float(box[2] - box[0]), float(box[3] - box[1])) * margin
+    (height, width), side = image.shape[:2], max(float(box[2] - box[0]), float(box[3] - box[1])) * margin
     cx, cy = float(box[0] + box[2]) / 2, float(box[1] + box[3]) / 2
     left, top = max(0, round(cx - side / 2)), max(0, round(cy - side / 2))
     right, bottom = min(width, round(cx + side / 2)), min(height, round(cy + side / 2))
@@ -287,13 +295,10 @@ def fake_score_of(softlabel: float) -> float:
     return 1.0 - softlabel
 
 
-# --------------------------------------------------------------------------- detector
 @dataclass(frozen=True)
 class Judgement:
-    """The result of ``judge`` for a pack, in soft labels (1 = real): of each face, (len(pack),) float, NaN = no score.
-
-    ``video`` is the detector's own score of the whole (strategy ``own``), ``persons`` its own scores of persons (else ``postproc``).
-    """
+    """What ``judge`` returns, in soft labels (1 = real): of each unit, (n,) float, NaN = no score. ``video``: the detector's own
+    score of the whole (strategy ``own``). ``persons``: its own scores of persons (else ``postproc``)."""
 
     softlabels: Array
     video: float | None = None
@@ -302,19 +307,16 @@ class Judgement:
 
 
 class Skip(Exception):
-    """Raise in ``crop_face`` or ``preproc``: this face cannot be judged. The argument is a code such as ``face_too_small``."""
+    """Raise in ``crop_face`` or ``preproc``: this unit cannot be judged. The argument is a code such as ``face_too_small``."""
 
     def __init__(self, reason: str) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_.]{0,40}", reason):
             raise ContractError(f"Skip({reason!r}): the reason is a code like 'face_too_small' (worker_protocol.md)")
-        super().__init__(reason)
 
 
 class BaseDetector:
     """Subclass this in ``detectors/<name>/detector.py``, beside its card ``detector.toml``; its definition is checked.
-
-    ``load`` is required, and ``get_softlabel`` (faces one at a time) or ``judge`` (clips, several nets); ``run`` and ``run_pack`` are
-    final, the rest has defaults.
+    ``load`` is required, and ``get_softlabel`` (units one at a time) or ``judge`` (clips, several nets); the rest has defaults.
     """
 
     card: ClassVar[Card]
@@ -327,14 +329,12 @@ class BaseDetector:
             if (name[0] == "_" or name in ("run", "run_pack")) and method is not ours:
                 raise ContractError(f"{cls.__name__}.{name} is final: override crop_face, preproc or get_softlabel")
             if name in required and method is ours:
-                raise ContractError(f"{cls.__name__} must define {name}(): see the example in base_detector.py")
+                raise ContractError(f"{cls.__name__} must define {name}(): see the example in docs/detector.md")
             if not callable(method) or len(inspect.signature(method).parameters) != len(arguments):
                 raise ContractError(f"{cls.__name__}.{name} must take ({', '.join(arguments)})")
         if "card" not in cls.__dict__:
             source = inspect.getfile(cls) if cls.__module__ != "__main__" else sys.argv[0]
             cls.card = Card.read(Path(source).resolve().parent)
-
-    # -- what a researcher writes
 
     def load(self, weights: Path, device: str) -> None:
         """Read the files of the card from folder ``weights``; ``device`` is ``cpu`` or ``cuda:0``. Called once."""
@@ -345,7 +345,8 @@ class BaseDetector:
         return square_crop(image, face.box, margin=self.card.margin)
 
     def preproc(self, face: Array) -> Array:
-        """Turn a crop, (h, w, 3) uint8 RGB, into the net's input array (same shape for every face)."""
+        """Turn one unit into the net's input array (same shape for all): a crop or, for ``input = "picture"``, a whole picture,
+        (h, w, 3) uint8 RGB; for ``input = "sound"`` the samples of a window, (n,) float32."""
         return face
 
     def get_softlabel(self, batch: Array) -> Array:
@@ -368,59 +369,65 @@ class BaseDetector:
         """A picture for each face of the batch, (N, h, w) uint8, 255 = manipulated; None: this detector has none."""
         return None
 
-    # -- what the platform calls
-
     def run(self, image: Array, face: Face | None = None) -> float:
-        """The fake_score of one face in ``image``, (H, W, 3) uint8 RGB; without ``face`` the whole image is the face. Raises Skip."""
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        """The fake_score of one face in ``image``, (H, W, 3) uint8 RGB; without ``face`` the whole image is the face. Of a picture: of
+        ``image``. Of sound: of one window, (n,) float32 mono at SOUND_RATE. Raises Skip."""
+        if self.card.unit != "sound" and (image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8):
             raise ContractError(f"run() takes (H, W, 3) uint8 RGB, not {image.dtype} {image.shape}")
-        if face is None:
+        if self.card.unit == "face":
             whole = np.array([0, 0, image.shape[1], image.shape[0]], np.float32)
-            face = Face(box=whole, landmarks=np.full((5, 2), np.nan, np.float32))
-        labels = self.get_softlabel(self.preproc(self.crop_face(image, face))[None])
-        return fake_score_of(self.postproc(self._soft(labels, 1)))
+            image = self.crop_face(image, face or Face(box=whole, landmarks=np.full((5, 2), np.nan, np.float32)))
+        return fake_score_of(self.postproc(self._soft(self.get_softlabel(self.preproc(image)[None]), 1)))
 
     def run_pack(self, pack: FacePack, out: Path, *, progress: Progress = lambda done, total: None) -> dict[str, Any]:
-        """Judge every face of a pack in batches; write masks below ``out``; return the content of ``scores.json``."""
+        """Judge every unit of a pack in batches; write masks below ``out``; return the content of ``scores.json``."""
         started, masks, preproc_s = time.perf_counter(), list[Any](), 0.0
         if type(self).judge is BaseDetector.judge:
-            judged, masks, preproc_s = self._judge_faces(pack, out, progress)
+            judged, masks, preproc_s = self._judge_units(pack, out, progress)
         else:
             judged = self.judge(pack, progress)
         seconds = {"preproc": preproc_s, "net": time.perf_counter() - started - preproc_s}
-        softlabels = self._soft(judged.softlabels, len(pack), gaps=True)
+        softlabels = self._soft(judged.softlabels, len(pack.units(self.card)), gaps=True)
         scored = np.flatnonzero(~np.isnan(softlabels))
         persons = []
-        for person in np.unique(pack.faces["person"][scored]).tolist():
+        for person in np.unique(pack.faces["person"][scored]).tolist() if self.card.unit == "face" else ():
             own = softlabels[scored][pack.faces["person"][scored] == person]
             joined = float(self.postproc(own) if judged.persons is None else judged.persons[person])
             score, label = fake_score_of(joined), self.get_hardlabel(joined)
             persons.append({"person": person, "faces": len(own), "fake_score": score, "hard_label": label})
         video = None if judged.video is None else fake_score_of(float(self._soft([judged.video], 1, gaps=True)[0]))
         return {
-            "schema": SCORES_SCHEMA, "contract": CONTRACT_VERSION,
+            "schema": SCORES_SCHEMA, "contract": CONTRACT_VERSION, "unit": self.card.unit,
             "detector": self.card.id, "version": self.card.version,
-            "face_index": scored.tolist(), "fake_score": [fake_score_of(label) for label in softlabels[scored].tolist()],
+            "index": scored.tolist(), "fake_score": [fake_score_of(label) for label in softlabels[scored].tolist()],
             "video_fake_score": video, "persons": persons, "skipped": judged.skipped, "masks": masks, "seconds": seconds,
         }  # fmt: skip
 
-    def _judge_faces(self, pack: FacePack, out: Path, progress: Progress) -> tuple[Judgement, list[Any], float]:
-        """Judge one face at a time: the judgement, the entries of the masks written, the seconds of cropping and ``preproc``."""
-        softlabels, skipped, masks, preproc_s = np.full(len(pack), np.nan), Counter[str](), list[Any](), 0.0
-        has_evidence = type(self).evidence is not BaseDetector.evidence
-        to_draw, inputs = self._faces_to_draw(pack) if has_evidence else set(), dict[int, Array]()
-        for index in range(len(pack)):
+    def _input(self, pack: FacePack, index: int) -> Array:
+        """Unit ``index`` as ``preproc`` takes it."""
+        if self.card.unit == "sound":
+            window = pack.units(self.card)[index]
+            return np.array(pack.sound[window["start"] : window["stop"]], np.float32)
+        if self.card.unit == "picture":
+            return pack.picture(index)
+        return self.crop_face(pack.image(index), pack.face(index))
+
+    def _judge_units(self, pack: FacePack, out: Path, progress: Progress) -> tuple[Judgement, list[Any], float]:
+        """Judge one unit at a time: the judgement, the entries of the masks written, the seconds of cropping and ``preproc``."""
+        count, masks, preproc_s, inputs = len(pack.units(self.card)), list[Any](), 0.0, dict[int, Array]()
+        softlabels, skipped = np.full(count, np.nan), Counter[str]()
+        to_draw = self._faces_to_draw(pack) if type(self).evidence is not BaseDetector.evidence else set()
+        for index in range(count):
             started = time.perf_counter()
             try:
-                inputs[index] = self.preproc(self.crop_face(pack.image(index), pack.face(index)))
+                inputs[index] = self.preproc(self._input(pack, index))
             except Skip as reason:
                 skipped[str(reason)] += 1
             preproc_s += time.perf_counter() - started
-            if inputs and (len(inputs) == self.card.batch or index + 1 == len(pack)):
-                labels = self.get_softlabel(np.stack(list(inputs.values())))
-                softlabels[list(inputs)] = self._soft(labels, len(inputs))
+            if inputs and (len(inputs) == self.card.batch or index + 1 == count):
+                softlabels[list(inputs)] = self._soft(self.get_softlabel(np.stack([*inputs.values()])), len(inputs))
                 masks += self._draw({face: inputs[face] for face in inputs if face in to_draw}, out)
-                progress(index + 1, len(pack))
+                progress(index + 1, count)
                 inputs = {}
         return Judgement(softlabels, skipped=skipped), masks, preproc_s
 
@@ -437,16 +444,14 @@ class BaseDetector:
     def _soft(self, labels: Any, count: int, *, gaps: bool = False) -> Array:
         """Soft labels as (count,) float64 in [0, 1]; ContractError when they are not. With ``gaps`` NaN is no score."""
         labels = np.asarray(labels, np.float64)
-        if labels.shape != (count,):
-            raise ContractError(f"{self.card.id}: soft labels must have shape ({count},), not {labels.shape}")
         allowed = (labels >= -1e-6) & (labels <= 1 + 1e-6) | (np.isnan(labels) & gaps)
-        if not allowed.all():
-            raise ContractError(f"{self.card.id}: soft labels must lie in [0, 1] (1 = real), got {labels}")
+        if labels.shape != (count,) or not allowed.all():
+            raise ContractError(f"{self.card.id}: soft labels must be ({count},) in [0, 1] (1 = real), not {labels}")
         return np.asarray(np.clip(labels, 0.0, 1.0))
 
     def _faces_to_draw(self, pack: FacePack) -> set[int]:
         """Up to eight faces of each person, evenly over the clip, of the first persons: evidence is for looking at."""
-        first = np.unique(pack.faces["person"])[: MOST_MASKS // 8]
+        first = np.unique(pack.faces["person"])[: MOST_MASKS // 8] if self.card.unit == "face" else ()
         rows = [np.flatnonzero(pack.faces["person"] == person) for person in first]
         return {int(row) for own in rows for row in own[np.linspace(0, len(own) - 1, 8).astype(int)]}
 
@@ -466,7 +471,6 @@ def load_detector(module: str) -> BaseDetector:
     return found[0]()
 
 
-# --------------------------------------------------------------------------- worker protocol v1
 Verb = Callable[[dict[str, Any], Progress], dict[str, Any]]  # (arguments, progress) -> members of the answer
 
 
@@ -491,11 +495,11 @@ def serve_worker(verbs: dict[str, Verb], exchange: Path) -> None:
     os.chmod("worker.sock.tmp", 0o777)  # noqa: S103  the folder above is 0700: only our user gets here
     listener.listen(4)
     os.rename("worker.sock.tmp", "worker.sock")  # visible only when it listens
-    running = True
-    while running:
+    while True:
         caller, _ = listener.accept()
         with caller, caller.makefile("rwb") as stream, contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            running = all(_answer_line(verbs, line, stream) for line in stream)
+            if not all(_answer_line(verbs, line, stream) for line in stream):
+                return
 
 
 def _answer_line(verbs: dict[str, Verb], line: bytes, stream: Any) -> bool:
@@ -505,11 +509,9 @@ def _answer_line(verbs: dict[str, Verb], line: bytes, stream: Any) -> bool:
         stream.write(json.dumps(message, allow_nan=False).encode() + b"\n")
         stream.flush()
 
-    def health(*_: Any) -> dict[str, Any]:
-        peak_mb = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)
-        return {"protocol": PROTOCOL_VERSION, "verbs": sorted(verbs), "peak_mb": peak_mb}
-
-    known, verb = {**verbs, "health": health, "stop": lambda *_: {}}, None
+    peak_mb = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)
+    health = {"protocol": PROTOCOL_VERSION, "verbs": sorted(verbs), "peak_mb": peak_mb}
+    known, verb = {**verbs, "health": lambda *_: health, "stop": lambda *_: {}}, None
     try:
         with contextlib.suppress(ValueError, RecursionError, AttributeError, TypeError, KeyError):
             request = json.loads(line)
@@ -545,10 +547,10 @@ def detector_verbs(detector: BaseDetector, weights: Path, device: str) -> dict[s
         if not all(isinstance(request.get(name), str) for name in ("pack", "out")):
             raise WorkerFailure("bad_request")
         pack, out = FacePack(Path(request["pack"])), Path(request["out"])
-        if not len(pack):
-            raise NotApplicable("no_face")
+        if not len(pack.units(detector.card)):
+            raise NotApplicable(f"no_{detector.card.unit}")
         scores = detector.run_pack(pack, out, progress=progress)
-        if not scores["face_index"]:
+        if not scores["index"]:
             raise NotApplicable(max(scores["skipped"], key=scores["skipped"].__getitem__, default="not_judgeable"))
         (out / "scores.json").write_text(json.dumps(scores, allow_nan=False), encoding="utf-8")
         return {"seconds": scores["seconds"]}
@@ -562,18 +564,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("module", help="the detector's package, for example detectors.mesonet")
     work = parser.add_mutually_exclusive_group(required=True)
     work.add_argument("pack", nargs="?", type=Path, help="folder of a face pack (docs/face_pack.md)")
-    parser.add_argument("--out", type=Path, help="write scores.json and evidence to this folder instead of printing")
+    work.add_argument("--serve", type=Path, metavar="EXCHANGE", help="be a worker on EXCHANGE/worker.sock")
+    parser.add_argument("--out", type=Path, help="keep scores.json and evidence in this folder")
     parser.add_argument("--weights", type=Path, help="folder of the weights (default: var/weights/<detector>)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda:0 (default: cpu)")
-    work.add_argument("--serve", type=Path, metavar="EXCHANGE", help="be a worker on EXCHANGE/worker.sock")
     args = parser.parse_args(argv)
     if args.pack and not (args.pack / "pack.json").is_file():
         remedy = f"use: deepfake-o-meter detectors run {args.module.rpartition('.')[2]} {args.pack}"
         parser.error(f"{args.pack} is not a face pack, a folder with pack.json. For a video or image {remedy}")
     try:
         detector = load_detector(args.module)
-        weights = (args.weights or Path("var/weights") / detector.card.id).resolve()
-        verbs = detector_verbs(detector, weights, args.device)
+        verbs = detector_verbs(detector, (args.weights or Path("var/weights", detector.card.id)).resolve(), args.device)
         if args.serve:
             serve_worker(verbs, args.serve)
             return 0
@@ -581,12 +582,14 @@ def main(argv: list[str] | None = None) -> int:
             out = args.out or Path(scratch)
             out.mkdir(parents=True, exist_ok=True)
             verbs["predict"]({"pack": str(args.pack), "out": str(out)}, lambda done, total: None)
-            if args.out is None:
-                print((out / "scores.json").read_text(encoding="utf-8"))
+            print(args.out or (out / "scores.json").read_text(encoding="utf-8"))
         return 0
     except (NotApplicable, WorkerFailure) as error:
-        status = "not_applicable" if isinstance(error, NotApplicable) else "error"
-        print(json.dumps({"status": status, "code": str(error)}))
+        print(
+            json.dumps(
+                {"status": "error" if isinstance(error, WorkerFailure) else "not_applicable", "code": str(error)}
+            )
+        )
         return 3
     except ContractError as error:
         parser.error(str(error))

@@ -25,16 +25,15 @@ from backend.harvest.scores import HarvestedScores, harvested_masks
 from backend.harvest.stored import finished_report, finished_scores, has_pack, read_scores, take_scores
 from backend.job import Cancelled, Job
 from backend.report.build import Render, add_video, build_report
-from backend.scores.assemble import DetectorOutcome, assemble, shadow_entry
-from backend.scores.cache import ScoreCache
-from backend.workers.calls import context_for, draw_result, find_faces, judge_pack
+from backend.scores.assemble import DetectorOutcome, assemble, shadow_entry, too_few
+from backend.scores.cache import ScoreCache, pack_digest
+from backend.workers.calls import draw_result, judge_pack, make_pack, wanted_by
 from backend.workers.pool import WorkerPool
 from backend.workers.provenance import as_run_by, provenance
 from backend.workers.spec import ENGINE_AWAY, WorkerError, WorkerSpec, detector_spec, media_spec
 from backend.workers.worker import Worker
-from base_detector import Card, FacePack, NotApplicable, square_crop
+from base_detector import Card, NotApplicable, square_crop
 from shared import durable
-from shared.digest import sha256_of
 from shared.errors import PermanentError, RetryableError, UserError
 from shared.findings import MediaPack
 from shared.reading import RecordInvalid, read_record
@@ -121,9 +120,9 @@ class Pipeline:
         """Let the detectors in state ``shadow`` judge a finished job's face pack; their scores are recorded and not shown."""
         if self.states is None or not job.pack.exists():
             return
-        pack = FacePack(job.pack)
+        pack = MediaPack(job.pack)
         for card in self.catalog:
-            if self.states.of(card) != "shadow" or card.id in job.detectors:
+            if self.states.of(card) != "shadow" or card.id in job.detectors or pack.lacks(card):
                 continue
             outcome = self._detector(job, card, pack, SilentBoard())
             self.states.record_shadow(card, shadow_entry(outcome, pack))
@@ -135,14 +134,13 @@ class Pipeline:
             return False
 
         def work(worker: Worker) -> None:
-            find_faces(
+            make_pack(
                 worker,
                 job.media,
                 job.pack,
                 name=job.id,
-                samplings=sorted({card.sampling for card in cards}),
+                wanted=wanted_by(cards),
                 mode=job.mode,
-                context=context_for(cards),
                 settings=self.settings,
                 on_progress=lambda done, total: board.step("media", done=done, total=total),
                 cancelled=job.cancelled,
@@ -184,7 +182,7 @@ class Pipeline:
 
         threading.Thread(target=start, name="warm-up", daemon=True).start()
 
-    def _detector(self, job: Job, card: Card, pack: FacePack, board: Board) -> DetectorOutcome:
+    def _detector(self, job: Job, card: Card, pack: MediaPack, board: Board) -> DetectorOutcome:
         made_by = provenance(card, settings=self.settings, pool=self.pool)
         outcome = DetectorOutcome(card=card, provenance=made_by, folder=job.scores(card.id))
         started = time.perf_counter()
@@ -201,16 +199,24 @@ class Pipeline:
         board.detector(outcome.progress())
         return outcome
 
-    def _score(self, job: Job, card: Card, pack: FacePack, board: Board, outcome: DetectorOutcome) -> HarvestedScores:
-        if scores := finished_scores(outcome.folder, card_id=card.id, face_count=len(pack)):
+    def _score(self, job: Job, card: Card, pack: MediaPack, board: Board, outcome: DetectorOutcome) -> HarvestedScores:
+        if reason := pack.lacks(card):
+            raise NotApplicable(reason)
+        scores = self._judged(job, card, pack, board, outcome)
+        if reason := too_few(card, scores, of=len(pack.units(card))):
+            raise NotApplicable(reason)
+        return scores
+
+    def _judged(self, job: Job, card: Card, pack: MediaPack, board: Board, outcome: DetectorOutcome) -> HarvestedScores:
+        """Scores of an earlier attempt, of the cache, or of the detector's worker."""
+        units = len(pack.units(card))
+        if scores := finished_scores(outcome.folder, card_id=card.id, units=units, unit=card.unit):
             outcome.cached = _marker(outcome.folder).exists()
             return scores
-        if not len(pack):
-            raise NotApplicable("no_face")
         unavailable = self.catalog.unavailable(card)
         if unavailable:
             raise PermanentError(unavailable)
-        digest = sha256_of(job.pack / "faces.npy")
+        digest = pack_digest(pack, card)
 
         def key() -> str:
             return ScoreCache.key(
@@ -218,7 +224,7 @@ class Pipeline:
             )
 
         def cached(copy: Path) -> HarvestedScores:
-            scores = read_scores(copy, card_id=card.id, face_count=len(pack))
+            scores = read_scores(copy, card_id=card.id, units=units, unit=card.unit)
             _marker(copy).touch()
             return scores
 
@@ -231,7 +237,7 @@ class Pipeline:
                 DetectorProgress(detector=card.id, title=card.title, state="working", done=done, total=total)
             )
 
-        working(0, len(pack))
+        working(0, units)
 
         def work(worker: Worker) -> HarvestedScores:
             outcome.provenance = as_run_by(worker, outcome.provenance)
@@ -239,8 +245,8 @@ class Pipeline:
                 worker,
                 job.pack,
                 name=job.id,
-                timeout_s=self._deadline(card, len(pack)),
-                take=lambda out: take_scores(out, outcome.folder, card_id=card.id, face_count=len(pack)),
+                timeout_s=self._deadline(card, units),
+                take=lambda out: take_scores(out, outcome.folder, card_id=card.id, units=units, unit=card.unit),
                 on_progress=working,
                 cancelled=job.cancelled,
             )
@@ -250,9 +256,9 @@ class Pipeline:
             self.cache.keep(key(), outcome.folder)
         return scores
 
-    def _deadline(self, card: Card, faces: int) -> float:
+    def _deadline(self, card: Card, units: int) -> float:
         """Ten times what the card promises and at least five minutes, within the site's limit: some read their networks per job."""
-        return min(self.settings.detector_timeout_s, max(300.0, 10 * card.seconds_per_face * faces))
+        return min(self.settings.detector_timeout_s, max(300.0, 10 * card.seconds_per_face * units))
 
     # -- report
 

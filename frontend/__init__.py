@@ -85,6 +85,7 @@ def _init_templates(app: Flask) -> None:
         unavailable=wording.unavailable,
         way=wording.way,
         sentence=words.detector_sentence,
+        units_of=words.UNITS_OF.__getitem__,
         side=words.side_of_threshold,
         strategy=words.strategy,
         notes=note_sentences,

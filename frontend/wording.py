@@ -91,7 +91,7 @@ def summary_rest(result: Result) -> str:
         return ""
     reasons = {item.code for item in silent}
     if len(silent) == len(result.detectors) and len(reasons) == 1:
-        return detector_sentence(silent[0], faces=len(result.faces))
+        return detector_sentence(silent[0])
     if len(silent) == len(result.detectors):
         return "The reasons are listed below."
     others = f"{len(silent)} other{'s' if len(silent) > 1 else ''}"

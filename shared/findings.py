@@ -8,17 +8,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from base_detector import FacePack
+import numpy as np
+
+from base_detector import SOUND_RATE, Array, Card, FacePack
 
 
 @dataclass(frozen=True)
 class DecodedMedia:
     """A medium as decoded: ``width`` and ``height`` as shown (of most frames), after rotation; ``frames`` counts decoded pictures.
 
-    ``sizes``: (first frame, width, height) of each run of frames of one size, where they differ.
+    ``sizes``: (first frame, width, height) of each run of frames of one size, where they differ. ``lossless``: the pixels are those that
+    were saved, as in PNG. A sound file has no pictures: ``width``, ``height`` and ``frames`` are 0.
     """
 
-    kind: Literal["video", "image"]
+    kind: Literal["video", "image", "sound"]
     width: int
     height: int
     fps: float | None
@@ -29,6 +32,19 @@ class DecodedMedia:
     rotation: int
     has_audio: bool
     sizes: tuple[tuple[int, int, int], ...] = field(default=(), kw_only=True)
+    lossless: bool = field(default=False, kw_only=True)
+
+
+@dataclass(frozen=True)
+class Sound:
+    """The first audio stream, as a detector hears it: ``samples`` at SOUND_RATE, from ``start_s`` on the pictures' clock.
+
+    ``speech``: (start, end) in seconds of that clock of each stretch with speech; None: not looked for.
+    """
+
+    samples: int
+    start_s: float
+    speech: tuple[tuple[float, float], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +82,23 @@ class MediaPack(FacePack):
         self.persons: tuple[Person, ...] = tuple(record_of(Person, item) for item in info["persons"])
         self.keyfaces: dict[int, int] = {item["person"]: item["keyface"] for item in info["persons"]}
         self.notes: tuple[Note, ...] = tuple(record_of(Note, item) for item in info.get("notes", ()))
+        self.heard: Sound | None = record_of(Sound, info["sound"]) if info["sound"] else None
         self.seconds: dict[str, float] = info["seconds"]
+
+    def lacks(self, card: Card) -> str | None:
+        """Why there is nothing here for the detector of ``card``, as a reason code; None when there is."""
+        if card.unit == "sound":
+            return "no_sound" if self.heard is None else None if len(self.units(card)) else "no_speech"
+        if not self.media.frames:
+            return "no_picture"
+        if card.lossless_only and not self.media.lossless:
+            return "lossy_picture"
+        return None if len(self.units(card)) else f"no_{card.unit}"
+
+    def window_times(self, card: Card) -> Array:
+        """Start and end of the windows of ``card``, (n, 2) float64, seconds on the pictures' clock."""
+        rows = self.units(card)
+        return np.stack([rows["start"], rows["stop"]], 1) / SOUND_RATE + self.sound_start_s
 
 
 def record_of(record: type[Any], raw: dict[str, Any]) -> Any:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from base_detector import Shot
-from shared.findings import DecodedMedia, Note
+from shared.findings import DecodedMedia, Note, Sound
 from shared.findings import Person as SeenPerson
 from shared.records import Mode, Moment, Record, RunnerKind
 
@@ -23,6 +23,8 @@ _AS_RECORD = ConfigDict(extra="forbid", allow_inf_nan=False)
 Count = Annotated[int, Field(ge=0, lt=2**31)]
 Score = Annotated[float, Field(ge=0.0, le=1.0)]
 HardLabel = Literal["real", "fake"]
+#: What one score is about: a face, a whole picture, a window of sound. Scores of different units are never joined.
+Unit = Literal["face", "picture", "sound"]
 #: What became of the result video (a still: of the marked picture). ``pending``: it follows, and this record is replaced then;
 #: ``nothing``: no detector has a score, so there is nothing to draw.
 VideoState = Literal["ready", "pending", "failed", "not_asked", "nothing"]
@@ -54,6 +56,14 @@ class FaceRow(Record):
     box: tuple[float, float, float, float]
     confidence: float
     tracked: bool
+
+
+class PictureRow(Record):
+    """One whole picture that was judged."""
+
+    frame: int
+    time_s: float
+    shot: int
 
 
 class PersonScore(Record):
@@ -91,14 +101,16 @@ class Evidence(Record):
 
 
 class DetectorResult(Record):
-    """One detector's answer. ``scores`` is parallel to ``Result.faces`` (null = no opinion on that face).
+    """One detector's answer. ``scores`` is parallel to ``Result.faces``, ``Result.pictures`` or ``windows``, as ``unit`` says (null = no
+    opinion on that one). ``windows``: start and end of each window of sound, seconds on the clock of the pictures.
 
-    ``auc`` is the area under the frame integrity scores (1 - fake_score) sorted in descending order over a unit axis,
+    ``auc`` is the area under the integrity scores (1 - fake_score) sorted in descending order over a unit axis,
     as the published platform defines it (Li et al., 2021); it equals the mean integrity score. It is not a ROC-AUC.
     """
 
     id: str
     title: str
+    unit: Unit = "face"
     status: Literal["ok", "not_applicable", "failed", "timed_out"]
     code: str | None = None
     message: str | None = None
@@ -109,7 +121,8 @@ class DetectorResult(Record):
     auc: Score | None = None
     persons: tuple[PersonScore, ...] = ()
     scores: tuple[Score | None, ...] = ()
-    faces_scored: int = 0
+    windows: tuple[tuple[float, float], ...] = ()
+    units_scored: int = 0
     skipped: dict[str, int] = {}
     evidence: tuple[Evidence, ...] = ()
     seconds: dict[str, float] = {}
@@ -120,8 +133,10 @@ class DetectorResult(Record):
 
 
 class Consensus(Record):
-    """Mean of the detectors' fake scores with its spread. Detectors are not calibrated alike: a summary, not a verdict."""
+    """Mean of the fake scores of all detectors that judge one unit, with its spread. Detectors are not calibrated alike: a summary, not a
+    verdict."""
 
+    unit: Unit
     detectors: int
     mean: Score
     minimum: Score
@@ -135,7 +150,7 @@ class Result(Record):
     #: a row of a face and its scores takes some 300 bytes; long clips in thorough mode have hundreds of thousands of them
     max_bytes: ClassVar[int] = 256_000_000
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     id: str
     created: Moment
     platform_version: str
@@ -147,8 +162,12 @@ class Result(Record):
     shots: tuple[Shot, ...]
     persons: tuple[Person, ...]
     faces: tuple[FaceRow, ...]
+    pictures: tuple[PictureRow, ...] = ()
+    #: None where no detector asked for it, and where there is none
+    sound: Sound | None = None
     detectors: tuple[DetectorResult, ...]
-    consensus: Consensus | None
+    #: one for each unit that two or more detectors scored
+    consensus: tuple[Consensus, ...] = ()
     #: None where it is not known: the result of an earlier version
     media_worker: MediaWorker | None = None
     #: seconds by stage: stage, media (and its parts), detector.<id>, report, video
@@ -157,3 +176,25 @@ class Result(Record):
     video: VideoState | None = None
     #: files of the report, relative names -> sha256
     files: dict[str, str] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_version_1(cls, untrusted: Any) -> Any:
+        """A result of schema 1, written before sound and whole pictures were judged, in the form of today."""
+        if isinstance(untrusted, dict) and untrusted.get("schema_version") == 1:
+            consensus = untrusted.get("consensus")
+            detectors = untrusted.get("detectors")
+            untrusted = untrusted | {
+                "schema_version": 2,
+                "consensus": [consensus | {"unit": "face"}] if isinstance(consensus, dict) else [],
+            }
+            if isinstance(detectors, list):
+                untrusted["detectors"] = [_detector_of_version_1(item) for item in detectors]
+        return untrusted
+
+
+def _detector_of_version_1(untrusted: Any) -> Any:
+    if not isinstance(untrusted, dict):
+        return untrusted
+    rest = {key: value for key, value in untrusted.items() if key != "faces_scored"}
+    return rest | {"units_scored": untrusted.get("faces_scored", 0)}

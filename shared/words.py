@@ -84,9 +84,17 @@ def score(value: float | None) -> str:
     return text
 
 
+#: What a detector judged, in the singular.
+UNIT_NOUNS: Final[dict[str, str]] = {"face": "face", "picture": "picture", "sound": "stretch of sound"}
+#: What the detectors of one unit judge.
+UNITS_OF: Final[dict[str, str]] = {"face": "faces", "picture": "whole pictures", "sound": "sound"}
+#: The plural where it is not the singular with an s.
+_PLURALS: Final = {"stretch of sound": "stretches of sound"}
+
+
 def counted(number: int, noun: str) -> str:
     """``1 face``, ``2,000 faces``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {_PLURALS.get(noun, f'{noun}s')}"
 
 
 def side_of_threshold(detector: DetectorResult | PersonScore) -> str:
@@ -94,17 +102,18 @@ def side_of_threshold(detector: DetectorResult | PersonScore) -> str:
     return "at or above its threshold" if detector.hard_label == "fake" else "below its threshold"
 
 
-def detector_sentence(detector: DetectorResult, *, faces: int) -> str:
-    """What one detector's answer means, in one careful sentence. ``faces`` is the number of faces found in the file."""
+def detector_sentence(detector: DetectorResult) -> str:
+    """What one detector's answer means, in one careful sentence."""
     if detector.status != "ok" or detector.fake_score is None:
         return detector.message or sentence_for(detector.code or "detector_failed")
     side = side_of_threshold(detector).replace("its threshold", f"its threshold of {detector.threshold:.2f}")
-    judged = detector.faces_scored
-    if judged < FEW * faces:
-        return f"Its score is {side}, but it could judge only {judged} of {faces} faces, so this says little."
-    if judged == faces:
-        return f"Its score is {side}. It judged {'the one face' if faces == 1 else f'all {faces} faces'}."
-    return f"Its score is {side}. It judged {judged} of {faces} faces."
+    judged, all_of_them = detector.units_scored, len(detector.scores)
+    noun = UNIT_NOUNS[detector.unit]
+    if judged < FEW * all_of_them:
+        return f"Its score is {side}, but it could judge only {judged} of {counted(all_of_them, noun)}, so this says little."
+    if judged == all_of_them:
+        return f"Its score is {side}. It judged {f'the one {noun}' if judged == 1 else f'all {counted(judged, noun)}'}."
+    return f"Its score is {side}. It judged {judged} of {counted(all_of_them, noun)}."
 
 
 def strategy(name: str) -> str:

@@ -27,7 +27,7 @@ from backend.harvest.scores import HarvestedScores, harvest_scores
 from backend.workers.calls import judge_pack
 from backend.workers.spec import WorkerError, WorkerSpec
 from backend.workers.worker import Worker
-from base_detector import CONTRACT_VERSION, Array, Card, ContractError, NotApplicable
+from base_detector import CONTRACT_VERSION, Array, Card, ContractError, FacePack, NotApplicable
 from shared.errors import PermanentError, sentence_for
 
 Outcome = Literal["passed", "failed", "not_tried"]
@@ -188,7 +188,7 @@ class Admission:
             raise NotTried("it judges whole clips, so one face alone is a different input.")
         whole = self._scores(self._packs.clip(FEW))
         worst = 0.0
-        for index, score in list(zip(whole.face_index, whole.fake_score, strict=True))[:6]:
+        for index, score in list(zip(whole.index, whole.fake_score, strict=True))[:6]:
             alone = self._predict(self._packs.row_of_clip(FEW, index))
             if isinstance(alone, NoOpinion):
                 raise Failed(f"face {index} has a score in the batch and none alone: {alone.sentence}")
@@ -285,7 +285,7 @@ class Admission:
 
     def _predict(self, pack: Path) -> HarvestedScores | NoOpinion:
         """The scores of a pack, or why the detector has none."""
-        faces = len(np.load(pack / "faces.npy", allow_pickle=False))
+        units = len(FacePack(pack).units(self.card))
         with self._lease() as worker:
             try:
                 return judge_pack(
@@ -293,7 +293,7 @@ class Admission:
                     pack,
                     name="check",
                     timeout_s=DEADLINE_S,
-                    take=lambda out: harvest_scores(out, card_id=self.card.id, face_count=faces),
+                    take=lambda out: harvest_scores(out, card_id=self.card.id, units=units, unit=self.card.unit),
                 )
             except NotApplicable as reason:
                 return NoOpinion(str(reason))

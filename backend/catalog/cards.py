@@ -17,13 +17,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from base_detector import SAMPLING, Card, ContractError, WeightsFile
+from backend.media.sampling import SAMPLING
+from base_detector import UNITS, Card, ContractError, WeightsFile
 
 #: The states of a detector (docs/admission.md); the card's own counts until the operator decides.
 STATES: Final = ("draft", "quarantine", "shadow", "enabled", "disabled")
-INPUTS: Final = ("face", "frame", "video")
 #: How scores become one number (docs/strategies.md). ``own``: the detector's ``judge`` returns it.
 AGGREGATIONS: Final = ("mean", "max_of_persons", "max_of_persons_of_shots", "deepware", "own")
+#: Those that need no faces.
+WITHOUT_FACES: Final = ("mean", "own")
 #: Keys of the table ``[resources]`` in ``detector.toml``; on an image's label they are beside the others.
 RESOURCES: Final = ("memory_mb", "seconds_per_face", "batch")
 #: Control characters of a terminal, and characters that a file cannot hold. Tabs and line ends are fine.
@@ -85,11 +87,15 @@ RULES: Final[Mapping[type, Mapping[str, Rule]]] = {
         "paper": _text(r"(?s).*\S.*", 'a text, "none" where there is none'),
         "year": _number(int, 1900, 2100),
         "licence": _of(str, "a text"),
-        "input": _one_of(INPUTS),
+        "input": _one_of(tuple(UNITS)),
         "sampling": _text(SAMPLING, "'every_frame', 'fps:N' or 'frames:N'"),
         "margin": _number(float, 1, 100),
         "threshold": _number(float, 0, 1),
         "aggregation": _one_of(AGGREGATIONS),
+        "window_s": _number(float, 0, 60),
+        "hop_s": _number(float, 0, 60),
+        "least_units": _number(int, 1, 1000),
+        "lossless_only": _TRUTH,
         "weights": _of(list, "tables, one [[weights]] for each file"),
         "parameters": _of(dict, "a table of texts, finite numbers and lists"),
         "memory_mb": _number(int, 1, 10_000_000),
@@ -133,7 +139,11 @@ def _mistakes_in(table: dict[str, Any]) -> list[str]:
     """Each key of a card that is missing, unknown, or not what it must be, with the remedy."""
     flat = dict(table)
     resources, weights = flat.pop("resources", {}), flat.get("weights", [])
-    wrong = _mistakes(flat, Card) + _mistakes(resources, Card, only=RESOURCES, where="[resources] ")
+    wrong = (
+        _mistakes(flat, Card)
+        + _mistakes(resources, Card, only=RESOURCES, where="[resources] ")
+        + [*_of_its_input(flat)]
+    )
     for number, entry in enumerate(weights if isinstance(weights, list) else [], 1):
         wrong += _mistakes(entry, WeightsFile, where=f"[[weights]] {number}: ")
     return wrong or [f"remove {key!r}, it is in [resources] too" for key in flat.keys() & resources.keys()]
@@ -154,6 +164,15 @@ def _mistakes(table: Any, record: type, *, only: tuple[str, ...] = (), where: st
         elif not rules[key][1](value):
             wrong.append(f"{where}{key} must be {rules[key][0]}, not {reprlib.repr(value)}")
     return wrong
+
+
+def _of_its_input(table: Mapping[str, Any]) -> Iterator[str]:
+    """What a card must have, or must not say, because of what its detector judges."""
+    rules, unit = RULES[Card], UNITS.get(str(table.get("input")))
+    needed = {"face": ("sampling", "margin"), "sound": ("window_s", "hop_s")}.get(str(unit), ())
+    yield from (f"add {key!r}: {rules[key][0]}" for key in needed if key not in table)
+    if unit in ("picture", "sound") and table.get("aggregation") not in (*WITHOUT_FACES, None):
+        yield f"aggregation must be one of {', '.join(WITHOUT_FACES)} for input {table['input']!r}: it judges no persons"
 
 
 def _harmful_in(card: Card) -> Iterator[str]:

@@ -209,7 +209,8 @@ def summary(medium: Medium, result: Result, *, folder: Path) -> dict[str, Any]:
                 "fake_score": item.fake_score,
                 "hard_label": item.hard_label,
                 "code": item.code,
-                "faces_scored": item.faces_scored,
+                "unit": item.unit,
+                "units_scored": item.units_scored,
             }
             for item in result.detectors
         },

@@ -25,6 +25,7 @@ from base_detector import Card
 from shared.errors import sentence_for
 from shared.names import shown
 from shared.records import DetectorProgress
+from shared.words import UNIT_NOUNS, counted
 
 #: Names of the pipeline's steps on the terminal.
 _STEPS = {"media": "finding faces", "report": "drawing the report", "video": "drawing the video"}
@@ -128,7 +129,11 @@ def print_summaries(summaries: Iterable[dict[str, Any]]) -> None:
         name = Path(item["file"]).name
         for detector, answer in item.get("detectors", {}).items():
             score = "-" if answer["fake_score"] is None else f"{answer['fake_score']:.3f}"
-            remark = sentence_for(answer["code"]) if answer["code"] else f"{answer['faces_scored']} faces"
+            remark = (
+                sentence_for(answer["code"])
+                if answer["code"]
+                else counted(answer["units_scored"], UNIT_NOUNS[answer["unit"]])
+            )
             table.add_row(*_cells(name, detector, score, answer["hard_label"] or "-", remark))
         for sentence in item.get("notes", ()):
             table.add_row(*_cells("", "", "", "", f"Note: {sentence}"))

@@ -158,9 +158,8 @@ def _checked(card: Card, spec: WorkerSpec, settings: Settings, media: Path, cons
                 scratch / "portrait",
                 settings=own,
                 pool=pool,
-                samplings=["every_frame"],
+                wanted={"samplings": ["every_frame"], "context": 3.0},
                 mode="quick",
-                context=3.0,
             )
             packs = PracticePacks(scratch / "packs", portrait=portrait.folder)
             pictures = card.folder / "check"

@@ -251,7 +251,7 @@ def _files_of_result(path: Path) -> list[str]:
     """Files of a report without a marker, as an unpacked bundle has; none when it is another program's result.json."""
     try:
         untrusted: Any = json.loads(read_bytes(path, max_bytes=_MOST_RESULT_BYTES))
-        if untrusted["schema_version"] == 1 and untrusted["platform_version"] and untrusted["media"]["sha256"]:
+        if untrusted["schema_version"] in (1, 2) and untrusted["platform_version"] and untrusted["media"]["sha256"]:
             return [*_REPORT, *map(str, untrusted["files"])]
     except (OSError, PermanentError, ValueError, KeyError, TypeError, RecursionError):
         pass

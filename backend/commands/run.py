@@ -6,11 +6,11 @@ Owns the command, and the steps from a file to one detector's result. Imported b
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import click
 from rich.console import Console
@@ -20,19 +20,22 @@ from backend.commands.rooms import PREFIX, room, stopped_by_signals
 from backend.commands.rooms import scratch as scratch_room
 from backend.commands.target import asked_for
 from backend.harvest.scores import HarvestedScores, harvest_scores
-from backend.scores.assemble import DetectorOutcome, detector_result
+from backend.scores.assemble import DetectorOutcome, detector_result, too_few
+from backend.workers import calls
 from backend.workers.availability import unavailable
-from backend.workers.calls import context_for, find_faces, judge_pack
+from backend.workers.calls import judge_pack, wanted_by
 from backend.workers.pool import WorkerPool
 from backend.workers.provenance import as_run_by, provenance
 from backend.workers.spec import WorkerError, WorkerSpec, media_spec
-from base_detector import Card, FacePack, NotApplicable
+from base_detector import Card, NotApplicable
 from shared import durable
 from shared.errors import PermanentError, UserError, sentence_for
+from shared.findings import MediaPack
 from shared.names import shown
 from shared.records import Mode
 from shared.results import DetectorResult
 from shared.settings import Settings, read_settings
+from shared.words import UNIT_NOUNS, counted
 
 
 def make_pack(
@@ -41,28 +44,26 @@ def make_pack(
     *,
     settings: Settings,
     pool: WorkerPool,
-    samplings: Sequence[str],
+    wanted: Mapping[str, Any],
     mode: Mode,
-    context: float,
-) -> FacePack:
-    """Find the faces of ``media`` as for an upload; the pack is in ``target``, which must not exist. DfomError when that fails."""
+) -> MediaPack:
+    """Find what is ``wanted`` of ``media`` as for an upload; the pack is in ``target``, which must not exist. DfomError when that fails."""
     try:
         with pool.lease(media_spec(settings)) as worker:
-            find_faces(
+            calls.make_pack(
                 worker,
                 media.resolve(),
                 target,
                 name="media",
-                samplings=samplings,
+                wanted=wanted,
                 mode=mode,
-                context=context,
                 settings=settings,
             )
     except NotApplicable as reason:
         raise UserError(str(reason)) from None
     except WorkerError as error:
         raise PermanentError("media_unreadable" if error.code == "detector_failed" else error.code) from None
-    return FacePack(target)
+    return MediaPack(target)
 
 
 @click.command()
@@ -128,9 +129,8 @@ def judge(
         pack_folder,
         settings=settings,
         pool=pool,
-        samplings=[card.sampling],
+        wanted=wanted_by([card]),
         mode=mode,
-        context=context_for([card]),
     )
     found = provenance(card, settings=settings, pool=pool, spec=spec)
     outcome = DetectorOutcome(card=card, provenance=found, folder=pack_folder)
@@ -148,24 +148,29 @@ def judge(
 def _scores(
     outcome: DetectorOutcome,
     spec: WorkerSpec,
-    pack: FacePack,
+    pack: MediaPack,
     *,
     settings: Settings,
     pool: WorkerPool,
     on_progress: Callable[[int, int], None],
 ) -> HarvestedScores:
-    if not len(pack):
-        raise NotApplicable("no_face")
+    card = outcome.card
+    if reason := pack.lacks(card):
+        raise NotApplicable(reason)
+    units = len(pack.units(card))
     with pool.lease(spec) as worker:
         outcome.provenance = as_run_by(worker, outcome.provenance)
-        return judge_pack(
+        scores = judge_pack(
             worker,
             pack.folder,
             name="run",
             timeout_s=settings.detector_timeout_s,
-            take=lambda out: harvest_scores(out, card_id=outcome.card.id, face_count=len(pack)),
+            take=lambda out: harvest_scores(out, card_id=card.id, units=units, unit=card.unit),
             on_progress=on_progress,
         )
+    if reason := too_few(card, scores, of=units):
+        raise NotApplicable(reason)
+    return scores
 
 
 @contextmanager
@@ -198,9 +203,10 @@ def _check_paths(media: Path, weights: Path | None, keep_pack: Path | None) -> N
 def _in_words(result: DetectorResult) -> str:
     if result.fake_score is None:
         return f"{result.id}: no score. {result.message}"
-    persons = f"{len(result.persons)} person{'s' * (len(result.persons) != 1)}"
+    scored = f"{result.units_scored} of {counted(len(result.scores), UNIT_NOUNS[result.unit])} scored"
+    persons = f", {counted(len(result.persons), 'person')}" if result.unit == "face" else ""
     return (
         f"{result.id}: fake score {result.fake_score:.3f} ({result.hard_label}, its threshold is {result.threshold:g}), "
-        f"{result.faces_scored} of {len(result.scores)} faces scored, {persons}\n"
+        f"{scored}{persons}\n"
         "0 = real, 1 = fake. A score is an indication, not a proof."
     )

@@ -7,6 +7,7 @@ Imported by the pipeline and the command line of detectors.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -15,6 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, FailFast, Field, StringConstraints, ValidationError
 from pydantic.dataclasses import dataclass
 
+from backend.harvest import pack_units
 from backend.harvest.untrusted import (
     Refused,
     count_values,
@@ -25,9 +27,9 @@ from backend.harvest.untrusted import (
     refusal,
     take_file,
 )
-from base_detector import FACE_DTYPE, Array, Shot
+from base_detector import FACE_DTYPE, PICTURE_DTYPE, WINDOW_DTYPE, Array, Shot
 from shared import durable
-from shared.findings import DecodedMedia, Note, Person
+from shared.findings import DecodedMedia, Note, Person, Sound
 from shared.records import Mode
 from shared.results import Count
 
@@ -37,10 +39,14 @@ MAX_PACK_VALUES: Final = 3_000_000
 #: Runs of frames of one size; a million frames is the most of a clip.
 MAX_SIZES: Final = 1_000_000
 MAX_FACES_BYTES: Final = 512_000_000
+#: Pictures are sampled one by one, windows of sound are at most some dozens for each detector.
+MAX_TABLE_BYTES: Final = 64_000_000
+#: Stretches of speech; the media pass joins what is close together.
+MAX_STRETCHES: Final = 100_000
 #: Damaged stretches are the most frequent; the media pass joins them long before.
 MAX_NOTES: Final = 200
 #: Longest side of a picture; with three bytes a pixel the size of a crop stays far below 2^63.
-MAX_SIDE = 1 << 16
+MAX_SIDE = pack_units.MAX_SIDE
 #: Boxes may reach outside the frame, but not arbitrarily far.
 MAX_COORDINATE = 1e7
 
@@ -60,11 +66,11 @@ _CHECKED = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 class CheckedMedia(DecodedMedia):
     """The media as decoded."""
 
-    width: Side
-    height: Side
+    width: Annotated[int, Field(ge=0, le=MAX_SIDE)]
+    height: Annotated[int, Field(ge=0, le=MAX_SIDE)]
     fps: Annotated[float, Field(gt=0, le=1e6)] | None
     duration_s: Seconds
-    frames: Annotated[int, Field(ge=1, lt=2**31)]
+    frames: Count
     codec: Plain
     container: Plain
     rotation: Literal[0, 90, 180, 270]
@@ -105,6 +111,15 @@ class CheckedNote(Note):
     value: Annotated[float, Field(ge=-1e7, le=1e7)] | None = None
 
 
+@dataclass(frozen=True, config=_CHECKED)
+class CheckedSound(Sound):
+    """The sound; ``samples`` is the length of ``sound.f32``."""
+
+    samples: Annotated[int, Field(ge=0, lt=2**40)]
+    start_s: Time
+    speech: Annotated[tuple[tuple[Time, Time], ...], Field(max_length=MAX_STRETCHES)] | None = None
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, **_CHECKED)
 
@@ -128,15 +143,16 @@ class SampledFrame(_Part):
 class PackInfo(_Part):
     """``pack.json``."""
 
-    schema_version: Literal[2] = Field(alias="schema")
+    schema_version: Literal[3] = Field(alias="schema")
     media: CheckedMedia
     sampling: Sampling
     # FailFast: the first mistake is enough
-    frames: Annotated[list[SampledFrame], FailFast(), Field(min_length=1)]
+    frames: Annotated[list[SampledFrame], FailFast()]
     shots: Annotated[list[CheckedShot], FailFast()]
     persons: Annotated[list[CheckedPerson], FailFast()]
     # a pack of an earlier version has none
     notes: Annotated[list[CheckedNote], FailFast(), Field(max_length=MAX_NOTES)] = []
+    sound: CheckedSound | None
     seconds: Annotated[dict[Plain, Seconds], Field(max_length=64)]
 
     def as_json(self) -> str:
@@ -147,7 +163,7 @@ class PackInfo(_Part):
 def harvest_pack(untrusted_dir: Path, target: Path, *, moved: bool = False) -> None:
     """Take a face pack to ``target``, which appears complete; PermanentError(media_bad_output) when it breaks its schema.
 
-    The small files are parsed and rewritten. The crops are copied, or with ``moved``, for a worker that is trusted, renamed
+    The small files are parsed and rewritten. Pixels and samples are copied, or with ``moved``, for a worker that is trusted, renamed
     (``take_file`` has the reasons).
     """
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -155,13 +171,14 @@ def harvest_pack(untrusted_dir: Path, target: Path, *, moved: bool = False) -> N
         staging.mkdir()
         try:
             with open_folder(untrusted_dir) as folder:
-                info, faces = _read_small_files(folder)
-                crops = crops_size(faces)
-                if take_file(folder, "crops.bin", staging / "crops.bin", max_bytes=crops, moved=moved) != crops:
-                    raise Refused("crops.bin is shorter than the crops in it")
+                info, tables = _read_small_files(folder)
+                for name, size in _sizes(info, tables).items():
+                    if take_file(folder, name, staging / name, max_bytes=size, moved=moved) != size:
+                        raise Refused(f"{name} is shorter than what is in it")
         except (Refused, ValidationError) as error:
             raise refusal("media_bad_output", error) from None
-        np.save(staging / "faces.npy", faces, allow_pickle=False)
+        for name, table in tables.items():
+            np.save(staging / name, table, allow_pickle=False)
         (staging / "pack.json").write_text(info.as_json(), encoding="utf-8")
         for path in staging.iterdir():
             os.chmod(path, 0o444)
@@ -172,24 +189,42 @@ def check_pack(folder: Path) -> None:
     """Check a pack that was harvested before; PermanentError(media_bad_output) when it is damaged."""
     try:
         with open_folder(folder) as handle:
-            _, faces = _read_small_files(handle)
-            crops = crops_size(faces)
-            with open_file(handle, "crops.bin", max_bytes=crops) as file:
-                if os.fstat(file).st_size != crops:
-                    raise Refused("crops.bin is shorter than the crops in it")
+            for name, size in _sizes(*_read_small_files(handle)).items():
+                with open_file(handle, name, max_bytes=size) as file:
+                    if os.fstat(file).st_size != size:
+                        raise Refused(f"{name} is shorter than what is in it")
     except (Refused, ValidationError) as error:
         raise refusal("media_bad_output", error) from None
 
 
-def _read_small_files(folder: int) -> tuple[PackInfo, Array]:
-    """``pack.json`` and ``faces.npy`` of an open folder, checked; Refused or ValidationError."""
+def _read_small_files(folder: int) -> tuple[PackInfo, dict[str, Array]]:
+    """``pack.json`` and the tables of an open folder, checked; Refused or ValidationError."""
     untrusted = read_file(folder, "pack.json", max_bytes=MAX_PACK_JSON_BYTES)
     if count_values(untrusted) > MAX_PACK_VALUES:
         raise Refused("pack.json holds more values than any clip has")
     info = PackInfo.model_validate_json(untrusted)
-    faces = read_faces(read_file(folder, "faces.npy", max_bytes=MAX_FACES_BYTES))
-    check_faces(faces, info)
-    return info, faces
+    tables = {
+        name: read_array(read_file(folder, name, max_bytes=most), name=name, dtype=kind, dimensions=1)
+        for name, kind, most in (
+            ("faces.npy", FACE_DTYPE, MAX_FACES_BYTES),
+            ("pictures.npy", PICTURE_DTYPE, MAX_TABLE_BYTES),
+            ("windows.npy", WINDOW_DTYPE, MAX_TABLE_BYTES),
+        )
+    }
+    check_faces(tables["faces.npy"], info)
+    sampled = {item.frame: item.time_s for item in info.frames}
+    _check(pack_units.picture_rules(tables["pictures.npy"], sampled=sampled, shots=[item.shot for item in info.shots]))
+    _check(pack_units.window_rules(tables["windows.npy"], info.sound))
+    return info, tables
+
+
+def _sizes(info: PackInfo, tables: dict[str, Array]) -> dict[str, int]:
+    """Bytes that each file of pixels or samples must have."""
+    return {
+        "crops.bin": crops_size(tables["faces.npy"]),
+        "pictures.bin": pack_units.pictures_size(tables["pictures.npy"]),
+        "sound.f32": 4 * info.sound.samples if info.sound else 0,
+    }
 
 
 def read_faces(untrusted: bytes) -> Array:
@@ -207,7 +242,11 @@ def crops_size(faces: Array) -> int:
 
 def check_faces(faces: Array, info: PackInfo) -> None:
     """Check every row; Refused names the first rule that is broken."""
-    for rule, kept in _rules(faces, info):
+    _check(_rules(faces, info))
+
+
+def _check(rules: Iterable[tuple[str, Any]]) -> None:
+    for rule, kept in rules:
         if not bool(np.all(kept)):
             raise Refused(f"face pack: {rule}")
 
@@ -216,8 +255,13 @@ def _rules(faces: Array, info: PackInfo) -> Any:
     """(rule, whether each row keeps it); later rules may rely on earlier ones."""
     media = info.media
     frames = [item.frame for item in info.frames]
+    pictures = (media.width > 0, media.height > 0, media.frames > 0, bool(frames), bool(info.shots))
+    yield "a medium has pictures, or none of their numbers", all(pictures) or not (any(pictures) or len(faces))
+    yield "only a sound file has no pictures", all(pictures) == (media.kind != "sound")
+    if not frames:
+        return
     yield "sampled frames ascend", np.diff(frames) > 0
-    yield "no frame is after the last", frames[-1] < max(media.frames, 1)
+    yield "no frame is after the last", frames[-1] < media.frames
     starts = [run[0] for run in media.sizes]
     yield (
         "sizes begin with the first frame and ascend",

@@ -18,14 +18,14 @@ from backend.harvest.untrusted import Refused, count_values, open_folder, read_a
 from base_detector import MOST_MASKS, SCORES_SCHEMA, Array
 from shared.errors import PermanentError
 from shared.records import DetectorId, Record
-from shared.results import Count, PersonScore, Score
+from shared.results import Count, PersonScore, Score, Unit
 
-#: More than correct scores of a pack take, indented or not: so many bytes, and so many more for each face.
+#: More than correct scores of a pack take, indented or not: so many bytes, and so many more for each unit.
 SCORES_BYTES: Final = 1_000_000
-SCORES_BYTES_A_FACE: Final = 400
+SCORES_BYTES_A_UNIT: Final = 400
 #: Nor more values: two lists of numbers, a person of five for each face at most, a mask of three, and a few of its own.
 SCORES_VALUES: Final = 6_000
-SCORES_VALUES_A_FACE: Final = 8
+SCORES_VALUES_A_UNIT: Final = 8
 MAX_MASK_SIDE: Final = 1024
 #: One byte a pixel, and the header.
 MAX_MASK_BYTES: Final = MAX_MASK_SIDE**2 + 16_384
@@ -50,14 +50,15 @@ class HarvestedMask(Record):
 
 
 class HarvestedScores(Record):
-    """``scores.json``, checked. ``fake_score`` is parallel to ``face_index`` (rows of the pack, ascending), 1 = fake."""
+    """``scores.json``, checked. ``fake_score`` is parallel to ``index`` (faces, pictures or windows of the pack, ascending), 1 = fake."""
 
-    schema_version: Literal[2] = Field(validation_alias=AliasChoices("schema", "schema_version"))
+    schema_version: Literal[3] = Field(validation_alias=AliasChoices("schema", "schema_version"))
     contract: Version
     detector: DetectorId
     version: Version
+    unit: Unit
     # FailFast: stop at the first mistake
-    face_index: Annotated[tuple[Count, ...], FailFast(), Field(min_length=1)]
+    index: Annotated[tuple[Count, ...], FailFast(), Field(min_length=1)]
     fake_score: Annotated[tuple[Score, ...], FailFast()]
     video_fake_score: Score | None = None
     persons: Annotated[tuple[PersonScore, ...], FailFast()]
@@ -67,16 +68,18 @@ class HarvestedScores(Record):
 
     @model_validator(mode="after")
     def _consistent(self) -> HarvestedScores:
-        if len(self.fake_score) != len(self.face_index):
-            raise ValueError("fake_score and face_index must have the same length")
-        if any(later <= earlier for earlier, later in zip(self.face_index, self.face_index[1:], strict=False)):
-            raise ValueError("face_index must ascend")
+        if len(self.fake_score) != len(self.index):
+            raise ValueError("fake_score and index must have the same length")
+        if any(later <= earlier for earlier, later in zip(self.index, self.index[1:], strict=False)):
+            raise ValueError("index must ascend")
         if len({item.person for item in self.persons}) != len(self.persons):
             raise ValueError("a person must appear once")
-        if sum(item.faces for item in self.persons) != len(self.face_index):
-            raise ValueError("every scored face belongs to one person")
+        if sum(item.faces for item in self.persons) != (len(self.index) if self.unit == "face" else 0):
+            raise ValueError("every scored face belongs to one person, and nothing else does")
         masked = [item.index for item in self.masks]
-        if len(set(masked)) != len(masked) or not set(masked) <= set(self.face_index):
+        if self.unit != "face" and masked:
+            raise ValueError("only faces have masks")
+        if len(set(masked)) != len(masked) or not set(masked) <= set(self.index):
             raise ValueError("a mask belongs to one scored face")
         return self
 
@@ -86,23 +89,23 @@ def mask_name(index: int) -> str:
     return f"masks/{index:06d}.npy"
 
 
-def harvest_scores(untrusted_out: Path, *, card_id: str, face_count: int) -> HarvestedScores:
-    """The scores of ``card_id`` for a pack of ``face_count`` faces; PermanentError: detector_bad_output, output_too_large,
-    and image_outdated for scores of an earlier schema.
+def harvest_scores(untrusted_out: Path, *, card_id: str, units: int, unit: Unit = "face") -> HarvestedScores:
+    """The scores of ``card_id`` for a pack with ``units`` faces, or what else its ``unit`` is; PermanentError: detector_bad_output,
+    output_too_large, and image_outdated for scores of an earlier schema.
     """
     try:
         with open_folder(untrusted_out) as folder:
-            most = SCORES_BYTES + SCORES_BYTES_A_FACE * face_count
+            most = SCORES_BYTES + SCORES_BYTES_A_UNIT * units
             untrusted = read_file(folder, "scores.json", max_bytes=most)
-        if count_values(untrusted) > SCORES_VALUES + SCORES_VALUES_A_FACE * face_count:
-            raise Refused("scores.json holds more values than scores of so many faces")
+        if count_values(untrusted) > SCORES_VALUES + SCORES_VALUES_A_UNIT * units:
+            raise Refused("scores.json holds more values than scores of so many units")
         # strict: a string is not a number; pydantic's parser limits the depth and refuses NaN for these types
         scores = HarvestedScores.model_validate_json(untrusted, strict=True)
         if _count_keys(untrusted) != _keys_of(scores):
             raise Refused("scores.json has a key twice")
     except (Refused, ValidationError) as error:
         raise refusal("image_outdated" if _is_older(error) else "detector_bad_output", error) from None
-    if scores.detector != card_id or scores.face_index[-1] >= face_count:
+    if (scores.detector, scores.unit) != (card_id, unit) or scores.index[-1] >= units:
         raise PermanentError("detector_bad_output")
     return scores
 

@@ -18,7 +18,7 @@ from backend.harvest.scores import HarvestedScores, harvest_masks, harvest_score
 from shared import durable
 from shared.errors import PermanentError
 from shared.reading import RecordInvalid, read_record
-from shared.results import Result
+from shared.results import Result, Unit
 
 log = structlog.get_logger()
 
@@ -35,14 +35,14 @@ def has_pack(folder: Path) -> bool:
     return _whole(folder, _read_pack) is not None
 
 
-def finished_scores(folder: Path, *, card_id: str, face_count: int) -> HarvestedScores | None:
+def finished_scores(folder: Path, *, card_id: str, units: int, unit: Unit = "face") -> HarvestedScores | None:
     """The scores in ``folder``, None when they are missing or damaged."""
-    return _whole(folder, lambda part: read_scores(part, card_id=card_id, face_count=face_count))
+    return _whole(folder, lambda part: read_scores(part, card_id=card_id, units=units, unit=unit))
 
 
-def take_scores(untrusted_out: Path, target: Path, *, card_id: str, face_count: int) -> HarvestedScores:
+def take_scores(untrusted_out: Path, target: Path, *, card_id: str, units: int, unit: Unit = "face") -> HarvestedScores:
     """Check a worker's scores, then write our own copy to ``target``, which appears whole: none of the worker's own files is kept."""
-    scores = harvest_scores(untrusted_out, card_id=card_id, face_count=face_count)
+    scores = harvest_scores(untrusted_out, card_id=card_id, units=units, unit=unit)
     with durable.staging(target) as staging:
         staging.mkdir()
         harvest_masks(untrusted_out, scores, staging)
@@ -50,9 +50,9 @@ def take_scores(untrusted_out: Path, target: Path, *, card_id: str, face_count: 
     return scores
 
 
-def read_scores(folder: Path, *, card_id: str, face_count: int) -> HarvestedScores:
+def read_scores(folder: Path, *, card_id: str, units: int, unit: Unit = "face") -> HarvestedScores:
     """Scores that we stored before, with all of their masks; PermanentError(detector_bad_output) when something is wrong with them."""
-    scores = harvest_scores(folder, card_id=card_id, face_count=face_count)
+    scores = harvest_scores(folder, card_id=card_id, units=units, unit=unit)
     if scores.masks:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".masks-") as checked:
             harvest_masks(folder, scores, Path(checked))

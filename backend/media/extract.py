@@ -59,16 +59,19 @@ def extract_pack(
     mode: str = "standard",
     limits: MediaLimits = UNLIMITED,
     context: float = 2.0,
+    pictures: Sequence[str] = (),
+    windows: Sequence[tuple[float, float]] = (),
     progress: Progress | None = None,
     detector: FaceDetector | None = None,
 ) -> dict[str, Any]:
     """Write the face pack of ``media`` to the new directory ``pack``; returns ``faces``, ``frames`` (sampled) and ``seconds``.
 
-    ``samplings`` as on the cards, ``context`` = side of the context crops in box sides (at least 1), ``progress`` gets
-    (pictures done, expected). Raises WorkerFailure ``unsupported_media``, ``media_unreadable``, ``media_too_large``,
+    ``samplings`` of the detectors of faces, as on the cards (none: no face is searched), ``context`` = side of the context crops in box
+    sides (at least 1). ``pictures``: samplings of those of whole pictures. ``windows``: (window, hop) in seconds of those of sound.
+    ``progress`` gets (pictures done, expected). Raises WorkerFailure ``unsupported_media``, ``media_unreadable``, ``media_too_large``,
     ``media_too_long``, ``media_timed_out``, ``media_damaged``, ``pack_too_large``, ``bad_request``; NotApplicable ``no_video``.
     """
-    if not 1.0 <= context <= 8.0 or pack.exists():
+    if not 1.0 <= context <= 8.0 or pack.exists() or pictures or windows:
         raise WorkerFailure("bad_request")
     part = pack.with_name(f".{pack.name}.part")
     shutil.rmtree(part, ignore_errors=True)

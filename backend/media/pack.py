@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from base_detector import FACE_DTYPE, PACK_SCHEMA, Array, Shot, WorkerFailure
-from shared.findings import DecodedMedia, Note, Person
+from backend.media.windows import sound_windows
+from base_detector import FACE_DTYPE, PACK_SCHEMA, PICTURE_DTYPE, Array, Shot, WorkerFailure
+from shared.findings import DecodedMedia, Note, Person, Sound
 
 if TYPE_CHECKING:  # this module writes practice packs too, in a process without scipy
     from backend.media.tracks import Sighting
@@ -26,12 +27,18 @@ _FIRST_ROWS = 1024
 
 
 class PackWriter:
-    """Writes into ``folder``, which must not exist. ``append`` each face, then ``finish``; close as a context manager."""
+    """Writes into ``folder``, which must not exist. ``append`` each face, then ``finish``; close as a context manager.
+
+    ``take`` counts what others write to the pack's files: samples go to ``sound_path``.
+    """
 
     def __init__(self, folder: Path, *, max_bytes: int) -> None:
         folder.mkdir(parents=True)
         self._folder, self._left = folder, max_bytes
-        self._crops = (folder / "crops.bin").open("wb")
+        self._crops, self._pixels = (folder / "crops.bin").open("wb"), (folder / "pictures.bin").open("wb")
+        self.sound_path = folder / "sound.f32"
+        self.sound_path.touch()
+        self._pictures: list[tuple[int, float, int, int, int, int]] = []
         self._rows = np.zeros(_FIRST_ROWS, FACE_DTYPE)
         self._tracks = np.zeros(_FIRST_ROWS, np.int64)
         self._count, self._offset = 0, 0
@@ -44,6 +51,7 @@ class PackWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._crops.close()
+        self._pixels.close()
 
     def __len__(self) -> int:
         return self._count
@@ -52,9 +60,7 @@ class PackWriter:
         """Write one face; returns its row before sorting. Raises WorkerFailure(``pack_too_large``)."""
         started = time.perf_counter()
         crop = np.ascontiguousarray(sighting.crop)
-        self._left -= crop.nbytes + FACE_DTYPE.itemsize
-        if self._left < 0:
-            raise WorkerFailure("pack_too_large")
+        self.take(crop.nbytes + FACE_DTYPE.itemsize)
         if self._count == len(self._rows):
             self._rows = np.concatenate([self._rows, np.zeros_like(self._rows)])
             self._tracks = np.concatenate([self._tracks, np.zeros_like(self._tracks)])
@@ -71,11 +77,28 @@ class PackWriter:
         self.write_s += time.perf_counter() - started
         return self._count - 1
 
+    def take(self, size: int) -> None:
+        """Count ``size`` more bytes of the pack. Raises WorkerFailure(``pack_too_large``)."""
+        self._left -= size
+        if self._left < 0:
+            raise WorkerFailure("pack_too_large")
+
+    def append_picture(self, picture: Array, *, frame: int, time_s: float) -> None:
+        """Write one whole picture, (H, W, 3) uint8 RGB, frames ascending. Raises WorkerFailure(``pack_too_large``)."""
+        self.take(picture.nbytes + PICTURE_DTYPE.itemsize)
+        self._pictures.append((frame, time_s, 0, self._pixels.tell(), *picture.shape[:2]))
+        self._pixels.write(np.ascontiguousarray(picture).data)
+
     @property
     def frames(self) -> Array:
         """Frame of each row, (n,) int32."""
         frames: Array = self._rows["frame"][: self._count]
         return frames
+
+    @property
+    def picture_frames(self) -> Array:
+        """Frame of each whole picture, (n,) int64."""
+        return np.array([row[0] for row in self._pictures], np.int64)
 
     @property
     def tracks(self) -> Array:
@@ -101,23 +124,30 @@ class PackWriter:
         frames: Sequence[tuple[int, float]],
         shots: Sequence[Shot],
         shot_of_row: Array,
+        shot_of_picture: Array | int = 0,
         person_of_row: Array,
         keyfaces: Mapping[int, int],
         seconds: dict[str, float],
         notes: Sequence[Note] = (),
+        sound: Sound | None = None,
+        windows: Sequence[tuple[float, float]] = (),
     ) -> None:
-        """Write the table and ``pack.json``. ``shot_of_row`` and ``person_of_row`` are (n,), ``keyfaces`` person -> row as appended.
+        """Write the table and ``pack.json``. ``shot_of_row``, ``person_of_row``, ``shot_of_picture`` are (n,), ``keyfaces``
+        person -> row as appended.
 
         The rest as in ``write_pack_json``; ``seconds`` gets ``write`` added.
         """
         started = time.perf_counter()
         self._crops.close()
+        self._pixels.close()
         rows = self._rows[: self._count].copy()
         rows["shot"], rows["person"] = shot_of_row, person_of_row
         order = np.lexsort((rows["person"], rows["frame"]))
         np.save(self._folder / "faces.npy", rows[order], allow_pickle=False)
         place = np.empty(len(order), np.int64)
         place[order] = np.arange(len(order))
+        pictures = np.array(self._pictures, PICTURE_DTYPE)
+        pictures["shot"] = shot_of_picture
         seconds["write"] = self.write_s + time.perf_counter() - started
         write_pack_json(
             self._folder,
@@ -129,6 +159,9 @@ class PackWriter:
             keyfaces={person: int(place[row]) for person, row in keyfaces.items()},
             seconds=seconds,
             notes=notes,
+            pictures=pictures,
+            sound=sound,
+            windows=windows,
         )
 
 
@@ -143,8 +176,20 @@ def write_pack_json(
     keyfaces: Mapping[int, int],
     seconds: Mapping[str, float],
     notes: Sequence[Note] = (),
+    pictures: Array | None = None,
+    sound: Sound | None = None,
+    windows: Sequence[tuple[float, float]] = (),
 ) -> None:
-    """Write ``pack.json`` of the faces ``rows`` (N,) FACE_DTYPE. ``frames``: (number, time in seconds) of each sampled picture."""
+    """Write ``pack.json`` of the faces ``rows`` (N,) FACE_DTYPE, and the tables of pictures and windows. The pixels and samples are there.
+
+    ``frames``: (number, time in seconds) of each sampled picture. ``pictures`` (n,) PICTURE_DTYPE, None for none. ``windows``: (window,
+    hop) in seconds, as the cards ask for them.
+    """
+    table = np.zeros(0, PICTURE_DTYPE) if pictures is None else pictures
+    np.save(folder / "pictures.npy", table, allow_pickle=False)
+    np.save(folder / "windows.npy", sound_windows(sound.samples if sound else 0, windows), allow_pickle=False)
+    for name in ("pictures.bin", "sound.f32"):
+        (folder / name).touch()
     persons = [_person(rows, person) for person in sorted(keyfaces)]
     pack = {
         "schema": PACK_SCHEMA,
@@ -154,6 +199,7 @@ def write_pack_json(
         "shots": [asdict(shot) for shot in shots],
         "persons": [asdict(item) | {"keyface": keyfaces[item.person]} for item in persons],
         "notes": [asdict(item) for item in notes],
+        "sound": asdict(sound) if sound else None,
         "seconds": {name: round(value, 4) for name, value in seconds.items()},
     }
     (folder / "pack.json").write_text(json.dumps(pack, allow_nan=False), encoding="utf-8")

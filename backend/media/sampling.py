@@ -11,8 +11,10 @@ from typing import Final
 
 import numpy as np
 
-from base_detector import SAMPLING, Array, WorkerFailure
+from base_detector import Array, WorkerFailure
 
+#: Which pictures a detector wants to see, as on its card: all, so many a second, or so many in all; not none.
+SAMPLING: Final = r"every_frame|(?!\w+:[0.]*$)(fps:[0-9]{1,3}(\.[0-9]{1,6})?|frames:[0-9]{1,6})"
 #: Most sampled pictures of a mode; ``thorough`` takes every picture, as the published platform does.
 MOST_PICTURES: Final[dict[str, int | None]] = {"quick": 32, "standard": 300, "thorough": None}
 

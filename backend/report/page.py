@@ -44,7 +44,7 @@ def write_page(result: Result, out: Path, *, not_drawn: str | None) -> None:
         details=words.details(result),
         notes=note_sentences(result.notes),
         cautions=words.CAUTIONS,
-        rows=[_row(item, faces=len(result.faces)) for item in result.detectors],
+        rows=[_row(item) for item in result.detectors],
         persons=_persons(result, scored, out),
         pictured=_pictured(result),
         moving=_moving(out),
@@ -73,7 +73,7 @@ def write_readme(result: Result, out: Path, *, not_drawn: str | None) -> None:
         *words.details(result),
         *(f"Note: {sentence}" for sentence in note_sentences(result.notes)),
         "",
-        *(f"* {item.title}: {_line(item, faces=len(result.faces))}" for item in result.detectors),
+        *(f"* {item.title}: {_line(item)}" for item in result.detectors),
         "",
         "How to read it",
         *(f"* {caution}" for caution in words.CAUTIONS),
@@ -152,12 +152,12 @@ def _looked_at(result: Result) -> str:
     return f"{pictures}, {counted(len(result.faces), 'face')} of {counted(len(result.persons), 'person')}"
 
 
-def _row(item: DetectorResult, *, faces: int) -> dict[str, Any]:
+def _row(item: DetectorResult) -> dict[str, Any]:
     score = item.fake_score
     return {
         "title": item.title,
         "paper": item.paper,
-        "sentence": detector_sentence(item, faces=faces),
+        "sentence": detector_sentence(item),
         "strategy": strategy(item.strategy),
         "score": None if score is None else f"{score:.2f}",
         "at": None if score is None else round(100 * score, 1),
@@ -259,6 +259,6 @@ def _data_address(content: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _line(item: DetectorResult, *, faces: int) -> str:
+def _line(item: DetectorResult) -> str:
     score = "" if item.fake_score is None else f"{item.fake_score:.2f}, label {item.hard_label}. "
-    return score + detector_sentence(item, faces=faces)
+    return score + detector_sentence(item)

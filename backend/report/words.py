@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from shared.results import DetectorResult, Result
-from shared.words import counted
+from shared.words import UNITS_OF, counted
 
 CAUTIONS: Final[tuple[str, ...]] = (
     "A fake score says how much a face resembles the manipulated faces a detector learned from: 0 = like its real examples, "
@@ -48,10 +48,10 @@ def details(result: Result) -> list[str]:
     """What follows the first sentence."""
     silent = [item for item in result.detectors if item.status != "ok"]
     sentences = []
-    if result.consensus:
-        mean = result.consensus
+    for mean in result.consensus:
         sentences.append(
-            f"Their mean fake score is {mean.mean:.2f}, from {mean.minimum:.2f} to {mean.maximum:.2f} (standard deviation "
+            f"The mean fake score of the {mean.detectors} detectors of {UNITS_OF[mean.unit]} is {mean.mean:.2f}, from "
+            f"{mean.minimum:.2f} to {mean.maximum:.2f} (standard deviation "
             f"{mean.standard_deviation:.2f}). Detectors are not calibrated alike: the mean is a summary, not a verdict."
         )
     if len(silent) < len(result.detectors) and silent:

@@ -8,13 +8,13 @@ May be imported by the back-end. All numbers are fake scores in [0, 1], 1 = fake
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from typing import Final, get_args
 
 import numpy as np
 
-from base_detector import Array
+from base_detector import FACE_DTYPE, Array
 from shared.errors import PermanentError
-from shared.results import Consensus, DetectorResult
+from shared.results import Consensus, DetectorResult, Unit
 
 #: clear scores in Deepware's id_strategy and strategy
 _CLEAR_FAKE: Final = 0.8
@@ -22,11 +22,12 @@ _CLEAR_REAL: Final = 0.2
 
 
 def video_score(
-    strategy: str, *, scores: Array, faces: Array, persons_scores: Mapping[int, float], own: float | None = None
+    strategy: str, *, scores: Array, faces: Array | None, persons_scores: Mapping[int, float], own: float | None = None
 ) -> float:
     """Join one detector's scores into the score of the video.
 
-    ``scores`` (n,) float, NaN where the detector has no opinion; ``faces`` (n,) ``base_detector.FACE_DTYPE``;
+    ``scores`` (n,) float, NaN where the detector has no opinion; ``faces`` (n,) ``base_detector.FACE_DTYPE``, None
+    for pictures and windows of sound, which only ``mean`` and ``own`` can join;
     ``persons_scores`` the detector's own score of each person, ``own`` its own score of the video (strategy ``own``). A face with a
     negative person belongs to no person and counts only in strategies that ignore persons.
     Raises PermanentError: ``unknown_strategy``, or ``not_judgeable`` when no face has a score.
@@ -36,8 +37,9 @@ def video_score(
             raise PermanentError("not_judgeable")
         return own
     rule = STRATEGIES.get(strategy)
-    if rule is None:
+    if rule is None or (faces is None and rule is not _mean):
         raise PermanentError("unknown_strategy")
+    faces = np.zeros(len(scores), FACE_DTYPE) if faces is None else faces
     if len(scores) != len(faces):
         raise ValueError(f"{len(scores)} scores for {len(faces)} faces: they must be parallel")
     known = ~np.isnan(np.asarray(scores, np.float64))
@@ -137,12 +139,18 @@ def report_auc(fake_scores: Array) -> float:
     return float(min(1.0, max(0.0, np.sum(curve * widths))))
 
 
-def consensus(results: Iterable[DetectorResult]) -> Consensus | None:
-    """Mean and spread (population standard deviation) of the detectors that gave a score; None for fewer than two."""
-    scores = np.array([r.fake_score for r in results if r.status == "ok" and r.fake_score is not None], np.float64)
-    if len(scores) < 2:
-        return None
+def consensus(results: Iterable[DetectorResult]) -> tuple[Consensus, ...]:
+    """For each unit that two or more detectors scored: mean and spread (population standard deviation) of their scores."""
+    scored: dict[Unit, list[float]] = {}
+    for item in results:
+        if item.status == "ok" and item.fake_score is not None:
+            scored.setdefault(item.unit, []).append(item.fake_score)
+    return tuple(_consensus(unit, np.array(scored[unit])) for unit in get_args(Unit) if len(scored.get(unit, ())) > 1)
+
+
+def _consensus(unit: Unit, scores: Array) -> Consensus:
     return Consensus(
+        unit=unit,
         detectors=len(scores),
         mean=min(1.0, max(0.0, float(scores.mean()))),
         minimum=float(scores.min()),

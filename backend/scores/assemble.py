@@ -16,7 +16,7 @@ import numpy as np
 from backend.harvest.scores import HarvestedScores
 from backend.job import Job
 from backend.scores.aggregate import consensus, report_auc, video_score
-from base_detector import Array, Card, FacePack
+from base_detector import Array, Card
 from shared.clock import utc_now
 from shared.errors import sentence_for
 from shared.findings import MediaPack
@@ -27,6 +27,7 @@ from shared.results import (
     MediaFacts,
     MediaWorker,
     Person,
+    PictureRow,
     Provenance,
     Result,
 )
@@ -83,6 +84,8 @@ def assemble(
         shots=pack.shots,
         persons=tuple(Person(**vars(item)) for item in pack.persons),
         faces=tuple(_face_rows(pack.faces)),
+        pictures=tuple(_picture_rows(pack.pictures)),
+        sound=pack.heard,
         detectors=detectors,
         consensus=consensus(detectors),
         media_worker=media_worker,
@@ -108,12 +111,28 @@ def _face_rows(faces: Array) -> Iterator[FaceRow]:
         )
 
 
-def detector_result(outcome: DetectorOutcome, pack: FacePack) -> DetectorResult:
+def _picture_rows(pictures: Array) -> Iterator[PictureRow]:
+    """A row for each of ``pictures`` (n,) PICTURE_DTYPE."""
+    for frame, time_s, shot in zip(*(pictures[name].tolist() for name in ("frame", "time_s", "shot")), strict=True):
+        yield PictureRow(frame=frame, time_s=round(time_s, 6), shot=shot)
+
+
+def too_few(card: Card, scores: HarvestedScores, *, of: int) -> str | None:
+    """Why so few of ``of`` units were scored that the detector says nothing of the whole, as a reason code; None when enough were."""
+    if len(scores.index) >= card.least_units:
+        return None
+    if of >= card.least_units and scores.skipped:
+        return max(scores.skipped, key=scores.skipped.__getitem__)
+    return "sound_too_short" if card.unit == "sound" else "not_judgeable"
+
+
+def detector_result(outcome: DetectorOutcome, pack: MediaPack) -> DetectorResult:
     """The result of one detector, without the report's pictures."""
     card, scores = outcome.card, outcome.scores
     common: dict[str, Any] = {
         "id": card.id,
         "title": card.title,
+        "unit": card.unit,
         "threshold": card.threshold,
         "strategy": card.aggregation,
         "provenance": outcome.provenance,
@@ -125,12 +144,12 @@ def detector_result(outcome: DetectorOutcome, pack: FacePack) -> DetectorResult:
     if scores is None:
         code = outcome.code or "detector_failed"
         return DetectorResult(status=_final(outcome), code=code, message=sentence_for(code), **common)
-    each = np.full(len(pack), np.nan)
-    each[list(scores.face_index)] = scores.fake_score
+    each = np.full(len(pack.units(card)), np.nan)
+    each[list(scores.index)] = scores.fake_score
     score = video_score(
         card.aggregation,
         scores=each,
-        faces=np.asarray(pack.faces),
+        faces=np.asarray(pack.faces) if card.unit == "face" else None,
         persons_scores={item.person: item.fake_score for item in scores.persons},
         own=scores.video_fake_score,
     )
@@ -142,13 +161,14 @@ def detector_result(outcome: DetectorOutcome, pack: FacePack) -> DetectorResult:
         auc=report_auc(np.asarray(scores.fake_score)),
         persons=scores.persons,
         scores=tuple(None if np.isnan(value) else float(value) for value in each),
-        faces_scored=len(scores.face_index),
+        windows=tuple(map(tuple, pack.window_times(card).round(6).tolist())) if card.unit == "sound" else (),
+        units_scored=len(scores.index),
         skipped=dict(scores.skipped),
         **common,
     )
 
 
-def shadow_entry(outcome: DetectorOutcome, pack: FacePack) -> dict[str, Any]:
+def shadow_entry(outcome: DetectorOutcome, pack: MediaPack) -> dict[str, Any]:
     """What is recorded of a detector on trial: nothing that identifies the submission."""
     found = detector_result(outcome, pack)
     return {
@@ -157,7 +177,7 @@ def shadow_entry(outcome: DetectorOutcome, pack: FacePack) -> dict[str, Any]:
         "status": found.status,
         "code": found.code,
         "fake_score": found.fake_score,
-        "faces_scored": found.faces_scored,
+        "units_scored": found.units_scored,
         "seconds": round(outcome.wall_s, 3),
     }
 

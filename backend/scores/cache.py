@@ -15,9 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import structlog
 
-from base_detector import SCORES_SCHEMA
+from base_detector import SCORES_SCHEMA, Card, FacePack
 from shared import durable
 from shared.errors import PermanentError
 from shared.results import Provenance
@@ -25,6 +26,11 @@ from shared.results import Provenance
 log = structlog.get_logger()
 
 Scores = TypeVar("Scores")
+
+
+def pack_digest(pack: FacePack, card: Card) -> str:
+    """Digest of the table of units that the detector of ``card`` judges; the media's bytes determine what is in them."""
+    return hashlib.sha256(np.ascontiguousarray(pack.units(card)).tobytes()).hexdigest()
 
 
 class ScoreCache:

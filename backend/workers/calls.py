@@ -6,10 +6,10 @@ pipeline, the admission check and the command line of detectors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from backend.harvest.media_pack import harvest_pack
 from backend.harvest.untrusted import harvest_file
@@ -31,22 +31,32 @@ def context_for(cards: Iterable[Card]) -> float:
     return max([CONTEXT, *(card.margin for card in cards)])
 
 
-def find_faces(
+def wanted_by(cards: Iterable[Card]) -> dict[str, Any]:
+    """What a media pass for the detectors of ``cards`` has to find, as members of the request ``extract``."""
+    known = list(cards)
+    return {
+        "samplings": sorted({card.sampling for card in known if card.unit == "face"}),
+        "context": context_for(card for card in known if card.unit == "face"),
+        "pictures": sorted({card.sampling for card in known if card.unit == "picture"}),
+        "windows": sorted({(card.window_s, card.hop_s) for card in known if card.unit == "sound"}),
+    }
+
+
+def make_pack(
     worker: Worker,
     media: Path,
     target: Path,
     *,
     name: str,
-    samplings: Sequence[str],
+    wanted: Mapping[str, Any],
     mode: Mode,
-    context: float,
     settings: Settings,
     on_progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> None:
-    """Run the media pass; the face pack is in ``target`` afterwards. ``name`` is that of the room, the rest as in ``extract_pack``.
+    """Run the media pass for what is ``wanted`` (``wanted_by``); the pack is in ``target`` afterwards. ``name`` is that of the room.
 
-    Raises WorkerError, NotApplicable (``no_video``) or PermanentError (``media_bad_output``).
+    Raises WorkerError, NotApplicable or PermanentError (``media_bad_output``).
     """
     with worker.room(name) as room:
         room.link(media, "media")
@@ -57,9 +67,8 @@ def find_faces(
             cancelled=cancelled,
             media=room.path("media"),
             pack=room.path("out/pack"),
-            samplings=list(samplings),
             mode=mode,
-            context=context,
+            **wanted,
             limits=asdict(MediaLimits.of(settings)),
         )
         harvest_pack(room.out / "pack", target, moved=worker.started_by == "process")
@@ -76,7 +85,7 @@ def draw_result(
     on_progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> None:
-    """Draw the result video, or the marked still, of ``plan`` (``backend.report.plan``) to ``target``. Raises as ``find_faces``."""
+    """Draw the result video, or the marked still, of ``plan`` (``backend.report.plan``) to ``target``. Raises as ``make_pack``."""
     with worker.room(name) as room:
         room.link(media, "media")
         room.link(plan, "plan.json")

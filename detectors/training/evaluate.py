@@ -159,7 +159,7 @@ def score_clip(detector: BaseDetector, clip: Clip, scratch: Path) -> dict[str, A
     return {
         "clip": clip.name,
         "fake": clip.fake,
-        "index": found["face_index"],
+        "index": found["index"],
         "scores": found["fake_score"],
         "persons": [person["fake_score"] for person in found["persons"]],
     }

@@ -68,7 +68,7 @@ class Scripted:
             raise NotApplicable("no_face" if not len(faces) else "face_too_small")
         person = {"person": 0, "faces": len(faces), "fake_score": 0.5, "hard_label": "fake"}
         content = {
-            "schema": 2, "contract": "1", "detector": self._card.id, "version": "1", "face_index": list(range(len(faces))),
+            "schema": 3, "unit": "face", "contract": "1", "detector": self._card.id, "version": "1", "index": list(range(len(faces))),
             "fake_score": scores, "persons": [person],
         }  # fmt: skip
         (self._out / "scores.json").write_text(json.dumps(content))

@@ -209,7 +209,7 @@ def test_the_example_of_scores_json_is_taken_and_fits_its_schema(tmp_path: Path)
     out = tmp_path / "exchange" / "job" / "out"
     out.mkdir(parents=True)
     (out / "scores.json").write_text(text)
-    taken = harvest_scores(out, card_id="mydetector", face_count=4)
+    taken = harvest_scores(out, card_id="mydetector", units=4)
     assert set(json.loads(text)) == {"schema", *HarvestedScores.model_fields} - {"schema_version"}, "all members"
     schema = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
     jsonschema.validate(json.loads(text), schema)

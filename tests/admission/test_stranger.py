@@ -67,9 +67,8 @@ def packs(tmp_path_factory: pytest.TempPathFactory) -> PracticePacks:
             folder / "portrait",
             settings=settings,
             pool=pool,
-            samplings=["every_frame"],
+            wanted={"samplings": ["every_frame"], "context": 3.0},
             mode="quick",
-            context=3.0,
         )
     return PracticePacks(folder / "packs", portrait=portrait.folder)
 
@@ -133,7 +132,7 @@ def test_it_finds_a_turned_face_in_its_picture(card: Card, pool: WorkerPool, pac
         with pool.lease(spec_of(card)) as worker, worker.room(f"job{number}") as room:
             room.link(pack, "pack")
             worker.call("predict", timeout_s=60, pack=room.path("pack"), out=room.path("out"))
-            scores.append(harvest_scores(room.out, card_id=card.id, face_count=4).fake_score)
+            scores.append(harvest_scores(room.out, card_id=card.id, units=4).fake_score)
     np.testing.assert_allclose(scores[1:], [scores[0]] * 3, atol=0.01)
 
 
@@ -147,7 +146,7 @@ def test_its_evidence_and_its_reasons_are_taken(card: Card, pool: WorkerPool, pa
             pack=room.path("pack"), out=room.path("out"),
         )  # fmt: skip
         assert progress == [(1, 24)]
-        scores = harvest_scores(room.out, card_id=card.id, face_count=24)
+        scores = harvest_scores(room.out, card_id=card.id, units=24)
         harvest_masks(room.out, scores, tmp_path / "ours")
     assert len(set(scores.fake_score)) > 1, "it looks at the pixels"
     (mask,) = harvested_masks(tmp_path / "ours", scores).values()

@@ -178,7 +178,7 @@ def measure(name: str, clip: FacePack, scratch: Path, *, runs: int) -> dict[str,
             rows.append((time.perf_counter() - started, meter.seconds))
     finally:
         runtime.compile_net = original
-    faces = max(1, len(found["face_index"]))
+    faces = max(1, len(found["index"]))
     whole, net = (statistics.median(column) for column in zip(*rows, strict=True))
     return {
         "detector": name,

@@ -15,7 +15,7 @@ from pathlib import Path
 from backend.admission.practice import PracticePacks
 from backend.admission.template import SAMPLES
 from backend.media.extract import extract_pack
-from backend.workers.calls import find_faces, judge_pack
+from backend.workers.calls import judge_pack, make_pack
 from backend.workers.pool import WorkerPool
 from backend.workers.spec import WorkerSpec, detector_spec, media_spec
 from backend.workers.worker import Worker
@@ -75,14 +75,13 @@ def growth(scratch: Path, *, clip: Path, jobs: int) -> dict[str, float]:
         def media(turn: int) -> None:
             with pool.lease(media_spec(settings)) as worker:
                 target = scratch / f"grown-{turn}"
-                find_faces(
+                make_pack(
                     worker,
                     clip,
                     target,
                     name=f"media-{turn}",
-                    samplings=["frames:32"],
+                    wanted={"samplings": ["frames:32"]},
                     mode="standard",
-                    context=2.0,
                     settings=settings,
                 )
 

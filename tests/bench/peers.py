@@ -46,6 +46,6 @@ def measure(clip: Path, scratch: Path, *, programs: Path | None) -> Iterator[Bes
         ours = judged.result.detectors[0]
         words = (
             f"{theirs:.1f} s for {answer['faces']} faces, score {answer['score']:.3f}; "
-            f"ours {judged.wall_s:.1f} s for {ours.faces_scored}, {ours.fake_score:.3f}"
+            f"ours {judged.wall_s:.1f} s for {ours.units_scored}, {ours.fake_score:.3f}"
         )
         yield Beside(f"{name} against the published program", theirs / judged.wall_s, limit, words)

@@ -76,7 +76,7 @@ def test_a_detector_judges_a_file_and_its_pack_is_judged_again_with_numpy_alone(
     said = command("mesonet", PORTRAIT, *options)
     assert said.returncode == 0, said.stderr
     result = DetectorResult.model_validate_json(said.stdout)
-    assert (result.id, result.status, result.faces_scored, len(result.persons)) == ("mesonet", "ok", 1, 1)
+    assert (result.id, result.status, result.units_scored, len(result.persons)) == ("mesonet", "ok", 1, 1)
     assert result.provenance.runner == "process"
     assert "MesoInception_DF.h5" in result.provenance.weights
 
@@ -165,7 +165,7 @@ def test_the_contract_file_judges_a_pack_with_numpy_and_nothing_of_ours(toy: Pat
     said = alone("detectors.toy", pack, folder=toy, blocked="backend shared frontend cv2 av torch PIL pydantic scipy")
     assert said.returncode == 0, said.stderr
     scores = json.loads(said.stdout)
-    assert (scores["detector"], scores["face_index"]) == ("toy", [0, 1, 2])
+    assert (scores["detector"], scores["index"]) == ("toy", [0, 1, 2])
     assert scores["fake_score"] == pytest.approx([0.6] * 3)
 
 

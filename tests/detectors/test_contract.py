@@ -165,8 +165,8 @@ def test_a_batch_gives_what_its_faces_give_one_by_one(
 ):
     scores = detector.run_pack(pack, tmp_path)
     single = [*map(score_or_none(detector), images)]
-    assert scores["face_index"] == [i for i, score in enumerate(single) if score is not None]
-    assert scores["face_index"]
+    assert scores["index"] == [i for i, score in enumerate(single) if score is not None]
+    assert scores["index"]
     wanted = [score for score in single if score is not None]
     np.testing.assert_allclose(scores["fake_score"], wanted, atol=1e-6)
     assert sum(scores["skipped"].values()) == len(images) - len(wanted)

@@ -82,7 +82,7 @@ def test_its_scores_of_faces_persons_and_video_are_kept(card: Card, pack: FacePa
     told = []
     detector = clips_detector(card, Judgement(LABELS, video=0.25, persons={0: 0.8, 1: 0.05}, skipped={"few": 3}))
     found = detector.run_pack(pack, tmp_path, progress=lambda done, total: told.append((done, total)))
-    assert found["face_index"] == [1, 2, 3]
+    assert found["index"] == [1, 2, 3]
     assert found["fake_score"] == pytest.approx([0.9, 0.1, 0.7])
     assert found["video_fake_score"] == 0.75
     assert [(p["person"], p["faces"], p["hard_label"]) for p in found["persons"]] == [(0, 1, "real"), (1, 2, "fake")]
@@ -179,7 +179,7 @@ def test_a_crowd_gives_no_more_evidence_than_is_taken(card: Card, tmp_path: Path
     (out / "scores.json").write_text(json.dumps(scores))
     assert len(scores["masks"]) == MOST_MASKS == 512
     assert len({faces["person"][mask["index"]] for mask in scores["masks"]}) == 64
-    taken = harvest_scores(out, card_id="clips", face_count=len(faces))
+    taken = harvest_scores(out, card_id="clips", units=len(faces))
     harvest_masks(out, taken, tmp_path / "ours")
     first = next(iter(harvested_masks(tmp_path / "ours", taken).values()))
     assert np.load(first).shape == (6, 5)

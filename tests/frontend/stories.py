@@ -284,7 +284,7 @@ def _detector(
         auc=1 - mean(None),
         persons=tuple(PersonScore(person=p, faces=5, fake_score=mean(p), hard_label=label(mean(p))) for p in (0, 1)),
         scores=tuple(scores),
-        faces_scored=sum(score is not None for score in scores),
+        units_scored=sum(score is not None for score in scores),
         skipped={"face_too_small": 2},
         **common,
     )

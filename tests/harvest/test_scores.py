@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from backend.harvest.media_pack import MAX_PACK_JSON_BYTES, harvest_pack, read_faces
 from backend.harvest.scores import HarvestedScores, harvest_masks, harvest_scores, harvested_masks
 from backend.harvest.untrusted import Refused, harvest_file, read_array
-from backend.workers.calls import find_faces
+from backend.workers.calls import make_pack
 from base_detector import FACE_DTYPE, BaseDetector, FacePack
 from shared.errors import PermanentError
 from shared.findings import MediaPack
@@ -29,14 +29,14 @@ from shared.settings import Settings
 from tests.workers.conftest import write_pack
 
 GOOD: dict[str, Any] = {
-    "schema": 2, "contract": "1", "detector": "acting", "version": "1", "face_index": [0, 2], "fake_score": [0.25, 1],
+    "schema": 3, "unit": "face", "contract": "1", "detector": "acting", "version": "1", "index": [0, 2], "fake_score": [0.25, 1],
     "persons": [{"person": 0, "faces": 2, "fake_score": 0.5, "hard_label": "fake"}], "skipped": {"face_too_small": 1},
     "masks": [], "seconds": {"net": 0.1},
 }  # fmt: skip
 
 
 def taken(out: Path) -> HarvestedScores:
-    return harvest_scores(out, card_id="acting", face_count=4)
+    return harvest_scores(out, card_id="acting", units=4)
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def out(tmp_path: Path) -> Path:
 def test_good_scores_are_taken_and_can_be_taken_again(out: Path) -> None:
     (out / "scores.json").write_text(json.dumps(GOOD))
     scores = taken(out)
-    assert (scores.face_index, scores.fake_score, scores.skipped) == ((0, 2), (0.25, 1.0), {"face_too_small": 1})
+    assert (scores.index, scores.fake_score, scores.skipped) == ((0, 2), (0.25, 1.0), {"face_too_small": 1})
     (out / "scores.json").write_text(json.dumps(scores.model_dump(mode="json")))
     assert taken(out) == scores, "the pipeline stores them in this form"
 
@@ -58,9 +58,9 @@ LIES = {
     "nan": '"fake_score": [NaN, 1]', "infinity": '"fake_score": [Infinity, 1]', "huge": '"fake_score": [1e999, 1]',
     "negative": '"fake_score": [-0.0001, 1]', "above one": '"fake_score": [1.0001, 1]', "text": '"fake_score": ["0.5", 1]',
     "truth": '"fake_score": [true, 1]', "null": '"fake_score": [null, 1]', "too few": '"fake_score": [1]',
-    "other detector": '"detector": "mesonet"', "later schema": '"schema": 3', "row twice": '"face_index": [2, 2]',
-    "rows descend": '"face_index": [2, 0]', "row too high": '"face_index": [0, 4]', "row negative": '"face_index": [-1, 0]',
-    "row is no integer": '"face_index": [0.5, 2]', "nothing scored": '"face_index": [], "fake_score": [], "persons": []',
+    "other detector": '"detector": "mesonet"', "later schema": '"schema": 4', "row twice": '"index": [2, 2]',
+    "rows descend": '"index": [2, 0]', "row too high": '"index": [0, 4]', "row negative": '"index": [-1, 0]',
+    "row is no integer": '"index": [0.5, 2]', "nothing scored": '"index": [], "fake_score": [], "persons": []',
     "unknown member": '"note": "<script>"', "skip is no code": '"skipped": {"Click here!": 1}', "deep": '"seconds": ' + "[" * 100_000,
     "persons miscounted": '"persons": [{"person": 0, "faces": 1, "fake_score": 0.5, "hard_label": "fake"}]',
     "person nan": '"persons": [{"person": 0, "faces": 2, "fake_score": NaN, "hard_label": "fake"}]',
@@ -105,7 +105,7 @@ def test_a_key_that_is_there_twice_is_refused(out: Path, where: str) -> None:
 
 
 FLOODS = {
-    "lists": '"face_index": [' + "[]," * 400_000 + "0]",
+    "lists": '"index": [' + "[]," * 400_000 + "0]",
     "objects": '"persons": [' + "{}," * 400_000 + "{}]",
     "texts": '"fake_score": [' + '"",' * 400_000 + "0]",
     "masks": '"masks": [' + "{}," * 400_000 + "{}]",
@@ -119,17 +119,17 @@ def test_a_flood_of_mistakes_costs_no_more_than_the_file(out: Path, flood: str) 
     (out / "scores.json").write_text("{" + FLOODS[flood] + "}")
     tracemalloc.start()
     with pytest.raises(PermanentError, match="detector_bad_output"):
-        harvest_scores(out, card_id="acting", face_count=1500)
+        harvest_scores(out, card_id="acting", units=1500)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 10_000_000, "bytes; a list of all mistakes takes hundreds of millions"
 
 
 def test_as_many_mistakes_as_fit_cost_little(out: Path) -> None:
-    (out / "scores.json").write_text('{"face_index": [' + "[]," * 8_900 + "0]}")
+    (out / "scores.json").write_text('{"index": [' + "[]," * 8_900 + "0]}")
     tracemalloc.start()
     with pytest.raises(PermanentError, match="detector_bad_output"):
-        harvest_scores(out, card_id="acting", face_count=1500)
+        harvest_scores(out, card_id="acting", units=1500)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 10_000_000
@@ -138,14 +138,14 @@ def test_as_many_mistakes_as_fit_cost_little(out: Path) -> None:
 def test_honest_scores_of_a_long_clip_fit_however_they_are_written(out: Path) -> None:
     faces = 20_000
     long = GOOD | {
-        "face_index": list(range(faces)),
+        "index": list(range(faces)),
         "fake_score": [1 / 3] * faces,
         "persons": [{"person": i, "faces": 1, "fake_score": 1 / 3, "hard_label": "real"} for i in range(faces)],
         "masks": [],
     }
     for indent in (None, 8):
         (out / "scores.json").write_text(json.dumps(long, indent=indent))
-        assert len(harvest_scores(out, card_id="acting", face_count=faces).persons) == faces
+        assert len(harvest_scores(out, card_id="acting", units=faces).persons) == faces
 
 
 @pytest.mark.parametrize("kind", ["missing", "empty", "link", "pipe", "folder", "device", "binary", "sparse", "large"])
@@ -200,7 +200,7 @@ def test_any_other_value_is_refused_or_harmless(
     except PermanentError:
         return
     assert all(0 <= score <= 1 for score in scores.fake_score)
-    assert len(scores.fake_score) == len(scores.face_index) > 0
+    assert len(scores.fake_score) == len(scores.index) > 0
 
 
 # --------------------------------------------------------------------------- masks
@@ -483,8 +483,8 @@ def test_crops_of_a_process_are_renamed_and_those_of_a_container_copied(
 
     inode = (pack / "crops.bin").stat().st_ino
     worker: Any = SimpleNamespace(room=room, call=lambda *_, **__: {}, started_by=started_by)
-    find_faces(
-        worker, Path("media"), tmp_path / "job" / "pack", name="job", samplings=["fps:1"], mode="quick", context=2.0, settings=Settings(),
+    make_pack(
+        worker, Path("media"), tmp_path / "job" / "pack", name="job", wanted={"samplings": ["fps:1"]}, mode="quick", settings=Settings(),
     )  # fmt: skip
     crops = tmp_path / "job" / "pack" / "crops.bin"
     assert (crops.stat().st_ino == inode) is same

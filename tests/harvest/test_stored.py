@@ -121,7 +121,7 @@ def made_report(folder: Path) -> Path:
 
 READERS = {
     "pack": (made_pack, has_pack, "pack.json"),
-    "scores": (made_scores, lambda part: finished_scores(part, card_id="mesonet", face_count=4), "scores.json"),
+    "scores": (made_scores, lambda part: finished_scores(part, card_id="mesonet", units=4), "scores.json"),
     "report": (made_report, finished_report, "result.json"),
 }
 

@@ -305,7 +305,7 @@ LIES = {
 
 def test_lies_in_the_output_are_refused(start_container: Start) -> None:
     good = (
-        '{"schema": 2, "contract": "1", "detector": "acting", "version": "1", "face_index": [0], "fake_score": [0.5], '
+        '{"schema": 3, "unit": "face", "contract": "1", "detector": "acting", "version": "1", "index": [0], "fake_score": [0.5], '
         '"persons": [{"person": 0, "faces": 1, "fake_score": 0.5, "hard_label": "fake"}], "skipped": {}, "masks": [], "seconds": {}}'
     )
     worker, believed = start_container(), []
@@ -313,18 +313,17 @@ def test_lies_in_the_output_are_refused(start_container: Start) -> None:
         with worker.room("job") as room:
             home = f"import os\nos.chdir('/exchange/{room.path('out')}')\ngood = {good!r}\n"
             runs(worker, home + "open('scores.json', 'w').write(good)")
-            assert harvest_scores(room.out, card_id="acting", face_count=1).fake_score == (0.5,), (
-                "the honest one is taken"
-            )
+            assert harvest_scores(room.out, card_id="acting", units=1).fake_score == (0.5,), "the honest one is taken"
             runs(worker, home + "os.unlink('scores.json')\n" + program)
             with contextlib.suppress(PermanentError):
-                believed.append((lie, harvest_scores(room.out, card_id="acting", face_count=1)))
+                believed.append((lie, harvest_scores(room.out, card_id="acting", units=1)))
     assert believed == []
 
 
 def test_evidence_and_files_that_are_links_are_refused(start_container: Start, tmp_path: Path) -> None:
     good = (
-        '{"schema": 2, "contract": "1", "detector": "acting", "version": "1", "face_index": [0], "fake_score": [0.5], "persons": '
+        '{"schema": 3, "unit": "face", "contract": "1", "detector": "acting", "version": "1", "index": [0], "fake_score": [0.5], '
+        '"persons": '
         '[{"person": 0, "faces": 1, "fake_score": 0.5, "hard_label": "fake"}], "masks": [{"index": 0, "file": "masks/000000.npy"}]}'
     )
     worker = start_container()
@@ -338,7 +337,7 @@ os.symlink('/etc/passwd', 'result.mp4')
 os.symlink('/exchange/{room.path("out")}', 'pack')
 """
         runs(worker, code)
-        scores = harvest_scores(room.out, card_id="acting", face_count=1)
+        scores = harvest_scores(room.out, card_id="acting", units=1)
         with pytest.raises(PermanentError, match="detector_bad_output"):
             harvest_masks(room.out, scores, tmp_path)
         with pytest.raises(PermanentError, match="media_bad_output"):

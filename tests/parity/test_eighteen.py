@@ -374,7 +374,7 @@ def test_a_clip_is_judged_by_all_eleven_networks(
     expected |= published | dict.fromkeys(("b1long", "b1short"), fusion.score_of_faces(np.array(plain)))
     assert scores["video_fake_score"] == pytest.approx(fusion.fuse(expected), abs=1e-4)
     # one group of five a face: its middle frame
-    assert [(int(short_clip.faces["frame"][i]), int(short_clip.faces["person"][i])) for i in scores["face_index"]] == [
+    assert [(int(short_clip.faces["frame"][i]), int(short_clip.faces["person"][i])) for i in scores["index"]] == [
         (2, 0),
         (2, 1),
     ]
@@ -419,7 +419,7 @@ def test_frames_too_far_apart_leave_slowfast_out_and_its_weight_to_the_others(tm
     scores = detector.run_pack(sparse, tmp_path / "out")
     assert scores["video_fake_score"] == pytest.approx(low, abs=1e-6)
     assert [runs[f"sf{number}"].calls for number in (1, 2, 3, 4)] == [0, 0, 0, 0]
-    assert len(scores["face_index"]) == 4
+    assert len(scores["index"]) == 4
 
 
 @pytest.mark.parametrize(
@@ -440,7 +440,7 @@ def test_what_cannot_be_judged_gets_a_reason_and_no_score(tmp_path: Path, faces:
     scores = detector.run_pack(flat_pack(tmp_path / "pack", faces, frames=range(count)), tmp_path / "out")
     assert scores["skipped"] == {code: len(faces)}
     assert code in SENTENCES
-    assert (scores["face_index"], scores["video_fake_score"], scores["persons"]) == ([], None, [])
+    assert (scores["index"], scores["video_fake_score"], scores["persons"]) == ([], None, [])
     assert sum(run.calls for run in runs.values()) == 0
 
 
@@ -460,4 +460,4 @@ def test_memory_of_a_long_clip_is_that_of_160_frames(tmp_path: Path):
     scores = detector.run_pack(pack, tmp_path / "out")
     assert max(shape[2] for shape in seen if len(shape) == 5) == 143  # every 7th of 1000
     assert max(shape[0] for shape in seen if len(shape) == 4) == detector.card.batch
-    assert len(scores["face_index"]) == 5  # 143 frames: every 5th, 29, in groups of five
+    assert len(scores["index"]) == 5  # 143 frames: every 5th, 29, in groups of five

@@ -365,7 +365,7 @@ def test_a_face_that_stays_gets_one_score_for_its_middle(stub: Stub, tmp_path: P
     assert stay.region.rows == (60, int((int(140 / upsample) - 1) * upsample))
     scores = judge(stub, pack, tmp_path / "out")
     sure = 1 / (1 + np.exp(-0.99))
-    assert scores["face_index"] == [49]
+    assert scores["index"] == [49]
     assert scores["fake_score"] == [pytest.approx((7 * sure + 0.5) / 8)]
     assert scores["video_fake_score"] == pytest.approx((7 * sure + 0.5) / 8)
     assert scores["persons"][0]["fake_score"] == pytest.approx(scores["video_fake_score"])
@@ -382,7 +382,7 @@ def test_people_shots_and_strangers_are_kept_apart(stub: Stub, tmp_path: Path):
     stays = medics.find_stays(pack)
     assert [(stay.person, stay.region.frames) for stay in stays] == [(0, (0, 58)), (1, (10, 58)), (0, (60, 99))]
     scores = judge(stub, pack, tmp_path / "out")
-    assert len(scores["face_index"]) == 3
+    assert len(scores["index"]) == 3
     sure = [1 / (1 + np.exp(-length / 100)) for length in (58, 48, 39)]
     one, two, three = ((7 * value + 0.5) / 8 for value in sure)
     assert {p["person"]: p["fake_score"] for p in scores["persons"]} == {
@@ -417,7 +417,7 @@ def test_what_cannot_be_judged_gets_no_score_and_a_reason(
     stub: Stub, tmp_path: Path, faces: list[dict[str, Any]], sampled: list[int], code: str
 ):
     scores = judge(stub, write_pack(tmp_path / "pack", faces, sampled=sampled), tmp_path / "out")
-    assert scores["face_index"] == []
+    assert scores["index"] == []
     assert scores["video_fake_score"] is None
     assert scores["skipped"] == {code: len(faces)}
     assert code in SENTENCES

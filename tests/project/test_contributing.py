@@ -58,7 +58,7 @@ def test_it_judges_a_clip_and_then_its_pack_alone(checkout: Path, astronaut_clip
     assert run.returncode == 0, run.stderr
     result = json.loads(run.stdout)
     assert (result["id"], result["status"], len(result["persons"])) == ("sharpness", "ok", 1)
-    assert result["faces_scored"] >= 10
+    assert result["units_scored"] >= 10
     alone = in_checkout(checkout, "-m", "base_detector", "detectors.sharpness", str(tmp_path / "pack"))
     assert alone.returncode == 0, alone.stderr
     assert json.loads(alone.stdout)["fake_score"] == pytest.approx(result["scores"])

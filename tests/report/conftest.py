@@ -54,7 +54,7 @@ def detector(
             "auc": 1 - mean,
             "persons": tuple(persons),
             "scores": scores,
-            "faces_scored": len(scores),
+            "units_scored": len(scores),
             "seconds": {"wall": 1.5},
             "provenance": provenance(),
             "paper": "Afchar et al., MesoNet: a compact facial video forgery detection network, WIFS 2018",

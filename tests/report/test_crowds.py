@@ -82,7 +82,7 @@ def crowd(
     def one(faces: list[FaceRow]) -> list[DetectorResult]:
         scores = tuple(round(0.3 + 0.6 * ((7 * n) % 11) / 11, 4) for n in range(len(faces)))
         found = made_detector("mesonet", faces=faces, level=0.5, title="MesoNet")
-        return [found.model_copy(update={"scores": scores, "faces_scored": len(scores)})]
+        return [found.model_copy(update={"scores": scores, "units_scored": len(scores)})]
 
     return made_result(
         size=size, frames=1, persons=len(boxes), boxes=boxes, kind="image", detectors=more.get("detectors", one)

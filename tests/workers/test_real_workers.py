@@ -29,7 +29,7 @@ def scores_of(settings: Settings, card: Card, pack: Path) -> tuple[float, ...]:
         with pool.lease(detector_spec(card, settings)) as worker, worker.room("job") as room:
             room.link(pack, "pack")
             worker.call("predict", timeout_s=120, pack=room.path("pack"), out=room.path("out"))
-            return harvest_scores(room.out, card_id=card.id, face_count=4).fake_score
+            return harvest_scores(room.out, card_id=card.id, units=4).fake_score
     finally:
         pool.close()
 
