@@ -21,6 +21,11 @@ SENTENCES: Final[dict[str, str]] = {
     # nothing to judge
     "no_face": "No face was found, so detectors that judge faces cannot score this file. Use a video or picture in which a face can be seen well.",  # noqa: E501
     "no_video": "The file has no picture, only sound, captions or other data. Upload a video or a picture.",
+    "no_picture": "The file has no pictures, and this detector judges pictures. Choose a detector that listens to sound, or upload the video that the sound belongs to.",  # noqa: E501
+    "no_sound": "The file has no sound, and this detector listens to sound. Choose a detector that looks at pictures, or upload the file with its sound.",  # noqa: E501
+    "lossy_picture": "This detector needs a picture whose pixels nobody changed, as in PNG. This file is lossy (JPEG, WebP, a frame of a video), which wipes out what it looks for. Upload the original file, if there is one.",  # noqa: E501
+    "sound_too_short": "The sound is too short for this detector to say anything. Its model card says how long it must be. Upload a longer part.",  # noqa: E501
+    "no_speech": "No speech was found in the sound, and this detector judges voices. Upload a part in which somebody speaks.",
     "not_judgeable": "Faces were found, but none suitable for this detector. Its model card says what it needs.",
     "mouth_or_eyes_closed": "This detector needs a frame with an open mouth and both eyes open; none was found. Use a longer clip, or thorough mode.",  # noqa: E501
     "landmarks_not_found": "This detector measures points of the face (eyes, nose, mouth); they could not be located on any face. Use a sharper view from the front.",  # noqa: E501
@@ -144,6 +149,11 @@ REASONS: Final = frozenset(
     {
         "no_face",
         "no_video",
+        "no_picture",
+        "no_sound",
+        "lossy_picture",
+        "sound_too_short",
+        "no_speech",
         "not_judgeable",
         "mouth_or_eyes_closed",
         "landmarks_not_found",

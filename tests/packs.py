@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from base_detector import PACK_SCHEMA, turn_points
+from base_detector import PACK_SCHEMA, PICTURE_DTYPE, WINDOW_DTYPE, turn_points
 from shared.findings import MediaPack, Note
 
 
@@ -22,6 +22,14 @@ def write_faces(folder: Path, rows: np.ndarray, crops: Iterable[np.ndarray]) -> 
             row["crop_offset"], row["crop_height"], row["crop_width"] = offset, *crop.shape[:2]
             offset += stream.write(np.ascontiguousarray(crop, np.uint8).tobytes())
     np.save(folder / "faces.npy", rows)
+
+
+def write_no_pictures_nor_sound(folder: Path) -> None:
+    """The files of a pack in which nobody asked for whole pictures or sound."""
+    np.save(folder / "pictures.npy", np.zeros(0, PICTURE_DTYPE))
+    np.save(folder / "windows.npy", np.zeros(0, WINDOW_DTYPE))
+    for name in ("pictures.bin", "sound.f32"):
+        (folder / name).touch()
 
 
 def finish_pack(
@@ -57,16 +65,18 @@ def finish_pack(
         "schema": PACK_SCHEMA,
         "media": {
             "kind": "video", "width": size[0], "height": size[1], "fps": fps, "duration_s": total * step, "frames": total,
-            "codec": "h264", "container": "mp4", "rotation": 0, "has_audio": False, "sizes": [],
+            "codec": "h264", "container": "mp4", "rotation": 0, "has_audio": False, "sizes": [], "lossless": False,
         } | media,
         "sampling": {"mode": "thorough", "samplings": ["every_frame"], "context": 2.0, "detect_every": 1},
         "frames": [{"frame": frame, "time_s": times.get(frame, frame * step)} for frame in numbers],
         "shots": [item | {"start_s": item["start"] * step, "end_s": item["end"] * step} for item in shots],
         "persons": persons,
         "notes": [asdict(note) for note in notes],
+        "sound": None,
         "seconds": {"total": 0.5},
     }  # fmt: skip
     (folder / "pack.json").write_text(json.dumps(info), encoding="utf-8")
+    write_no_pictures_nor_sound(folder)
     return MediaPack(folder)
 
 
@@ -87,4 +97,5 @@ def turned_pack(pack: MediaPack, folder: Path, *, turn: int) -> MediaPack:
     if turn % 180:
         info["media"] |= {"width": height, "height": width}
     (folder / "pack.json").write_text(json.dumps(info), encoding="utf-8")
+    write_no_pictures_nor_sound(folder)
     return MediaPack(folder)

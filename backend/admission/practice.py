@@ -89,8 +89,9 @@ class PracticePacks:
             whole = self.clip(faces)
             content = (whole / "crops.bin").read_bytes()
             (folder / "crops.bin").write_bytes(content[: len(content) // 2])
-            for name in ("faces.npy", "pack.json"):
-                (folder / name).write_bytes((whole / name).read_bytes())
+            for path in whole.iterdir():
+                if path.name != "crops.bin":
+                    (folder / path.name).write_bytes(path.read_bytes())
 
         return self._made(f"truncated-{faces}", write)
 

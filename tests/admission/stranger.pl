@@ -89,7 +89,7 @@ sub predict {
             $mean >= $THRESHOLD ? 'fake' : 'real';
     } sort { $a <=> $b } keys %person;
     open my $file, '>', "$out/scores.json" or die "cannot write: $!";
-    printf $file '{"schema": 2, "contract": "1", "detector": "%s", "version": "%s", "face_index": [%s], "fake_score": [%s], '
+    printf $file '{"schema": 3, "unit": "face", "contract": "1", "detector": "%s", "version": "%s", "index": [%s], "fake_score": [%s], '
         . '"video_fake_score": null, "persons": [%s], "skipped": {%s}, "masks": [%s]}',
         $ID, $VERSION, join(', ', @index), join(', ', @score), join(', ', @persons),
         $skipped ? qq("face_too_small": $skipped) : '', join(', ', @masks);

@@ -19,7 +19,7 @@ from backend.harvest.schema import SCHEMA_FILE, schema_text
 from backend.harvest.scores import (
     MAX_MASK_SIDE,
     SCORES_BYTES,
-    SCORES_BYTES_A_FACE,
+    SCORES_BYTES_A_UNIT,
     HarvestedScores,
     harvest_scores,
 )
@@ -185,7 +185,7 @@ def test_what_our_detectors_give_is_in_the_lists():
             r'(WorkerFailure|Skip|NotApplicable)\(\s*"(\w+)"', path.read_text(encoding="utf-8")
         ):
             raised[kind].add(name)
-    assert {"no_face", "no_video"} <= raised["NotApplicable"] <= REASONS
+    assert raised["NotApplicable"] <= REASONS
     assert "face_too_small" in raised["Skip"]
     assert raised["Skip"] <= REASONS
     assert {"weights_missing", "media_unreadable"} <= raised["WorkerFailure"] <= WORKER_CODES | MEDIA_CODES
@@ -240,7 +240,7 @@ def test_the_numbers_on_the_page_are_those_of_the_code():
     for words in (
         f"you have {START_S:.0f} seconds",
         f"An answer has at most {MAX_LINE:,} bytes",
-        f"The file has at most {SCORES_BYTES:,} bytes and {SCORES_BYTES_A_FACE} more for each face",
+        f"The file has at most {SCORES_BYTES:,} bytes and {SCORES_BYTES_A_UNIT} more for each face",
         f"at most {MAX_MASK_SIDE} pixels a side",
         f"row `index` and `file`, at most {base_detector.MOST_MASKS}",
         f"{DETECTOR_OUTPUT_MB} MB for one file and for all you write together",

@@ -89,7 +89,7 @@ def test_without_json_it_says_the_score_in_words(weights_folder: Path):
     said = run("mesonet", PORTRAIT, "--weights", weights_folder / "mesonet")
     assert said.exit_code == 0, said.output
     assert "mesonet: fake score 0." in said.stdout
-    assert "1 of 1 faces scored, 1 person" in said.stdout
+    assert "1 of 1 face scored, 1 person" in said.stdout
     assert "not a proof" in said.stdout
 
 
@@ -171,7 +171,7 @@ def test_the_contract_file_judges_a_pack_with_numpy_and_nothing_of_ours(toy: Pat
 
 def test_scores_go_to_a_folder_when_one_is_named(toy: Path, tmp_path: Path):
     said = alone("detectors.toy", make_pack(tmp_path / "pack"), "--out", tmp_path / "a" / "out", folder=toy)
-    assert (said.returncode, said.stdout) == (0, "")
+    assert (said.returncode, said.stdout) == (0, f"{tmp_path / 'a' / 'out'}\n")
     assert json.loads((tmp_path / "a" / "out" / "scores.json").read_text())["detector"] == "toy"
 
 
@@ -200,8 +200,8 @@ def test_a_video_is_answered_with_the_command_to_use_instead(toy: Path):
     [
         (lambda toy, pack: (toy / "detectors/toy/detector.toml").write_text(TOY.replace("1.3", "0")), "margin must be"),
         (lambda toy, pack: (toy / "detectors/toy/detector.py").unlink(), "no module 'detectors.toy.detector'"),
-        (lambda toy, pack: (pack / "pack.json").write_text('{"schema": 1}'), "face pack schema 1 is not 2: update this worker"),
-        (lambda toy, pack: (pack / "pack.json").write_text('{"schema": 2}'), "is not complete"),
+        (lambda toy, pack: (pack / "pack.json").write_text('{"schema": 1}'), "face pack schema 1 is not 3: update this worker"),
+        (lambda toy, pack: (pack / "pack.json").write_text('{"schema": 3}'), "is not complete"),
         (lambda toy, pack: (toy / "detectors/toy/detector.py").write_text(TOY_CODE.replace('_too', " too")), "the reason is a code"),
     ],
     ids=["card", "class", "schema", "pack", "reason"],

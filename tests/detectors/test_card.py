@@ -137,8 +137,8 @@ MISTAKES = [
     ("seconds_per_face = 0.01", "seconds_per_face = nan", "seconds_per_face must be a number"),
     ("seconds_per_face = 0.01", f"seconds_per_face = 1{'0' * 5000}", "toml is not valid TOML"),
     # choices
-    ('input = "face"', 'input = "faces"', "input must be one of face, frame, video, not 'faces'"),
-    ('input = "face"', 'input = ["face"]', "input must be one of face, frame, video"),
+    ('input = "face"', 'input = "faces"', "input must be one of face, video, picture, sound, not 'faces'"),
+    ('input = "face"', 'input = ["face"]', "input must be one of face, video, picture, sound"),
     ('sampling = "fps:5"', "sampling = 5", "sampling must be 'every_frame', 'fps:N' or 'frames:N', not 5"),
     ('sampling = "fps:5"', 'sampling = "fps:0"', "sampling must be"),
     ('sampling = "fps:5"', 'sampling = "fps:99999999"', "sampling must be"),
@@ -215,7 +215,7 @@ ALONE = [
     ("threshold = 0.5", "threshold = nan", "threshold from 0 to 1"),
     ("margin = 1.3", "margin = 0.9", "margin must be from 1 to 100"),
     ("margin = 1.3", "margin = inf", "margin must be from 1 to 100"),
-    ("batch = 16", "batch = 0", "batch 1 or more"),
+    ("batch = 16", "batch = 0", "batch and least_units 1 or more"),
     ("batch = 16", "batch = 1.5", "batch must be of type int, not 1.5"),
     ("margin = 1.3", "margin = 1.3\nbatch = 4", "multiple values for keyword argument 'batch'"),
     ('id = "toy"', "id = 5", "id must be of type str, not 5"),
@@ -250,9 +250,9 @@ def latin(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda folder: None, "is missing: write the card next to detector.py"),
-        (lambda folder: (folder / "detector.toml").mkdir(), "is not a file"),
-        (lambda folder: os.mkfifo(folder / "detector.toml"), "is not a file"),
+        (lambda folder: None, "is missing, or not a file: write the card next to detector.py"),
+        (lambda folder: (folder / "detector.toml").mkdir(), "or not a file"),
+        (lambda folder: os.mkfifo(folder / "detector.toml"), "or not a file"),
         (lambda folder: (folder / "detector.toml").symlink_to("nowhere"), "is missing"),
         (latin, "is not valid TOML"),
     ],

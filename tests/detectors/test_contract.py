@@ -279,7 +279,7 @@ def define(**changes) -> type[BaseDetector]:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"load": None}, r"Toy must define load\(\): see the example in base_detector.py"),
+        ({"load": None}, r"Toy must define load\(\): see the example in docs/detector.md"),
         ({"get_softlabel": None}, r"Toy must define get_softlabel\(\)"),
         (
             {"run": lambda self, image: 0.5},
@@ -309,9 +309,9 @@ def test_a_correct_class_needs_load_and_get_softlabel_only():
 @pytest.mark.parametrize(
     ("answer", "sentence"),
     [
-        (np.array([1.5]), r"soft labels must lie in \[0, 1\]"),
-        (np.array([np.nan]), r"soft labels must lie in \[0, 1\]"),
-        (np.zeros((1, 2)), r"soft labels must have shape \(1,\)"),
+        (np.array([1.5]), r"soft labels must be \(1,\) in \[0, 1\]"),
+        (np.array([np.nan]), r"soft labels must be \(1,\) in \[0, 1\]"),
+        (np.zeros((1, 2)), r"soft labels must be \(1,\)"),
     ],
 )
 def test_a_wrong_answer_is_no_score(answer: np.ndarray, sentence: str):
@@ -328,5 +328,7 @@ def test_a_skipped_face_has_a_reason_and_no_score():
 
 
 def test_a_class_without_a_card_is_told_to_write_one():
-    with pytest.raises(ContractError, match=r"detector\.toml is missing: write the card next to detector\.py"):
+    with pytest.raises(
+        ContractError, match=r"detector\.toml is missing, or not a file: write the card next to detector\.py"
+    ):
         define(card=None, __module__=__name__)

@@ -256,10 +256,10 @@ def a_result(job: str, now: datetime, *, kind: str = "video") -> Result:
         persons=persons,
         faces=tuple(faces),
         detectors=detectors,
-        consensus=Consensus(
-            detectors=2, mean=float(np.mean(scores)), minimum=min(scores), maximum=max(scores),
+        consensus=(Consensus(
+            unit="face", detectors=2, mean=float(np.mean(scores)), minimum=min(scores), maximum=max(scores),
             standard_deviation=float(np.std(scores)),
-        ),
+        ),),
         seconds={"media": 1.0},
         media_worker=MediaWorker(runner="docker", image="sha256:" + "cd" * 32),
     )  # fmt: skip

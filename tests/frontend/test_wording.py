@@ -65,8 +65,8 @@ def test_different_reasons_are_listed_below() -> None:
      (200, 200, "It judged all 200 faces."), (1, 1, "It judged the one face.")],
 )  # fmt: skip
 def test_score_from_few_faces_is_called_weak(judged: int, faces: int, end: str) -> None:
-    detector = result("fake").detectors[0].model_copy(update={"units_scored": judged})
-    sentence = words.detector_sentence(detector, faces=faces)
+    detector = result("fake").detectors[0].model_copy(update={"units_scored": judged, "scores": (0.5,) * faces})
+    sentence = words.detector_sentence(detector)
     assert sentence.startswith("Its score is at or above its threshold of 0.50")
     assert sentence.endswith(end)
 

@@ -417,7 +417,7 @@ def crops_a_pipe(pack: Path) -> None:
 BAD_PACKS: dict[str, Callable[[Path], object]] = {
     "no pack.json": lambda pack: (pack / "pack.json").unlink(),
     "deep json": lambda pack: (pack / "pack.json").write_text("[" * 200_000),
-    "later schema": edit_json(lambda info: info.update(schema=3)),
+    "later schema": edit_json(lambda info: info.update(schema=4)),
     "no frames": edit_json(lambda info: info.update(frames=[])),
     "nan in the media": edit_json(lambda info: info["media"].update(duration_s=float("nan"))),
     "markup in the codec": edit_json(lambda info: info["media"].update(codec="<b>h264</b>")),

@@ -102,7 +102,8 @@ def made_scores(folder: Path) -> Path:
         contract="1",
         detector="mesonet",
         version="1",
-        face_index=(0, 1),
+        unit="face",
+        index=(0, 1),
         fake_score=(0.25, 0.75),
         persons=[{"person": 0, "faces": 2, "fake_score": 0.5, "hard_label": "real"}],
     )

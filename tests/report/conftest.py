@@ -149,7 +149,7 @@ def make_result(
         ),
         faces=tuple(faces),
         detectors=tuple(made),
-        consensus=None,
+        consensus=(),
         seconds={"stage": 0.01, "media": 2.5},
     )
 

@@ -154,7 +154,7 @@ def test_consensus_takes_only_detectors_with_scores(made_detector, made_silent, 
         made_detector("aa", faces=rows, level=0.9, fake_score=0.9),
         made_detector("bb", faces=rows, level=0.1, fake_score=0.1),
     ]
-    found = consensus([*two, made_silent("cc", status="failed", code="detector_failed")])
+    [found] = consensus([*two, made_silent("cc", status="failed", code="detector_failed")])
     assert found is not None
     assert (found.detectors, found.mean, found.minimum, found.maximum) == (2, pytest.approx(0.5), 0.1, 0.9)
     assert found.standard_deviation == pytest.approx(0.4)
@@ -163,5 +163,5 @@ def test_consensus_takes_only_detectors_with_scores(made_detector, made_silent, 
 def test_one_opinion_is_no_consensus(made_detector, made_silent, made_result) -> None:
     rows = list(made_result(frames=4).faces)
     one = [made_detector("aa", faces=rows, level=0.9)]
-    assert consensus([*one, made_silent("cc", status="timed_out", code="detector_timed_out")]) is None
-    assert consensus([]) is None
+    assert consensus([*one, made_silent("cc", status="timed_out", code="detector_timed_out")]) == ()
+    assert consensus([]) == ()

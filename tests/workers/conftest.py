@@ -15,6 +15,7 @@ from backend.workers.spec import WorkerSpec
 from backend.workers.worker import Worker
 from base_detector import FACE_DTYPE, PACK_SCHEMA
 from shared.settings import Settings
+from tests.packs import write_no_pictures_nor_sound
 from tests.workers.docker_fixtures import acting_image, container_spec, start_container
 
 __all__ = ["acting_image", "container_spec", "start_container"]
@@ -97,15 +98,18 @@ def write_pack(folder: Path, *, faces: int = 4, side: int = 32) -> Path:
             "rotation": 0,
             "has_audio": False,
             "sizes": [],
+            "lossless": False,
         },
         "sampling": {"mode": "quick", "samplings": ["fps:1"], "context": 2.0, "detect_every": 5},
         "frames": [{"frame": i, "time_s": i / 25} for i in range(max(faces, 1))],
         "shots": [{"shot": 0, "start": 0, "end": 24, "start_s": 0.0, "end_s": 0.96}],
         "persons": [{"person": 0, "faces": faces, "first_s": 0.0, "last_s": faces / 25, "keyface": 0}] if faces else [],
         "notes": [{"code": "damaged", "start_s": 0.2, "end_s": 0.4, "value": None}],
+        "sound": None,
         "seconds": {"total": 0.5},
     }
     (folder / "pack.json").write_text(json.dumps(info))
+    write_no_pictures_nor_sound(folder)
     return folder
 
 
