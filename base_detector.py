@@ -192,9 +192,8 @@ class FacePack:
     """A face pack directory, read through memory maps (docs/face_pack.md): what the chosen detectors asked for.
     ``faces`` (N,) is FACE_DTYPE, ``frame_sizes`` (N, 2) int64 the width and height of each face's frame as shown, pixels. ``frames`` (n,)
     int64 and ``times`` (n,) float64 seconds: all sampled pictures, also without a face. Of the medium: ``is_image``, ``fps`` (None where
-    unknown), ``frame_count`` (all decoded frames), ``frame_size`` (width, height of most frames) and ``shots``. ``pictures`` (n,) is
-    PICTURE_DTYPE, ``windows`` WINDOW_DTYPE. ``sound`` (n,) float32 mono at SOUND_RATE, -1 to 1; it begins ``sound_start_s`` seconds
-    after the first frame.
+    unknown), ``frame_count`` (all decoded), ``frame_size`` (width, height of most) and ``shots``. ``pictures`` (n,) is PICTURE_DTYPE,
+    ``windows`` WINDOW_DTYPE. ``sound`` (n,) float32 mono, SOUND_RATE, -1 to 1, begins ``sound_start_s`` seconds after the first frame.
     """
 
     def __init__(self, folder: Path) -> None:
