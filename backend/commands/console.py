@@ -141,7 +141,7 @@ def print_summaries(summaries: Iterable[dict[str, Any]]) -> None:
             places.append(f"{name} -> {item['out']}")
         else:
             table.add_row(*_cells(name, "-", "-", "-", item["message"]))
-    console = _stdout()
+    console = stdout_console()
     console.print(table)
     for place in places:  # not in the table, which would break them into pieces that cannot be copied
         say(console, place)
@@ -161,10 +161,10 @@ def print_cards(rows: Iterable[tuple[Card, str, str | None]], unusable: Iterable
         table.add_row(*_cells(card.id, card.title, card.version, state, missing or "ready", card.summary))
     for item in unusable:
         table.add_row(*_cells(item.name, "", "", "unusable", item.sentence, ""))
-    _stdout().print(table)
+    stdout_console().print(table)
 
 
-def _stdout() -> Console:
+def stdout_console() -> Console:
     """When piped, do not wrap: readers expect one row per line."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(width=400, highlight=False)

@@ -28,6 +28,7 @@ from rich.text import Text
 
 from backend.catalog.detectors import find_cards
 from backend.catalog.recommended import Choice, read_recommended
+from backend.commands.console import stdout_console
 from backend.commands.exits import EXIT_FAILED, EXIT_USAGE, errors_explained
 from backend.weights.fetching import Fetching, addresses
 from backend.weights.folder import WeightsFolder, before
@@ -182,9 +183,11 @@ def _announce(run: Fetching, folder: WeightsFolder, *, choices: Sequence[Choice]
             "installed" if is_there else by_hand,
         )
         table.add_row(*map(Text, cells))
-    Console().print(table)
-    more = f", and {unknown} files whose size is not known" if unknown else ""
-    click.echo(f"To download: {total:,} bytes{more}. Nothing was downloaded.")
+    stdout_console().print(table)
+    sums = [f"{total:,} bytes"] * bool(total or not unknown) + [f"{unknown} files whose size is not known"] * bool(
+        unknown
+    )
+    click.echo(f"To download: {', and '.join(sums)}. Nothing was downloaded.")
     click.echo("* on one core, for a clip of 10 s with one face (sound: 10 s of speech), by the detector's card.")
 
 
@@ -321,7 +324,7 @@ def _print(entries: Sequence[Installed]) -> None:
         optional = " (optional)" if entry.item.optional and entry.state == "missing" else ""
         cells = (entry.detector, entry.item.file, f"{bytes_:,}" if bytes_ else "", entry.item.licence, state + optional)
         table.add_row(*map(Text, cells))  # as they are: a licence is no markup
-    Console().print(table)
+    stdout_console().print(table)
 
 
 def _as_json(entry: Installed) -> dict[str, object]:

@@ -15,7 +15,7 @@ from typing import Final
 import httpx
 
 from backend.weights.part import MOST_BYTES, Begun, Part, wrong_file
-from backend.weights.places import Places, Refused, published_sha256, revision, validator
+from backend.weights.places import Places, Refused, host_of, published_sha256, revision, validator
 from shared.errors import UserError
 
 #: Called after each block: (bytes stored so far, bytes of the whole file; 0 = not known).
@@ -205,9 +205,15 @@ def _total(response: httpx.Response) -> int:
 
 def size_at(address: str, *, name: str, places: Places) -> int:
     """Bytes of the file at ``address`` as its host states them, without downloading it; 0 where it does not, or does not answer."""
+    host = host_of(address)
+    if host in places.away:
+        return 0
     try:
         with places.opened(address, name=name, headers={"Accept-Encoding": "identity"}) as response:
             stated = response.headers.get("Content-Length", "")
             return int(stated) if response.status_code == httpx.codes.OK and stated.isdecimal() else 0
+    except httpx.TransportError:
+        places.away.add(host)
+        return 0
     except (httpx.HTTPError, httpx.InvalidURL, Refused):
         return 0

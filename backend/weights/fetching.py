@@ -57,7 +57,9 @@ class Fetching:
         elif (
             not wanted.item.sha256 and before.seen is None
         ):  # installed by an earlier version, which remembered nothing
-            self.known.remember(wanted.key, wanted.path, sha256=sha256_of(wanted.path), origin="installed before")
+            digest = sha256_of(wanted.path)
+            with contextlib.suppress(OSError):  # a folder that may only be read
+                self.known.remember(wanted.key, wanted.path, sha256=digest, origin="installed before")
         return installed(wanted, self.known)
 
     def state(self, wanted: Wanted) -> Installed:
@@ -87,11 +89,12 @@ class Fetching:
         )
         for other in same if wanted.item.sha256 else ():
             if installed(other, self.known).state == "installed":
-                with part_of(wanted), durable.staging(wanted.path, tag=".same") as staged:
+                with part_of(wanted) as part, durable.staging(wanted.path, tag=".same") as staged:
                     try:
                         os.link(other.path, staged)
                     except OSError:
                         shutil.copyfile(other.path, staged)
+                    part.restart()
                 return installed(wanted, self.known).state == "installed"
         return False
 

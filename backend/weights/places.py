@@ -43,6 +43,8 @@ class Places:
 
     client: httpx.Client
     _folders: dict[str, dict[str, str]] = field(default_factory=dict)
+    #: hosts that did not answer: whoever only asks for sizes does not wait for them again
+    away: set[str] = field(default_factory=set)
 
     @contextmanager
     def opened(self, address: str, *, name: str, headers: dict[str, str]) -> Iterator[httpx.Response]:
@@ -115,8 +117,13 @@ def drive_folder(address: str) -> str | None:
 
 def on_hugging_face(address: str) -> bool:
     """Whether ``address`` names a file of Hugging Face."""
+    return host_of(address) in ("huggingface.co", "hf.co")
+
+
+def host_of(address: str) -> str:
+    """The host that ``address`` names, "" when it names none."""
     parts = _split(address)
-    return parts is not None and parts.hostname in ("huggingface.co", "hf.co")
+    return (parts.hostname or "") if parts else ""
 
 
 def _split(address: str) -> SplitResult | None:

@@ -286,8 +286,9 @@ class Worker:
         """End the worker at once; the error to raise."""
         self.broken = True
         self._end(asked=False)
-        log.warning("worker_lost", worker=self.spec.name, code=code, ending=self.ending, log=self._running.last_words())
-        return WorkerError(code, retryable=retryable)
+        words = self._running.last_words()
+        log.warning("worker_lost", worker=self.spec.name, code=code, ending=self.ending, log=words)
+        return WorkerError(code, retryable=retryable, log=words)
 
     def _ask_to_stop(self) -> bool:
         with contextlib.suppress(OSError):

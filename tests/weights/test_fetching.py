@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 
 from backend.weights.archives import the_one
@@ -245,6 +246,20 @@ def test_the_size_of_a_download_is_asked_for_without_downloading(hosts: Hosts, t
         ]
         assert [run.source(wanted) for wanted in run.wanted] == ["", f"{SITE}/all.zip", "0" * 64, ""]
     assert not (tmp_path / "toy").exists()
+
+
+def test_a_host_that_is_away_is_asked_for_a_size_once(tmp_path: Path):
+    asked: list[str] = []
+
+    def away(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.host)
+        raise httpx.ConnectTimeout("timed out", request=request)
+
+    card = card_with(*(WeightsFile(f"{number}.pth", f"{SITE}/{number}.pth", "MIT") for number in range(5)))
+    client = httpx.Client(transport=httpx.MockTransport(away))
+    with client, WeightsFolder(tmp_path).fetching([(card, item) for item in card.weights], client=client) as run:
+        assert [run.bytes_of(wanted) for wanted in run.wanted] == [0] * 5
+    assert asked == ["www.example.org"]
 
 
 def test_a_file_that_another_detector_has_is_not_downloaded_again(hosts: Hosts, tmp_path: Path):
