@@ -1,6 +1,7 @@
 """Reads published weights files without running anything in them, and fills networks strictly.
 
-Owns: the sha256 check of a card's files, the readers of torch state dicts and Keras HDF5 files, the comparison of names and shapes.
+Owns: the sha256 check of a card's files, the readers of torch state dicts, safetensors and Keras HDF5
+files, the comparison of names and shapes.
 Promises: the bytes that are parsed are the bytes that were hashed; no pickle is executed (``torch.load`` with
 ``weights_only``); a network is either filled completely or not at all, and every missing, extra or misshapen entry is named.
 May be imported by detectors, in workers only. Torch and h5py are imported on the first call.
@@ -122,6 +123,17 @@ def read_torch(content: bytes, *, inside: str = "", prefix: str = "") -> dict[st
     if len(named) != len(state):
         raise CheckpointError(f"the file names the same tensor with and without {prefix!r}")
     return named
+
+
+def read_safetensors(content: bytes) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file, on the CPU; CheckpointError when it is none."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        return load(content)
+    except SafetensorError as error:
+        raise CheckpointError(f"the file is no safetensors file: {error}") from None
 
 
 def read_keras(content: bytes) -> dict[str, Array]:

@@ -1,0 +1,1 @@
+"""Effort (Yan et al., 2025): its model card is README.md."""

@@ -1,0 +1,1 @@
+"""GenD (Yermakov et al., 2026): its model card is README.md."""
