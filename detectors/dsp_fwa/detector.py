@@ -25,13 +25,14 @@ class DspFwa(BaseDetector):
     """Traces of warping a synthesised face into its frame, at several scales."""
 
     def load(self, weights: Path, device: str) -> None:
+        from detectors import probes
         from detectors.nets.checkpoint import read_published
         from detectors.nets.landmarks import Landmarker
         from detectors.runtime import compiled
 
         content = read_published(weights, self.card, "SPP-res50.pth")
-        example = np.zeros((1, 3, heads.HEAD_SIDE, heads.HEAD_SIDE), np.float32)
-        self._net = compiled(_net, content, example=example, device=device)
+        probe = prepared(probes.face(heads.HEAD_SIDE)[None])
+        self._net = compiled(_net, content, example=probe, device=device, probe=probe)
         self._landmarker = Landmarker()
 
     def preproc(self, face: Array) -> Array:

@@ -1,7 +1,7 @@
 """Eighteen Years Old (DFDC, fourth place): four SlowFast and seven image networks over face tubes; card in ``detector.toml``.
 
 The rules between frames, faces and networks are in ``fusion``, the tubes in ``tubes``. Index 1 of every published softmax is fake.
-The networks are filled and compiled one after another for each clip, so that memory holds one of the eleven at a time.
+The networks are read or made one after another for each clip, so that memory holds one of the eleven at a time.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from detectors.nets.faces import IMAGENET_MEAN, IMAGENET_STD
 
 if TYPE_CHECKING:
     import torch
+
+    from detectors.nets.checkpoint import Published
 
 Compiled = Callable[..., Any]
 
@@ -73,10 +75,12 @@ class Eighteen(BaseDetector):
     """Eleven networks, one at a time, over the tubes of one or two people."""
 
     def load(self, weights: Path, device: str) -> None:
-        """Fill every network once, so that a wrong file is reported now; they are filled again, one by one, for each clip."""
+        """Make every network once, so that a wrong file is reported now and all are kept; each clip reads them again, one by one."""
+        from detectors.runtime import make_sure
+
         self._weights, self._device = weights, device
         for network in NETWORKS:
-            self._fill(network)
+            make_sure(*self._recipe(network), device=device, **_compilation(network))
 
     def judge(self, pack: FacePack, progress: Progress) -> Judgement:
         none = np.full(len(pack), np.nan)
@@ -98,23 +102,16 @@ class Eighteen(BaseDetector):
 
     # -- inside
 
-    def _fill(self, network: Network) -> torch.nn.Module:
-        from detectors.nets.checkpoint import fill, read_published, read_torch
+    def _recipe(self, network: Network) -> tuple[Any, ...]:
+        """The function that makes a network, and its arguments."""
+        from detectors.nets.checkpoint import Published
 
-        net = build(network.kind)
-        state = read_torch(read_published(self._weights, self.card, network.file), inside="state_dict")
-        fill(net, bare_names(state, prefix=network.prefix))
-        return net
+        return _net, Published(self._weights, self.card, network.file), network.kind, network.prefix
 
     def _compile(self, network: Network) -> Compiled:
-        from detectors.runtime import compile_net
+        from detectors.runtime import compiled
 
-        if network.sees_clips:
-            # small for the check when it is compiled; five pictures are two of the slow pathway
-            example, shapes = np.zeros((1, 3, 5, 64, 64), np.float32), [(1, 3, None, None, None)]
-            return compile_net(self._fill(network), example=example, device=self._device, input_shapes=shapes)
-        example = np.zeros((1, 3, network.side, network.side), np.float32)
-        return compile_net(self._fill(network), example=example, device=self._device)
+        return compiled(*self._recipe(network), device=self._device, **_compilation(network))
 
     def _score_tube(self, run: Compiled, network: Network, *, pack: FacePack, tube: tubes.Tube) -> Array:
         """The network's scores of one tube: of its groups of five frames, (n,); of SlowFast the one of the whole, (1,)."""
@@ -159,6 +156,27 @@ def build(kind: str) -> torch.nn.Module:
 
     # the team's own copy pads as the library did in 0.6: for the nominal size of the variant
     return EfficientNet(kind, classes=2, padding="0.6.3")
+
+
+def _net(file: Published, kind: str, prefix: int) -> torch.nn.Module:
+    """A network of ``NETWORKS`` with the numbers of its file."""
+    from detectors.nets.checkpoint import fill, read_torch
+
+    net = build(kind)
+    fill(net, bare_names(read_torch(file.read(), inside="state_dict"), prefix=prefix))
+    return net
+
+
+def _compilation(network: Network) -> dict[str, Any]:
+    """How it is compiled and checked: ``example``, ``probe`` and ``input_shapes`` of ``runtime.compiled``."""
+    from detectors import probes
+
+    if network.sees_clips:
+        # small for the check when it is compiled; five pictures are two of the slow pathway
+        probe = clip_input(probes.moving_face(5, 64))
+        return {"example": probe, "probe": probe, "input_shapes": [(1, 3, None, None, None)]}
+    probe = image_input(probes.face(network.side)[None], network=network)
+    return {"example": probe, "probe": probe}
 
 
 def bare_names(state: dict[str, torch.Tensor], *, prefix: int) -> dict[str, torch.Tensor]:

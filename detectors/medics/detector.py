@@ -17,10 +17,13 @@ import numpy as np
 from base_detector import Array, BaseDetector, FacePack, Judgement, Progress
 from detectors.medics import clips
 from detectors.medics.regions import EVERY, FIRST, SHORTEST, Region, find_regions, grid_of
+from detectors.nets.i3d_length import length_class
 from detectors.nets.scores import sigmoid, softmax_at
 
 if TYPE_CHECKING:
     import torch
+
+    from detectors.nets.checkpoint import Published
 
 
 #: published file -> its network and preprocessing, in upstream's order
@@ -50,7 +53,7 @@ LOWEST, HIGHEST = 0.001, 0.999
 #: A region of which the crops show less than three quarters is not judged: what replaces the rest is not what upstream saw. Ours.
 MOST_UNSEEN = 0.25
 
-#: Frames and side of the example that a 3-D network is traced and checked with: small, as torch runs it four times, and enough, as these
+#: Frames and side of the example that a 3-D network is traced and checked with: small, as torch runs it twice, and enough, as these
 #: networks take any size. I3D has its own length and side.
 _EXAMPLE_FRAMES, _EXAMPLE_SIDE = 4, 48
 
@@ -68,9 +71,13 @@ class Medics(BaseDetector):
     """Clips of faces; ``judge`` scores each face's stay among the first 100 frames."""
 
     def load(self, weights: Path, device: str) -> None:
+        """Make every network once, so that a wrong file is reported now, not in the middle of a video, and all are kept."""
+        from detectors.runtime import make_sure
+
         self._weights, self._device = weights, device
-        for file in NETWORKS:  # what does not fit is reported now, not in the middle of a video
-            self._filled(file, frames=FIRST)
+        for file, kind in NETWORKS.items():
+            frames = example_frames(kind, FIRST)
+            make_sure(*self._recipe(file, frames=frames), device=device, **compilation(kind, frames=frames))
 
     def judge(self, pack: FacePack, progress: Progress) -> Judgement:
         found = find_stays(pack)
@@ -112,24 +119,38 @@ class Medics(BaseDetector):
             yield scores
 
     def _compiled(self, file: str, *, frames: int) -> Any:
-        from detectors.runtime import compile_net
+        from detectors.runtime import compiled
 
-        net, kind = self._filled(file, frames=frames), NETWORKS[file]
-        if kind == "2d":
-            return compile_net(
-                net, example=np.zeros((1, 3, clips.SQUARE, clips.SQUARE), np.float32), device=self._device
-            )
-        side = clips.CROP if kind == "i3d" else _EXAMPLE_SIDE
-        shape = (1, 3, None, side, side) if kind == "i3d" else (1, 3, None, None, None)
-        example = np.zeros((1, 3, frames, side, side), np.float32)
-        return compile_net(net, example=example, device=self._device, input_shapes=[shape])
+        recipe = self._recipe(file, frames=frames)
+        return compiled(*recipe, device=self._device, **compilation(NETWORKS[file], frames=frames))
 
-    def _filled(self, file: str, *, frames: int) -> torch.nn.Module:
-        from detectors.nets.checkpoint import fill, read_published, read_torch
+    def _recipe(self, file: str, *, frames: int) -> tuple[Any, ...]:
+        """The function that makes the network of ``file`` for clips like one of ``frames``, and its arguments."""
+        from detectors.nets.checkpoint import Published
 
-        net = build(NETWORKS[file], frames=frames)
-        fill(net, read_torch(read_published(self._weights, self.card, file)))
-        return net
+        return _net, Published(self._weights, self.card, file), NETWORKS[file], frames
+
+
+def _net(file: Published, kind: str, frames: int) -> torch.nn.Module:
+    """The network of a ``kind`` with the numbers of its file."""
+    from detectors.nets.checkpoint import fill, read_torch
+
+    net = build(kind, frames=frames)
+    fill(net, read_torch(file.read()))
+    return net
+
+
+def compilation(kind: str, *, frames: int) -> dict[str, Any]:
+    """How a network for clips like one of ``frames`` is compiled and checked: ``example`` and so on of ``runtime.compiled``."""
+    from detectors import probes
+
+    if kind == "2d":
+        probe = clips.prepare_2d(probes.face(clips.SQUARE)[None])
+        return {"example": probe, "probe": probe}
+    side = clips.CROP if kind == "i3d" else _EXAMPLE_SIDE
+    probe = PREPARE[kind](probes.moving_face(frames, side))[None]
+    shape = (1, 3, None, side, side) if kind == "i3d" else (1, 3, None, None, None)
+    return {"example": np.zeros((1, 3, frames, side, side), np.float32), "probe": probe, "input_shapes": [shape]}
 
 
 def build(kind: str, *, frames: int) -> torch.nn.Module:
@@ -150,8 +171,6 @@ def build(kind: str, *, frames: int) -> torch.nn.Module:
 
 def example_frames(kind: str, frames: int) -> int:
     """Length of the example that a network for clips of ``frames`` is traced with: a short one, as the check runs twice."""
-    from detectors.nets.i3d import length_class
-
     return length_class(frames) if kind == "i3d" else _EXAMPLE_FRAMES
 
 

@@ -19,15 +19,18 @@ class MesoCnnDetector(BaseDetector):
     """The operator's own network."""
 
     def load(self, weights: Path, device: str) -> None:
+        from detectors import probes
         from detectors.nets import meso_cnn
         from detectors.nets.trained import compile_trained
 
         wrong = meso_cnn.wrong_parameter(self.card.parameters)
         if wrong:
             raise ContractError(f"{self.card.id}: {wrong}")
-        net = meso_cnn.MesoCnn(**self.card.parameters)
-        shape = (3, meso_cnn.SIDE, meso_cnn.SIDE)
-        self._net = compile_trained(net, weights, card=self.card, shape=shape, device=device)
+        probe = self.preproc(probes.face(meso_cnn.SIDE))[None]
+        numbers = self.card.parameters
+        self._net = compile_trained(
+            meso_cnn.MesoCnn, weights, card=self.card, numbers=numbers, probe=probe, device=device
+        )
 
     def crop_face(self, image: Array, face: Face) -> Array:
         """The square of the card's margin about the face box, cut off at the frame's border."""

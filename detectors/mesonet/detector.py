@@ -31,14 +31,14 @@ class MesoNet(BaseDetector):
     """One of the four published networks; ``parameters.variant`` of the card names it."""
 
     def load(self, weights: Path, device: str) -> None:
+        from detectors import probes
         from detectors.nets.checkpoint import read_published, variant_of
         from detectors.runtime import compiled
 
         architecture, file = variant_of(self.card, VARIANTS)
         content = read_published(weights, self.card, file)
-        self._net = compiled(
-            _net, architecture, content, example=np.zeros((1, 3, SIDE, SIDE), np.float32), device=device
-        )
+        probe = self.preproc(probes.face(SIDE))[None]
+        self._net = compiled(_net, architecture, content, example=probe, device=device, probe=probe)
 
     def preproc(self, face: Array) -> Array:
         """(h, w, 3) uint8 RGB -> (3, 256, 256) float32 in [0, 1], nearest pixel as Keras' image generator takes it."""

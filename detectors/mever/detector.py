@@ -8,6 +8,7 @@ its highest shot.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -15,6 +16,11 @@ from PIL import Image
 from base_detector import Array, BaseDetector, FacePack, Judgement, Progress
 from detectors.nets import faces
 from detectors.nets.scores import sigmoid
+
+if TYPE_CHECKING:
+    import torch
+
+    from detectors.nets.checkpoint import Published
 
 #: the networks of the paper by their names in ``detectors.nets.mever``, and the operator's files
 FILES = {f"m{number}": f"m{number}.safetensors" for number in range(1, 6)}
@@ -28,12 +34,8 @@ class MeVer(BaseDetector):
     """Up to five networks; those whose files are installed take part, one at least."""
 
     def load(self, weights: Path, device: str) -> None:
-        from safetensors import SafetensorError
-        from safetensors.torch import load
-
-        from detectors.nets import mever
-        from detectors.nets.checkpoint import CheckpointError, WeightsUnusable, fill, read_published
-        from detectors.runtime import compile_net
+        from detectors.nets.checkpoint import Published, WeightsUnusable
+        from detectors.runtime import compiled
 
         names = [name for name, file in FILES.items() if (weights / file).is_file()]
         if not names:
@@ -42,15 +44,8 @@ class MeVer(BaseDetector):
             )
         self._nets = []
         for name in names:
-            net = mever.build(name)
-            try:
-                fill(net, load(read_published(weights, self.card, FILES[name])))
-            except SafetensorError as error:
-                raise CheckpointError(
-                    f"{FILES[name]} is not a safetensors file ({error}): README.md says how to make one"
-                ) from None
-            example = np.zeros((1, 3, SIDE, SIDE), np.float32)
-            self._nets.append(compile_net(net, example=example, device=device, half=True))
+            file, example = Published(weights, self.card, FILES[name]), np.zeros((1, 3, SIDE, SIDE), np.float32)
+            self._nets.append(compiled(_net, name, file, example=example, device=device, half=True))
 
     def preproc(self, face: Array) -> Array:
         """(h, w, 3) uint8 RGB -> (3, 300, 300) float32, Pillow's bilinear, ImageNet's mean 0 and deviation 1."""
@@ -81,6 +76,24 @@ class MeVer(BaseDetector):
             persons={person: 1 - score for person, score in persons.items()},
             skipped=skipped,
         )
+
+
+def _net(name: str, file: Published) -> torch.nn.Module:
+    """One of the five networks; CheckpointError where ``file`` is no safetensors file of it."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    from detectors.nets import mever
+    from detectors.nets.checkpoint import CheckpointError, fill
+
+    net = mever.build(name)
+    try:
+        fill(net, load(file.read()))
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"{file.file} is not a safetensors file ({error}): README.md says how to make one"
+        ) from None
+    return net
 
 
 def kept_rows(pack: FacePack) -> tuple[Array, int]:

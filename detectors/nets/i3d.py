@@ -12,10 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from detectors.nets.i3d_length import SHORTEST, length_class
+
+__all__ = ["I3D", "SHORTEST", "length_class"]
+
 #: side of the input picture; the last average pooling, 7 x 7, fits this side only
 SIDE = 224
-#: shortest clip: two positions in time are left before the last pooling, which spans two
-SHORTEST = 9
 
 #: name -> (input channels, channels of b0, b1a, b1b, b2a, b2b, b3b): figure 3 of the paper, table 1 of arXiv:1409.4842
 _MIXED = {
@@ -44,16 +46,6 @@ def same_padding(size: Size, *, kernel: Size, stride: Size) -> tuple[int, int, i
         total = max(k - (length % s or s), 0)
         padding += [total // 2, total - total // 2]
     return (padding[0], padding[1], padding[2], padding[3], padding[4], padding[5])
-
-
-def length_class(frames: int) -> int:
-    """The shortest length whose network does for clips of ``frames`` too: the strides in time multiply to 8.
-
-    Raises ValueError below ``SHORTEST``.
-    """
-    if frames < SHORTEST:
-        raise ValueError(f"I3D takes {SHORTEST} frames or more, not {frames}")
-    return SHORTEST + (frames - SHORTEST) % 8
 
 
 class _Padded(nn.Module):

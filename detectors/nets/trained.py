@@ -11,17 +11,17 @@ from __future__ import annotations
 
 import json
 import struct
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from base_detector import Array, Card, ContractError
 from detectors.nets.checkpoint import CheckpointError, fill, read_published
-from detectors.runtime import compile_net
+from detectors.runtime import compiled
 
 #: Longest header that is read; ours have a few hundred bytes.
 _LONGEST_HEADER = 1 << 20
@@ -88,15 +88,34 @@ def read_trained(content: bytes, *, detector: str, parameters: Mapping[str, Any]
 
 
 def compile_trained(
-    net: Calibrated, weights: Path, *, card: Card, shape: tuple[int, ...], device: str
+    build: Callable[..., Calibrated],
+    weights: Path,
+    *,
+    card: Card,
+    numbers: Mapping[str, Any],
+    probe: Array,
+    device: str,
 ) -> Callable[[Array], Array]:
-    """Fill ``net`` with the card's own file, ``<id>.safetensors``, and compile its ``Judge`` for one input of ``shape``.
+    """The ``Judge`` of ``build(**numbers)`` with the card's own file, ``<id>.safetensors``, compiled for inputs like ``probe``.
 
-    Raises as ``read_published`` and ``read_trained`` do.
+    ``build``: a class or function of a module; ``numbers``: plain values. Raises as ``read_published`` and ``read_trained`` do.
     """
     content = read_published(weights, card, f"{card.id}.safetensors")
-    fill(net, read_trained(content, detector=card.id, parameters={"margin": card.margin, **card.parameters}))
-    return compile_net(Judge(net), example=np.zeros((1, *shape), np.float32), device=device)
+    parameters = {"margin": card.margin, **card.parameters}
+    name = f"{build.__module__}:{build.__qualname__}"
+    return compiled(
+        _judge, name, dict(numbers), content, card.id, parameters, example=probe, device=device, probe=probe
+    )
+
+
+def _judge(
+    name: str, numbers: Mapping[str, Any], content: bytes, detector: str, parameters: Mapping[str, Any]
+) -> nn.Module:
+    """The network of the class ``name`` (module:class) with the numbers of ``content``."""
+    module, _, kind = name.partition(":")
+    net = getattr(sys.modules[module], kind)(**numbers)
+    fill(net, read_trained(content, detector=detector, parameters=parameters))
+    return Judge(net)
 
 
 def _header(content: bytes) -> dict[str, str]:

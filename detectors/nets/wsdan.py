@@ -71,8 +71,7 @@ class WsDan(nn.Module):
 class Trio(nn.Module):
     """WM's three nets on one picture: (N, 3, 320, 320) float32 RGB, normalised -> logits (N, 2) of each.
 
-    Normalised: 0..1, minus ``mean``, over ``std`` (red, green, blue), as the second net takes it. So the noise that a compiled
-    network is checked with is like a picture; far from pictures b3 magnifies rounding hundreds of times.
+    Normalised: 0..1, minus ``mean``, over ``std`` (red, green, blue), as the second net takes it.
     """
 
     mean: Tensor

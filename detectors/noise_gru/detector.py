@@ -14,15 +14,19 @@ class NoiseGruDetector(BaseDetector):
     """The operator's own network on windows of 20 faces."""
 
     def load(self, weights: Path, device: str) -> None:
+        from detectors import probes
         from detectors.nets import noise
         from detectors.nets.trained import compile_trained
 
         wrong = noise.wrong_parameter(self.card.parameters)
         if wrong:
             raise ContractError(f"{self.card.id}: {wrong}")
-        net = noise.NoiseGru(units=self.card.parameters["units"])
-        shape = (noise.LENGTH, 1)
-        self._net = compile_trained(net, weights, card=self.card, shape=shape, device=device)
+        sigma = float(self.card.parameters["sigma"])
+        probe = noise.features(probes.moving_face(noise.LENGTH, noise.SIDE), sigma=sigma, means=True)[None]
+        numbers = {"units": self.card.parameters["units"]}
+        self._net = compile_trained(
+            noise.NoiseGru, weights, card=self.card, numbers=numbers, probe=probe, device=device
+        )
 
     def judge(self, pack: FacePack, progress: Progress) -> Judgement:
         """Score every window; its score is given to its middle face. The video's score is that of its most suspicious person."""

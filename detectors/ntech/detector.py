@@ -17,6 +17,7 @@ from base_detector import Array, BaseDetector, FacePack, Judgement, Progress
 from detectors.nets.faces import IMAGENET_MEAN, IMAGENET_STD
 from detectors.nets.scores import sigmoid
 from detectors.ntech.tracks import (
+    LENGTH,
     Look,
     Rhythm,
     Track,
@@ -30,6 +31,8 @@ from detectors.ntech.tracks import (
 
 if TYPE_CHECKING:
     import torch
+
+    from detectors.nets.checkpoint import Published
 
 Rectangle = tuple[int, int, int, int]
 
@@ -58,22 +61,16 @@ class Ntech(BaseDetector):
     """Judges clips: frames and sequences of every person pooled into one score, each weighted by how sure it is."""
 
     def load(self, weights: Path, device: str) -> None:
-        from detectors.nets.sequence_b7 import FRAMES, frame_b7, sequence_b7
+        from detectors.nets.checkpoint import Published
+        from detectors.runtime import compiled
 
-        self._first = self._compiled(frame_b7, weights, FIRST, device, frames=1)
-        self._second = self._compiled(frame_b7, weights, SECOND, device, frames=1)
-        self._sequence = self._compiled(sequence_b7, weights, SEQUENCE, device, frames=FRAMES)
+        def ready(build: Callable[[Published], torch.nn.Module], file: str, *, frames: int) -> Callable[[Array], Array]:
+            example = np.zeros((frames, 3, HEIGHT, WIDTH), np.float32)
+            return compiled(build, Published(weights, self.card, file), example=example, device=device, half=True)
 
-    def _compiled(
-        self, build: Callable[[], torch.nn.Module], weights: Path, file: str, device: str, *, frames: int
-    ) -> Callable[[Array], Array]:
-        """One net, made and compiled; only what inference needs of it stays in memory."""
-        from detectors.nets.checkpoint import filled, read_published, read_torch
-        from detectors.runtime import compile_net
-
-        net = filled(build, in_float(read_torch(read_published(weights, self.card, file))))
-        example = np.zeros((frames, 3, HEIGHT, WIDTH), np.float32)
-        return compile_net(net, example=example, device=device, half=True, probe=soft_pictures(frames))
+        self._first = ready(_frame_net, FIRST, frames=1)
+        self._second = ready(_frame_net, SECOND, frames=1)
+        self._sequence = ready(_sequence_net, SEQUENCE, frames=LENGTH)
 
     def judge(self, pack: FacePack, progress: Progress) -> Judgement:
         """Soft labels of the faces looked at, of persons and of the clip: 1 minus the pooled probability of a fake."""
@@ -156,17 +153,6 @@ def prepare(crop: Array, *, side: int, mirrored: bool = False) -> Array:
     return np.ascontiguousarray(((window - _MEAN) * _SCALE).transpose(2, 0, 1))
 
 
-def soft_pictures(count: int) -> Array:
-    """Fixed smooth pictures, (count, 3, 224, 192) float32 of deviation about 1, on which a compiled net is compared with torch.
-
-    White noise is not a picture: on it a net of this depth multiplies float32's rounding until two right answers differ by percents.
-    """
-    rng = np.random.default_rng(20180904)
-    grids = rng.standard_normal((count, 7, 6, 3)).astype(np.float32)
-    grown = [cv2.resize(grid, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC) for grid in grids]
-    return np.ascontiguousarray(np.stack(grown).transpose(0, 3, 1, 2))
-
-
 def _frames(pack: FacePack, look: Look, side: int, skipped: dict[str, int]) -> Array | None:
     """The frames of a look, (1 or 7, 3, 224, 192) float32, all cut with the box of its middle one; None counts as skipped."""
     row = pack.upright[look.middle]
@@ -200,6 +186,22 @@ def pool(probabilities: Sequence[float] | Array) -> float:
     surer = 0.5 + np.sign(distance) * np.abs(distance) ** _POWER
     weight = np.abs(distance) + _LEAST_WEIGHT
     return float((surer.clip(_LOWEST, _HIGHEST) * weight).sum() / weight.sum())
+
+
+def _frame_net(file: Published) -> torch.nn.Module:
+    """A net of single frames."""
+    from detectors.nets.checkpoint import filled, read_torch
+    from detectors.nets.sequence_b7 import frame_b7
+
+    return filled(frame_b7, in_float(read_torch(file.read())))
+
+
+def _sequence_net(file: Published) -> torch.nn.Module:
+    """The net of sequences."""
+    from detectors.nets.checkpoint import filled, read_torch
+    from detectors.nets.sequence_b7 import sequence_b7
+
+    return filled(sequence_b7, in_float(read_torch(file.read())))
 
 
 def in_float(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

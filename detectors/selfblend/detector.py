@@ -49,6 +49,7 @@ class SelfBlend(BaseDetector):
         return own
 
     def _net(self, view: str, device: str) -> Any:
+        from detectors import probes
         from detectors.runtime import compiled
 
         own = self._of_card(view)
@@ -60,10 +61,9 @@ class SelfBlend(BaseDetector):
                 f"selfblend: parameters.{view}.sha256 must be {found}, as {path.name} has it, not {wanted!r}: check out both again"
             )
         side, widths = own["side"], tuple(self.card.parameters["widths"])
-        example = np.zeros((1, 1, side, side), np.float32)
-        return compiled(
-            _judge, content, side, widths, float(own["slope"]), float(own["offset"]), example=example, device=device
-        )
+        probe = cv2.cvtColor(probes.face(side), cv2.COLOR_RGB2GRAY)[None, None].astype(np.float32)
+        numbers = float(own["slope"]), float(own["offset"])
+        return compiled(_judge, content, side, widths, *numbers, example=probe, device=device, probe=probe)
 
     def crop_face(self, image: Array, face: Face) -> Array:
         """The square of the card's margin about the face box; where it leaves the picture the border is repeated, as in training."""

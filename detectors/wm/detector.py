@@ -6,12 +6,18 @@ Of each net's two logits index 1 is *fake*. A face's fake score is .2, .7 and .1
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from base_detector import Array, BaseDetector, ContractError, Face, FacePack, Judgement, Progress, Skip
 from detectors.nets.scores import softmax_at
+
+if TYPE_CHECKING:
+    import torch
+
+    from detectors.nets.checkpoint import Published
 
 #: Published files: Xception, WS-DAN on Xception, WS-DAN on EfficientNet-b3 ...
 FILES = ("xception-hg-2.pth", "ckpt_x.pth", "ckpt_e.pth")
@@ -31,23 +37,16 @@ class Wm(BaseDetector):
     """Up to ``parameters.frames`` frames of a clip; a face counts for its person, the largest of each frame for the video."""
 
     def load(self, weights: Path, device: str) -> None:
-        from detectors.nets.checkpoint import fill, read_published, read_torch
-        from detectors.nets.wsdan import Trio, WsDan
-        from detectors.nets.xception import Xception
-        from detectors.runtime import compile_net
+        from detectors import probes
+        from detectors.nets.checkpoint import Published
+        from detectors.runtime import compiled
 
         frames = self.card.parameters["frames"]
         if not isinstance(frames, int) or frames < 1:
             raise ContractError(f"wm: parameters.frames must be a whole number above 0, not {frames!r}")
-        nets = Xception(), WsDan("xception"), WsDan("b3")
-        for net, file in zip(nets, FILES, strict=True):
-            content = read_published(weights, self.card, file)
-            fill(net, read_torch(content, inside="state_dict", prefix="module."))
-        # the order of additions alone moves the deepest by 0.7e-4 of its output
-        example = np.zeros((1, 3, SIDE, SIDE), np.float32)
-        self._trio = compile_net(
-            Trio(nets, mean=MEAN.tolist(), std=STD.tolist()), example=example, device=device, tolerance=3e-4
-        )
+        files = [Published(weights, self.card, file) for file in FILES]
+        probe = self.preproc(probes.face(SIDE))[None]
+        self._trio = compiled(_trio, *files, example=probe, device=device, probe=probe)
 
     def crop_face(self, image: Array, face: Face) -> Array:
         """The aligned face, (320, 320, 3) uint8 RGB, black where the frame ends; Skip ``landmarks_not_found``."""
@@ -84,6 +83,18 @@ class Wm(BaseDetector):
         largest = largest_faces(pack.faces["frame"][scored], pack.faces["box"][scored])
         video = float(softlabels[scored[largest]].mean()) if len(scored) else None
         return Judgement(softlabels, video=video, skipped=skipped)
+
+
+def _trio(*files: Published) -> torch.nn.Module:
+    """The three nets as one, filled from their files."""
+    from detectors.nets.checkpoint import fill, read_torch
+    from detectors.nets.wsdan import Trio, WsDan
+    from detectors.nets.xception import Xception
+
+    nets = Xception(), WsDan("xception"), WsDan("b3")
+    for net, file in zip(nets, files, strict=True):
+        fill(net, read_torch(file.read(), inside="state_dict", prefix="module."))
+    return Trio(nets, mean=MEAN.tolist(), std=STD.tolist())
 
 
 def alignment(landmarks: Array) -> Array:

@@ -29,6 +29,7 @@ class Xception(BaseDetector):
     def load(self, weights: Path, device: str) -> None:
         from safetensors import SafetensorError
 
+        from detectors import probes
         from detectors.nets.checkpoint import read_published, variant_of
         from detectors.runtime import compiled
 
@@ -39,8 +40,9 @@ class Xception(BaseDetector):
         if published.exists() and not (weights / file).exists():
             raise _not_converted(published, file)
         content = read_published(weights, self.card, file)
+        probe = self.preproc(probes.face(SIDE))[None]
         try:
-            self._net = compiled(_net, content, example=np.zeros((1, 3, SIDE, SIDE), np.float32), device=device)
+            self._net = compiled(_net, content, example=probe, device=device, probe=probe)
         except SafetensorError:
             raise _not_converted(weights / file, file) from None
 

@@ -25,7 +25,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("backend", "shared"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "detectors/selfblend", root / "detectors/selfblend")
-    for name in ("nets", "kept.py", "runtime.py", "__init__.py"):
+    for name in ("nets", "kept.py", "probes.py", "runtime.py", "__init__.py"):
         (root / "detectors" / name).symlink_to(ROOT / "detectors" / name)
     for name in ("base_detector.py", "deepfake_o_meter.py"):
         shutil.copy(ROOT / name, root / name)

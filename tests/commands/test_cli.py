@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from shared.results import Result
+from tests.compiled import share_compiled
 
 ROOT = Path(__file__).resolve().parents[2]
 PORTRAIT = ROOT / "tests/fixtures/astronaut.jpg"
@@ -22,6 +23,7 @@ class CommandLine:
 
     def __init__(self, folder: Path, weights: Path | None = None) -> None:
         self.folder = folder
+        share_compiled(folder / "var")
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("DFOM_")}
         self.environment |= {"DFOM_DATA": str(folder / "var"), "DFOM_RUNNER": "process"}
         if weights:

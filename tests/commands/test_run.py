@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from backend.commands.detectors import detectors
 from shared.results import DetectorResult
+from tests.compiled import share_compiled
 from tests.conftest import write_clip
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,6 +54,7 @@ class Toy(BaseDetector):
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [key for key in os.environ if key.startswith("DFOM_")]:
         monkeypatch.delenv(name)
+    share_compiled(tmp_path / "data")
     monkeypatch.setenv("DFOM_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("DFOM_RUNNER", "process")
 

@@ -27,6 +27,7 @@ from backend.commands.out_folder import opened
 from backend.commands.side_by_side import in_order
 from base_detector import Card
 from shared.settings import Settings
+from tests.compiled import share_compiled
 
 ROOT = Path(__file__).resolve().parents[2]
 SELFBLEND = Card.read(ROOT / "detectors/selfblend")
@@ -166,6 +167,7 @@ def test_the_number_at_once_follows_cores_and_memory_and_what_was_asked_for():
 
 
 def _command(folder: Path, *arguments: object) -> tuple[list[str], dict[str, str]]:
+    share_compiled(folder / "var")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DFOM_")}
     environment |= {
         "DFOM_DATA": str(folder / "var"),

@@ -20,6 +20,7 @@ from shared.records import JobId, Submission, new_id
 from shared.results import Result
 from shared.settings import read_settings
 from shared.store import Store
+from tests.compiled import share_compiled
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,6 +31,7 @@ class BackEnd:
     def __init__(self, data: Path, weights: Path) -> None:
         self.settings = read_settings(data=data, weights=weights)
         self.store = Store(self.settings.submissions, self.settings.results).prepare(self.settings.frontend_state)
+        share_compiled(data)
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:

@@ -62,14 +62,13 @@ def test_a_network_is_built_once_and_answers_bit_by_bit_as_when_it_was_compiled_
     assert np.array_equal(second, fresh)
 
 
-def test_another_weight_argument_shape_or_tolerance_is_another_network(place: Path):
+def test_another_weight_argument_shape_or_probe_is_another_network(place: Path):
     answer()
     changed = bytes([WEIGHTS[0] ^ 1]) + WEIGHTS[1:]
     ways: list[Callable[[], np.ndarray]] = [
         lambda: answer(changed),
         lambda: answer(slope=1.25),
         lambda: answer(input_shapes=[(None, 3, None, None)]),
-        lambda: answer(tolerance=2e-4),
         lambda: answer(probe=EXAMPLE),
     ]
     for known, way in enumerate(ways, start=1):
@@ -198,6 +197,33 @@ def test_the_media_pass_starts_without_torch_and_scipy_once_its_networks_are_kep
     assert first == second
 
 
+def test_every_published_detector_loads_without_torch_once_its_networks_are_kept(place: Path):
+    """What reads a network and what reads a file of weights are stood in for: all else is the product's."""
+    code = (
+        "import sys; from pathlib import Path; from base_detector import load_detector\n"
+        "from detectors import kept, runtime; from detectors.nets import checkpoint\n"
+        "kept.find, runtime._read = lambda key: Path('net.xml'), lambda path, threads: lambda *inputs: None\n"
+        "checkpoint.read_published = lambda weights, card, file: file.encode()\n"
+        "for name in sys.argv[1:]:\n"
+        "    detector = load_detector(f'detectors.{name}')\n"
+        "    for item in detector.card.weights:\n"
+        "        (Path(name) / item.file).parent.mkdir(parents=True, exist_ok=True)\n"
+        "        (Path(name) / item.file).touch()\n"
+        "    detector.load(Path(name), 'cpu')\n"
+        "print('torch' in sys.modules)"
+    )
+    names = [
+        *("boken", "capsule", "classnseg", "cnndetection", "deepware", "eighteen"),
+        *("medics", "mesonet", "mever", "ntech", "selfblend", "selim", "wm", "xception"),
+    ]
+    place.mkdir(parents=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *names], cwd=place, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.stdout.strip() == "False", done.stderr
+
+
 def test_of_workers_that_make_the_same_network_at_once_the_first_leaves_its_entry(place: Path):
     right = answer()
     (entry,) = entries(place)
@@ -227,6 +253,29 @@ def test_a_worker_that_may_only_read_hands_new_networks_out_within_half_of_its_o
     with kept.draft(size=5000 - used) as fits, kept.draft(size=5001 - used) as too_large:
         assert (fits is not None, too_large) == (True, None)
     assert np.array_equal(answer(), right)
+
+
+def test_made_sure_of_a_network_is_kept_where_there_is_room_and_built_where_there_is_none(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def make_sure() -> tuple[int, int]:
+        """How often it was built, and how many networks are kept."""
+        BUILT.clear()
+        runtime.make_sure(build, WEIGHTS, 1.5, example=EXAMPLE, device="cpu")
+        return len(BUILT), len(entries(place)) if place.exists() else 0
+
+    with monkeypatch.context() as full:
+        full.setattr(kept, "_LEAST_FREE", 10**18)
+        full.setattr(runtime, "_converted", None)
+        assert make_sure() == (1, 0)
+    built, known = make_sure()
+    assert built >= 1
+    assert known == 1
+    assert make_sure() == (0, 1)
+    answer()
+    assert BUILT == []
+    monkeypatch.delenv(kept.VARIABLE)
+    assert make_sure() == (1, 1)
 
 
 def test_what_a_key_cannot_see_is_refused(place: Path):

@@ -12,7 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
-from detectors import runtime  # noqa: E402
+from detectors import probes, runtime  # noqa: E402
 
 
 class Small(nn.Module):
@@ -90,6 +90,75 @@ def test_a_network_that_answers_otherwise_once_compiled_is_refused(net: Small, m
         monkeypatch.setattr(runtime, "_compile_openvino", wrong)
         with pytest.raises(RuntimeError, match="Small compiled for cpu answers otherwise"):
             runtime.compile_net(net, example=noise(1, 3, 16, 16), device="cpu")
+
+
+class Cancelling(nn.Module):
+    """A sum of numbers as large as ``scale`` that cancel for the probe, so that float32 is far off."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        weights, probe = noise(1, 3, 16, 16).astype(np.float64), probes.like(noise(1, 3, 16, 16))
+        weights -= (weights * probe).sum() / np.square(probe, dtype=np.float64).sum() * probe
+        self.weights = nn.Parameter(torch.from_numpy(weights * scale).float())
+
+    def forward(self, x):
+        return (x * self.weights).sum((1, 2, 3))[:, None]
+
+
+def answering(wanted: float, *, times: float, monkeypatch: pytest.MonkeyPatch, net: nn.Module) -> runtime.Compiled:
+    """``net`` compiled by a compiler whose answer is ``wanted`` plus ``times`` torch's own largest error."""
+    (probe,) = runtime._probes((noise(1, 3, 16, 16),), None)
+    tried = [(probe,), *runtime._nudged((probe,))]
+    off = max(abs(float(runtime._eager(net, one)[0, 0]) - wanted) for one in tried)
+    answer = np.array([[wanted + times * off]])
+    monkeypatch.setattr(runtime, "_compile_openvino", lambda *args, **kwargs: lambda *inputs: answer)
+    return runtime.compile_net(net, example=probe, device="cpu")
+
+
+def exact_answer(net: nn.Module) -> float:
+    (probe,) = runtime._probes((noise(1, 3, 16, 16),), None)
+    with torch.no_grad():
+        return float((torch.from_numpy(probe).double() * net.weights.double()).sum())
+
+
+def test_where_float32_is_unsure_float64_says_how_far_off_is_too_far(monkeypatch: pytest.MonkeyPatch):
+    net = Cancelling(100)
+    exact = exact_answer(net)
+    assert answering(exact, times=3, monkeypatch=monkeypatch, net=net)(noise(1, 3, 16, 16)).shape == (1, 1)
+    with pytest.raises(RuntimeError, match="Cancelling compiled for cpu answers otherwise than torch does: off by"):
+        answering(exact, times=200, monkeypatch=monkeypatch, net=net)
+
+
+def test_a_network_that_float32_cannot_compute_is_refused_whoever_compiles_it(monkeypatch: pytest.MonkeyPatch):
+    net = Cancelling(1e9)
+    with pytest.raises(RuntimeError, match=r"float32 cannot hold the answer .* compare their sha256"):
+        answering(exact_answer(net), times=3, monkeypatch=monkeypatch, net=net)
+
+
+def test_float64_is_asked_only_where_float32_is_unsure(net: Small, monkeypatch: pytest.MonkeyPatch):
+    asked = []
+    honest = runtime._eager
+    monkeypatch.setattr(
+        runtime, "_eager", lambda net, inputs: asked.append(inputs[0].dtype.name) or honest(net, inputs)
+    )
+    runtime.compile_net(net, example=noise(1, 3, 16, 16), device="cpu")
+    assert asked == ["float32"]
+
+
+def test_the_check_is_made_with_a_face_a_sound_or_what_the_detector_gives(net: Small, monkeypatch: pytest.MonkeyPatch):
+    face, clip, sound = (probes.like(noise(*shape)) for shape in ((2, 3, 40, 32), (1, 3, 5, 24, 24), (1, 16000)))
+    assert abs(float(face.mean())) < 1e-3
+    assert float(face.std()) == pytest.approx(1, abs=1e-3)
+    assert np.array_equal(np.roll(face[0], (1, 1), axis=(1, 2)), face[1])
+    assert np.array_equal(np.roll(clip[0, :, 0], (1, 1), axis=(1, 2)), clip[0, :, 1])
+    assert 0.1 < float(np.abs(sound).max()) < 1
+    # neighbouring pixels of a face are alike, those of noise are not
+    assert float(np.abs(np.diff(face)).mean()) < 0.3
+    seen = []
+    honest = runtime._eager
+    monkeypatch.setattr(runtime, "_eager", lambda net, inputs: seen.append(inputs[0]) or honest(net, inputs))
+    runtime.compile_net(net, example=noise(1, 3, 16, 16), device="cpu", probe=noise(2, 3, 16, 16) * 7)
+    assert np.array_equal(seen[0], noise(2, 3, 16, 16) * 7)
 
 
 def test_another_device_is_refused_with_the_known_ones(net: Small):

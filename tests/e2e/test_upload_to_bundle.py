@@ -27,6 +27,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Message
 
 from shared.results import Result
+from tests.compiled import share_compiled
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = "/usr/bin/chromium"
@@ -69,6 +70,7 @@ class Site:
 
     def __init__(self, data: Path, weights: Path, **settings: object) -> None:
         self.data, self.port = data, free_port()
+        share_compiled(data)
         self.address = f"http://127.0.0.1:{self.port}"
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("DFOM_")}
         self.environment |= {"DFOM_DATA": str(data), "DFOM_WEIGHTS": str(weights), "DFOM_PORT": str(self.port)}

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.compiled import share_compiled
 from tests.field import checks
 from tests.field.checks import Check, Outcome
 
@@ -181,6 +182,7 @@ def _judge(names: list[str], *, out: Path, weights: Path) -> dict[str, Outcome]:
     if not names:
         return {}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DFOM_")}
+    share_compiled(out / "var")
     environment |= {
         "DFOM_DATA": str(out / "var"),
         "DFOM_RUNNER": "process",

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.compiled import share_compiled
 from tests.field.test_cases import FIELD, ROOT
 
 PORTRAIT = ROOT / "tests/fixtures/astronaut.jpg"
@@ -51,6 +52,7 @@ class Typed:
     def __init__(self, folder: Path, weights: Path) -> None:
         self.here, self.temporary = folder / "here", folder / "temporary"
         self.here.mkdir()
+        share_compiled(folder / "var")
         self.temporary.mkdir()
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("DFOM_")}
         self.environment |= {

@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 
+from tests.compiled import share_compiled
 from tests.frontend.stories import PIN
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,6 +49,7 @@ class Served:
         self.host, self.port = str(settings.get("host", "127.0.0.1")), int(settings["port"])
         self.data = Path(settings["data"])
         self.scratch = Path(settings.get("scratch", self.data / "scratch"))
+        share_compiled(self.data)
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith("DFOM_")}
         for name, value in settings.items():
             text = json.dumps(value) if isinstance(value, (list, bool)) else str(value)

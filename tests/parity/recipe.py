@@ -31,9 +31,9 @@ def salt() -> str:
     raise ValueError(f"no file in {_FOLDER} names the salt its weights were filled with")
 
 
-def fill(key: str, shape: tuple[int, ...], *, channels_last: bool = False) -> np.ndarray:
-    """The recipe's tensor of ``key``, float32; ``channels_last`` for Keras' kernels."""
-    rng = np.random.default_rng(zlib.crc32((salt() + key).encode()))
+def fill(key: str, shape: tuple[int, ...], *, channels_last: bool = False, salted: str = "") -> np.ndarray:
+    """The recipe's tensor of ``key``, float32; ``channels_last`` for Keras' kernels; ``salted``: with another salt than the vectors'."""
+    rng = np.random.default_rng(zlib.crc32(((salted or salt()) + key).encode()))
     last = key.replace("/", ".").split(".")[-1]
     if last in ("running_var", "moving_variance"):
         values = rng.uniform(0.5, 1.5, shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 
-from base_detector import FACE_DTYPE, FacePack, Skip, load_detector  # noqa: E402
+from base_detector import FACE_DTYPE, BaseDetector, FacePack, Skip, load_detector  # noqa: E402
+from detectors import kept, probes  # noqa: E402
 from detectors.nets import sequence_b7  # noqa: E402
 from detectors.nets.efficientnet import EfficientNet  # noqa: E402
 from detectors.ntech import detector as ntech  # noqa: E402
@@ -49,20 +51,13 @@ def frame_state(research: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
 
 
 @pytest.fixture(scope="module")
-def loaded(frame_state: tuple[Path, dict]):
+def loaded(frame_state: tuple[Path, dict], tmp_path_factory: pytest.TempPathFactory) -> Iterator[BaseDetector]:
+    """The ensemble with kept networks: both frame nets hold the same numbers here, so the second is read, not made."""
     detector = load_detector("detectors.ntech")
-    compiled, once = detector._compiled, {}
-
-    def once_compiled(build, weights: Path, file: str, *rest, **kwargs):
-        """Both frame nets hold the same numbers here: the file of the second is a link to that of the first."""
-        key = (weights / file).stat().st_ino
-        if key not in once:
-            once[key] = compiled(build, weights, file, *rest, **kwargs)
-        return once[key]
-
-    detector._compiled = once_compiled
-    detector.load(frame_state[0], "cpu")
-    return detector
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(kept.VARIABLE, str(tmp_path_factory.mktemp("compiled")))
+        detector.load(frame_state[0], "cpu")
+        yield detector
 
 
 def write_pack(folder: Path, frames: list[np.ndarray], rows: list[dict], *, fps: float | None = 15.0) -> FacePack:
@@ -123,12 +118,19 @@ def test_another_librarys_padding_gives_other_logits_and_the_check_at_load_notic
     net.load_state_dict(frame_state[1], assign=True)
     entry = golden["forward"][0]
     crop = cut(pictures[entry["input"]], golden["crop"][0]["box"])
-    inputs = np.concatenate([ntech.prepare(crop, side=ntech.FIRST_SIDE)[None], ntech.soft_pictures(1)])
+    probe = probes.like(np.zeros((1, 3, ntech.HEIGHT, ntech.WIDTH), np.float32))
+    inputs = np.concatenate([ntech.prepare(crop, side=ntech.FIRST_SIDE)[None], probe])
     with torch.inference_mode():
-        picture, soft = net.eval()(torch.from_numpy(inputs))[:, 0].tolist()
+        picture, face = net.eval()(torch.from_numpy(inputs))[:, 0].tolist()
     assert abs(picture - entry["logits"][0]) > 0.01
-    # compile_net refuses from 1e-4 on
-    assert abs(soft - float(loaded._first(inputs[1:])[0, 0])) > 1e-4
+    # a compiled network is refused from 1e-4 on
+    assert abs(face - float(loaded._first(inputs[1:])[0, 0])) > 1e-4
+
+
+def test_a_network_read_from_disk_answers_bit_by_bit_as_the_one_that_was_made(loaded):
+    x = np.random.default_rng(5).standard_normal((1, 3, ntech.HEIGHT, ntech.WIDTH)).astype(np.float32)
+    assert len(list(Path(os.environ[kept.VARIABLE]).iterdir())) == 2
+    assert np.array_equal(loaded._first(x), loaded._second(x))
 
 
 def test_a_sequence_in_a_pack_gets_the_published_logits(golden: dict, pictures: dict, loaded, tmp_path: Path):

@@ -20,6 +20,7 @@ from pathlib import Path
 from shared.records import JobId, Submission, new_id
 from shared.settings import read_settings
 from shared.store import Store
+from tests.compiled import share_compiled
 
 ROOT = Path(__file__).resolve().parents[2]
 PORTRAIT = ROOT / "tests/fixtures/astronaut.jpg"
@@ -32,6 +33,7 @@ class Serving:
         self.settings = read_settings(data=data, weights=weights)
         self.store = Store(self.settings.submissions, self.settings.results)
         self.port = free_port()
+        share_compiled(data)
         self.portal: subprocess.Popen[bytes] | None = None
         self._log = data.parent / f"{name}.log"
         self.environment = {key: value for key, value in os.environ.items() if not key.startswith("DFOM_")} | {
