@@ -147,7 +147,7 @@ def test_an_image_and_a_clip_are_judged_and_leave_their_reports(cli: CommandLine
             assert answer["status"] == "ok"
             assert 0 <= answer["fake_score"] <= 1
     for name in ("portrait", "clip"):
-        assert json.loads((out / name / "result.json").read_text())["schema_version"] == 1
+        assert json.loads((out / name / "result.json").read_text())["schema_version"] == 2
         assert {"result.json", "scores.csv", "summary.html"} <= {path.name for path in (out / name).iterdir()}
     assert (out / "clip" / "video" / "side_by_side.mp4").stat().st_size > 10_000
     content = sum(
