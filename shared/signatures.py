@@ -11,9 +11,13 @@ from typing import Final
 #: As many first bytes as ``refusal`` and ``is_avif`` need: an ``ftyp`` box with a dozen brands.
 HEAD_BYTES: Final = 64
 
-#: Brands of HEIF pictures and their sequences (ISO/IEC 23008-12, annex B; Nokia's registrations): their tiles would be read as videos.
+#: Brands of HEIF pictures and their sequences (ISO/IEC 23008-12, annex B; Nokia's registrations).
 _HEIF_BRANDS: Final = frozenset(
     b"heic heix heim heis hevc hevx hevm hevs mif1 mif2 msf1 miaf 1pic MiHB MiHE avci avcs jpeg jpgs vvic vvis".split()
+)
+#: Those of them whose pictures are coded in HEVC (annex B.4): stills, and sequences, of which the still is read.
+_HEIC_BRANDS: Final = frozenset(
+    {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"MiHB", b"MiHE"}
 )
 #: Brands of AVIF (AV1 Image File Format 1.1, chapter 6).
 _AVIF_BRANDS: Final = frozenset({b"avif", b"avis"})
@@ -27,8 +31,6 @@ _NOT_ACCEPTED: Final[tuple[tuple[bytes, str], ...]] = (
     (rb"\x00\x00\x00\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", "jpeg_2000_picture"),  # ISO/IEC 15444-1, annexes A and I
     # Canon's CR2 and CR3, Fujifilm, Olympus, Panasonic, Sigma, Minolta; other makes look like TIFF
     (rb"II\*\x00.{4}CR|.{4}ftypcrx |FUJIFILMCCD-RAW|IIR[OS]|IIU\x00|MMOR|FOVb|\x00MRM", "raw_photo"),
-    (rb"II[*+]\x00|MM\x00[*+]", "tiff_picture"),  # TIFF 6.0, BigTIFF; DNG, NEF and ARW as well
-    (rb"BM.{4}\x00{4}.{4}[\x0c\x28\x34\x38\x40\x6c\x7c]\x00{3}", "bmp_picture"),
     # a JPEG or PNG whose bytes went through a conversion of text: UTF-8, line ends, Base64
     (
         rb"\xc3\xbf\xc3\x98\xc3\xbf|\xc2\x89PNG|\xef\xbf\xbd(?:PNG|.{0,3}\xef\xbf\xbd)|\x89PNG(?!\r\n\x1a\n)"
@@ -43,12 +45,7 @@ _NOT_ACCEPTED: Final[tuple[tuple[bytes, str], ...]] = (
     (rb"(?:\xef\xbb\xbf)?\s*(?:<!--.*?(?:-->|$)\s*)?<(?:!doctype html|html|head|body|script)", "web_page"),
     # a piece of a stream in MP4 (ISO/IEC 14496-12, 8.16): its beginning, which tells what is in it, is a file of its own
     (rb".{4}(?:styp|moof|sidx)", "video_piece"),
-    # MP3 (with and without tags), AAC, WAV, FLAC, AMR, AIFF, CAF
-    (
-        rb"ID3[\x02-\x04]|\xff[\xe2\xe3\xf2\xf3\xfa\xfb][\x10-\xe7]|\xff[\xf0\xf1\xf8\xf9][\x40-\x7f]|(?:RIFF|RF64).{4}WAVE|fLaC\x00"
-        rb"|#!AMR|FORM.{4}AIF[CF]|caff\x00",
-        "sound_file",
-    ),
+    (rb"#!AMR|FORM.{4}AIF[CF]|caff\x00|riff\x2e\x91\xcf\x11", "sound_file"),  # AMR (RFC 4867), AIFF, CAF, Sony's Wave64
 )
 _PATTERNS: Final = tuple(
     (re.compile(pattern, re.DOTALL | (re.IGNORECASE if code in ("svg_drawing", "web_page") else 0)), code)
@@ -58,6 +55,16 @@ _PATTERNS: Final = tuple(
 
 #: Fewer bytes may be those of a format that begins with letters.
 _LEAST_TEXT: Final = 16
+
+#: Sound that is read: MP3 with a tag (ID3v2) and without (ISO/IEC 11172-3, 2.4.1.3), AAC in ADTS (ISO/IEC 13818-7, 6.2), WAV,
+#: FLAC (RFC 9639).
+_SOUND: Final = re.compile(
+    rb"ID3[\x02-\x04]|\xff[\xe2\xe3\xf2\xf3\xfa\xfb][\x10-\xe7]|\xff[\xf0\xf1\xf8\xf9][\x40-\x7f]|(?:RIFF|RF64).{4}WAVE|fLaC\x00",
+    re.DOTALL,
+)
+#: Pictures of Pillow's that begin with letters only: BMP (the size of its header tells it from text), TIFF 6.0 and BigTIFF.
+_BMP: Final = re.compile(rb"BM.{4}\x00{4}.{4}[\x0c\x28\x34\x38\x40\x6c\x7c]\x00{3}", re.DOTALL)
+_TIFF: Final = re.compile(rb"II[*+]\x00|MM\x00[*+]", re.DOTALL)
 
 #: What a file that the media pass reads begins with, pictures first; HEIF and AVIF are in the boxes of MP4 as well, see ``is_media``.
 #: JPEG, PNG, GIF, WebP; AVI, Matroska and WebM, Flash (Adobe, Video File Format 10.1), Ogg, MPEG programme and elementary streams
@@ -80,8 +87,10 @@ def is_media(untrusted_head: bytes) -> bool:
     Decided by content: transport streams share their suffix ``.ts`` with source code.
     """
     if refusal(untrusted_head[:HEAD_BYTES]) is not None:
-        return is_avif(untrusted_head[:HEAD_BYTES])
-    return bool(_MEDIA.match(untrusted_head)) or _is_transport_stream(untrusted_head)
+        return False
+    head = untrusted_head[:HEAD_BYTES]
+    known = is_iso_image(head) or is_sound(head) or is_tiff(head) or is_bmp(head)
+    return known or bool(_MEDIA.match(untrusted_head)) or _is_transport_stream(untrusted_head)
 
 
 def _is_transport_stream(untrusted_head: bytes) -> bool:
@@ -96,6 +105,27 @@ def _is_transport_stream(untrusted_head: bytes) -> bool:
 def is_iso_image(untrusted_head: bytes) -> bool:
     """Whether a file that begins with these bytes (``HEAD_BYTES``) is a HEIF or AVIF image."""
     return bool(_brands(untrusted_head))
+
+
+def is_sound(untrusted_head: bytes) -> bool:
+    """Whether it is a file of sound in a format of its own; sound alone in MP4, Matroska and Ogg is known only when it is opened."""
+    return bool(_SOUND.match(untrusted_head))
+
+
+def is_bmp(untrusted_head: bytes) -> bool:
+    """Whether it is a Windows bitmap."""
+    return bool(_BMP.match(untrusted_head))
+
+
+def is_tiff(untrusted_head: bytes) -> bool:
+    """Whether it is a TIFF picture, or one of the many raw formats of cameras that look like it."""
+    return bool(_TIFF.match(untrusted_head)) and refusal(untrusted_head) is None
+
+
+def is_heif(untrusted_head: bytes) -> bool:
+    """Whether it is a HEIF picture that is read: coded in HEVC, as phones do."""
+    brands = _brands(untrusted_head)
+    return bool(brands) and not _HEIC_BRANDS.isdisjoint(brands) and not is_avif(untrusted_head)
 
 
 def is_avif(untrusted_head: bytes) -> bool:
@@ -114,8 +144,8 @@ def refusal(untrusted_head: bytes) -> str | None:
     for pattern, code in _PATTERNS:
         if pattern.match(untrusted_head):
             return code
-    if is_iso_image(untrusted_head):
-        return "avif_picture" if is_avif(untrusted_head) else "heif_picture"
+    if is_iso_image(untrusted_head) and not is_avif(untrusted_head) and not is_heif(untrusted_head):
+        return "heif_picture"
     return "text_file" if _is_text(untrusted_head) else None
 
 

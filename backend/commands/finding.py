@@ -24,13 +24,14 @@ from shared.names import folder_name, name_key, shown
 from shared.reading import read_bytes, read_record
 from shared.signatures import HEAD_BYTES, MEDIA_HEAD_BYTES, is_media, refusal
 
-#: Names that promise a video or picture: such a file gets a line in the answer even when its content is of no kind we know.
+#: Names that promise a video, picture or sound: such a file gets a line in the answer even when its content is of no kind we know.
 _ENDINGS: Final = frozenset({
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".heic", ".heif", ".avif",
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".heic", ".heif", ".avif", ".bmp", ".tif", ".tiff",
     ".mp4", ".m4v", ".mov", ".3gp", ".3g2", ".mkv", ".webm", ".avi", ".divx", ".flv", ".f4v", ".ogv",
     ".mpg", ".mpeg", ".mpe", ".m2v", ".m2ts", ".vob", ".wmv", ".asf", ".rm", ".mxf",
+    ".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".oga", ".opus", ".weba", ".amr", ".aif", ".aiff", ".caf", ".wma",
 })  # fmt: skip
-#: Pictures and pieces of videos that we do not read: named, with what to do. Other kinds that are not accepted are counted only.
+#: Pictures, sound and pieces of videos that we do not read: named, with what to do. Other kinds that are not accepted are counted only.
 _PICTURES: Final = frozenset(
     [
         "heif_picture",
@@ -38,10 +39,9 @@ _PICTURES: Final = frozenset(
         "jpeg_xl_picture",
         "jpeg_2000_picture",
         "raw_photo",
-        "tiff_picture",
-        "bmp_picture",
         "photoshop_file",
         "video_piece",
+        "sound_file",
         "changed_as_text",
     ]
 )
@@ -58,7 +58,7 @@ OWN: Final = "results and data folders of this program"
 LINKED: Final = "linked folders (not followed)"
 BROKEN: Final = "links to nothing"
 AGAIN: Final = "files named twice (judged once)"
-OTHER: Final = "files without a video or picture"
+OTHER: Final = "files without video, picture or sound"
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,8 @@ def find_media(paths: Sequence[Path], *, ours: Iterable[Path] = ()) -> Found:
     if not found.media:
         left_out = f" Left out: {found.left_out_words()}." if found.left_out else ""
         raise UserError(
-            "no_media", f"No media in {', '.join(map(shown, paths))}: no video or picture that can be read.{left_out}"
+            "no_media",
+            f"No media in {', '.join(map(shown, paths))}: no video, picture or sound that can be read.{left_out}",
         )
     return found
 

@@ -1,6 +1,6 @@
 """Whether a video's file is all there: what its own headers promise, against the bytes that came.
 
-Owns the reading of the outermost headers of MP4, AVI and Matroska. Opens nothing else and decodes nothing. Imported by
+Owns the reading of the outermost headers of MP4, AVI, WAV and Matroska. Opens nothing else and decodes nothing. Imported by
 ``backend.media.opening`` only.
 """
 
@@ -18,6 +18,8 @@ _MOST_BOXES: Final = 4096
 _EBML: Final = b"\x1a\x45\xdf\xa3"
 #: The element around all others of a Matroska file: RFC 9559, 5.1.
 _SEGMENT: Final = b"\x18\x53\x80\x67"
+#: From this length on a WAV header promises nothing: programs that write into a pipe do not know the end yet (FFmpeg, SoX).
+_UNKNOWN_RIFF: Final = 0x7FFF0000
 #: Bytes that writers miscount by, as a padding byte of RIFF.
 _SLACK: Final = 16
 
@@ -38,7 +40,9 @@ def ending_of(path: Path) -> Ending:
         if untrusted_head[4:8] in _ISO:
             return _iso(stream, size)
         if untrusted_head.startswith(b"RIFF"):
-            return _share(size, 8 + int.from_bytes(untrusted_head[4:8], "little"))
+            promised = int.from_bytes(untrusted_head[4:8], "little")
+            unknown = untrusted_head[8:12] == b"WAVE" and promised >= _UNKNOWN_RIFF
+            return Ending() if unknown else _share(size, 8 + promised)
         if untrusted_head.startswith(_EBML):
             return _matroska(untrusted_head, size)
     return Ending()

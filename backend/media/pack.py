@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from backend.media.windows import sound_windows
+from backend.media.windows import windows_of
 from base_detector import FACE_DTYPE, PACK_SCHEMA, PICTURE_DTYPE, Array, Shot, WorkerFailure
 from shared.findings import DecodedMedia, Note, Person, Sound
 
@@ -24,21 +24,22 @@ if TYPE_CHECKING:  # this module writes practice packs too, in a process without
     from backend.media.tracks import Sighting
 
 _FIRST_ROWS = 1024
+#: Bytes moved at a time.
+_BLOCK = 1 << 24
 
 
 class PackWriter:
     """Writes into ``folder``, which must not exist. ``append`` each face, then ``finish``; close as a context manager.
 
-    ``take`` counts what others write to the pack's files: samples go to ``sound_path``.
+    ``append_picture`` whole pictures, then ``keep_pictures`` some of them; ``append_sound`` the sound piece by piece.
     """
 
     def __init__(self, folder: Path, *, max_bytes: int) -> None:
         folder.mkdir(parents=True)
         self._folder, self._left = folder, max_bytes
-        self._crops, self._pixels = (folder / "crops.bin").open("wb"), (folder / "pictures.bin").open("wb")
-        self.sound_path = folder / "sound.f32"
-        self.sound_path.touch()
-        self._pictures: list[tuple[int, float, int, int, int, int]] = []
+        self._crops, self._pixels = (folder / "crops.bin").open("wb"), (folder / "pictures.bin").open("w+b")
+        self._sound = (folder / "sound.f32").open("wb")
+        self._pictures = np.zeros(0, PICTURE_DTYPE)
         self._rows = np.zeros(_FIRST_ROWS, FACE_DTYPE)
         self._tracks = np.zeros(_FIRST_ROWS, np.int64)
         self._count, self._offset = 0, 0
@@ -50,8 +51,8 @@ class PackWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._crops.close()
-        self._pixels.close()
+        for file in (self._crops, self._pixels, self._sound):
+            file.close()
 
     def __len__(self) -> int:
         return self._count
@@ -60,7 +61,7 @@ class PackWriter:
         """Write one face; returns its row before sorting. Raises WorkerFailure(``pack_too_large``)."""
         started = time.perf_counter()
         crop = np.ascontiguousarray(sighting.crop)
-        self.take(crop.nbytes + FACE_DTYPE.itemsize)
+        self._take(crop.nbytes + FACE_DTYPE.itemsize)
         if self._count == len(self._rows):
             self._rows = np.concatenate([self._rows, np.zeros_like(self._rows)])
             self._tracks = np.concatenate([self._tracks, np.zeros_like(self._tracks)])
@@ -77,17 +78,46 @@ class PackWriter:
         self.write_s += time.perf_counter() - started
         return self._count - 1
 
-    def take(self, size: int) -> None:
-        """Count ``size`` more bytes of the pack. Raises WorkerFailure(``pack_too_large``)."""
+    def _take(self, size: int) -> None:
         self._left -= size
         if self._left < 0:
             raise WorkerFailure("pack_too_large")
 
+    @property
+    def left(self) -> int:
+        """Bytes that may still be written."""
+        return self._left
+
     def append_picture(self, picture: Array, *, frame: int, time_s: float) -> None:
         """Write one whole picture, (H, W, 3) uint8 RGB, frames ascending. Raises WorkerFailure(``pack_too_large``)."""
-        self.take(picture.nbytes + PICTURE_DTYPE.itemsize)
-        self._pictures.append((frame, time_s, 0, self._pixels.tell(), *picture.shape[:2]))
+        started = time.perf_counter()
+        self._take(picture.nbytes + PICTURE_DTYPE.itemsize)
+        row = np.array([(frame, time_s, 0, self._pixels.tell(), *picture.shape[:2])], PICTURE_DTYPE)
+        self._pictures = np.concatenate([self._pictures, row])
         self._pixels.write(np.ascontiguousarray(picture).data)
+        self.write_s += time.perf_counter() - started
+
+    def keep_pictures(self, frames: Sequence[int]) -> None:
+        """Keep the whole pictures of these frames alone."""
+        end = 0
+        self._pictures = self._pictures[np.isin(self._pictures["frame"], list(frames))]
+        for row in self._pictures:
+            size = int(row["height"]) * int(row["width"]) * 3
+            _move_up(self._pixels, int(row["offset"]), end, size)
+            row["offset"] = end
+            end += size
+        self._pixels.truncate(end)
+
+    def append_sound(self, samples: Array) -> None:
+        """Write the next samples of the sound, (n,) float32. Raises WorkerFailure(``pack_too_large``)."""
+        self._take(samples.nbytes)
+        self._sound.write(samples.astype("<f4").data)
+
+    def sound(self) -> Array:
+        """All samples of the sound so far, (n,) float32, mapped from the disk."""
+        self._sound.flush()
+        path = self._folder / "sound.f32"
+        return np.memmap(path, "<f4", "r") if path.stat().st_size else np.zeros(0, np.float32)
 
     @property
     def frames(self) -> Array:
@@ -98,7 +128,7 @@ class PackWriter:
     @property
     def picture_frames(self) -> Array:
         """Frame of each whole picture, (n,) int64."""
-        return np.array([row[0] for row in self._pictures], np.int64)
+        return self._pictures["frame"].astype(np.int64)
 
     @property
     def tracks(self) -> Array:
@@ -138,16 +168,15 @@ class PackWriter:
         The rest as in ``write_pack_json``; ``seconds`` gets ``write`` added.
         """
         started = time.perf_counter()
-        self._crops.close()
-        self._pixels.close()
+        for file in (self._crops, self._pixels, self._sound):
+            file.close()
         rows = self._rows[: self._count].copy()
         rows["shot"], rows["person"] = shot_of_row, person_of_row
         order = np.lexsort((rows["person"], rows["frame"]))
         np.save(self._folder / "faces.npy", rows[order], allow_pickle=False)
         place = np.empty(len(order), np.int64)
         place[order] = np.arange(len(order))
-        pictures = np.array(self._pictures, PICTURE_DTYPE)
-        pictures["shot"] = shot_of_picture
+        self._pictures["shot"] = shot_of_picture
         seconds["write"] = self.write_s + time.perf_counter() - started
         write_pack_json(
             self._folder,
@@ -159,7 +188,7 @@ class PackWriter:
             keyfaces={person: int(place[row]) for person, row in keyfaces.items()},
             seconds=seconds,
             notes=notes,
-            pictures=pictures,
+            pictures=self._pictures,
             sound=sound,
             windows=windows,
         )
@@ -187,7 +216,7 @@ def write_pack_json(
     """
     table = np.zeros(0, PICTURE_DTYPE) if pictures is None else pictures
     np.save(folder / "pictures.npy", table, allow_pickle=False)
-    np.save(folder / "windows.npy", sound_windows(sound.samples if sound else 0, windows), allow_pickle=False)
+    np.save(folder / "windows.npy", windows_of(sound, windows), allow_pickle=False)
     for name in ("pictures.bin", "sound.f32"):
         (folder / name).touch()
     persons = [_person(rows, person) for person in sorted(keyfaces)]
@@ -203,6 +232,15 @@ def write_pack_json(
         "seconds": {name: round(value, 4) for name, value in seconds.items()},
     }
     (folder / "pack.json").write_text(json.dumps(pack, allow_nan=False), encoding="utf-8")
+
+
+def _move_up(file: BinaryIO, start: int, to: int, size: int) -> None:
+    """Move ``size`` bytes from ``start`` to the earlier place ``to``."""
+    for at in range(0, size if to != start else 0, _BLOCK):
+        file.seek(start + at)
+        block = file.read(min(_BLOCK, size - at))
+        file.seek(to + at)
+        file.write(block)
 
 
 def _person(rows: Array, person: int) -> Person:

@@ -31,7 +31,7 @@ from backend.media.marks import Marks
 from backend.media.medium import Orientation, Picture
 from backend.media.opening import open_medium
 from backend.media.panel import BarPanel, CurvePanel, Rect, TablePanel
-from backend.media.sound import Sound
+from backend.media.soundtrack import Sound
 from backend.media.video import VideoMedium, VideoPicture
 from base_detector import Array, WorkerFailure
 

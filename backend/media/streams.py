@@ -11,7 +11,7 @@ from typing import Any, Final
 import av
 from av.video.frame import VideoFrame
 
-from base_detector import NotApplicable, WorkerFailure
+from base_detector import WorkerFailure
 from shared.findings import Note
 
 #: Streams of pictures about the video: cover art, and the small pictures of a seek bar.
@@ -26,17 +26,22 @@ _DOLBY: Final = frozenset({"dvh1", "dvhe", "dva1", "dvav", "dav1"})
 _UNSPECIFIED: Final = 2
 
 
+class SoundAlone(Exception):
+    """The container has sound and no pictures, but for a cover."""
+
+
 def choose_stream(container: Any) -> tuple[Any, list[Note]]:
     """The video stream to judge, and a note when there are others.
 
     FFmpeg's choice, which players make too; but where another stream shows the same frames larger, that one (cameras put a small copy
-    for their display first). Raises NotApplicable ``no_video``; WorkerFailure ``codec_unknown``, ``media_unreadable``.
+    for their display first). Raises SoundAlone; WorkerFailure ``no_picture_or_sound`` (captions or data), ``codec_unknown``,
+    ``media_unreadable``.
     """
     streams = [stream for stream in container.streams.video if not stream.disposition & _ABOUT]
     if not streams:
-        if container.streams:
-            raise NotApplicable("no_video")
-        raise WorkerFailure("media_unreadable")
+        if container.streams.audio:
+            raise SoundAlone
+        raise WorkerFailure("no_picture_or_sound" if container.streams else "media_unreadable")
     readable = [stream for stream in streams if stream.codec_context is not None]
     if not readable:
         raise WorkerFailure("codec_unknown")

@@ -33,7 +33,6 @@ from shared.findings import DecodedMedia, Note
 #: Demuxers that read one file and refer to no other. Playlists and lists of files (hls, dash, concat, sdp, image2) are left out.
 FORMATS = ("mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "avi", "mpegts", "mpeg", "flv", "ogg")
 _OPTIONS = {
-    "format_whitelist": ",".join(FORMATS),
     "protocol_whitelist": "file",
     "max_streams": "64",
     "enable_drefs": "0",  # mov: no references to other files (other demuxers ignore it)
@@ -50,10 +49,11 @@ _MOST_ABOVE = 1.5
 _MOST_FAILURES = 1000
 
 
-def open_container(path: Path) -> Any:
-    """The only way FFmpeg opens a submitted file; av.error.FFmpegError when it cannot. Also for the sound of the result video."""
+def open_container(path: Path, *, format: str | None = None) -> Any:
+    """The only way FFmpeg opens a submitted file: with a demuxer of ``FORMATS``, or with that of ``format``; else av.error.FFmpegError."""
+    options = {"format_whitelist": format or ",".join(FORMATS), **_OPTIONS}
     # with "file:", a name such as "concat:..." stays a file name
-    return av.open(f"file:{path}", container_options=_OPTIONS, metadata_errors="replace")
+    return av.open(f"file:{path}", format=format, container_options=options, metadata_errors="replace")
 
 
 def demuxed(container: Any, stream: Any) -> Iterator[Any]:

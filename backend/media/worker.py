@@ -19,16 +19,18 @@ Progress = Callable[[int, int], None]
 
 
 def load(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """Load the face detector and all modules of both verbs now instead of with the first job."""
+    """Load the networks of faces and speech and all modules of both verbs now instead of with the first job."""
     import backend.media.render  # noqa: F401  PyAV, OpenCV and what draws
     from backend.media.extract import warm_detector
+    from backend.media.speech import warm_network
 
     warm_detector()
+    warm_network()
     return {}
 
 
 def extract(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """Run the media pass; answers ``faces``, ``frames`` and ``seconds``."""
+    """Run the media pass; answers ``faces``, ``frames`` and ``seconds``. What the request does not ask for is not written."""
     from backend.media.extract import extract_pack
 
     media, pack = _paths(request, "media", "pack")

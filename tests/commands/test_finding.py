@@ -47,16 +47,18 @@ def test_content_decides_in_folders(tmp_path: Path):
     assert [(medium.path.name, medium.trouble.code) for medium in found.media if medium.trouble] == [
         ("i.mp4", "text_file")
     ]
-    assert found.left_out_words() == "files without a video or picture: 4 (1 .py, 1 .ts, 1 .txt, 1 no suffix)"
+    assert found.left_out_words() == "files without video, picture or sound: 4 (1 .py, 1 .ts, 1 .txt, 1 no suffix)"
 
 
 def test_pictures_that_cannot_be_read_are_named_with_what_to_do(tmp_path: Path):
-    (tmp_path / "IMG_1.HEIC").write_bytes(HEIC)
+    (tmp_path / "IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypavci\0\0\0\0mif1avci")
+    (tmp_path / "call.amr").write_bytes(b"#!AMR\n" + b"\x3c" * 40)
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "deed.pdf").write_bytes(b"%PDF-1.7")
     troubles = {medium.path.name: medium.trouble for medium in find_media([tmp_path]).media}
     assert {name: trouble and trouble.code for name, trouble in troubles.items()} == {
         "IMG_1.HEIC": "heif_picture",
+        "call.amr": "sound_file",
         "empty.jpg": "file_empty",
     }
 
@@ -85,7 +87,7 @@ def test_traces_of_systems_hidden_files_and_linked_folders_are_passed_over(tmp_p
         "hidden or system files and folders": 7,
         "linked folders (not followed)": 1,
         "links to nothing": 1,
-        "files without a video or picture": 1,
+        "files without video, picture or sound": 1,
         "files named twice (judged once)": 1,
     }
 
@@ -160,4 +162,4 @@ def test_what_is_no_file_is_called_what_it_is(untrusted: str, words: str, tmp_pa
 def test_every_readable_file_people_brought_is_known_by_its_content(research: Path):
     files = [path for path in (research / "field").iterdir() if path.suffix not in (".csv", ".md")]
     unknown = {path.name for path in files if not is_media(path.read_bytes()[:MEDIA_HEAD_BYTES])}
-    assert unknown == {"heic_named.jpg"}
+    assert unknown == set()

@@ -10,7 +10,7 @@ import pytest
 
 from backend.media.limits import UNLIMITED
 from backend.media.opening import open_medium
-from base_detector import NotApplicable, WorkerFailure
+from base_detector import WorkerFailure
 from shared.findings import DecodedMedia
 from tests.media.clips import encode, scene
 
@@ -69,7 +69,7 @@ def test_pictures_in_a_code_nobody_here_knows_are_not_called_damaged(tmp_path: P
         open_medium(clip, limits=UNLIMITED)
 
 
-def test_captions_alone_are_no_video(tmp_path: Path) -> None:
+def test_captions_alone_are_neither_picture_nor_sound(tmp_path: Path) -> None:
     (tmp_path / "a.srt").write_text("1\n00:00:00,000 --> 00:00:02,000\nHello\n")
     with av.open(str(tmp_path / "a.srt")) as source, av.open(str(tmp_path / "a.mkv"), "w") as container:
         stream = container.add_stream_from_template(source.streams[0])
@@ -77,7 +77,7 @@ def test_captions_alone_are_no_video(tmp_path: Path) -> None:
             if packet.dts is not None:
                 packet.stream = stream
                 container.mux(packet)
-    with pytest.raises(NotApplicable, match="no_video"):
+    with pytest.raises(WorkerFailure, match="no_picture_or_sound"):
         open_medium(tmp_path / "a.mkv", limits=UNLIMITED)
 
 

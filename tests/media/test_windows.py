@@ -42,3 +42,11 @@ def test_an_hour_has_sixty_windows_evenly_spread_from_its_start_to_its_end():
 def test_two_cards_get_their_own_windows_and_the_same_lengths_are_not_written_twice():
     rows = sound_windows(64_600, [AASIST, (1.0, 1.0), AASIST])
     assert rows["window_s"].tolist() == [1.0, 1.0, 1.0, 1.0, AASIST[0]]
+
+
+def test_windows_without_speech_are_left_out():
+    lengths, four_s = [(4.0, 4.0)], 4 * 16_000
+    found = sound_windows(5 * four_s, lengths, speech=[(3.9, 4.3), (11.8, 12.1), (18.0, 20.0)])
+    assert (found["start"] // four_s).tolist() == [1, 4]
+    assert len(sound_windows(5 * four_s, lengths, speech=[])) == 0
+    assert len(sound_windows(5 * four_s, lengths)) == 5

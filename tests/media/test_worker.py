@@ -100,6 +100,10 @@ def test_a_worker_extracts_with_progress_and_paths_of_its_exchange_folder(exchan
          "bad_request"),
         ({"verb": "extract", "media": "media", "pack": "out/other", "samplings": ["fps:1"], "limits": LIMITS | {"max_pixels": 9}},
          "media_too_large"),
+        ({"verb": "extract", "media": "media", "pack": "out/other", "samplings": [], "windows": [[1, 61]], "limits": LIMITS},
+         "bad_request"),
+        ({"verb": "extract", "media": "media", "pack": "out/other", "samplings": [], "windows": ["long"], "limits": LIMITS},
+         "bad_request"),
         ({"verb": "render", "media": "media"}, "bad_request"),
         ({"verb": "dance"}, "unknown_verb"),
     ],
@@ -112,17 +116,16 @@ def test_only_codes_cross_the_boundary(exchange: Path, astronaut_clip: Path, req
     assert not list((exchange / "out").glob("*other*"))
 
 
-def test_sound_only_is_answered_as_not_applicable(exchange: Path):
-    import av
+def test_a_file_of_sound_is_a_medium_without_pictures(exchange: Path):
+    from tests.media.sounds import tone, write_sound
 
-    from tests.media.clips import add_tone
-
-    with av.open(str(exchange / "sound.mp4"), "w") as container:
-        add_tone(container)
+    write_sound(exchange / "sound.mp4", tone(2.0, rate=48_000), codec="aac", rate=48_000)
     with Caller(exchange) as caller:
-        request = {"media": "sound.mp4", "pack": "out/sound", "samplings": ["fps:1"], "limits": LIMITS}
-        answer, _ = caller.call(verb="extract", **request)
-    assert answer == {"status": "not_applicable", "reason": "no_video"}
+        request = {"media": "sound.mp4", "pack": "out/sound", "samplings": ["fps:1"], "windows": [[1.0, 0.5]]}
+        answer, _ = caller.call(verb="extract", **request, limits=LIMITS)
+    assert (answer["status"], answer["faces"], answer["frames"]) == ("ok", 0, 0)
+    pack = FacePack(exchange / "out" / "sound")
+    assert len(pack.sound) == pytest.approx(32_000, abs=500)
 
 
 @pytest.mark.parametrize(

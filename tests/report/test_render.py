@@ -212,7 +212,7 @@ def test_broken_sound_costs_no_picture(
         raise av.error.InvalidDataError(1, "broken")
         yield
 
-    monkeypatch.setattr("backend.media.sound.Sound._copied", breaks)
+    monkeypatch.setattr("backend.media.soundtrack.Sound._copied", breaks)
     made = draw(made_result(), astronaut_clip, tmp_path / "out.mp4")
     assert (made["sound"], made["frames"]) == ("lost", 50)
     assert len(decoded(tmp_path / "out.mp4")) == 50
@@ -265,7 +265,7 @@ def test_progress_reaches_the_caller(astronaut_clip: Path, made_result: Callable
     assert seen == [(25, 50), (50, 50)]
 
 
-@pytest.mark.parametrize("name", ["render", "canvas", "panel", "marks", "sound"])
+@pytest.mark.parametrize("name", ["render", "canvas", "panel", "marks", "soundtrack"])
 def test_the_renderer_needs_the_media_worker_only(name: str) -> None:
     source = Path(sys.modules[f"backend.media.{name}"].__file__ or "").read_text(encoding="utf-8")
     ours = re.findall(r"^(?:from|import) ((?:backend|shared|frontend)[.\w]*)", source, re.MULTILINE)
