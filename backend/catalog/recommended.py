@@ -6,6 +6,7 @@ Which they are is data, ``<detectors>/recommended.toml``; bytes, licences and sp
 
 from __future__ import annotations
 
+import math
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,9 +45,8 @@ class Choice:
 
 def units_of_clip(card: Card) -> int:
     """How many faces, pictures or windows of sound a detector judges in a clip of ``CLIP_S`` seconds with one face."""
-    if card.input == "sound":
-        window, hop = float(getattr(card, "window_s", 0) or CLIP_S), float(getattr(card, "hop_s", 0) or CLIP_S)
-        return max(1, 1 + round(max(0.0, CLIP_S - window) / hop))
+    if card.unit == "sound":  # a window flush with the end is added where the hops do not reach it
+        return 1 + math.ceil(max(0.0, CLIP_S - card.window_s) / card.hop_s)
     kind, _, number = card.sampling.partition(":")
     if kind == "every_frame":
         return CLIP_PICTURES

@@ -139,11 +139,10 @@ class Transfer:
     def _need_room(self, wanted: int) -> None:
         free = shutil.disk_usage(self.part.path.parent).free - _SPARE
         if wanted > free:
-            item = self.part.wanted.item
             raise UserError(
                 "disk_full",
-                f"{item.file} needs {wanted:,} bytes more, and the disk of {self.part.path.parent} has room for {max(free, 0):,}. Free "
-                "some space, then run the same command again: it continues from there.",
+                f"{self.part.wanted.title} needs {wanted:,} bytes more, and the disk of {self.part.path.parent} has room for "
+                f"{max(free, 0):,}. Free some space, then run the same command again: it continues from there.",
             )
 
     def _report(self, have: int, total: int) -> None:
@@ -165,14 +164,11 @@ class Transfer:
 
     def _explained(self, refusal: Refused) -> UserError:
         """The refusal of a place, with the file and what the operator can do about it."""
-        card, item = self.part.wanted.card, self.part.wanted.item
-        known = f" (sha256 {item.sha256})" if item.sha256 else ""
-        do = refusal.do or f"Get {item.file}{known} elsewhere."
-        return UserError(
-            refusal.code,
-            f"{self.url} could not be fetched: {refusal.happened}. {do} A copy is installed with 'deepfake-o-meter weights add "
-            f"{card.id} FILE{self._as}'.",
-        )
+        wanted, sha256 = self.part.wanted, self.part.wanted.item.sha256
+        known = f" (sha256 {sha256})" if sha256 else ""
+        do = refusal.do or f"Get {wanted.title}{known} elsewhere."
+        sentence = f"{self.url} could not be fetched: {refusal.happened}. {do} {wanted.by_hand}"
+        return UserError(refusal.code, sentence)
 
     def _given_up(self, error: Exception) -> UserError:
         card, item, size = self.part.wanted.card, self.part.wanted.item, self.part.size()
@@ -189,12 +185,6 @@ class Transfer:
             "weights_unreachable",
             f"{self.url} could not be fetched ({str(error) or type(error).__name__}); {stored}. Check the network, then {again}.",
         )
-
-    @property
-    def _as(self) -> str:
-        """How ``weights add`` is told which file it is, where its sha256 does not say so."""
-        item = self.part.wanted.item
-        return "" if item.sha256 else f" --as {item.file}"
 
 
 def _total(response: httpx.Response) -> int:

@@ -99,7 +99,7 @@ class Fetching:
         return False
 
     def _from_somewhere(self, wanted: Wanted, progress: Progress | None) -> None:
-        card, item, failures = wanted.card, wanted.item, []
+        item, failures = wanted.item, []
         for address in addresses(item):
             try:
                 if _is_inside(address, item):
@@ -112,11 +112,10 @@ class Fetching:
                     raise
                 failures.append(error)
         if item.manual:
-            named = "" if item.sha256 else f" --as {item.file}"
+            more = "".join(f" ({error.sentence})" for error in failures)
             raise UserError(
                 "weights_manual",
-                f"{item.file} cannot be downloaded automatically: get it from {item.url} and install it with 'deepfake-o-meter "
-                f"weights add {card.id} FILE{named}'." + "".join(f" ({error.sentence})" for error in failures),
+                f"{item.file} cannot be downloaded automatically: get it from {item.url}. {wanted.by_hand}{more}",
             )
         if len(failures) == 1:
             raise failures[0]
@@ -235,4 +234,4 @@ def _archive_of(address: str, wanted: Wanted) -> Wanted:
     """The archive itself, beside the files of its detector until the last one is taken out."""
     name = f"{hashlib.sha256(address.encode()).hexdigest()[:16]}.archive"
     whole = replace(wanted.item, file=name, sha256="", bytes=0, member="")
-    return Wanted(wanted.card, whole, wanted.path.parents[wanted.item.file.count("/")] / name)
+    return Wanted(wanted.card, whole, wanted.path.parents[wanted.item.file.count("/")] / name, inside=wanted.item.file)

@@ -28,11 +28,25 @@ MOST_BYTES: Final = 8_000_000_000
 
 @dataclass(frozen=True)
 class Wanted:
-    """One weights file of a card, and where it belongs."""
+    """One weights file of a card, and where it belongs; or the archive that it is taken from: ``inside`` is the file then."""
 
     card: Card
     item: WeightsFile
     path: Path
+    inside: str = ""
+
+    @property
+    def title(self) -> str:
+        """What it is called in a message."""
+        return f"the archive with {self.inside}" if self.inside else self.item.file
+
+    @property
+    def by_hand(self) -> str:
+        """How a copy from elsewhere is installed. Without a known sha256, only the name says which file it is."""
+        file = self.inside or self.item.file
+        named = "" if self.item.sha256 else f" --as {file}"
+        taken = f"Take {file} out of it, then install it" if self.inside else "A copy is installed"
+        return f"{taken} with 'deepfake-o-meter weights add {self.card.id} FILE{named}'."
 
     @property
     def key(self) -> str:
@@ -152,6 +166,6 @@ def wrong_file(origin: str, wanted: Wanted, *, difference: str) -> UserError:
     known = f" (sha256 {item.sha256})" if item.sha256 else ""
     return UserError(
         "weights_mismatch",
-        f"{origin} is not the file that the card of {card.id} names ({difference}), so it was not installed. Get {item.file}"
-        f"{known} elsewhere and install it with 'deepfake-o-meter weights add {card.id} FILE'.",
+        f"{origin} is not the file that the card of {card.id} names ({difference}), so it was not installed. Get {wanted.title}"
+        f"{known} elsewhere. {wanted.by_hand}",
     )

@@ -42,6 +42,12 @@ def test_a_clip_of_ten_seconds_has_this_many_faces(sampling: str, units: int):
     assert units_of_clip(replace(CARDS["selim"], sampling=sampling)) == units
 
 
+def test_ten_seconds_of_speech_have_this_many_windows():
+    voice = replace(CARDS["selim"], input="sound", window_s=4.0375, hop_s=2.01875)
+    assert units_of_clip(voice) == 4
+    assert units_of_clip(replace(voice, window_s=20.0)) == 1
+
+
 def test_the_catalog_says_which_are_recommended_and_in_which_order(tmp_path: Path):
     catalog = DetectorCatalog(BUNDLED, availability=lambda card: None)
     record = catalog.record(durations=Durations(tmp_path / "d.json"), runner="process", queued=0, working=0)

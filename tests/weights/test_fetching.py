@@ -132,6 +132,14 @@ def test_a_member_is_a_path_a_name_or_a_pattern_of_either(member: str, found: li
     assert the_one(member, names) == found
 
 
+def test_an_archive_that_cannot_be_fetched_is_said_with_the_file_that_is_wanted_from_it(hosts: Hosts, tmp_path: Path):
+    hosts.web["/all.zip"] = Hosted(b"", mood="page")
+    (said,) = fetch_all(hosts, card_with(WeightsFile("net.pt", f"{SITE}/all.zip", "MIT")), tmp_path)
+    assert isinstance(said, str)
+    assert "Take net.pt out of it, then install it with 'deepfake-o-meter weights add toy FILE --as net.pt'" in said
+    assert ".archive" not in said
+
+
 def test_what_is_no_archive_is_said_and_not_kept(hosts: Hosts, tmp_path: Path):
     hosts.web["/weights.zip"] = Hosted(CONTENT)
     (said,) = fetch_all(hosts, card_with(WeightsFile("net.pt", f"{SITE}/weights.zip", "MIT")), tmp_path)
