@@ -234,7 +234,9 @@ class Pipeline:
 
         def working(done: int, total: int) -> None:
             board.detector(
-                DetectorProgress(detector=card.id, title=card.title, state="working", done=done, total=total)
+                DetectorProgress(
+                    detector=card.id, title=card.title, state="working", done=done, total=total, unit=card.unit
+                )
             )
 
         working(0, units)

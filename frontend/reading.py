@@ -55,7 +55,7 @@ class Reading:
 
     @property
     def video(self) -> str | None:
-        """The side-by-side video; None for a still image."""
+        """The result video; None for a still image."""
         return _main(self._named(r"video/.*\.mp4"))
 
     @property
@@ -81,7 +81,7 @@ class Reading:
 
     def detector_pictures(self, detector: str) -> list[tuple[str, str]]:
         """(file, caption) of the report's own pictures of one detector: its sorted curve."""
-        return [(name, "Frame scores, sorted") for name in self._named(rf"sorted/{re.escape(detector)}.*\.png")]
+        return [(name, "Scores, sorted") for name in self._named(rf"sorted/{re.escape(detector)}.*\.png")]
 
     def evidence(self, detector: str) -> list[Evidence]:
         """Evidence pictures of a detector that are there, the highest scores first."""

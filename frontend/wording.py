@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -10,7 +10,7 @@ from frontend.access import Answer
 from shared.errors import sentence_for
 from shared.records import Catalog, DetectorProgress, Mode, Status
 from shared.results import Result
-from shared.words import detector_sentence, duration, side_of_threshold
+from shared.words import UNIT_NOUNS, counted, detector_sentence, duration, joined, side_of_threshold, size
 
 #: The dispatcher renews the catalog every few seconds; when it is older than this, the dispatcher is not running.
 FRESH: Final = timedelta(seconds=30)
@@ -27,7 +27,7 @@ MODES: Final[dict[Mode, tuple[str, str]]] = {
 STEPS: Final[dict[str, str]] = {
     "waiting": "Waiting",
     "starting": "Preparing the analysis",
-    "media": "Reading the file and finding faces",
+    "media": "Reading the file",
     "detectors": "The detectors are running",
     "report": "Drawing the report",
     "publish": "Storing the report",
@@ -98,15 +98,34 @@ def summary_rest(result: Result) -> str:
     return f"{others} gave no score; the reason{'s are' if len(silent) > 1 else ' is'} listed below."
 
 
-def frames_sentence(result: Result) -> str:
-    """How much of the file was looked at."""
-    count = f"{result.sampled_frames} frame{'s' if result.sampled_frames != 1 else ''}"
-    return f"{count} judged" if result.faces else f"{count} searched, no face found"
+def kind_and_size(result: Result) -> str:
+    """What the file is: 'Video, 12 s, 640 × 480, 4.8 MB'."""
+    media = result.media
+    parts = [{"video": "Video", "image": "Picture", "sound": "Sound"}[media.kind]]
+    if media.kind != "image":
+        parts.append(duration(media.duration_s))
+    if media.kind != "sound":
+        parts.append(f"{media.width} × {media.height}")
+    return ", ".join([*parts, size(media.bytes)])
 
 
-def joined(names: Sequence[str]) -> str:
-    """Names as a list in a sentence: 'A', 'A and B', 'A, B and C'."""
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+def video_heading(result: Result) -> str:
+    """What the result video, or the marked picture, shows."""
+    if result.media.kind == "sound":
+        return "The sound and its scores"
+    what = "clip" if result.media.kind == "video" else "picture"
+    return f"The {what} with its faces marked" if result.faces else f"The {what} and its scores"
+
+
+def video_words(result: Result) -> str:
+    """How to read the result video."""
+    of_faces = [item for item in result.detectors if item.unit == "face" and item.fake_score is not None]
+    boxes = ""
+    if result.faces and of_faces:
+        score = "its mean score" if len(of_faces) > 1 else f"its score by {of_faces[0].title}"
+        boxes = f"Each face is framed and carries {score}; beside it, the "
+    curves = f"{boxes or 'Beside it, the '}curves of all detectors."
+    return curves.replace("Beside it, the", "Wave form and") if result.media.kind == "sound" else curves
 
 
 def pin_sentence(given: Answer, *, deleting: bool = False) -> str:
@@ -176,7 +195,7 @@ def _detector_view(item: DetectorProgress, *, words: Mapping[str, str]) -> dict[
     over = item.state not in ("waiting", "working")
     note = sentence_for(item.code) if item.code and item.state != "ok" else ""
     if item.state == "working" and item.total:
-        note = f"{item.done} of {item.total} faces"
+        note = f"{item.done} of {counted(item.total, UNIT_NOUNS[item.unit])}"
     elif item.state == "ok":
         note = "cached" if item.cached else duration(item.seconds)
     return {

@@ -99,6 +99,8 @@ class DetectorProgress(Record):
     code: str | None = None
     seconds: float | None = None
     cached: bool = False
+    #: what ``done`` and ``total`` count
+    unit: Literal["face", "picture", "sound"] = "face"
 
 
 class Status(Record):

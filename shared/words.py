@@ -5,11 +5,14 @@ Pure functions. May be imported by all.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, get_args
 
+from base_detector import SOUND_RATE
 from shared.errors import sentence_for
-from shared.results import DetectorResult, PersonScore
+from shared.findings import Sound
+from shared.results import DetectorResult, PersonScore, Result, Unit
 
 #: Below this share of the faces, a detector's score says little about the file.
 FEW: Final = 0.2
@@ -20,11 +23,18 @@ CONTAINERS: Final[dict[str, str]] = {
     "jpeg": "JPEG",
     "png": "PNG",
     "webp": "WebP",
+    "wav": "WAV",
+    "flac": "FLAC",
+    "mp3": "MP3",
+    "aac": "AAC",
+    "ogg": "Ogg",
 }
 
 CODECS: Final[dict[str, str]] = {
     "h264": "H.264", "hevc": "H.265", "mpeg4": "MPEG-4", "vp8": "VP8", "vp9": "VP9", "av1": "AV1", "mjpeg": "Motion JPEG",
-    "prores": "ProRes", "jpeg": "JPEG", "png": "PNG", "webp": "WebP",
+    "prores": "ProRes", "jpeg": "JPEG", "png": "PNG", "webp": "WebP", "aac": "AAC", "mp3": "MP3", "flac": "FLAC",
+    "opus": "Opus", "vorbis": "Vorbis", "alac": "ALAC", "pcm_s16le": "PCM, 16 bits", "pcm_s24le": "PCM, 24 bits",
+    "pcm_f32le": "PCM, 32 bits", "pcm_u8": "PCM, 8 bits",
 }  # fmt: skip
 
 #: Names of docs/strategies.md.
@@ -85,7 +95,7 @@ def score(value: float | None) -> str:
 
 
 #: What a detector judged, in the singular.
-UNIT_NOUNS: Final[dict[str, str]] = {"face": "face", "picture": "picture", "sound": "stretch of sound"}
+UNIT_NOUNS: Final[dict[str, str]] = {"face": "face", "picture": "whole picture", "sound": "stretch of sound"}
 #: What the detectors of one unit judge.
 UNITS_OF: Final[dict[str, str]] = {"face": "faces", "picture": "whole pictures", "sound": "sound"}
 #: The plural where it is not the singular with an s.
@@ -95,6 +105,59 @@ _PLURALS: Final = {"stretch of sound": "stretches of sound"}
 def counted(number: int, noun: str) -> str:
     """``1 face``, ``2,000 faces``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {_PLURALS.get(noun, f'{noun}s')}"
+
+
+def units_of(result: Result) -> tuple[Unit, ...]:
+    """What the detectors of ``result`` judge or would have judged, in the order of UNITS_OF."""
+    asked = {item.unit for item in result.detectors}
+    return tuple(unit for unit in get_args(Unit) if unit in asked)
+
+
+def likeness(units: Sequence[str]) -> str:
+    """What a fake score compares, for detectors of ``units``."""
+    compared = {
+        "face": "a face resembles the manipulated faces",
+        "picture": "a whole picture resembles the made or altered pictures",
+        "sound": "a voice resembles the synthetic voices",
+    }
+    return f"{joined([compared[unit] for unit in units], 'or')} that the detector was trained on"
+
+
+def joined(names: Sequence[str], word: str = "and") -> str:
+    """Names as a list in a sentence: 'A', 'A and B', 'A, B and C'."""
+    return f" {word} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def looked_at(result: Result) -> str:
+    """How much of the file was searched, seen and heard: '50 frames (standard), 100 faces of 2 persons; 12 s of sound'."""
+    units, parts = units_of(result), []
+    still = result.media.kind == "image"
+    if "face" in units and result.media.kind != "sound":
+        searched = "the picture" if still else f"{counted(result.sampled_frames, 'frame')} ({result.mode})"
+        found = f"{counted(len(result.faces), 'face')} of {counted(len(result.persons), 'person')}"
+        parts.append(f"{searched}, {found if result.faces else 'no face'}")
+    if "picture" in units and result.pictures and not (still and parts):
+        parts.append("the whole picture" if still else counted(len(result.pictures), "whole picture"))
+    if "sound" in units and result.sound:
+        parts.append(_heard(result.sound))
+    return "; ".join(parts) or "nothing: no detector could judge it"
+
+
+def _heard(sound: Sound) -> str:
+    length = f"{duration(sound.samples / SOUND_RATE)} of sound"
+    if sound.speech is None:
+        return length
+    speech = sum(end - start for start, end in sound.speech)
+    return f"{length}, speech in {duration(speech)} of it" if speech else f"{length}, no speech"
+
+
+def titles(result: Result) -> dict[str, str]:
+    """Each detector's title; where detectors of several units gave scores, with what it judged unless that is faces."""
+    several = len({item.unit for item in result.detectors if item.status == "ok"}) > 1
+    return {
+        item.id: f"{item.title} ({UNITS_OF[item.unit]})" if several and item.unit != "face" else item.title
+        for item in result.detectors
+    }
 
 
 def side_of_threshold(detector: DetectorResult | PersonScore) -> str:
@@ -124,7 +187,13 @@ def strategy(name: str) -> str:
 def format_name(container: str, codec: str) -> str:
     """The format of a file as people call it: 'MP4 (H.264)'. FFmpeg has one name for MP4 and MOV."""
     if container.startswith("matroska"):
-        kind = "WebM" if codec in ("vp8", "vp9", "av1") else "Matroska"
+        kind = (
+            "WebM"
+            if codec in ("vp8", "vp9", "av1")
+            else "WebM or Matroska"
+            if codec in ("opus", "vorbis")
+            else "Matroska"
+        )
     else:
         kind = CONTAINERS.get(container, container.split(",", 1)[0].upper())
     video = CODECS.get(codec, codec.upper())

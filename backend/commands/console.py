@@ -28,7 +28,7 @@ from shared.records import DetectorProgress
 from shared.words import UNIT_NOUNS, counted
 
 #: Names of the pipeline's steps on the terminal.
-_STEPS = {"media": "finding faces", "report": "drawing the report", "video": "drawing the video"}
+_STEPS = {"media": "reading the file", "report": "drawing the report", "video": "drawing the video"}
 
 
 class Bars:

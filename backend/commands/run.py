@@ -101,10 +101,10 @@ def run(
             code = unavailable(card, settings=settings, pool=pool, spec=spec)
             if code:
                 raise UserError(code, f"{card.id} cannot run: {sentence_for(code)}")
-            with errors_explained(EXIT_NOTHING), Console(stderr=True).status("finding faces") as status:
+            with errors_explained(EXIT_NOTHING), Console(stderr=True).status("reading the file") as status:
                 result = judge(
                     card, spec, media, settings=settings, pool=pool, mode=mode, pack_folder=pack_folder or scratch / "pack",
-                    on_progress=lambda done, total: status.update(f"{card.id}: {done} of {total} faces"),
+                    on_progress=lambda done, total: status.update(f"{card.id}: {done} of {counted(total, UNIT_NOUNS[card.unit])}"),
                 )  # fmt: skip
     with printing(else_see="Judge it again."):
         click.echo(result.model_dump_json(indent=1) if as_json else _in_words(result))

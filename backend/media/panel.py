@@ -97,7 +97,7 @@ class CurvePanel:
         self._sheet = Sheet(plan, where)
         self._plan = plan
         self._duration = max(float(plan["duration_s"]), 1e-3)
-        self._curves = [_Curve(curve, hold_s=float(plan["hold_s"])) for curve in plan["curves"]]
+        self._curves = [_Curve(curve) for curve in plan["curves"]]
         self._plot = self._sheet.inner
         self._cells: list[tuple[float, float, float]] = []
 
@@ -128,7 +128,7 @@ class CurvePanel:
                 if len(where) == 1:
                     canvas.dot(where[0], curve.colour, radius=thickness * 1.3)
                 else:
-                    canvas.line(where, curve.colour, thickness=thickness)
+                    canvas.line(where, curve.colour, thickness=thickness * (2 if curve.steps else 1))
 
     def draw_now(self, canvas: Canvas, time_s: float) -> None:
         """The cursor, a dot on each curve and the current numbers."""
@@ -140,7 +140,10 @@ class CurvePanel:
             value = "-" if point is None else f"{point[1]:.2f}"
             canvas.text(value, (right, middle), INK, size=self._sheet.size(0.95), anchor="r")
             if point is not None:
-                spot = (self._x(point[0]), self._y(point[1]))
+                spot = (
+                    self._x(min(point[0], time_s)),
+                    self._y(point[1]),
+                )  # within a window of sound: where the cursor is
                 canvas.dot(spot, PAPER, radius=0.36 * unit)
                 canvas.dot(spot, curve.colour, radius=0.27 * unit)
         clock = f"{_clock(time_s, self._duration)} / {_clock(self._duration, self._duration)}"
@@ -322,12 +325,16 @@ class TablePanel:
 class _Curve:
     """One curve of the plan and how far it is drawn."""
 
-    def __init__(self, curve: dict[str, Any], *, hold_s: float) -> None:
+    def __init__(self, curve: dict[str, Any]) -> None:
         self.label, self.colour = str(curve["label"]), curve["colour"]
         self._runs: list[list[tuple[float, float]]] = [[(float(t), float(s)) for t, s in run] for run in curve["runs"]]
         self._times = [[t for t, _ in run] for run in self._runs]
+        #: a window of sound is drawn whole where it begins, and its score is the current one to its end
+        self.steps = curve["style"] == "steps"
+        for times in self._times if self.steps else ():
+            times[1::2] = times[0::2]
         self._run, self._drawn = 0, 0
-        self._hold = hold_s
+        self._hold = float(curve["hold_s"])
         #: the latest score, None when it is older than the sampling explains
         self.now: tuple[float, float] | None = None
 

@@ -35,7 +35,7 @@ from backend.media.soundtrack import Sound
 from backend.media.video import VideoMedium, VideoPicture
 from base_detector import Array, WorkerFailure
 
-PLAN_SCHEMA = 2
+PLAN_SCHEMA = 3
 
 #: time base of the output: ticks a second, the usual one of MPEG
 _TICKS = 90_000

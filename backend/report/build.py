@@ -72,7 +72,7 @@ def build_report(
     state: VideoState = "nothing" if not scored else "not_asked" if video is None else "pending"
     seconds = result.seconds | {"report": round(time.perf_counter() - started, 4)}
     result = result.model_copy(update={"seconds": seconds, "video": state})
-    if video is not None and state == "pending" and not (later and result.media.kind == "video"):
+    if video is not None and state == "pending" and not (later and result.media.kind != "image"):
         return add_video(result, out=out, video=video, each=video_per_detector)
     sentence: dict[VideoState, str] = {"nothing": NOTHING_DRAWN, "not_asked": NOT_ASKED, "pending": BEING_DRAWN}
     return _close(result, out, not_drawn=sentence[state])
@@ -104,9 +104,8 @@ def _close(result: Result, out: Path, *, not_drawn: str | None) -> Result:
 
 
 def scored_detectors(result: Result) -> list[tuple[DetectorResult, Array]]:
-    """Detectors with at least one score, and their scores as (faces,) with NaN."""
-    faces = len(result.faces)
-    pairs = [(item, score_array(item, faces=faces)) for item in result.detectors]
+    """Detectors with at least one score, and their scores as (units,) with NaN."""
+    pairs = [(item, score_array(item, result)) for item in result.detectors]
     return [(item, scores) for item, scores in pairs if not np.isnan(scores).all()]
 
 

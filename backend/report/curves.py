@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from backend.report.series import FaceTable, Series, damaged_stretches, highest_series, person_series
+from backend.report.series import FaceTable, Series, damaged_stretches, detector_series, person_series, time_end
 from base_detector import Array
 from shared.results import DetectorResult, Result
 
@@ -27,7 +27,7 @@ MOST_PERSONS: Final = 8
 
 
 def write_curves(result: Result, scored: Sequence[tuple[DetectorResult, Array]], out: Path) -> None:
-    """Write ``curves.json`` of the detectors in ``scored``, each with its scores (faces,), NaN = none."""
+    """Write ``curves.json`` of the detectors in ``scored``, each with its scores (units,), NaN = none."""
     out.write_text(json.dumps(_curves(result, scored), allow_nan=False), encoding="utf-8")
 
 
@@ -36,14 +36,15 @@ def _curves(result: Result, scored: Sequence[tuple[DetectorResult, Array]]) -> d
     persons = [item.person for item in result.persons][:MOST_PERSONS] if len(result.persons) > 1 else []
     lines = []
     for colour, (detector, scores) in enumerate(scored):
-        lines.append(_line(detector, highest_series(table, scores, label=detector.title), person=None, colour=colour))
-        for person in persons:
+        series = detector_series(result, table, detector, scores, label=detector.title)
+        lines.append(_line(detector, series, person=None, colour=colour))
+        for person in persons if detector.unit == "face" else ():
             series = person_series(table, scores, person=person)
             if len(series):
                 lines.append(_line(detector, series, person=person, colour=colour))
     return {
         "schema": CURVES_SCHEMA,
-        "duration_s": result.media.duration_s,
+        "duration_s": time_end(result),
         "cuts": [shot.start_s for shot in result.shots[1:]],
         "damaged": [[start, end] for start, end in damaged_stretches(result)],
         "persons": persons,
@@ -65,6 +66,8 @@ def _line(detector: DetectorResult, series: Series, *, person: int | None, colou
         "detector": detector.id,
         "title": detector.title,
         "person": person,
+        "unit": detector.unit,
+        "style": series.style,
         "colour": colour,
         "threshold": detector.threshold,
         "t": times,

@@ -23,7 +23,19 @@ from backend.report.plan import crowd_words
 from backend.report.series import person_name, score_array
 from shared.notes import note_sentences
 from shared.results import DetectorResult, Result
-from shared.words import clock_time, counted, date_and_time, detector_sentence, duration, format_name, size, strategy
+from shared.words import (
+    UNITS_OF,
+    clock_time,
+    counted,
+    date_and_time,
+    detector_sentence,
+    duration,
+    format_name,
+    looked_at,
+    size,
+    strategy,
+    units_of,
+)
 
 #: Widths of embedded JPEGs, so that the page stays small.
 _STILL_WIDTH, _EVIDENCE_WIDTH = 1600, 420
@@ -43,10 +55,12 @@ def write_page(result: Result, out: Path, *, not_drawn: str | None) -> None:
         headline=words.headline(result),
         details=words.details(result),
         notes=note_sentences(result.notes),
-        cautions=words.CAUTIONS,
+        cautions=words.cautions(result),
+        several_units=len(units_of(result)) > 1,
         rows=[_row(item) for item in result.detectors],
         persons=_persons(result, scored, out),
         pictured=_pictured(result),
+        shown=_shown(result),
         moving=_moving(out),
         still=_still(out),
         crowd=_crowd(result),
@@ -76,30 +90,53 @@ def write_readme(result: Result, out: Path, *, not_drawn: str | None) -> None:
         *(f"* {item.title}: {_line(item)}" for item in result.detectors),
         "",
         "How to read it",
-        *(f"* {caution}" for caution in words.CAUTIONS),
+        *(f"* {caution}" for caution in words.cautions(result)),
         "* A dash, an empty cell or null means that there is no score. Nothing is filled in.",
         "",
         "What is in this folder",
         "  summary.html   one page to read and print",
-        "  scores.csv     one row per face: frame, time, person (from 0; pictures: from 1), box, a fake score for each detector",
+        f"  scores.csv     {_rows_of(result)}",
         "  result.json    everything, for programs; 'files' lists each file with its sha256",
         "  curves.json    the curves of the page's chart: times and fake scores, null where a line breaks",
         "  curves/        fake score over time, a picture for each detector",
         "  sorted/        integrity scores (1 - fake score), sorted, with their area",
-        "  keyframes/     a typical face of each person (person_0 is person 1 in the pictures)",
-        "  evidence/      what a detector marked on a face, for detectors that do",
+        *(_OF_FACES if result.faces else ()),
         *_video_line(result, not_drawn),
         "",
     ]
     (out / "README.txt").write_text("\n".join(map(words.plain, lines)), encoding="utf-8")
 
 
+_OF_FACES = (
+    "  keyframes/     a typical face of each person (person_0 is person 1 in the pictures)",
+    "  evidence/      what a detector marked on a face, for detectors that do",
+)
+
+
+def _rows_of(result: Result) -> str:
+    """What the rows of ``scores.csv`` are."""
+    cells = {
+        "face": "face (frame, time, person from 0; pictures: from 1, box)",
+        "picture": "whole picture (frame, time)",
+        "sound": "stretch of sound (start, end)",
+    }
+    rows = [cells[unit] for unit in units_of(result)]
+    return f"one row per {', per '.join(rows)}, with a fake score for each detector"
+
+
 def _video_line(result: Result, not_drawn: str | None) -> list[str]:
     """What is in ``video/``; nothing where no video was asked for, so that nobody looks for it."""
     if result.video == "not_asked":
         return []
+    return [f"  video/         {not_drawn or f'{_shown(result)}, the scores beside it'}"]
+
+
+def _shown(result: Result) -> str:
+    """What the result video, or the marked picture, shows."""
+    if result.media.kind == "sound":
+        return "the wave form of the submitted sound"
     kind = "clip" if result.media.kind == "video" else "picture"
-    return [f"  video/         {not_drawn or f'the submitted {kind} with marked faces, the scores beside it'}"]
+    return f"the submitted {kind}{' with marked faces' if result.faces else ''}"
 
 
 # --------------------------------------------------------------------------- parts
@@ -127,35 +164,28 @@ def _facts(result: Result) -> list[tuple[str, str]]:
     also = (
         f" (also {', '.join(f'{width} × {height}' for width, height in list(others)[:_MOST_SIZES])})" if others else ""
     )
-    facts = [("File", media.name), ("Kind", f"{media.kind}, {media.width} × {media.height} pixels{also}")]
+    seen = "" if media.kind == "sound" else f", {media.width} × {media.height} pixels{also}"
+    facts = [("File", media.name), ("Kind", f"{media.kind}{seen}")]
     if media.kind == "video":
         rate = f", {media.fps:.3g} frames a second" if media.fps else ""
         facts.append(("Length", f"{duration(media.duration_s)}, {media.frames:,} frames{rate}"))
-        facts.append(("Sound", "present, not examined" if media.has_audio else "none"))
+        examined = "examined" if "sound" in units_of(result) else "not examined"
+        facts.append(("Sound", f"present, {examined}" if media.has_audio else "none"))
+    elif media.kind == "sound":
+        facts.append(("Length", duration(media.duration_s)))
     facts += [
         ("Size", f"{size(media.bytes)}, {format_name(media.container, media.codec)}"),
-        (
-            "Looked at",
-            _looked_at(result),
-        ),
+        ("Judged" if media.kind == "sound" else "Looked at", looked_at(result)),
         ("sha256", media.sha256),
     ]
     return facts
-
-
-def _looked_at(result: Result) -> str:
-    pictures = (
-        "the picture" if result.media.kind == "image" else f"{counted(result.sampled_frames, 'frame')} ({result.mode})"
-    )
-    if not result.faces:
-        return f"{pictures}, no face"
-    return f"{pictures}, {counted(len(result.faces), 'face')} of {counted(len(result.persons), 'person')}"
 
 
 def _row(item: DetectorResult) -> dict[str, Any]:
     score = item.fake_score
     return {
         "title": item.title,
+        "judges": UNITS_OF[item.unit],
         "paper": item.paper,
         "sentence": detector_sentence(item),
         "strategy": strategy(item.strategy),
@@ -219,13 +249,12 @@ def _origin(item: DetectorResult) -> dict[str, Any]:
 
 def _crowd(result: Result) -> list[str]:
     """What the pictures of a crowd show and what they leave out."""
-    faces = len(result.faces)
-    scored = [(item, score_array(item, faces=faces)) for item in result.detectors]
+    scored = [(item, score_array(item, result)) for item in result.detectors]
     words = crowd_words(result, scored)
     fewer = [
         f"The bars of {item.title} show {MOST_BARS} of {count} scores, the highest ones; scores.csv has all."
         for item, scores in scored
-        if words and (count := int((~np.isnan(scores)).sum())) > MOST_BARS
+        if words and item.unit == "face" and (count := int((~np.isnan(scores)).sum())) > MOST_BARS
     ]
     return [words, *fewer] if words else []
 

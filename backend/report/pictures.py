@@ -21,15 +21,18 @@ from backend.report.palette import curve_colour, curve_style, hexadecimal
 from backend.report.series import (
     FaceTable,
     Series,
+    bar_label,
     damaged_stretches,
-    highest_series,
+    detector_series,
     person_name,
     person_series,
     persons_scored,
+    time_end,
 )
 from backend.scores.aggregate import integrity_curve
 from base_detector import Array
 from shared.results import DetectorResult, Result
+from shared.words import UNIT_NOUNS, counted, titles
 
 _INK, _GREY, _FAINT = "#212529", "#5f666e", "#dee2e6"
 _DPI = 130
@@ -41,14 +44,19 @@ _LEGEND_COLUMNS = 4
 
 
 def draw_curves(result: Result, detector: DetectorResult, scores: Array, out: Path, *, colour: int = 0) -> None:
-    """One detector: one line per person over time (a still: one bar per face), with its threshold. ``scores`` (faces,), NaN = none.
+    """One detector: its curve over time, for faces one line per person (a still: one bar per face), with its threshold.
+
+    ``scores`` (units,), NaN = none.
 
     ``colour`` is the detector's place among the curves of all detectors; several persons have their own colours.
     """
     table = FaceTable.of(result)
     if result.media.kind == "image":
-        names = [person_name(int(person)) for person in table.person]
-        _draw_bars([(name, score, colour) for name, score in zip(names, scores, strict=True)], detector, out)
+        rows = [(name, score, colour) for name, score in zip(_names(table, detector, scores), scores, strict=True)]
+        _draw_bars(rows, detector, out)
+        return
+    if detector.unit != "face":
+        _draw_curve(result, table, detector, scores, out, colour=colour)
         return
     persons = persons_scored(table, scores)
     shown = sorted(persons[:_MOST_PERSONS])
@@ -61,24 +69,52 @@ def draw_curves(result: Result, detector: DetectorResult, scores: Array, out: Pa
     _save(figure, out, note=note, curves=len(series))
 
 
+def _names(table: FaceTable, detector: DetectorResult, scores: Array) -> list[str]:
+    """What each score of a still is about."""
+    if detector.unit == "face":
+        return [person_name(int(person)) for person in table.person]
+    return ["whole picture"] * len(scores)
+
+
+def _draw_curve(
+    result: Result, table: FaceTable, detector: DetectorResult, scores: Array, out: Path, *, colour: int
+) -> None:
+    """One detector of whole pictures or of sound."""
+    figure, axes = _figure(f"{detector.title}: fake score over time", high=3.1)
+    one = detector_series(result, table, detector, scores, label=detector.title)
+    _draw_series(axes, [one], result, colours=[colour])
+    _draw_thresholds(axes, [detector.threshold])
+    judged = counted(int((~np.isnan(scores)).sum()), UNIT_NOUNS[detector.unit])
+    words = {"picture": f"A dot for each of {judged}; nothing was judged between them.", "sound": f"From {judged}."}
+    _save(figure, out, note=words[detector.unit])
+
+
 def draw_all_curves(result: Result, scored: Sequence[tuple[DetectorResult, Array]], out: Path) -> None:
     """Several detectors in one plot: the highest face of each frame (a still: a bar for each detector and face)."""
     table = FaceTable.of(result)
     if result.media.kind == "image":
-        several = len(np.unique(table.person)) > 1
         rows = [
-            (f"{item.title}, {person_name(int(person))}" if several else item.title, score, index)
+            (bar_label(item, table, place), float(scores[place]), index)
             for index, (item, scores) in enumerate(scored)
-            for person, score in zip(table.person, scores, strict=True)
+            for place in range(len(scores))
         ]
         _draw_bars(rows, None, out)
         return
     figure, axes = _figure("Fake score over time, all detectors", high=3.9 + 0.22 * (len(scored) // _LEGEND_COLUMNS))
-    series = [highest_series(table, scores, label=item.title) for item, scores in scored]
+    names = titles(result)
+    series = [detector_series(result, table, item, scores, label=names[item.id]) for item, scores in scored]
     _draw_series(axes, series, result, colours=range(len(series)))
     _draw_thresholds(axes, [item.threshold for item, _ in scored])
-    note = "Highest face of each frame." if len(np.unique(table.person)) > 1 else ""
-    _save(figure, out, note=note, curves=len(series))
+    _save(figure, out, note=_note(table, series), curves=len(series))
+
+
+def _note(table: FaceTable, series: Sequence[Series]) -> str:
+    """How to read the lines of several detectors."""
+    styles = {one.style for one in series}
+    notes = ["Highest face of each frame."] if table.several and "line" in styles else []
+    notes += ["Dots: whole pictures."] if "dots" in styles else []
+    notes += ["Steps: stretches of sound."] if "steps" in styles else []
+    return " ".join(notes)
 
 
 def draw_sorted(detector: DetectorResult, scores: Array, out: Path, *, colour: int = 0) -> None:
@@ -90,7 +126,7 @@ def draw_sorted(detector: DetectorResult, scores: Array, out: Path, *, colour: i
     axes.fill_between(edges, np.r_[curve, curve[-1]], step="post", color=ink, alpha=0.14, linewidth=0)
     axes.step(edges, np.r_[curve, curve[-1]], where="post", color=ink, linewidth=1.8)
     axes.set_xlim(0, 1)
-    axes.set_xlabel(f"share of the {len(curve)} scored faces", color=_GREY)
+    axes.set_xlabel(f"share of {counted(len(curve), f'scored {UNIT_NOUNS[detector.unit]}')}", color=_GREY)
     axes.set_ylabel("integrity score = 1 - fake score", color=_GREY)
     _words(axes, top="real", bottom="fake")
     if detector.auc is not None:
@@ -134,20 +170,26 @@ def _words(axes: Axes, *, top: str, bottom: str) -> None:
 
 def _draw_series(axes: Axes, series: Sequence[Series], result: Result, *, colours: Sequence[int]) -> None:
     for index, one in zip(colours, series, strict=True):
-        colour, style = hexadecimal(curve_colour(index)), curve_style(index)
-        axes.plot([], [], color=colour, linewidth=1.8, linestyle=style, label=drawable(one.label))
+        dots = one.style == "dots"
+        look: dict[str, Any] = {
+            "color": hexadecimal(curve_colour(index)),
+            "linewidth": 2.6 if one.style == "steps" else 1.8,
+            "linestyle": "" if dots else "-." if one.style == "steps" else curve_style(index),
+            "solid_joinstyle": "round",
+            "markersize": 5 if dots else 4,
+        }
+        axes.plot([], [], label=drawable(one.label), marker="D" if dots else "", **look)
         for start, stop in one.runs:
-            axes.plot(
-                one.times[start:stop], one.scores[start:stop], color=colour, linewidth=1.8, linestyle=style,
-                solid_joinstyle="round", marker="o" if stop - start == 1 else "", markersize=4,
-            )  # fmt: skip
+            marker = "D" if dots else "o" if stop - start == 1 else ""
+            axes.plot(one.times[start:stop], one.scores[start:stop], marker=marker, **look)
     for begin, end in damaged_stretches(result):
         axes.axvspan(begin, end, color=_FAINT, linewidth=0, zorder=0)
         axes.text((begin + end) / 2, -0.01, "damaged", ha="center", va="bottom", fontsize=8, color=_GREY, clip_on=True)
     for shot in result.shots[1:]:
         axes.axvline(shot.start_s, ymax=0.03, color=_GREY, linewidth=1)
-    axes.set_xlim(0, max(result.media.duration_s, 1e-3))
-    ticks = _time_ticks(result.media.duration_s)
+    end = time_end(result)
+    axes.set_xlim(0, max(end, 1e-3))
+    ticks = _time_ticks(end)
     axes.set_xticks(ticks, [_clock(tick) for tick in ticks])
     _words(axes, top="fake", bottom="real")
     if len(series) > 1:

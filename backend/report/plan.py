@@ -3,16 +3,21 @@
 Owns the choice of curves and boxes and the plan's schema. The renderer runs in the sandbox and does not know the detectors:
 the plan holds final words, colours and numbers only. May be imported by ``backend.report``.
 
-Schema 2 (all times in seconds from the first frame, scores are fake scores in [0, 1], colours [red, green, blue])::
+Schema 3 (all times in seconds from the first frame, scores are fake scores in [0, 1], colours [red, green, blue])::
 
-    {"schema": 2, "kind": "video"|"image",
+    {"schema": 3, "kind": "video"|"image"|"sound",
      "width": int, "height": int,                     the media as shown, after rotation: boxes are in these pixels
      "sizes": [[frame, width, height]],               or in these, from that frame on; none where all frames have one size
      "duration_s": float, "frames": int,              length of the time axis; expected frames, for the progress only
      "heading": str, "note": str, "footer": str,      words above the plot, below the heading, at the foot
      "scale": [[score, colour], ...], "unscored": colour,
      "thresholds": [{"value": float, "label": str, "colour": colour}],
-     "curves": [{"label": str, "colour": colour, "runs": [[[time, score], ...], ...]}],      none for an image
+     "curves": [{"label": str, "colour": colour,      none for an image
+                 "style": "line"|"steps"|"dots",      points joined; two points for each window of sound; runs of one point
+                 "hold_s": float,                     its latest score is called current for this long (steps: to the end of the window)
+                 "runs": [[[time, score], ...], ...]}],
+     "sound": {"label": str,                          words beside the wave form
+               "spans": [[start, end, score]]}|null,  ascending, without overlap: mean of the detectors of sound; null: none has a score
      "cuts": [time],                                  where shots begin, without the first
      "damaged": [[start, end]],                       parts that were not judged
      "bars": [{"label": str, "colour": colour, "score": score, "threshold": score}],         an image only
@@ -20,14 +25,16 @@ Schema 2 (all times in seconds from the first frame, scores are fake scores in [
      "left_out": str,                                 what the table leaves out, empty when it has all
      "boxes": {"frame": [int], "shot": [int], "person": [int],       parallel, ascending by frame; a damaged part begins a new shot
                "box": [[x1, y1, x2, y2]], "score": [float|null]},
-     "gap": int,                                      faces further apart than this many frames are not joined
-     "hold_s": float}                                 a curve's latest score is called current for this long
+     "gap": int}                                      faces further apart than this many frames are not joined
+
+A sound file has no boxes, cuts and sizes, and 0 for width, height and frames.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,18 +43,20 @@ from backend.report.palette import SCALE, UNSCORED, curve_colour, score_colour
 from backend.report.series import (
     FaceTable,
     Series,
+    bar_label,
     damaged_stretches,
-    highest_series,
-    person_name,
+    detector_series,
     person_series,
     persons_scored,
     score_array,
+    step_pieces,
     usual_step,
 )
 from base_detector import Array
 from shared.results import DetectorResult, Result
+from shared.words import counted, titles
 
-PLAN_SCHEMA = 2
+PLAN_SCHEMA = 3
 
 #: With at most this many persons a single detector gets one curve per person; more would be unreadable.
 _MOST_PERSON_CURVES = 4
@@ -64,16 +73,15 @@ def build_plan(result: Result, detectors: Sequence[str] | None) -> dict[str, Any
     chosen = [item for item in result.detectors if detectors is None or item.id in detectors]
     table = FaceTable.of(result)
     faces = len(result.faces)
-    scored = [(item, score_array(item, faces=faces)) for item in chosen]
-    scored = [(item, scores) for item, scores in scored if not np.isnan(scores).all() and faces]
+    scored = [(item, scores) for item in chosen if not np.isnan(scores := score_array(item, result)).all()]
+    of_faces = [scores for item, scores in scored if item.unit == "face"]
     still = result.media.kind == "image"
-    curves, note = ([], "") if still and scored else _curves(table, scored)
+    curves, note = ([], "") if still and scored else _curves(result, table, scored)
     heading = "Fake score" if still else "Fake score over time"
-    crowd = still and is_crowd([scores for _, scores in scored])
-    rows = _table(table, [scores for _, scores in scored]) if crowd else []
+    crowd = still and is_crowd(of_faces)
+    rows = _table(table, of_faces) if crowd else []
     if crowd:
-        note = "Numbers as on the picture."
-        note += f" Mean of {len(scored)} detectors." if len(scored) > 1 else ""
+        note = _crowd_note(len(of_faces), others=len(scored) - len(of_faces))
     if len(scored) == 1:
         heading, note = scored[0][0].title, f"{heading}. {note}".strip()
     return {
@@ -91,14 +99,14 @@ def build_plan(result: Result, detectors: Sequence[str] | None) -> dict[str, Any
         "unscored": list(UNSCORED),
         "thresholds": [] if crowd and len(scored) > 1 else _thresholds([item for item, _ in scored]),
         "curves": curves,
+        "sound": _sound(scored),
         "cuts": [round(shot.start_s, 3) for shot in result.shots[1:]],
         "damaged": [[start, end] for start, end in damaged_stretches(result)],
         "bars": _bars(table, scored) if still and not crowd else [],
         "table": rows,
         "left_out": left_out(len(rows), of=faces) if crowd else "",
-        "boxes": _boxes(result, table, [scores for _, scores in scored]),
+        "boxes": _boxes(result, table, of_faces),
         "gap": _gap(table),
-        "hold_s": round(max(0.05, 1.5 * usual_step(np.unique(table.time_s))), 4),
     }
 
 
@@ -112,42 +120,85 @@ def face_means(scores: Sequence[Array], *, faces: int) -> Array:
     return means
 
 
-def _curves(table: FaceTable, scored: list[tuple[DetectorResult, Array]]) -> tuple[list[dict[str, Any]], str]:
+def _curves(
+    result: Result, table: FaceTable, scored: Sequence[tuple[DetectorResult, Array]]
+) -> tuple[list[dict[str, Any]], str]:
     if not scored:
-        return [], "No detector has a score for this clip."
-    if len(scored) == 1:
-        item, scores = scored[0]
+        return [], "No detector has a score for this file."
+    hold_s = {
+        "line": max(0.05, 1.5 * usual_step(np.unique(table.time_s))),
+        "dots": max(0.05, 1.5 * usual_step([row.time_s for row in result.pictures])),
+        "steps": 0.05,
+    }
+    if len(scored) == 1 and scored[0][0].unit == "face":
+        scores = scored[0][1]
         persons = persons_scored(table, scores)
         if 1 < len(persons) <= _MOST_PERSON_CURVES:
             series = [person_series(table, scores, person=person) for person in sorted(persons)]
-            return [_curve(one, index) for index, one in enumerate(series)], "One curve per person."
-        note = "Highest face of each frame." if len(persons) > 1 else ""
-        return [_curve(highest_series(table, scores, label=item.title), 0)], note
-    several = len(np.unique(table.person)) > 1
+            return [_curve(one, index, hold_s) for index, one in enumerate(series)], "One curve per person."
+        several = len(persons) > 1
+    else:
+        several = table.several
+    names = titles(result)
     curves = [
-        _curve(highest_series(table, scores, label=item.title), index) for index, (item, scores) in enumerate(scored)
+        _curve(detector_series(result, table, item, scores, label=names[item.id]), index, hold_s)
+        for index, (item, scores) in enumerate(scored)
     ]
-    note = "Curves: highest face of each frame. " if several else ""
-    return curves, f"{note}Boxes: mean of the detectors."
+    return curves, _note([item for item, _ in scored], several=several)
+
+
+def _note(detectors: Sequence[DetectorResult], *, several: bool) -> str:
+    """How to read the curves and the boxes."""
+    of_faces = [item for item in detectors if item.unit == "face"]
+    if len(detectors) == 1:
+        return "Highest face of each frame." if several and of_faces else ""
+    notes = ["Curves: highest face of each frame."] if several and of_faces else []
+    if len(of_faces) == len(detectors):
+        notes.append("Boxes: mean of the detectors.")
+    elif of_faces:
+        notes.append(f"Boxes: {'mean of the detectors of faces' if len(of_faces) > 1 else of_faces[0].title}.")
+    return " ".join(notes)
+
+
+def _sound(scored: Sequence[tuple[DetectorResult, Array]]) -> dict[str, Any] | None:
+    """The scores of the detectors of sound over time: their mean wherever one or more of them has a score."""
+    heard = [(item, scores) for item, scores in scored if item.unit == "sound"]
+    if not heard:
+        return None
+    pieces = [piece for item, scores in heard for piece in step_pieces(item, scores)]
+    edges = sorted({edge for start, end, _ in pieces for edge in (start, end)})
+    spans = []
+    for start, end in itertools.pairwise(edges):
+        there = [score for begin, stop, score in pieces if begin <= start and stop >= end]
+        if there:
+            spans.append([round(start, 4), round(end, 4), round(float(np.mean(there)), 4)])
+    label = heard[0][0].title if len(heard) == 1 else f"mean of {len(heard)} detectors of sound"
+    return {"label": f"Sound: {label}", "spans": spans}
 
 
 def _bars(table: FaceTable, scored: list[tuple[DetectorResult, Array]]) -> list[dict[str, Any]]:
-    """A row for each face and detector of a still; the person numbers are on the boxes."""
-    several = len(np.unique(table.person)) > 1
+    """A row for each face and detector of a still, and for each detector of whole pictures; the person numbers are on the boxes."""
     return [
         {
-            "label": f"{item.title}, {person_name(int(table.person[face]))}" if several else item.title,
+            "label": bar_label(item, table, place),
             "colour": list(curve_colour(index)),
-            "score": round(float(scores[face]), 4),
+            "score": round(float(scores[place]), 4),
             "threshold": item.threshold,
         }
         for index, (item, scores) in enumerate(scored)
-        for face in np.flatnonzero(~np.isnan(scores))
+        for place in map(int, np.flatnonzero(~np.isnan(scores)))
     ]
 
 
+def _crowd_note(of_faces: int, *, others: int) -> str:
+    """What is said above the table of a crowd. ``others``: detectors of the whole picture, whose scores it does not have."""
+    note = "Numbers as on the picture."
+    note += f" Mean of {counted(of_faces, 'detector')} of faces." if of_faces > 1 else ""
+    return note + (" Scores of the whole picture: on the page." if others else "")
+
+
 def is_crowd(scores: Sequence[Array]) -> bool:
-    """Whether a still has more scores than bars can show."""
+    """Whether a still has more scores of faces than bars can show."""
     return sum(int((~np.isnan(one)).sum()) for one in scores) > _MOST_BARS
 
 
@@ -159,7 +210,7 @@ def left_out(shown: int, *, of: int) -> str:
 def crowd_words(result: Result, scored: Sequence[tuple[DetectorResult, Array]]) -> str:
     """What a reader of a crowd's picture must know, empty for a clip and for few faces."""
     faces = len(result.faces)
-    if result.media.kind != "image" or not is_crowd([scores for _, scores in scored]):
+    if result.media.kind != "image" or not is_crowd([scores for item, scores in scored if item.unit == "face"]):
         return ""
     shown = min(faces, _MOST_ROWS)
     which = f"the highest {shown} of {faces} faces; scores.csv has all" if shown < faces else f"all {faces} faces"
@@ -184,12 +235,15 @@ def _table(table: FaceTable, scores: list[Array]) -> list[list[Any]]:
     ]
 
 
-def _curve(series: Series, index: int) -> dict[str, Any]:
+def _curve(series: Series, index: int, hold_s: Mapping[str, float]) -> dict[str, Any]:
     points = [[round(float(t), 4), round(float(s), 4)] for t, s in zip(series.times, series.scores, strict=True)]
+    runs = [[point] for point in points] if series.style == "dots" else [points[a:b] for a, b in series.runs]
     return {
         "label": series.label,
         "colour": list(curve_colour(index)),
-        "runs": [points[start:stop] for start, stop in series.runs],
+        "style": series.style,
+        "hold_s": round(hold_s[series.style], 4),
+        "runs": runs,
     }
 
 

@@ -1,7 +1,9 @@
-"""Scores over time: which points of a detector belong together on one line.
+"""Scores over time: which points of a detector belong together on one line, and how a line of its unit looks.
 
 Owns the rule for gaps: a line breaks at a cut, where the clip is damaged, and where scores are missing for longer than the sampling
-explains, so that no picture shows a score that was not computed. May be imported by ``backend.report``.
+explains, so that no picture shows a score that was not computed. Whole pictures are dots: nothing was judged between them. Windows of
+sound are steps: each has the time that is nearer to its middle than to those of the windows that overlap it, so that two scores are never
+shown for one moment; where no window was scored there is a gap. May be imported by ``backend.report``.
 """
 
 from __future__ import annotations
@@ -9,24 +11,35 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final, Literal
 
 import numpy as np
 
 from base_detector import Array
-from shared.results import DetectorResult, Result
+from shared.results import DetectorResult, Result, Unit
+
+#: how a curve is drawn: joined points, horizontal pieces (two points each), single points
+Style = Literal["line", "steps", "dots"]
+STYLES: Final[dict[Unit, Style]] = {"face": "line", "picture": "dots", "sound": "steps"}
 
 #: a pause longer than this many usual steps between frames with faces is a gap
 _GAP_STEPS = 2.5
+#: seconds between the ends of two windows of sound that still touch: their times are rounded to a millionth
+_TOUCHING_S = 1e-4
 
 
 @dataclass(frozen=True)
 class Series:
-    """One curve: ``times`` (n,) seconds ascending, ``scores`` (n,) fake scores, ``runs`` (start, stop) index pairs."""
+    """One curve: ``times`` (n,) seconds ascending, ``scores`` (n,) fake scores, ``runs`` (start, stop) index pairs.
+
+    ``steps`` have two points for each window, where its time begins and ends; ``dots`` are one run, whose points are not joined.
+    """
 
     label: str
     times: Array
     scores: Array
     runs: tuple[tuple[int, int], ...]
+    style: Style = "line"
 
     def __len__(self) -> int:
         return len(self.times)
@@ -40,6 +53,11 @@ class FaceTable:
     time_s: Array
     piece: Array
     person: Array
+
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one person."""
+        return len(np.unique(self.person)) > 1
 
     @classmethod
     def of(cls, result: Result) -> FaceTable:
@@ -63,13 +81,36 @@ def damaged_stretches(result: Result) -> list[tuple[float, float]]:
     )
 
 
-def score_array(detector: DetectorResult, *, faces: int) -> Array:
-    """Scores of a detector as (faces,) float, NaN where it has none (all of them unless its status is ok)."""
+def units_judged(result: Result, detector: DetectorResult) -> int:
+    """How many faces, whole pictures or windows of sound ``detector`` was given."""
+    return {"face": len(result.faces), "picture": len(result.pictures), "sound": len(detector.windows)}[detector.unit]
+
+
+def score_array(detector: DetectorResult, result: Result) -> Array:
+    """Scores of a detector as (units,) float, NaN where it has none (all of them unless its status is ok)."""
+    units = units_judged(result, detector)
     if detector.status != "ok" or not detector.scores:
-        return np.full(faces, np.nan)
-    if len(detector.scores) != faces:
-        raise ValueError(f"{detector.id}: {len(detector.scores)} scores for {faces} faces: they must be parallel")
+        return np.full(units, np.nan)
+    if len(detector.scores) != units:
+        raise ValueError(
+            f"{detector.id}: {len(detector.scores)} scores for {units} {detector.unit}s: they must be parallel"
+        )
     return np.array([np.nan if score is None else score for score in detector.scores], np.float64)
+
+
+def time_end(result: Result) -> float:
+    """Where the axis of time ends, seconds: with the pictures, or with the sound that was judged, where that is longer."""
+    ends = [end for item in result.detectors if item.status == "ok" for _, end in item.windows]
+    return max([result.media.duration_s, *ends])
+
+
+def detector_series(result: Result, table: FaceTable, detector: DetectorResult, scores: Array, *, label: str) -> Series:
+    """The curve of one detector, ``scores`` (units,): the highest face of each frame, its whole pictures, or its windows of sound."""
+    if detector.unit == "picture":
+        return _dots(np.array([row.time_s for row in result.pictures], np.float64), scores, label=label)
+    if detector.unit == "sound":
+        return _steps(np.array(detector.windows, np.float64).reshape(-1, 2), scores, label=label)
+    return highest_series(table, scores, label=label)
 
 
 def highest_series(table: FaceTable, scores: Array, *, label: str) -> Series:
@@ -85,6 +126,13 @@ def person_series(table: FaceTable, scores: Array, *, person: int) -> Series:
 def person_name(person: int) -> str:
     """A person's name on pictures and pages, counted from 1; a negative number is a face without a person."""
     return f"person {person + 1}" if person >= 0 else "unassigned face"
+
+
+def bar_label(detector: DetectorResult, table: FaceTable, place: int) -> str:
+    """The name of a bar of a still: the detector, and which face or that it is the whole picture, where that is not plain."""
+    if detector.unit == "picture":
+        return f"{detector.title}, whole picture" if len(table.person) else detector.title
+    return f"{detector.title}, {person_name(int(table.person[place]))}" if table.several else detector.title
 
 
 def persons_scored(table: FaceTable, scores: Array) -> list[int]:
@@ -112,3 +160,39 @@ def _series(table: FaceTable, scores: Array, chosen: Array, *, label: str) -> Se
     breaks = np.flatnonzero((np.diff(times) > pause) | (np.diff(pieces) != 0)) + 1
     edges = [0, *(int(edge) for edge in breaks), len(times)]
     return Series(label, times, highest, tuple(itertools.pairwise(edges)))
+
+
+def _dots(times: Array, scores: Array, *, label: str) -> Series:
+    known = np.flatnonzero(~np.isnan(scores))
+    known = known[np.argsort(times[known], kind="stable")]
+    runs = ((0, len(known)),) if len(known) else ()
+    return Series(label, times[known], scores[known], runs, style="dots")
+
+
+def own_times(windows: Array) -> Array:
+    """The part of each of ``windows`` (n, 2), start and end in seconds ascending, that is its own, (n, 2).
+
+    Two windows that overlap meet in the middle of what they share; at regular distances that is a hop around the middle of each.
+    Windows without a score have their part, too: no other one speaks for it.
+    """
+    own: Array = windows.copy()
+    overlap = windows[:-1, 1] > windows[1:, 0]
+    middle = (windows[:-1, 1] + windows[1:, 0]) / 2
+    own[:-1, 1] = np.where(overlap, middle, windows[:-1, 1])
+    own[1:, 0] = np.where(overlap, middle, windows[1:, 0])
+    return own
+
+
+def step_pieces(detector: DetectorResult, scores: Array) -> list[tuple[float, float, float]]:
+    """(start, end, score) of each scored window of a detector of sound, in seconds of its own time."""
+    own = np.maximum(own_times(np.array(detector.windows, np.float64).reshape(-1, 2)), 0.0)
+    known = ~np.isnan(scores)
+    return [(float(a), float(b), float(c)) for (a, b), c in zip(own[known], scores[known], strict=True)]
+
+
+def _steps(windows: Array, scores: Array, *, label: str) -> Series:
+    known = ~np.isnan(scores)
+    own, kept = np.maximum(own_times(windows), 0.0)[known], scores[known]
+    breaks = np.flatnonzero(own[1:, 0] - own[:-1, 1] > _TOUCHING_S) + 1
+    edges = [0, *(2 * int(edge) for edge in breaks), 2 * len(kept)] if len(kept) else []
+    return Series(label, own.reshape(-1), np.repeat(kept, 2), tuple(itertools.pairwise(edges)), style="steps")

@@ -1,18 +1,25 @@
-"""``scores.csv``: one row per face, one column per detector, for spreadsheets and scripts.
+"""``scores.csv``: one row per face, whole picture and window of sound, one column per detector, for spreadsheets and scripts.
 
-Owns the columns and their safety: no cell begins as a formula (OWASP, CSV injection), a missing score is an empty cell.
-May be imported by ``backend.report``.
+Owns the columns and their safety: no cell begins as a formula (OWASP, CSV injection), a missing score is an empty cell, and so is what
+a row's unit does not have. May be imported by ``backend.report``.
 """
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Final
 
-from shared.results import Result
+from shared.results import DetectorResult, Result, Unit
 
-_FIXED = ("frame", "time_s", "shot", "person", "x1", "y1", "x2", "y2", "confidence", "tracked")
+_FIXED: Final = (
+    "unit", "frame", "time_s", "start_s", "end_s", "shot", "person", "x1", "y1", "x2", "y2", "confidence", "tracked",
+)  # fmt: skip
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+#: a row's cells by column, and its place among the scores of each detector
+_Row = tuple[dict[str, Any], dict[str, int]]
 
 
 def write_scores(result: Result, out: Path) -> None:
@@ -20,20 +27,44 @@ def write_scores(result: Result, out: Path) -> None:
     with out.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow([*_FIXED, *(text_cell(item.id) for item in result.detectors)])
-        for index, face in enumerate(result.faces):
-            scores = [item.scores[index] if item.scores else None for item in result.detectors]
-            writer.writerow(
-                [
-                    face.frame,
-                    face.time_s,
-                    face.shot,
-                    face.person,
-                    *face.box,
-                    face.confidence,
-                    int(face.tracked),
-                    *("" if score is None else score for score in scores),
-                ]
-            )
+        for cells, places in _rows(result):
+            scores = [item.scores[places[item.id]] if item.id in places else None for item in result.detectors]
+            fixed = [cells.get(name, "") for name in _FIXED]
+            writer.writerow([*fixed, *("" if score is None else score for score in scores)])
+
+
+def _rows(result: Result) -> Iterator[_Row]:
+    of_faces, of_pictures = _scored(result, "face"), _scored(result, "picture")
+    for place, face in enumerate(result.faces):
+        cells: dict[str, Any] = {
+            "unit": "face",
+            "frame": face.frame,
+            "time_s": face.time_s,
+            "shot": face.shot,
+            "person": face.person,
+            "confidence": face.confidence,
+            "tracked": int(face.tracked),
+        }
+        yield cells | dict(zip(("x1", "y1", "x2", "y2"), face.box, strict=True)), dict.fromkeys(of_faces, place)
+    for place, picture in enumerate(result.pictures):
+        cells = {"unit": "picture", "frame": picture.frame, "time_s": picture.time_s, "shot": picture.shot}
+        yield cells, dict.fromkeys(of_pictures, place)
+    for (start, end), places in sorted(_windows(result).items()):
+        yield {"unit": "sound", "start_s": start, "end_s": end}, places
+
+
+def _scored(result: Result, unit: Unit) -> list[str]:
+    return [item.id for item in result.detectors if item.unit == unit and item.scores]
+
+
+def _windows(result: Result) -> dict[tuple[float, float], dict[str, int]]:
+    """Start and end of each window of sound that a detector judged -> detector -> its place there: detectors have windows of their own."""
+    found: dict[tuple[float, float], dict[str, int]] = {}
+    judged: list[DetectorResult] = [item for item in result.detectors if item.unit == "sound" and item.scores]
+    for item in judged:
+        for place, window in enumerate(item.windows):
+            found.setdefault(window, {})[item.id] = place
+    return found
 
 
 def text_cell(untrusted_words: str) -> str:

@@ -9,26 +9,51 @@ from __future__ import annotations
 from typing import Final
 
 from shared.results import DetectorResult, Result
-from shared.words import UNITS_OF, counted
+from shared.words import UNITS_OF, counted, joined, likeness, units_of
 
-CAUTIONS: Final[tuple[str, ...]] = (
-    "A fake score says how much a face resembles the manipulated faces a detector learned from: 0 = like its real examples, "
-    "1 = like its fake ones. It is not the probability that this file is a deepfake.",
-    "A low score does not show that a file is genuine. Newer methods, strong compression and small or turned faces pass unseen; "
-    "sound, context and everything but faces is not examined here.",
-    "A high score can have harmless causes: heavy compression, filters, make-up, poor light, screen recordings.",
-    "Weigh it with other evidence: origin and earlier copies of the file, other footage of the event, the people shown, an expert.",
+_WEIGH: Final = (
+    "Weigh it with other evidence: origin and earlier copies of the file, other footage of the event, the people shown or "
+    "heard, an expert."
 )
+#: What makes detectors of each unit miss a fake, and what makes them take something genuine for one.
+_PASS_UNSEEN: Final = {
+    "face": "small or turned faces",
+    "picture": "pictures that were saved again or made smaller",
+    "sound": "voices with noise or music",
+}
+_HARMLESS: Final = {
+    "face": "filters, make-up, poor light, screen recordings",
+    "picture": "filters, retouching, scans, screenshots",
+    "sound": "telephone lines, noise suppression, cheap microphones",
+}
 
 NOT_ASKED: Final = "No result video was asked for."
 BEING_DRAWN: Final = "The result video was still being drawn when this page was written."
 NOTHING_DRAWN: Final = "No detector has a score for this file, so there is nothing to draw over it."
 
 
+def cautions(result: Result) -> tuple[str, ...]:
+    """How to read the scores of ``result``, whatever they are."""
+    units = units_of(result)
+    unseen = joined(["Newer methods", "strong compression", *(_PASS_UNSEEN[unit] for unit in units)])
+    harmless = "; ".join(_HARMLESS[unit] for unit in units)
+    unexamined = [*(UNITS_OF[unit] for unit in UNITS_OF if unit not in units), "context"]
+    return (
+        f"A fake score says how much {likeness(units)}: 0 = like its real examples, "
+        "1 = like its fake ones. It is not the probability that this file is a deepfake.",
+        f"A low score does not show that a file is genuine. {unseen} pass unseen. "
+        f"Not examined here: {joined(unexamined)}.",
+        f"A high score can have harmless causes: heavy compression, {harmless}.",
+        _WEIGH,
+    )
+
+
 def headline(result: Result) -> str:
     """The first sentence of the summary."""
     scored = [item for item in result.detectors if item.status == "ok"]
     if not scored:
+        if units_of(result) != ("face",) or result.media.kind == "sound":
+            return "No detector could give a score for this file; the table says why."
         if not result.faces:
             return "No face was found, so no detector has an opinion on this file."
         return "Faces were found, but no detector could give a score."

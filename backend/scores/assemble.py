@@ -59,6 +59,7 @@ class DetectorOutcome:
             code=self.code,
             seconds=round(self.wall_s, 2),
             cached=self.cached,
+            unit=self.card.unit,
         )
 
 

@@ -14,19 +14,36 @@ const style = (index) => ["solid", "dash", "dot"][Math.floor(index / 10) % 3];
 
 function chosenLines() {
   const person = choice.value === "" ? null : Number(choice.value);
-  return data.lines.filter((line) => line.person === person);
+  return data.lines.filter((line) => line.person === person || (line.unit || "face") !== "face");
+}
+
+const OTHER = { picture: "whole pictures", sound: "sound" };
+
+function nameOf(line, lines) {
+  const several = new Set(lines.map((item) => item.unit)).size > 1;
+  return several && OTHER[line.unit] ? `${line.title} (${OTHER[line.unit]})` : line.title;
+}
+
+function modeOf(line) {
+  if (line.style === "dots") return "markers";
+  if (line.style === "steps") return "lines";
+  return line.t.length < 80 ? "lines+markers" : "lines";
 }
 
 function traces(lines) {
   return lines.map((line) => ({
     type: "scatter",
-    mode: line.t.length < 80 ? "lines+markers" : "lines",
-    name: line.title,
+    mode: modeOf(line),
+    name: nameOf(line, lines),
     x: line.t,
     y: line.y,
     connectgaps: false,
-    line: { color: colour(line.colour), width: 2, dash: style(line.colour) },
-    marker: { size: 5 },
+    line: {
+      color: colour(line.colour),
+      width: line.style === "steps" ? 3 : 2,
+      dash: line.style === "steps" ? "dashdot" : style(line.colour),
+    },
+    marker: line.style === "dots" ? { size: 9, symbol: "diamond", color: colour(line.colour) } : { size: 5 },
     hovertemplate: "%{y:.3f}",
   }));
 }
@@ -119,7 +136,7 @@ async function begin() {
   }
   data = await answer.json();
   if (!data.lines.length) {
-    wait.textContent = "No face was scored, so there are no curves.";
+    wait.textContent = "Nothing was scored, so there are no curves.";
     return;
   }
   for (const person of data.persons) choice.add(new Option(String(person + 1), String(person)));

@@ -71,15 +71,15 @@ def test_score_from_few_faces_is_called_weak(judged: int, faces: int, end: str) 
     assert sentence.endswith(end)
 
 
-def test_frames_without_a_face_were_searched_not_judged() -> None:
-    assert wording.frames_sentence(result("real", faces=0)) == "60 frames searched, no face found"
-    assert wording.frames_sentence(result("real")) == "60 frames judged"
+def test_frames_without_a_face_are_said_to_have_none() -> None:
+    assert words.looked_at(result("real", faces=0)) == "60 frames (standard), no face"
+    assert words.looked_at(result("real")) == "60 frames (standard), 100 faces of 2 persons"
 
 
 @pytest.mark.parametrize(
     ("container", "codec", "name"),
     [("mov,mp4,m4a,3gp,3g2,mj2", "h264", "MP4 (H.264)"), ("matroska,webm", "vp9", "WebM (VP9)"), ("jpeg", "jpeg", "JPEG"),
-     ("matroska,webm", "hevc", "Matroska (H.265)"), ("avi", "mjpeg", "AVI (Motion JPEG)"), ("ogg", "theora", "OGG (THEORA)")],
+     ("matroska,webm", "hevc", "Matroska (H.265)"), ("avi", "mjpeg", "AVI (Motion JPEG)"), ("ogg", "theora", "Ogg (THEORA)")],
 )  # fmt: skip
 def test_formats_have_the_names_people_use(container: str, codec: str, name: str) -> None:
     assert words.format_name(container, codec) == name

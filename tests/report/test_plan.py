@@ -70,7 +70,7 @@ def test_the_highest_face_of_a_frame_stands_for_it_and_persons_stand_alone() -> 
 
 def test_scores_that_are_not_parallel_to_the_faces_are_refused(made_result: Callable) -> None:
     with pytest.raises(ValueError, match="parallel"):
-        score_array(made_result().detectors[0], faces=49)
+        score_array(made_result().detectors[0].model_copy(update={"scores": (0.5,) * 49}), made_result())
 
 
 # --------------------------------------------------------------------------- curves.json
@@ -191,8 +191,24 @@ def test_a_mean_is_taken_over_detectors_with_a_score_only() -> None:
 # --------------------------------------------------------------------------- the panel's own rules
 
 
+def a_curve(runs: list, *, style: str = "line", hold_s: float = 1.5) -> dict:
+    return {"label": "x", "colour": [0, 0, 0], "style": style, "hold_s": hold_s, "runs": runs}
+
+
+def test_the_score_of_a_window_is_the_current_one_from_its_begin_to_its_end() -> None:
+    curve = _Curve(a_curve([[[0.0, 0.1], [2.0, 0.1], [2.0, 0.7], [4.0, 0.7]]], style="steps", hold_s=0.05))
+    assert curve.until(0.5) == [[(0.0, 0.1), (2.0, 0.1)]]
+    assert curve.until(1.9) == []
+    assert curve.now is not None
+    assert curve.now[1] == 0.1
+    assert curve.until(2.5) == [[(2.0, 0.1), (2.0, 0.7), (4.0, 0.7)]]
+    assert curve.now[1] == 0.7
+    curve.until(4.2)
+    assert curve.now is None  # nothing was heard after it
+
+
 def test_a_curve_grows_to_the_last_score_and_never_beyond() -> None:
-    curve = _Curve({"label": "x", "colour": [0, 0, 0], "runs": [[[0.0, 0.1], [1.0, 0.5]], [[5.0, 0.9]]]}, hold_s=1.5)
+    curve = _Curve(a_curve([[[0.0, 0.1], [1.0, 0.5]], [[5.0, 0.9]]]))
     assert curve.until(0.5) == [[(0.0, 0.1)]]
     assert curve.now == (0.0, 0.1)
     assert curve.until(1.0) == [[(0.0, 0.1), (1.0, 0.5)]]
@@ -203,9 +219,7 @@ def test_a_curve_grows_to_the_last_score_and_never_beyond() -> None:
 
 
 def test_a_late_first_call_draws_all_that_came_before() -> None:
-    curve = _Curve(
-        {"label": "x", "colour": [0, 0, 0], "runs": [[[0.0, 0.1], [1.0, 0.5]], [[5.0, 0.9], [6.0, 0.8]]]}, hold_s=1.5
-    )
+    curve = _Curve(a_curve([[[0.0, 0.1], [1.0, 0.5]], [[5.0, 0.9], [6.0, 0.8]]]))
     assert [len(piece) for piece in curve.until(9.0)] == [2, 2]
 
 
@@ -267,7 +281,7 @@ def test_pictures_are_drawn_without_a_warning(
         boxes=[(0, 0, 9, 9)] * persons,
         detectors=lambda faces: [made_detector(f"number_{i}", faces=faces, level=0.5, title=title) for i in range(3)],
     )
-    scored = [(item, score_array(item, faces=len(result.faces))) for item in result.detectors]
+    scored = [(item, score_array(item, result)) for item in result.detectors]
     draw_curves(result, *scored[0], tmp_path / "one.png")
     draw_all_curves(result, scored, tmp_path / "all.png")
     draw_sorted(*scored[0], tmp_path / "sorted.png")
@@ -280,7 +294,7 @@ def test_pictures_are_drawn_without_a_warning(
 def test_pictures_drawn_in_threads_are_the_same(tmp_path: Path, made_result: Callable) -> None:
     result = made_result(persons=3, boxes=[(0, 0, 9, 9)] * 3)
     item = result.detectors[0]
-    scores = score_array(item, faces=len(result.faces))
+    scores = score_array(item, result)
 
     def draw(number: int) -> bytes:
         draw_curves(result, item, scores, tmp_path / f"{number}.png")
