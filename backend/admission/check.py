@@ -22,6 +22,7 @@ import structlog
 from PIL import Image
 
 from backend.admission.practice import PracticePacks
+from backend.admission.practice_units import read_wav
 from backend.catalog.cards import card_of_label
 from backend.harvest.scores import HarvestedScores, harvest_scores
 from backend.workers.calls import judge_pack
@@ -32,8 +33,13 @@ from shared.errors import PermanentError, sentence_for
 
 Outcome = Literal["passed", "failed", "not_tried"]
 
-#: Faces of the packs: for repeated input, for memory, and how much more memory a long pack may take than a short one.
-FEW, MANY, GROWTH_MB = 24, 600, 300
+#: Faces, pictures or windows of the packs: for repeated input, for memory; and how much more memory a long pack may take than a short one.
+FEW, MANY, GROWTH_MB = 24, {"face": 600, "picture": 60, "sound": 60}, 300
+#: What the time is measured for, and the ending of an example in the folder ``check``.
+PER, ENDINGS = (
+    {"face": "face", "picture": "picture", "sound": "window"},
+    {"face": "png", "picture": "png", "sound": "wav"},
+)
 #: Largest difference of fake scores between one face and a batch, and between a golden picture and its score by default.
 BATCH_TOLERANCE, GOLDEN_TOLERANCE = 1e-4, 1e-3
 DEADLINE_S: Final = 1800.0
@@ -104,12 +110,12 @@ class Admission:
             ("same input twice", needed, self._twice),
             ("batch equals single", wanted, self._single),
             ("direction", wanted, self._direction),
-            ("no face", needed, self._no_face),
+            (f"no {self.card.unit}", needed, self._nothing),
             ("one frame", wanted, self._one_frame),
             ("broken pack", needed, self._broken_pack),
             ("memory on a long pack", needed, self._memory),
             ("no network wanted", wanted, self._network),
-            ("time per face", wanted, self._time),
+            (f"time per {PER[self.card.unit]}", wanted, self._time),
         ]
         done: list[Check] = []
         for name, is_needed, ask in checks:
@@ -161,18 +167,18 @@ class Admission:
         file = self.pictures / "golden.json" if self.pictures else None
         if file is None or not file.is_file():
             raise NotTried(
-                'no check/golden.json ({"picture.png": fake_score, ...}): a port of published work needs one.'
+                f'no check/golden.json ({{"example.{self._ending}": fake_score, ...}}): a port of published work needs one.'
             )
         wanted = _golden_scores(file)
         worst = 0.0
         for name, score in wanted.items():
-            found = self._score_of(self._picture(name))
+            found = self._score_of(self._example(name))
             if isinstance(found, NoOpinion):
                 raise Failed(f"no score for {name}, golden is {score}: {found.sentence}")
             worst = max(worst, abs(found - score))
         if worst > GOLDEN_TOLERANCE:
             raise Failed(f"scores differ by up to {worst:.2g} from check/golden.json (allowed {GOLDEN_TOLERANCE:g}).")
-        return f"{len(wanted)} pictures", {"largest_difference": worst}
+        return f"{len(wanted)} examples", {"largest_difference": worst}
 
     def _twice(self) -> Finding:
         pack = self._packs.clip(FEW)
@@ -200,23 +206,23 @@ class Admission:
         return "faces alone and in a batch", {"largest_difference": worst}
 
     def _direction(self) -> Finding:
-        folder = self.pictures
-        if folder is None or not all((folder / name).is_file() for name in ("real.png", "fake.png")):
+        folder, names = self.pictures, [f"{kind}.{self._ending}" for kind in ("real", "fake")]
+        if folder is None or not all((folder / name).is_file() for name in names):
             raise NotTried(
-                "no check/real.png and check/fake.png: a face it must call real, and a fake of what it claims to see."
+                f"no check/{names[0]} and check/{names[1]}: one it must call real, and a fake of what it claims to see."
             )
-        real, fake = self._score_of(self._picture("real.png")), self._score_of(self._picture("fake.png"))
+        real, fake = (self._score_of(self._example(name)) for name in names)
         if isinstance(real, NoOpinion) or isinstance(fake, NoOpinion):
-            raise NotTried("it cannot judge single pictures.")
+            raise NotTried("it cannot judge a single example.")
         if fake <= real:
             raise Failed(
-                f"check/fake.png scores {fake:.3f}, check/real.png {real:.3f}: a fake must score higher. Is the soft label 1 for real?"
+                f"check/{names[1]} scores {fake:.3f}, check/{names[0]} {real:.3f}: a fake must score higher. Is the soft label 1 for real?"
             )
         return f"real {real:.3f}, fake {fake:.3f}", {"real": real, "fake": fake}
 
-    def _no_face(self) -> Finding:
+    def _nothing(self) -> Finding:
         if not isinstance(self._predict(self._packs.empty()), NoOpinion):
-            raise Failed("a pack without any face got a score.")
+            raise Failed(f"a pack without any {self.card.unit} got a score.")
         return "no score", {}
 
     def _one_frame(self) -> Finding:
@@ -234,23 +240,24 @@ class Admission:
             wrong = "was taken for one it cannot judge" if isinstance(found, NoOpinion) else "got a score"
             raise Failed(f"a pack with half its pixels missing {wrong}: answer with an error.")
         if not isinstance(self._predict(self._packs.empty()), NoOpinion):  # whether it still answers
-            raise Failed("after a broken pack it gives scores for a pack without faces.")
+            raise Failed("after a broken pack it gives scores for an empty one.")
         return f"{code}, and it goes on working", {}
 
     def _memory(self) -> Finding:
         self._predict(self._packs.clip(FEW))
         few = self._peak_mb()
-        self._predict(self._packs.clip(MANY))
+        most, noun = MANY[self.card.unit], f"{PER[self.card.unit]}s"
+        self._predict(self._packs.clip(most))
         many = self._peak_mb()
         loaded = self._loaded_mb if self._loaded_mb is not None else few
         figures = {"peak_mb": many, "peak_mb_short": few, "peak_mb_load": loaded}
-        measured = f"{loaded:.0f} MB after loading, {many:.0f} MB at the peak of {MANY} faces"
+        measured = f"{loaded:.0f} MB after loading, {many:.0f} MB at the peak of {most} {noun}"
         if many > self.card.memory_mb:
             raise Failed(
                 f"{measured}; the card promises {self.card.memory_mb}: set resources.memory_mb to {promise_for(many)}."
             )
         if many - few > GROWTH_MB:
-            raise Failed(f"{many - few:.0f} MB more on {MANY} faces than on {FEW}: do not keep all prepared faces.")
+            raise Failed(f"{many - few:.0f} MB more on {most} {noun} than on {FEW}: do not keep all prepared ones.")
         words = f"{measured}, card {self.card.memory_mb} MB"
         if self.card.memory_mb > 2 * promise_for(many):
             words += f": {promise_for(many)} would do, and leave room for other workers"
@@ -271,13 +278,13 @@ class Admission:
             started = time.perf_counter()
             self._scores(pack)
             each.append((time.perf_counter() - started) / FEW)
-        seconds = statistics.median(each)
-        if seconds > 10 * self.card.seconds_per_face:
+        seconds, promised, unit = statistics.median(each), self.card.seconds_per_face, PER[self.card.unit]
+        if seconds > 10 * promised:
             raise Failed(
-                f"{seconds:.4f} s a face, the card says {self.card.seconds_per_face}: jobs would be cut off. Correct seconds_per_face."
+                f"{seconds:.4f} s a {unit}, the card says {promised}: jobs would be cut off. Correct seconds_per_face."
             )
         return (
-            f"{1000 * seconds:.1f} ms a face (median of 5, {FEW} faces), card {1000 * self.card.seconds_per_face:.1f} ms",
+            f"{1000 * seconds:.1f} ms a {unit} (median of 5, {FEW} of them), card {1000 * promised:.1f} ms",
             {"seconds_per_face": seconds},
         )
 
@@ -305,14 +312,25 @@ class Admission:
             raise NotTried(f"it cannot judge the practice clip: {found.sentence}")
         return found
 
-    def _score_of(self, picture: Array) -> float | NoOpinion:
-        found = self._predict(self._packs.picture(picture))
+    def _score_of(self, content: Array) -> float | NoOpinion:
+        found = self._predict(self._packs.example(content))
         if isinstance(found, NoOpinion):
             return found
         return found.video_fake_score if found.video_fake_score is not None else float(np.mean(found.fake_score))
 
-    def _picture(self, name: str) -> Array:
+    @property
+    def _ending(self) -> str:
+        return ENDINGS[self.card.unit]
+
+    def _example(self, name: str) -> Array:
+        """A picture of the folder ``check``, (H, W, 3) uint8 RGB, or a sound, (n,) float32."""
         assert self.pictures is not None
+        if self.card.unit == "sound":
+            try:
+                return read_wav(self.pictures / Path(name).name)
+            except (OSError, ValueError) as error:
+                wanted = "put a WAV file of 16 bits, mono, 16,000 samples a second there"
+                raise Failed(f"check/{Path(name).name} cannot be used ({error}): {wanted}.") from None
         try:
             with Image.open(self.pictures / Path(name).name) as image:
                 return np.asarray(image.convert("RGB"))

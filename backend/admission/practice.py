@@ -59,8 +59,9 @@ class PracticePacks:
 
         return self._made(f"row-{faces}-{index}", write)
 
-    def picture(self, image: Array) -> Path:
+    def example(self, content: Array) -> Path:
         """A pack of one picture, (H, W, 3) uint8 RGB, the whole of it taken as the face; no landmarks."""
+        image = content
 
         def write(folder: Path) -> None:
             rows = self._row.copy()
@@ -85,17 +86,19 @@ class PracticePacks:
     def truncated(self, faces: int) -> Path:
         """A clip with half of its pixels missing."""
 
-        def write(folder: Path) -> None:
-            whole = self.clip(faces)
-            content = (whole / "crops.bin").read_bytes()
-            (folder / "crops.bin").write_bytes(content[: len(content) // 2])
-            for path in whole.iterdir():
-                if path.name != "crops.bin":
-                    (folder / path.name).write_bytes(path.read_bytes())
-
-        return self._made(f"truncated-{faces}", write)
+        return self._halved(faces, "crops.bin")
 
     # -- inside
+
+    def _halved(self, units: int, file: str) -> Path:
+        """A clip of ``units`` whose ``file`` ends in the middle."""
+
+        def write(folder: Path) -> None:
+            for path in self.clip(units).iterdir():
+                content = path.read_bytes()
+                (folder / path.name).write_bytes(content[: len(content) // 2] if path.name == file else content)
+
+        return self._made(f"truncated-{units}", write)
 
     def _made(self, name: str, write: Callable[[Path], None]) -> Path:
         folder = self._folder / name
@@ -110,17 +113,19 @@ class PracticePacks:
         varied: Array = np.clip(moved + (frame * 7) % 23 - 11, 0, 255).astype(np.uint8)
         return varied
 
-    def _finish(self, folder: Path, rows: Array, *, kind: str, **media: Any) -> None:
+    def _finish(self, folder: Path, rows: Array, *, kind: str, pictures: Array | None = None, **media: Any) -> None:
         np.save(folder / "faces.npy", rows, allow_pickle=False)
-        last = max(0, len(rows) - 1)
-        facts: dict[str, Any] = {"kind": kind, "fps": FPS, "frames": len(rows), "duration_s": len(rows) / FPS} | media
+        units = rows if pictures is None else pictures
+        count = max(1, len(units))
+        facts: dict[str, Any] = {"kind": kind, "fps": FPS, "frames": count, "duration_s": count / FPS} | media
         write_pack_json(
             folder,
             rows,
             media=replace(self._media, **facts),
             sampling={"mode": "thorough", "samplings": ["every_frame"], "context": 2.0, "detect_every": 1},
-            frames=[(int(row["frame"]), float(row["time_s"])) for row in rows],
-            shots=[Shot(0, 0, last, start_s=0.0, end_s=last / FPS)],
+            frames=[(int(row["frame"]), float(row["time_s"])) for row in units] or [(0, 0.0)],
+            shots=[Shot(0, 0, count - 1, start_s=0.0, end_s=(count - 1) / FPS)],
             keyfaces={0: 0} if len(rows) else {},
             seconds={},
+            pictures=pictures,
         )

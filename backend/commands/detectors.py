@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from backend.admission.check import Admission, Check, measured_part, report_of
-from backend.admission.practice import PracticePacks
-from backend.admission.template import SAMPLES, write_detector
+from backend.admission.practice_units import practice_packs
+from backend.admission.template import SAMPLES, TEMPLATES, write_detector
 from backend.catalog.cards import STATES
 from backend.catalog.detectors import find_cards
 from backend.catalog.states import MEANINGS, DetectorStates
@@ -88,14 +88,17 @@ def show(name: str) -> None:
 
 @detectors.command()
 @click.argument("name")
-def new(name: str) -> None:
+@click.option(
+    "--input", "unit", type=click.Choice(sorted(TEMPLATES)), default="face", show_default=True, help="what it judges"
+)
+def new(name: str, unit: str) -> None:
     """Write a working folder for a new detector NAME: class, card, test, model card."""
     with errors_explained():
-        folder = write_detector(name, read_settings().detectors)
+        folder = write_detector(name, read_settings().detectors, unit=unit)
     click.echo(
         f"{folder} is ready and works. Next:\n"
         f"  1. write your detector in {folder / 'detector.py'} and its card in detector.toml\n"
-        f"  2. put a real face and a fake of what you claim to see in {folder / 'check'}\n"
+        f"  2. put a real {TEMPLATES[unit].noun} and a fake of what you claim to see in {folder / 'check'}\n"
         f"  3. pytest {folder}\n"
         f"  4. make images            (its container; without Docker the check runs it as a process)\n"
         f"  5. deepfake-o-meter detectors check {folder}\n"
@@ -161,7 +164,7 @@ def _checked(card: Card, spec: WorkerSpec, settings: Settings, media: Path, cons
                 wanted={"samplings": ["every_frame"], "context": 3.0},
                 mode="quick",
             )
-            packs = PracticePacks(scratch / "packs", portrait=portrait.folder)
+            packs = practice_packs(scratch / "packs", portrait=portrait.folder, card=card)
             pictures = card.folder / "check"
             admission = Admission(
                 card,

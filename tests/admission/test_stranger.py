@@ -155,7 +155,7 @@ def test_its_evidence_and_its_reasons_are_taken(card: Card, pool: WorkerPool, pa
     assert pixels.shape[1] == pytest.approx(1.3 * max(box[2] - box[0], box[3] - box[1]), abs=2)
     assert pixels.std() > 1
     with pool.lease(spec) as worker, worker.room("small") as room:
-        room.link(packs.picture(np.zeros((5, 5, 3), np.uint8)), "pack")
+        room.link(packs.example(np.zeros((5, 5, 3), np.uint8)), "pack")
         with pytest.raises(NotApplicable, match="face_too_small"):
             worker.call("predict", timeout_s=60, pack=room.path("pack"), out=room.path("out"))
         with pytest.raises(WorkerError, match="unknown_verb"):
