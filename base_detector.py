@@ -405,8 +405,8 @@ class BaseDetector:
     def _input(self, pack: FacePack, index: int) -> Array:
         """Unit ``index`` as ``preproc`` takes it."""
         if self.card.unit == "sound":
-            window = pack.units(self.card)[index]
-            return np.array(pack.sound[window["start"] : window["stop"]], np.float32)
+            start, stop, *_ = pack.units(self.card)[index].tolist()
+            return np.array(pack.sound[start:stop], np.float32).reshape(stop - start)  # fails where the file is cut
         if self.card.unit == "picture":
             return pack.picture(index)
         return self.crop_face(pack.image(index), pack.face(index))
@@ -584,11 +584,8 @@ def main(argv: list[str] | None = None) -> int:
             print(args.out or (out / "scores.json").read_text(encoding="utf-8"))
         return 0
     except (NotApplicable, WorkerFailure) as error:
-        print(
-            json.dumps(
-                {"status": "error" if isinstance(error, WorkerFailure) else "not_applicable", "code": str(error)}
-            )
-        )
+        status = "error" if isinstance(error, WorkerFailure) else "not_applicable"
+        print(json.dumps({"status": status, "code": str(error)}))
         return 3
     except ContractError as error:
         parser.error(str(error))

@@ -108,6 +108,19 @@ def test_it_passes_the_admission_check_and_its_card_tells_the_figures(newcomer: 
     assert "Traceback" not in checked.stderr, "what the broken pack brings about is expected"
 
 
+@pytest.mark.parametrize("unit", ["picture", "sound"])
+def test_a_new_detector_of_pictures_or_sound_passes_its_own_test_and_the_check(checkout: Path, run: Run, unit: str):
+    assert run("detectors", "new", f"my_{unit}", "--input", unit).returncode == 0
+    folder = checkout / "detectors" / f"my_{unit}"
+    own = run("-q", "-p", "no:cacheprovider", str(folder), module="pytest")
+    assert "2 passed" in own.stdout, own.stdout + own.stderr
+    said = run("detectors", "check", str(folder))
+    found = outcomes(said)
+    assert said.returncode == 0, said.stdout + said.stderr
+    assert {name for name, outcome in found.items() if outcome != "passed"} == {"golden pictures", "no network wanted"}
+    assert {f"no {unit}", "direction", "batch equals single", "broken pack"} <= set(found)
+
+
 def test_a_name_that_is_taken_or_none_is_refused(newcomer: Path, run: Run):
     for name, words in (
         ("newcomer", "exists already"),
