@@ -24,7 +24,6 @@ SENTENCES: Final[dict[str, str]] = {
     "no_sound": "The file has no sound, and this detector listens to sound. Choose a detector that looks at pictures, or upload the file with its sound.",  # noqa: E501
     "lossy_picture": "This detector needs a picture whose pixels nobody changed, as in PNG. This file is lossy (JPEG, WebP, a frame of a video), which wipes out what it looks for. Upload the original file, if there is one.",  # noqa: E501
     "sound_too_short": "The sound is too short for this detector to say anything. Its model card says how long it must be. Upload a longer part.",  # noqa: E501
-    "silence": "The sound is silent, or nearly so. Upload a part in which somebody speaks.",
     "no_speech": "No speech was found in the sound, and this detector judges voices. Upload a part in which somebody speaks.",
     "silence": "The sound is silent, or nearly, so there is no voice to judge. Upload a part in which somebody speaks, or the original at its full level.",  # noqa: E501
     "not_judgeable": "Faces were found, but none suitable for this detector. Its model card says what it needs.",
@@ -152,7 +151,6 @@ REASONS: Final = frozenset(
         "no_sound",
         "lossy_picture",
         "sound_too_short",
-        "silence",
         "no_speech",
         "silence",
         "not_judgeable",

@@ -114,7 +114,7 @@ def test_their_scores_are_taken_as_what_they_are_of_and_nothing_else(pictures: P
 
 def test_what_a_pack_does_not_have_is_a_reason(sounds: PracticeSounds, tmp_path: Path, portrait: Path):
     listens, looks = read_card(tmp_path / "toy"), card_of(PICTURE, tmp_path / "looks")
-    heard, seen = MediaPack(sounds.clip(1)), MediaPack(portrait)
+    heard, seen = MediaPack(sounds.clip(5)), MediaPack(portrait)
     assert (heard.lacks(listens), seen.lacks(listens)) == (None, "no_sound")
     assert (heard.lacks(looks), seen.lacks(looks)) == ("no_picture", "lossy_picture")
 
