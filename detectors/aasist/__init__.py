@@ -1,0 +1,1 @@
+"""AASIST (Jung et al., 2022): its model card is README.md."""

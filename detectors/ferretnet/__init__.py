@@ -1,0 +1,1 @@
+"""FerretNet (Liang et al., 2025): its model card is README.md."""

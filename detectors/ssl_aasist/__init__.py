@@ -1,0 +1,1 @@
+"""SSL_AASIST (Tak et al., 2022): its model card is README.md."""
