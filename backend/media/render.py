@@ -1,5 +1,7 @@
 """The result video and the marked still: what was submitted at the left, the growing curves at the right.
 
+Where sound was judged its wave form is a strip under the picture; a file of sound has nothing but the wave form there.
+
 Runs inside the media worker. Owns layout, timing, sound and encoding; ``backend.report.plan`` says what is shown. Promises:
 one pass; H.264 (yuv420p, MP4 with its index in front) that browsers play; each frame keeps its time stamp; AAC and MP3
 sound is copied, other sound becomes AAC; memory does not grow with the clip.
@@ -9,10 +11,12 @@ Imported by ``backend.media.worker`` only; needs av, numpy, OpenCV, Pillow.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -31,8 +35,10 @@ from backend.media.marks import Marks
 from backend.media.medium import Orientation, Picture
 from backend.media.opening import open_medium
 from backend.media.panel import BarPanel, CurvePanel, Rect, TablePanel
+from backend.media.sound_file import SoundMedium
 from backend.media.soundtrack import Sound
-from backend.media.video import VideoMedium, VideoPicture
+from backend.media.video import VideoMedium, VideoPicture, open_container
+from backend.media.wave import Peaks, WaveStrip, peaks_of
 from base_detector import Array, WorkerFailure
 
 PLAN_SCHEMA = 3
@@ -47,6 +53,10 @@ _MOST_WIDTH = 1280
 _STILL_HEIGHT, _STILL_WIDTH = 1080, 1600
 #: least height of a still with a table beside it
 _CROWD_HEIGHT = 900
+#: a wave form under a picture: share of its height, and least height; the left side of a file of sound, and its frames a second: a cursor
+#: that moves ten times a second follows a voice
+_STRIP, _LEAST_STRIP = 0.18, 96
+_SOUND_SIZE, _SOUND_FPS = (640, 480), 10
 #: clips longer than this get the smaller picture
 _LONG_S = 600.0
 #: around a picture that does not fill its pane
@@ -69,10 +79,17 @@ class Layout:
     height: int
     picture: Rect
     panel: Rect
+    wave: Rect | None = None
 
 
-def lay_out(size: tuple[int, int], *, kind: str, duration_s: float, crowded: bool = False) -> Layout:
-    """Place a picture of ``size`` (width, height as shown) left of its panel. Pure. ``crowded``: a table beside a still."""
+def lay_out(
+    size: tuple[int, int], *, kind: str, duration_s: float, crowded: bool = False, sound: bool = False
+) -> Layout:
+    """Place a picture of ``size`` (width, height as shown) left of its panel. Pure. ``crowded``: a table beside a still; ``sound``: a wave
+    form under a clip. A file of sound (``kind`` "sound") has its wave form for a picture.
+    """
+    if kind == "sound":
+        size = _SOUND_SIZE
     width, height = max(size[0], 1), max(size[1], 1)
     if kind == "image":
         least, most, widest = _CROWD_HEIGHT if crowded else _LEAST_HEIGHT, _STILL_HEIGHT, _STILL_WIDTH
@@ -81,13 +98,16 @@ def lay_out(size: tuple[int, int], *, kind: str, duration_s: float, crowded: boo
     factor = min(max(1.0, least / height), most / height, widest / width)
     shown = (max(2, even(width * factor)), max(2, even(height * factor)))
     pane = (max(shown[0], even(least * 0.5)), max(shown[1], least))
-    panel = even(max(pane[1] * 0.92, 460))
+    strip = even(max(_STRIP * pane[1], _LEAST_STRIP)) if sound and kind == "video" else 0
+    whole = Rect(0, 0, pane[0], pane[1])
+    panel = even(max((pane[1] + strip) * 0.92, 460))
     left, top = even((pane[0] - shown[0]) / 2), even((pane[1] - shown[1]) / 2)
     return Layout(
         width=pane[0] + panel,
-        height=pane[1],
+        height=pane[1] + strip,
         picture=Rect(left, top, left + shown[0], top + shown[1]),
-        panel=Rect(pane[0], 0, pane[0] + panel, pane[1]),
+        panel=Rect(pane[0], 0, pane[0] + panel, pane[1] + strip),
+        wave=whole if kind == "sound" else Rect(0, pane[1], pane[0], pane[1] + strip) if strip else None,
     )
 
 
@@ -103,11 +123,10 @@ def render(
     content = json.loads(plan.read_text(encoding="utf-8"))
     if content.get("schema") != PLAN_SCHEMA:
         raise WorkerFailure("bad_request")
-    made = (
-        _still(media, content, out, limits)
-        if content["kind"] == "image"
-        else _clip(media, content, out, limits, progress)
-    )
+    if content["kind"] == "image":
+        made = _still(media, content, out, limits)
+    else:
+        made = (_sound if content["kind"] == "sound" else _clip)(media, content, out, limits, progress)
     return {"seconds": round(time.perf_counter() - started, 4), **made}
 
 
@@ -118,14 +137,21 @@ def _clip(
     media: Path, plan: dict[str, Any], out: Path, limits: MediaLimits, progress: Progress | None
 ) -> dict[str, Any]:
     size = (int(plan["width"]), int(plan["height"]))
-    layout = lay_out(size, kind="video", duration_s=float(plan["duration_s"]))
+    heard = bool(plan["sound"])
+    layout = lay_out(size, kind="video", duration_s=float(plan["duration_s"]), sound=heard)
+    deadline = Deadline(limits)
     with open_medium(media, limits=limits) as medium:
         scaler = _Scaler(layout.picture)
         with Ahead(medium.pictures(), prepare=scaler.prepare, depth=depth_for(*size)) as pictures:
             first = next(pictures)  # how pictures are turned and coloured is known once one is decoded
-            clock = medium.sound_clock() if isinstance(medium, VideoMedium) else None
-            with _Film(out, layout, sound=(media, clock), fps=_usual_fps(plan), matrix=scaler.matrix) as film:
-                written = _draw(chain([first], pictures), plan, layout, scaler, film, Deadline(limits), progress)
+            video = medium if isinstance(medium, VideoMedium) else None
+            clock = video.sound_clock() if video else None
+            peaks = Peaks()
+            if heard and video:
+                peaks = peaks_of(media, clock=video.sound_clock(), limits=limits, deadline=deadline)
+            reopen = partial(open_container, media)
+            with _Film(out, layout, sound=(reopen, clock), fps=_usual_fps(plan), matrix=scaler.matrix) as film:
+                written = _draw(chain([first], pictures), plan, layout, scaler, film, peaks, deadline, progress)
                 sound = film.finish()
     return {"frames": written, "sound": sound}
 
@@ -136,6 +162,7 @@ def _draw(
     layout: Layout,
     scaler: _Scaler,
     film: _Film,
+    peaks: Peaks,
     deadline: Deadline,
     progress: Progress | None,
 ) -> int:
@@ -145,6 +172,9 @@ def _draw(
     base.fill((0, 0, layout.width, layout.height), _SURROUND)
     panel, marks = CurvePanel(plan, layout.panel), Marks(plan, size=size, pane=layout.picture)
     panel.draw_base(base)
+    wave = _wave(plan, layout, peaks, marks)
+    if wave:
+        wave.draw_base(base)
     written, last = 0, 0.0
     for picture in pictures:
         deadline.check()
@@ -156,11 +186,55 @@ def _draw(
         canvas.paste(fitted.planes, fitted.x, fitted.y)
         marks.draw(canvas, picture.index)
         panel.draw_now(canvas, picture.time_s)
-        film.write(canvas.array, picture)
+        if wave:
+            wave.draw_now(canvas, picture.time_s)
+        film.write(canvas.array, picture.time_s)
         written, last = written + 1, picture.time_s
         if progress and written % 25 == 0:
             progress(min(picture.index + 1, total), total)
     return written
+
+
+def _wave(plan: dict[str, Any], layout: Layout, peaks: Peaks, marks: Marks) -> WaveStrip | None:
+    """What draws the wave form, None where no sound was judged."""
+    if layout.wave is None or not plan["sound"]:
+        return None
+    return WaveStrip(plan, layout.wave, peaks, unit=layout.height / 26, colour=marks.colour)
+
+
+def _sound(
+    media: Path, plan: dict[str, Any], out: Path, limits: MediaLimits, progress: Progress | None
+) -> dict[str, Any]:
+    """A film of the wave form and the curves of a file of sound."""
+    duration_s = float(plan["duration_s"])
+    layout, deadline, peaks = lay_out(_SOUND_SIZE, kind="sound", duration_s=duration_s), Deadline(limits), Peaks()
+    with open_medium(media, limits=limits) as medium:
+        if not isinstance(medium, SoundMedium):
+            raise WorkerFailure("bad_request")
+        medium.listen(peaks.take, deadline)
+        base, canvas = (Canvas(layout.width, layout.height, planar=True) for _ in range(2))
+        base.fill((0, 0, layout.width, layout.height), _SURROUND)
+        panel = CurvePanel(plan, layout.panel)
+        panel.draw_base(base)
+        wave = _wave(plan, layout, peaks, Marks(plan, size=_SOUND_SIZE, pane=layout.picture))
+        if wave:
+            wave.draw_base(base)
+        total = max(1, math.ceil(duration_s * _SOUND_FPS))
+        sound = (medium.again, medium.sound_clock())
+        with _Film(out, layout, sound=sound, fps=_SOUND_FPS, matrix=Matrix.BT709) as film:
+            for number in range(total):
+                deadline.check()
+                time_s = number / _SOUND_FPS
+                panel.advance(base, time_s)
+                canvas.copy_from(base)
+                panel.draw_now(canvas, time_s)
+                if wave:
+                    wave.draw_now(canvas, time_s)
+                film.write(canvas.array, time_s)
+                if progress and number % 25 == 24:
+                    progress(number + 1, total)
+            state = film.finish()
+    return {"frames": total, "sound": state}
 
 
 def _orientation(picture: Picture) -> Orientation:
@@ -264,7 +338,13 @@ class _Film:
     """The MP4 being written: pictures and, at the same times, the sound of the media."""
 
     def __init__(
-        self, out: Path, layout: Layout, *, sound: tuple[Path, SoundClock | None], fps: float, matrix: Matrix
+        self,
+        out: Path,
+        layout: Layout,
+        *,
+        sound: tuple[Callable[[], Any], SoundClock | None],
+        fps: float,
+        matrix: Matrix,
     ) -> None:
         self._container = av.open(str(out), "w", format="mp4", options={"movflags": "+faststart"})
         rate = Fraction(fps).limit_denominator(1001)
@@ -285,13 +365,13 @@ class _Film:
         self._sound.close()
         self._container.close()
 
-    def write(self, pixels: Array, picture: Picture) -> None:
-        """Add I420 ``pixels`` at the time of ``picture``, and the sound up to there."""
-        self._pts = max(self._pts + 1, round(picture.time_s * _TICKS))
+    def write(self, pixels: Array, time_s: float) -> None:
+        """Add I420 ``pixels`` at ``time_s``, and the sound up to there."""
+        self._pts = max(self._pts + 1, round(time_s * _TICKS))
         frame = av.VideoFrame.from_ndarray(pixels, format="yuv420p")
         frame.pts, frame.time_base = self._pts, Fraction(1, _TICKS)
         self._mux(self._stream.encode(frame))
-        self._sound.until(picture.time_s)
+        self._sound.until(time_s)
 
     def finish(self) -> str:
         """Write what is left; returns what happened to the sound."""

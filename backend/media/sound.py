@@ -64,6 +64,14 @@ def first_sound(container: Any) -> Any | None:
     return stream
 
 
+def clock_from(zero_s: float) -> SoundClock:
+    """The clock of a sound without pictures that begins at the stamp ``zero_s``.
+
+    A pause of up to ten seconds is one; any other step is a fault of the clock, and the sound goes on.
+    """
+    return SoundClock((Piece(-np.inf, -np.inf, 0.0),), zero_s=zero_s)
+
+
 def hear(
     container: Any, stream: Any, take: Take, *, clock: SoundClock | None, limits: MediaLimits, deadline: Deadline
 ) -> Heard:
@@ -164,8 +172,7 @@ class _Ear:
             self._lost, self._lost_s = False, 0.0
             return True
         if self._clock is None:
-            # without pictures: a pause of up to ten seconds is one, any other step is a fault of the clock, and the sound goes on
-            self._clock = SoundClock((Piece(-np.inf, -np.inf, 0.0),), zero_s=float(frame.time))
+            self._clock = clock_from(float(frame.time))
         at = self._clock.at(float(frame.time))
         if not self._begun:
             self._begun, self._heard.start_s = True, round(at, 6)

@@ -14,9 +14,10 @@ from typing import Any, Final
 import av
 import numpy as np
 
+from backend.media.clock import SoundClock
 from backend.media.limits import Deadline, MediaLimits
 from backend.media.medium import Picture
-from backend.media.sound import Heard, Take, first_sound, hear
+from backend.media.sound import Heard, Take, clock_from, first_sound, hear
 from backend.media.video import open_container
 from base_detector import SOUND_RATE, Array, WorkerFailure
 from shared.findings import DecodedMedia, Note
@@ -42,7 +43,7 @@ class SoundMedium:
     """A file of sound. A context manager; see ``medium.Medium``: it has no pictures. ``listen`` once, then ask for the facts."""
 
     def __init__(self, path: Path, *, limits: MediaLimits, format: str | None = None) -> None:
-        self._limits = limits
+        self._limits, self._path, self._format = limits, path, format
         self.notes: list[Note] = []
         self.times: Array = np.zeros(0)
         self._seconds = 0.0
@@ -79,6 +80,15 @@ class SoundMedium:
                 self.notes.append(Note("clip_cut_off"))
         self.notes += heard.notes
         return heard
+
+    def again(self) -> Any:
+        """The file, opened once more: for its packets."""
+        return open_container(self._path, format=self._format)
+
+    def sound_clock(self) -> SoundClock:
+        """Times the packets of the sound from the first one, as ``listen`` does."""
+        start = self._stream.start_time
+        return clock_from(float(start * self._stream.time_base) if start is not None else 0.0)
 
     def facts(self) -> DecodedMedia:
         """See ``medium.Medium``."""

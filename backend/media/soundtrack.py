@@ -7,16 +7,15 @@ Broken sound does not fail the video: it ends where it breaks, and ``finish`` sa
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 
 from backend.media.clock import SoundClock
-from backend.media.video import demuxed, open_container
+from backend.media.video import demuxed
 
 #: sound an MP4 may hold and every browser plays
 _KEPT = frozenset({"aac", "mp3", "mp3float"})
@@ -28,19 +27,19 @@ _LATE_S = 0.1
 
 
 class Sound:
-    """The first sound stream of ``media``, added to ``container`` (before its first packet).
+    """The first sound stream of what ``reopen`` opens, added to ``container`` (before its first packet).
 
     ``clock`` times it as the pictures are timed; without one (animated images) there is no sound.
     """
 
-    def __init__(self, media: Path, container: Any, *, clock: SoundClock | None) -> None:
+    def __init__(self, reopen: Callable[[], Any], container: Any, *, clock: SoundClock | None) -> None:
         self._container, self._clock = container, clock
         self._state = "none"
         self._waiting: tuple[float, Any] | None = None
         self._source: Any = None
         self._packets: Iterator[Any] = iter(())
         with contextlib.suppress(av.error.FFmpegError, ValueError):
-            self._open(media)
+            self._open(reopen)
 
     def until(self, time_s: float) -> None:
         """Add the sound up to ``time_s`` seconds of the video."""
@@ -62,10 +61,10 @@ class Sound:
 
     # -- inside
 
-    def _open(self, media: Path) -> None:
+    def _open(self, reopen: Callable[[], Any]) -> None:
         if self._clock is None:
             return
-        self._source = open_container(media)
+        self._source = reopen()
         if not self._source.streams.audio:
             return
         stream = self._source.streams.audio[0]

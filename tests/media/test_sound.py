@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
+import subprocess
+import sys
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -291,3 +293,34 @@ def test_sound_of_a_video_follows_its_repaired_clock():
     samples, heard = _hear([9.8, 9.9, 1000.0, 1000.1], clock=SoundClock(pieces, zero_s=9.5))
     assert heard.start_s == pytest.approx(0.3)
     assert len(samples) == pytest.approx(0.4 * RATE, abs=2)
+
+
+# --------------------------------------------------------------------------- memory
+
+
+_MEMORY = """
+import resource, sys
+from pathlib import Path
+from backend.media.limits import UNLIMITED, Deadline
+from backend.media.sound_file import SoundMedium
+for name in sys.argv[1:]:
+    with SoundMedium(Path(name), limits=UNLIMITED, format="wav") as medium:
+        print(medium.listen(lambda samples: None, Deadline(UNLIMITED)).samples, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_memory_does_not_grow_with_the_length(tmp_path: Path):
+    """A quarter of an hour after a minute: the most that the process ever took stays the same, but for 8 MB."""
+    second = (tone(1.0, rate=8_000) * 32767).astype("<i2").tobytes()
+    for name, seconds in (("minute.wav", 60), ("long.wav", 900)):
+        (tmp_path / name).write_bytes(wav(second * seconds, rate=8_000))
+    done = subprocess.run(
+        [sys.executable, "-c", _MEMORY, tmp_path / "minute.wav", tmp_path / "long.wav"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    (short, before), (long, after) = (map(int, line.split()) for line in done.stdout.splitlines())
+    assert (short, long) == (60 * RATE, 900 * RATE)
+    assert after - before < 8_000  # kilobytes

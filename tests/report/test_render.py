@@ -265,7 +265,7 @@ def test_progress_reaches_the_caller(astronaut_clip: Path, made_result: Callable
     assert seen == [(25, 50), (50, 50)]
 
 
-@pytest.mark.parametrize("name", ["render", "canvas", "panel", "marks", "soundtrack"])
+@pytest.mark.parametrize("name", ["render", "canvas", "panel", "marks", "soundtrack", "wave"])
 def test_the_renderer_needs_the_media_worker_only(name: str) -> None:
     source = Path(sys.modules[f"backend.media.{name}"].__file__ or "").read_text(encoding="utf-8")
     ours = re.findall(r"^(?:from|import) ((?:backend|shared|frontend)[.\w]*)", source, re.MULTILINE)
