@@ -29,6 +29,31 @@ def test_the_list_names_known_files_and_says_why():
             assert 0 < choice.seconds(card) < 600
 
 
+def test_the_operators_page_has_the_numbers_of_the_cards():
+    page = (BUNDLED.parent / "docs" / "weights.md").read_text(encoding="utf-8")
+    rows = {
+        row[0].strip("`"): row
+        for line in page.splitlines()
+        if len(row := [cell.strip() for cell in line.strip("|").split("|")]) == 6
+    }
+    choices = [choice for choice in read_recommended(BUNDLED) if choice.card in CARDS]
+    assert len(choices) >= 5
+    for choice in choices:
+        card = CARDS[choice.card]
+        files = [item for item in card.weights if choice.wants(item)]
+        size = f"{sum(item.bytes for item in files):,}" if all(item.bytes for item in files) else "not published"
+        _, _, stated_bytes, licence, seconds, _ = rows[choice.card]
+        assert (stated_bytes, seconds) == (size, f"{choice.seconds(card):.0f}"), choice.card
+        assert all(item.licence.startswith(licence) for item in files)
+
+
+def test_what_make_run_fetches_is_ready_when_it_ends():
+    from backend.commands.weights import _is_small
+
+    small = {card.id for card in CARDS.values() if card.weights and _is_small(card)}
+    assert small == {"aasist", "classnseg", "ferretnet", "mesonet", "va"}
+
+
 def test_one_of_seven_networks_of_selim_is_enough_and_quicker():
     (choice,) = (choice for choice in read_recommended(BUNDLED) if choice.card == "selim")
     assert sum(choice.wants(item) for item in CARDS["selim"].weights) == 1
