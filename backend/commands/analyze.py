@@ -193,7 +193,7 @@ def analyze(
         turn()
         if cancelled():
             raise Cancelled
-        return result, out.publish(job.report, name=medium.name, media_sha256=sha256)
+        return result, out.publish(job.report, name=medium.name, media_sha256=sha256, sums=result.files)
     finally:
         job.remove()
 

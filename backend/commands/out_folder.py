@@ -14,7 +14,7 @@ import re
 import secrets
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -71,15 +71,20 @@ class OutFolder:
                 probe.unlink()
             raise _not_writable(self.folder, error) from None
 
-    def publish(self, report: Path, *, name: str, media_sha256: str) -> Path:
+    def publish(self, report: Path, *, name: str, media_sha256: str, sums: Mapping[str, str] | None = None) -> Path:
         """Copy a finished report to ``<folder>/<name>``, or to the next free ``<name>-2``, ``-3``, ...; returns where it is.
 
-        UserError(out_not_writable) when that fails; an older result is unharmed then.
+        ``sums``: sha256 of its files, as the report lists them. With them the report is given away: renamed, and not read again,
+        where it is on the file system of ``folder``. UserError(out_not_writable) when that fails; an older result is unharmed then.
         """
         staging = self._room / f"new-{secrets.token_hex(4)}"
         try:
-            shutil.copytree(report, staging)
-            files = {path: sha256_of(staging / path) for path in _files(staging)}
+            known: Mapping[str, str] = {}
+            if sums is not None and _renamed(report, staging):
+                known = sums
+            else:
+                shutil.copytree(report, staging)
+            files = {path: known.get(path) or sha256_of(staging / path) for path in _files(staging)}
             marker = ResultMarker(media_sha256=media_sha256, files=files)
             durable.replace_json(staging / MARKER, marker.model_dump(mode="json"))
             durable.fsync_tree(staging)
@@ -189,6 +194,17 @@ def _files(folder: Path) -> list[str]:
         for path in folder.rglob("*")
         if (path.is_symlink() or not path.is_dir()) and path.name not in TRACES and not path.name.startswith("._")
     ]
+
+
+def _renamed(source: Path, target: Path) -> bool:
+    """Rename a folder; False when the two are on different file systems."""
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        return False
+    return True
 
 
 def _remove_empty(folders: list[Path]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from backend.admission.template import write_detector
-from backend.commands.out_folder import MARKER, OutFolder, opened
+from backend.commands.out_folder import MARKER, OutFolder, is_own_result, opened
 from backend.commands.run import _kept
 from shared.errors import UserError
 from shared.names import folder_name, readable, shown
@@ -131,6 +133,33 @@ def test_a_result_in_which_the_user_worked_is_not_replaced(change: Callable, rep
     before = _state(first)
     assert _published(report, tmp_path / "out").name == "clip-2"
     assert _state(first) == before
+
+
+def test_a_report_that_is_given_away_is_renamed_and_its_marker_holds_as_if_it_had_been_copied(
+    out: OutFolder, report: Path, monkeypatch: pytest.MonkeyPatch
+):
+    face = report / "keyframes" / "person_0.jpg"
+    inode, sums = face.stat().st_ino, {"keyframes/person_0.jpg": hashlib.sha256(b"face").hexdigest()}
+    place = out.publish(report, name="clip", media_sha256=ONE, sums=sums)
+    assert (place / "keyframes" / "person_0.jpg").stat().st_ino == inode
+    assert not report.exists()
+    assert is_own_result(place, media_sha256=ONE)
+
+
+def test_a_report_on_another_file_system_is_copied_and_hashed_there(
+    out: OutFolder, report: Path, monkeypatch: pytest.MonkeyPatch
+):
+    rename = os.rename
+
+    def on_another_disk(source: Path, target: Path) -> None:
+        if Path(source) == report:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", on_another_disk)
+    place = out.publish(report, name="clip", media_sha256=ONE, sums={"keyframes/person_0.jpg": "0" * 64})
+    assert is_own_result(place, media_sha256=ONE), "the sums are those of the copy"
+    assert report.exists()
 
 
 def test_two_files_of_one_run_never_share_a_name(out: OutFolder, report: Path):
