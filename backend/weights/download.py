@@ -89,8 +89,6 @@ class Transfer:
             return
         # identity: ranges and sizes count bytes of the file, not of a compressed transfer
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
-        if have and begun.url == self.url and begun.validator:
-            headers["If-Range"] = begun.validator
         with self.places.opened(self.url, name=self._name, headers=headers) as response:
             self.stated = Stated(published_sha256(response), revision(response))
             if have and not item.bytes and response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
@@ -103,10 +101,16 @@ class Transfer:
                 have = part.restart()
                 if response.status_code != httpx.codes.OK:
                     raise _BrokenOff("the server cannot resume")
-            if have and begun.total and _total(response) not in (0, begun.total):
+            if have and begun.url == self.url and self._changed(begun, response):
                 part.restart()
                 raise _BrokenOff("the file changed meanwhile")
             self._store(response, have)
+
+    @staticmethod
+    def _changed(begun: Begun, response: httpx.Response) -> bool:
+        """Whether the rest that ``response`` gives is of another file. If-Range would ask for that; hosts that do not know it send all."""
+        stated, other_size = validator(response), begun.total and _total(response) not in (0, begun.total)
+        return bool(other_size or (begun.validator and stated and stated != begun.validator))
 
     @property
     def _name(self) -> str:

@@ -155,9 +155,10 @@ def revision(response: httpx.Response) -> str:
 
 
 def validator(response: httpx.Response) -> str:
-    """What tells whether the file behind an address is still the same (a strong ETag, else Last-Modified); "" where nothing does."""
+    """What tells whether the file behind an address is still the same; "" where nothing does. ``X-Goog-Hash`` is Google's."""
     etag = response.headers.get("ETag", "")
-    return str(etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified", ""))
+    stated = (etag if not etag.startswith("W/") else "", *map(response.headers.get, ("X-Goog-Hash", "Last-Modified")))
+    return next((str(value) for value in stated if value), "")
 
 
 # --------------------------------------------------------------------------- answers
