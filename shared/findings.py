@@ -85,7 +85,7 @@ class MediaPack(FacePack):
         self.persons: tuple[Person, ...] = tuple(record_of(Person, item) for item in info["persons"])
         self.keyfaces: dict[int, int] = {item["person"]: item["keyface"] for item in info["persons"]}
         self.notes: tuple[Note, ...] = tuple(record_of(Note, item) for item in info.get("notes", ()))
-        self.heard: Sound | None = record_of(Sound, info["sound"]) if info["sound"] else None
+        self.heard: Sound | None = _sound_of(info["sound"]) if info["sound"] else None
         self.seconds: dict[str, float] = info["seconds"]
 
     def lacks(self, card: Card) -> str | None:
@@ -106,6 +106,12 @@ class MediaPack(FacePack):
         """Start and end of the windows of ``card``, (n, 2) float64, seconds on the pictures' clock."""
         rows = self.units(card)
         return np.stack([rows["start"], rows["stop"]], 1) / SOUND_RATE + self.sound_start_s
+
+
+def _sound_of(raw: dict[str, Any]) -> Sound:
+    speech = raw["speech"]  # JSON has lists for tuples
+    sound: Sound = record_of(Sound, raw | {"speech": None if speech is None else tuple((a, b) for a, b in speech)})
+    return sound
 
 
 def record_of(record: type[Any], raw: dict[str, Any]) -> Any:

@@ -21,6 +21,7 @@ from backend.media.opening import open_medium
 from backend.media.sound import Heard, hear
 from backend.media.sound_file import SoundMedium
 from base_detector import WorkerFailure
+from shared.errors import MEDIA_CODES
 from shared.findings import MediaPack
 from tests.media.clips import encode, moving
 from tests.media.sounds import add_sound, tone, wav, write_sound
@@ -119,6 +120,38 @@ def test_a_change_of_rate_within_a_file_changes_no_pitch(tmp_path: Path):
 
 
 # --------------------------------------------------------------------------- hostile files
+
+
+@pytest.mark.parametrize("channels", [9, 64])
+def test_more_channels_than_there_are_names_for_are_mixed(tmp_path: Path, channels: int):
+    planes = np.zeros((RATE, channels))
+    planes[:, 0] = tone(1.0)
+    (tmp_path / "a.wav").write_bytes(wav((planes * 32767).astype("<i2").tobytes(), channels=channels))
+    assert np.abs(listen(tmp_path / "a.wav")[0] - planes.mean(axis=1)).max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("a.mp3", "libmp3lame"), ("a.m4a", "aac"), ("a.flac", "flac"), ("a.opus", "libopus"), ("a.wav", "pcm_f32le")],
+)
+def test_bytes_that_were_changed_anywhere_give_sound_or_a_code(tmp_path: Path, name: str, codec: str):
+    whole = write_sound(tmp_path / name, tone(1.0, rate=48_000), codec=codec, rate=48_000).read_bytes()
+    codes = set()
+    for seed in range(12):
+        dice = np.random.default_rng(seed)
+        content = np.frombuffer(whole, np.uint8).copy()
+        places = dice.integers(8, len(content), size=1 + 3 * seed)
+        content[places] = dice.integers(0, 256, size=len(places))
+        (tmp_path / name).write_bytes(content.tobytes())
+        try:
+            samples, medium = listen(tmp_path / name, max_duration_s=60.0)
+        except WorkerFailure as failure:
+            codes.add(failure.code)
+        else:
+            assert np.isfinite(samples).all()
+            assert np.abs(samples).max() <= 1
+            assert medium.facts().duration_s == pytest.approx(len(samples) / RATE)
+    assert codes <= MEDIA_CODES
 
 
 def test_two_samples_are_two_samples(tmp_path: Path):

@@ -404,6 +404,26 @@ def test_a_picture_of_a_phone_that_lost_its_end_is_unreadable(heic):
     assert refused(path) == "media_unreadable"
 
 
+def test_a_picture_of_a_phone_with_changed_bytes_gives_a_picture_or_a_code(heic, astronaut: np.ndarray):
+    path = heic(picture=astronaut[:128, :128])
+    whole = path.read_bytes()
+    codes = set()
+    for seed in range(30):
+        dice = np.random.default_rng(seed)
+        content = np.frombuffer(whole, np.uint8).copy()
+        places = dice.integers(28, len(content) if seed % 2 else 500, size=1 + seed % 5)
+        content[places] = dice.integers(0, 256, size=len(places))
+        path.write_bytes(content.tobytes())
+        try:
+            picture, _ = read(path)
+        except WorkerFailure as failure:
+            codes.add(failure.code)
+        else:
+            assert picture.dtype == np.uint8
+    assert "media_unreadable" in codes
+    assert codes <= MEDIA_CODES
+
+
 def test_too_large_a_picture_is_refused_before_it_is_decoded(heic):
     from dataclasses import replace
 
