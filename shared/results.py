@@ -23,6 +23,9 @@ _AS_RECORD = ConfigDict(extra="forbid", allow_inf_nan=False)
 Count = Annotated[int, Field(ge=0, lt=2**31)]
 Score = Annotated[float, Field(ge=0.0, le=1.0)]
 HardLabel = Literal["real", "fake"]
+#: ``no_trace``: below the threshold of a detector that needs original pixels. Who knows whether this file was lossy before; so "real" is
+#: not what it says.
+FileLabel = Literal["real", "fake", "no_trace"]
 #: What one score is about: a face, a whole picture, a window of sound. Scores of different units are never joined.
 Unit = Literal["face", "picture", "sound"]
 #: What became of the result video (a still: of the marked picture). ``pending``: it follows, and this record is replaced then;
@@ -115,7 +118,7 @@ class DetectorResult(Record):
     code: str | None = None
     message: str | None = None
     fake_score: Score | None = None
-    hard_label: HardLabel | None = None
+    hard_label: FileLabel | None = None
     threshold: Score
     strategy: str
     auc: Score | None = None

@@ -162,7 +162,14 @@ def titles(result: Result) -> dict[str, str]:
 
 def side_of_threshold(detector: DetectorResult | PersonScore) -> str:
     """On which side of the detector's threshold a score is: what its label says."""
+    if detector.hard_label == "no_trace":
+        return "below its threshold: no trace found"
     return "at or above its threshold" if detector.hard_label == "fake" else "below its threshold"
+
+
+def label_in_words(label: str) -> str:
+    """A label as tables show it."""
+    return label.replace("_", " ")
 
 
 def detector_sentence(detector: DetectorResult) -> str:

@@ -25,7 +25,7 @@ from base_detector import Card
 from shared.errors import sentence_for
 from shared.names import shown
 from shared.records import DetectorProgress
-from shared.words import UNIT_NOUNS, counted
+from shared.words import UNIT_NOUNS, counted, label_in_words
 
 #: Names of the pipeline's steps on the terminal.
 _STEPS = {"media": "reading the file", "report": "drawing the report", "video": "drawing the video"}
@@ -134,7 +134,7 @@ def print_summaries(summaries: Iterable[dict[str, Any]]) -> None:
                 if answer["code"]
                 else counted(answer["units_scored"], UNIT_NOUNS[answer["unit"]])
             )
-            table.add_row(*_cells(name, detector, score, answer["hard_label"] or "-", remark))
+            table.add_row(*_cells(name, detector, score, label_in_words(answer["hard_label"] or "-"), remark))
         for sentence in item.get("notes", ()):
             table.add_row(*_cells("", "", "", "", f"Note: {sentence}"))
         if "detectors" in item:

@@ -35,7 +35,7 @@ from shared.names import shown
 from shared.records import Mode
 from shared.results import DetectorResult
 from shared.settings import Settings, read_settings
-from shared.words import UNIT_NOUNS, counted
+from shared.words import UNIT_NOUNS, counted, label_in_words
 
 
 def make_pack(
@@ -206,7 +206,8 @@ def _in_words(result: DetectorResult) -> str:
     scored = f"{result.units_scored} of {counted(len(result.scores), UNIT_NOUNS[result.unit])} scored"
     persons = f", {counted(len(result.persons), 'person')}" if result.unit == "face" else ""
     return (
-        f"{result.id}: fake score {result.fake_score:.3f} ({result.hard_label}, its threshold is {result.threshold:g}), "
+        f"{result.id}: fake score {result.fake_score:.3f} ({label_in_words(str(result.hard_label))}, its threshold is "
+        f"{result.threshold:g}), "
         f"{scored}{persons}\n"
         "0 = real, 1 = fake. A score is an indication, not a proof."
     )

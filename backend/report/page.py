@@ -289,5 +289,5 @@ def _data_address(content: bytes, kind: str) -> str:
 
 
 def _line(item: DetectorResult) -> str:
-    score = "" if item.fake_score is None else f"{item.fake_score:.2f}, label {item.hard_label}. "
+    score = "" if item.fake_score is None else f"{item.fake_score:.2f}, label {words.label_words(item)}. "
     return score + detector_sentence(item)

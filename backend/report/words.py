@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from shared.results import DetectorResult, Result
-from shared.words import UNITS_OF, counted, joined, likeness, units_of
+from shared.words import UNITS_OF, counted, joined, label_in_words, likeness, units_of
 
 _WEIGH: Final = (
     "Weigh it with other evidence: origin and earlier copies of the file, other footage of the event, the people shown or "
@@ -88,7 +88,7 @@ def details(result: Result) -> list[str]:
 
 def label_words(detector: DetectorResult) -> str:
     """The detector's label as the table shows it, a dash without one."""
-    return detector.hard_label or "–"
+    return label_in_words(detector.hard_label) if detector.hard_label else "–"
 
 
 def plain(untrusted_words: str) -> str:

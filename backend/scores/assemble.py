@@ -158,7 +158,7 @@ def detector_result(outcome: DetectorOutcome, pack: MediaPack) -> DetectorResult
     return DetectorResult(
         status="ok",
         fake_score=score,
-        hard_label="fake" if score >= card.threshold else "real",
+        hard_label="fake" if score >= card.threshold else "no_trace" if card.lossless_only else "real",
         auc=report_auc(np.asarray(scores.fake_score)),
         persons=scores.persons,
         scores=tuple(None if np.isnan(value) else float(value) for value in each),

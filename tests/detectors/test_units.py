@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,12 @@ from backend.admission.practice_units import PracticePictures, PracticeSounds, s
 from backend.catalog.cards import read_card
 from backend.harvest.media_pack import check_pack
 from backend.harvest.scores import harvest_scores
-from backend.scores.assemble import too_few
+from backend.scores.assemble import DetectorOutcome, detector_result, too_few
 from base_detector import Array, BaseDetector, Card, ContractError, NotApplicable, Skip, detector_verbs
 from shared.errors import PermanentError
 from shared.findings import MediaPack
+from shared.results import Provenance
+from shared.words import detector_sentence
 from tests.workers.conftest import write_pack
 
 COMMON = """id = "toy"
@@ -135,6 +138,24 @@ def test_a_sound_with_too_few_windows_or_too_much_silence_gets_no_score_of_the_f
         units = len(pack.units(card))
         scores = harvest_scores(out, card_id="toy", units=units, unit="sound")
         assert too_few(card, scores, of=units) == reason
+
+
+@pytest.mark.parametrize(
+    ("text", "below"), [(PICTURE, "no_trace"), (PICTURE.replace("lossless_only = true\n", ""), "real")]
+)
+def test_below_its_threshold_a_detector_that_needs_original_pixels_found_no_trace(
+    pictures: PracticePictures, tmp_path: Path, text: str, below: str
+):
+    """A PNG may have been a JPEG before, so a low score of such a detector never says "real"."""
+    detector, pack = toy(card_of(text, tmp_path / "toy")), MediaPack(pictures.clip(3))
+    (tmp_path / "scores.json").write_text(json.dumps(detector.run_pack(pack, tmp_path)))
+    scores = harvest_scores(tmp_path, card_id="toy", units=3, unit="picture")
+    provenance = Provenance(version="1", contract="1", weights={}, parameters={}, runner="process", image=None)
+    for threshold, label in ((0.01, "fake"), (0.99, below)):
+        card = replace(detector.card, threshold=threshold)
+        result = detector_result(DetectorOutcome(card, provenance, tmp_path, scores=scores), pack)
+        assert result.hard_label == label
+        assert ("no trace found" in detector_sentence(result)) == (label == "no_trace")
 
 
 def test_a_worker_without_a_window_says_so(sounds: PracticeSounds, tmp_path: Path):
