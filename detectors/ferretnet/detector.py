@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from base_detector import Array, BaseDetector, Skip
+from detectors.nets.pictures import CLIP_MEAN, CLIP_STD
+from detectors.nets.pictures import normalized as as_for_clip
 from detectors.nets.scores import sigmoid
 
 if TYPE_CHECKING:
@@ -24,10 +26,6 @@ VARIANTS = {"S": ("S", "ferretnet-s-median-3.pth"), "B": ("B", "ferretnet-b-medi
 SIDE, LEAST_FOR_GRID = 256, 320
 #: Crops of the grid in each direction.
 GRID = 3
-
-#: CLIP's mean and deviation of red, green, blue, which the authors normalise with.
-MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
-STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 
 
 class FerretNet(BaseDetector):
@@ -70,7 +68,7 @@ def corners(height: int, width: int) -> list[tuple[int, int]]:
 
 def normalized(picture: Array) -> Array:
     """(h, w, 3) uint8 RGB -> (3, h, w) float32 of CLIP's mean 0 and deviation 1."""
-    return np.ascontiguousarray(((picture.astype(np.float32) / np.float32(255) - MEAN) / STD).transpose(2, 0, 1))
+    return as_for_clip(picture, mean=CLIP_MEAN, deviation=CLIP_STD)
 
 
 def _net(width: str, content: bytes) -> torch.nn.Module:
