@@ -110,7 +110,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.pass_context
 def main(context: click.Context) -> None:
-    """DeepFake-o-meter: was this face manipulated? Scores, curves and a result video from several detectors."""
+    """DeepFake-o-meter: was this video, picture or voice manipulated? Scores, curves and a result video from several detectors."""
     # at a terminal, results are wanted; an operator wants to know what the services did
     log_to_stderr(logging.INFO if context.invoked_subcommand in ("serve", "dispatch") else logging.WARNING)
 

@@ -83,6 +83,8 @@ def _init_templates(app: Flask) -> None:
         date=words.date,
         date_and_time=words.date_and_time,
         unavailable=wording.unavailable,
+        judges=wording.judges,
+        recommended_first=wording.recommended_first,
         way=wording.way,
         sentence=words.detector_sentence,
         units_of=words.UNITS_OF.__getitem__,
@@ -102,6 +104,7 @@ def _init_templates(app: Flask) -> None:
         video_words=wording.video_words,
         judged_units=words.units_of,
         likeness=words.likeness,
+        misleads=wording.misleads,
         platform=version("deepfake-o-meter"),
         plotly=version("plotly"),
     )

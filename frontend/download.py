@@ -201,7 +201,7 @@ class _Answer:
             "GET",
             httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
             headers=[
-                (b"Host", url.netloc), (b"User-Agent", USER_AGENT), (b"Accept", b"video/*, image/*, */*;q=0.5"),
+                (b"Host", url.netloc), (b"User-Agent", USER_AGENT), (b"Accept", b"video/*, image/*, audio/*, */*;q=0.5"),
                 (b"Accept-Encoding", b"identity"), (b"Connection", b"close"),
             ],
             extensions={"timeout": timeouts},
@@ -224,7 +224,7 @@ class _Answer:
             )
         if self._headers.get(b"content-type", b"").lower().startswith((b"text/html", b"application/xhtml")):
             raise _refused(
-                "This address leads to a web page. Give the address of the video or image file itself, or download the "
+                "This address leads to a web page. Give the address of the video, picture or sound file itself, or download the "
                 "file and upload it."
             )
         if self._headers.get(b"content-encoding", b"identity").lower() != b"identity":

@@ -43,9 +43,7 @@ LOOK_S: Final = 2.0
 BROKEN_OFF: Final = timedelta(hours=1)
 
 #: What the mail about a result adds while its video is still to be drawn.
-VIDEO_FOLLOWS: Final = (
-    "All numbers are there. The video with the marked faces is still being drawn and appears on the same page."
-)
+VIDEO_FOLLOWS: Final = "All numbers are there. The result video is still being drawn and appears on the same page."
 
 HOUSEKEEPING: Final = timedelta(hours=1)
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from frontend.access import Answer
 from shared.errors import sentence_for
-from shared.records import Catalog, DetectorProgress, Mode, Status
+from shared.records import Catalog, CatalogEntry, DetectorProgress, Mode, Status
 from shared.results import Result
-from shared.words import UNIT_NOUNS, counted, detector_sentence, duration, joined, side_of_threshold, size
+from shared.words import UNIT_NOUNS, counted, detector_sentence, duration, joined, side_of_threshold, size, units_of
 
 #: The dispatcher renews the catalog every few seconds; when it is older than this, the dispatcher is not running.
 FRESH: Final = timedelta(seconds=30)
@@ -43,6 +43,14 @@ STATES: Final[dict[str, str]] = {
     "timed_out": "timed out",
 }
 
+#: What a detector looks at or listens to, by ``CatalogEntry.input``.
+INPUTS: Final[dict[str, str]] = {
+    "face": "faces",
+    "video": "faces over time",
+    "picture": "whole pictures",
+    "sound": "sound",
+}
+
 #: Codes of ``CatalogEntry.unavailable`` in two or three words.
 UNAVAILABLE: Final[dict[str, str]] = {
     "weights_missing": "weights not installed",
@@ -57,6 +65,16 @@ UNAVAILABLE: Final[dict[str, str]] = {
 def catalog_is_fresh(catalog: Catalog | None, now: datetime) -> bool:
     """Whether the back-end is running, by its catalog."""
     return catalog is not None and now - catalog.updated < FRESH
+
+
+def recommended_first(entries: Iterable[CatalogEntry]) -> list[CatalogEntry]:
+    """The recommended detectors in their order, then the others as they come."""
+    return sorted(entries, key=lambda entry: (entry.recommended is None, entry.recommended or 0))
+
+
+def judges(entry: CatalogEntry) -> str:
+    """What a detector looks at or listens to."""
+    return f"{INPUTS[entry.input]}{', lossless files only' if entry.lossless_only else ''}"
 
 
 def unavailable(code: str) -> str:
@@ -107,6 +125,13 @@ def kind_and_size(result: Result) -> str:
     if media.kind != "sound":
         parts.append(f"{media.width} × {media.height}")
     return ", ".join([*parts, size(media.bytes)])
+
+
+def misleads(result: Result) -> str:
+    """What misleads the detectors that were asked, in either direction."""
+    units = units_of(result)
+    what = ["compression"] + ["small faces"] * ("face" in units) + ["noise"] * ("sound" in units)
+    return joined([*what, "unknown methods"]).capitalize()
 
 
 def video_heading(result: Result) -> str:

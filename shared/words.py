@@ -117,7 +117,7 @@ def likeness(units: Sequence[str]) -> str:
     """What a fake score compares, for detectors of ``units``."""
     compared = {
         "face": "a face resembles the manipulated faces",
-        "picture": "a whole picture resembles the made or altered pictures",
+        "picture": "a whole picture resembles the generated or altered pictures",
         "sound": "a voice resembles the synthetic voices",
     }
     return f"{joined([compared[unit] for unit in units], 'or')} that the detector was trained on"

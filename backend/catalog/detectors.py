@@ -119,6 +119,8 @@ class DetectorCatalog:
                     licence=card.licence,
                     threshold=card.threshold,
                     aggregation=card.aggregation,
+                    input=card.input,
+                    lossless_only=card.lossless_only,
                     sees=card.sees,
                     limits=card.limits,
                     weights=tuple(vars(item) for item in card.weights),

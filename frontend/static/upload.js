@@ -42,6 +42,41 @@ function refuse(chosen, words) {
   say("media", words);
 }
 
+// Which detectors fit a file, as far as its type says that for sure: Ogg and WebM may hold pictures or sound, a GIF may move.
+const STILLS = ["image/jpeg", "image/heic", "image/heif", "image/bmp", "image/tiff"];
+const KINDS = {
+  sound: { words: "a sound file", inputs: ["sound"] },
+  still: { words: "a picture", inputs: ["face", "picture"] },
+  picture: { words: "a picture", inputs: ["face", "video", "picture"] },
+  video: { words: "a video", inputs: ["face", "video", "picture", "sound"] },
+};
+
+function kindOf(chosen) {
+  const type = chosen ? chosen.type : "";
+  if (/^audio\/(?!ogg|webm)/.test(type)) return KINDS.sound;
+  if (STILLS.includes(type)) return KINDS.still;
+  if (type.startsWith("image/")) return KINDS.picture;
+  return type.startsWith("video/") ? KINDS.video : null;
+}
+
+// The server takes any choice: a detector that does not fit would only say that it has no opinion.
+function offerFitting() {
+  const chosen = file.files[0];
+  const kind = kindOf(chosen);
+  const lossy = kind === KINDS.video || (chosen && chosen.type === "image/jpeg");
+  const boxes = [...form.querySelectorAll("input[name=detectors]")];
+  for (const box of boxes) {
+    const fits = !kind || (kind.inputs.includes(box.dataset.input) && !(lossy && "losslessOnly" in box.dataset));
+    box.disabled = !fits;
+    box.closest(".choice").hidden = !fits;
+  }
+  const fitting = boxes.filter((box) => !box.disabled).length;
+  const words = document.getElementById("fitting");
+  words.hidden = fitting === boxes.length;
+  const judge = fitting ? `${fitting} of ${boxes.length} detectors here judge${fitting === 1 ? "s" : ""} it` : "no detector here judges it";
+  words.textContent = kind ? `This is ${kind.words}: ${judge}.` : "";
+}
+
 function showFile() {
   const chosen = file.files[0];
   refused = null;
@@ -54,6 +89,7 @@ function showFile() {
   } else {
     dropText.replaceChildren(...plainText);
   }
+  offerFitting();
   const tooLarge = chosen && chosen.size > limit;
   if (chosen && !tooLarge) checkType(chosen);
   say("media", tooLarge ? `This file has ${sizeOf(chosen.size)}; the most this site takes is ${sizeOf(limit)}.` : "");
@@ -134,7 +170,7 @@ for (const [id, on] of [["choose-all", true], ["choose-none", false]]) {
   if (!button) continue;
   button.hidden = false;
   button.addEventListener("click", () => {
-    for (const box of form.querySelectorAll("input[name=detectors]")) box.checked = on;
+    for (const box of form.querySelectorAll("input[name=detectors]:enabled")) box.checked = on;
   });
 }
 

@@ -55,7 +55,7 @@ def test_name_of_the_visitor_never_reaches_the_disk(app: Flask, uploader: Upload
         b"PK\x03\x04" + bytes(60), b"MZ" + bytes(60), b"<html><script>alert(1)</script>", b"<svg xmlns='x'/>", b"%PDF-1.7",
         b"#EXTM3U\n#EXT-X-VERSION:3\n/etc/passwd", b"ffconcat version 1.0\nfile /etc/passwd", b"v=0\r\no=- 0 0 IN IP4 127.0.0.1",
         b"G" + bytes(187) + b"G" + bytes(400), b"\x00" * 64, b"x",
-        b"\0\0\0\x18ftypheic" + bytes(60),
+        b"\0\0\0\x18ftypavci" + bytes(60),
     ],
 )  # fmt: skip
 def test_content_decides_not_the_suffix(app: Flask, uploader: Uploader, content: bytes) -> None:
@@ -180,7 +180,7 @@ def test_address_with_a_domain_of_any_letters_is_written_as_mail_servers_need_it
     ("content", "words"),
     [
         (b"", "The file is empty"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+        (b"\0\0\0\x18ftypavci\0\0\0\0mif1avci", "HEIF"),
         (b"plain text", "type of file is not accepted"),
     ],
 )

@@ -1,0 +1,165 @@
+"""Voices, whole pictures and clips with sound in a real browser: what is offered for a file, and what its result shows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from frontend.portal import portal
+from shared.clock import utc_now
+from shared.results import Result
+from tests.frontend.stories import PIN, Uploader, catalog, finish
+from tests.units import as_sound_file, pictures_only, with_pictures, with_sound
+
+pytestmark = pytest.mark.browser
+
+FIXTURES = Path(__file__).parent.parent / "fixtures"
+VOICE = b"ID3\x04" + bytes(3000)
+ALL = ["aasist", "mesonet", "classnseg", "va", "ferretnet"]
+
+
+def look(page: Any, name: str) -> None:
+    """Keep pictures of the page on a phone and on a screen in the folder SCREENSHOTS, when that is set."""
+    if folder := os.environ.get("SCREENSHOTS"):
+        for width in (1440, 390):
+            page.set_viewport_size({"width": width, "height": 900})
+            page.wait_for_timeout(700)
+            page.screenshot(path=f"{folder}/{name}-{width}.png", full_page=True)
+
+
+def offered(page: Any) -> list[str]:
+    boxes = page.locator("input[name=detectors]:enabled:visible")
+    return [box.get_attribute("value") for box in boxes.all()]
+
+
+def drawn(page: Any, lines: int) -> None:
+    page.wait_for_selector(f"#chart[data-drawn='{lines}']")
+
+
+@pytest.fixture
+def all_kinds(site: Any) -> Any:
+    """The portal with detectors of faces, sound and whole pictures."""
+    app, url = site
+    portal(app).store.write_catalog(catalog(utc_now(), all_kinds=True))
+    return app, url
+
+
+FITTING = [
+    ("voice.mp3", "audio/mpeg", ["aasist"]),
+    ("photo.jpg", "image/jpeg", ["mesonet", "classnseg", "va"]),
+    ("made.png", "image/png", ["mesonet", "classnseg", "va", "ferretnet"]),
+    ("clip.mp4", "video/mp4", ["aasist", "mesonet", "classnseg", "va"]),
+    ("song.ogg", "audio/ogg", ALL),
+    ("clip.bin", "application/octet-stream", ALL),
+]
+
+
+def test_only_detectors_that_fit_the_chosen_file_are_offered(all_kinds: Any, watched: Any) -> None:
+    _, url = all_kinds
+    page = watched().page
+    page.goto(url)
+    assert offered(page) == ALL, "the recommended one first"
+    for name, kind, fitting in FITTING:
+        page.set_input_files("#file", {"name": name, "mimeType": kind, "buffer": VOICE})
+        assert offered(page) == fitting, name
+        if fitting != ALL:
+            assert f"{len(fitting)} of 5 detectors here judge" in page.inner_text("#fitting")
+    page.set_input_files("#file", {"name": "voice.mp3", "mimeType": "audio/mpeg", "buffer": VOICE})
+    page.fill("#url", "https://example.org/clip")  # takes the place of the file, and nobody knows what it leads to
+    assert offered(page) == ALL
+    assert page.is_hidden("#fitting")
+
+
+def test_without_scripts_all_detectors_are_offered(all_kinds: Any, watched: Any) -> None:
+    _, url = all_kinds
+    page = watched(java_script_enabled=False).page
+    page.goto(url)
+    assert offered(page) == ALL
+    assert "sound" in page.inner_text("label:has([value=aasist])")
+    assert "whole pictures, lossless files only" in page.inner_text("label:has([value=ferretnet])")
+
+
+def test_a_voice_is_sent_and_its_result_speaks_of_sound(all_kinds: Any, watched: Any, astronaut_clip: Path) -> None:
+    app, url = all_kinds
+    seen = watched(width=390)
+    page = seen.page
+    page.goto(url)
+    page.set_input_files("#file", {"name": "voice_message.mp3", "mimeType": "audio/mpeg", "buffer": VOICE})
+    page.fill("#pin", PIN)
+    page.check("input[name=consent]")
+    look(page, "front-sound")
+    page.get_by_role("button", name="Analyse").click()
+    page.wait_for_url("**/r/*")
+    job = page.url.rsplit("/", 1)[-1]
+    assert portal(app).store.read_submission("new", job).detectors == ("aasist",)
+    finish(
+        app, job, video=astronaut_clip, change=lambda result: as_sound_file(result.model_copy(update={"detectors": ()}))
+    )
+    page.wait_for_selector("#pin")
+    _open(page)
+    drawn(page, 1)
+    look(page, "result-sound")
+    words = page.inner_text("main")
+    assert "Sound, 10 s" in words
+    assert "speech in 9.1 s of it" in words
+    assert "steps are stretches of sound" in words
+    for wrong in ("0 × 0", "marked faces", "Person", "no face", "how much a face", "Consensus"):
+        assert wrong not in words, wrong
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert seen.trouble == []
+
+
+def test_a_picture_judged_as_a_whole_has_no_gallery_of_persons(all_kinds: Any, watched: Any) -> None:
+    page, seen = result_page(all_kinds, watched, pictures_only, kind="image")
+    look(page, "result-picture")
+    words = page.inner_text("main")
+    assert "the whole picture" in words
+    assert "The picture and its scores" in words
+    assert page.locator(".persons").count() == 0
+    for wrong in ("no face", "persons in this file", "framed", "how much a face"):
+        assert wrong not in words, wrong
+    assert seen.trouble == []
+
+
+def test_a_clip_with_a_voice_has_curves_of_faces_pictures_and_sound(
+    all_kinds: Any, watched: Any, astronaut_clip: Path
+) -> None:
+    def change(result: Result) -> Result:
+        return with_sound(with_pictures(result, [0.9, 0.7, None, 0.8]), [0.2, 0.9, None, 0.8, 0.7])
+
+    page, seen = result_page(all_kinds, watched, change, video=astronaut_clip)
+    drawn(page, 4)
+    assert page.evaluate(
+        "document.getElementById('chart').data.map((line) => [line.name, line.mode])"
+    ) == [
+        ["MesoInception4", "lines+markers"],
+        ["ClassNSeg", "lines+markers"],
+        ["FerretNet (whole pictures)", "markers"],
+        ["AASIST (sound)", "lines"],
+    ]  # fmt: skip
+    page.select_option("#person", index=2)
+    drawn(page, 4)  # the sound and the pictures are those of all persons
+    look(page, "result-all")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert "consensus: faces" in page.inner_text("main").lower()
+    assert seen.trouble == []
+
+
+def result_page(site: Any, watched: Any, change: Callable[[Result], Result], **more: Any) -> tuple[Any, Any]:
+    app, url = site
+    job = Uploader(app.test_client()).submit()
+    finish(app, job, portrait=FIXTURES / "astronaut.jpg", change=change, **more)
+    seen = watched(width=390)
+    seen.page.goto(f"{url}/r/{job}")
+    _open(seen.page)
+    seen.page.wait_for_selector("#h-summary")
+    return seen.page, seen
+
+
+def _open(page: Any) -> None:
+    page.fill("#pin", PIN)
+    page.get_by_role("button", name="Open the result").click()
