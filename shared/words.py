@@ -39,7 +39,7 @@ CODECS: Final[dict[str, str]] = {
 
 #: Names of docs/strategies.md.
 STRATEGIES: Final[dict[str, str]] = {
-    "mean": "The file's score is the mean over all faces, so a short manipulation can vanish in it.",
+    "mean": "The file's score is the mean over all {units}, so a short manipulation can vanish in it.",
     "max_of_persons": "The file's score is that of the person with the highest score.",
     "max_of_persons_of_shots": "The file's score is that of the person with the highest mean in one shot.",
     "own": "The method has its own rule for the file's score; its model card describes it.",
@@ -186,9 +186,11 @@ def detector_sentence(detector: DetectorResult) -> str:
     return f"Its score is {side}. It judged {judged} of {counted(all_of_them, noun)}."
 
 
-def strategy(name: str) -> str:
-    """How the scores of single faces were combined (docs/strategies.md)."""
-    return STRATEGIES.get(name, f"By the rule '{name}' of this detector.")
+def strategy(name: str, unit: str = "face") -> str:
+    """How the scores of single faces, pictures or stretches of sound were combined (docs/strategies.md)."""
+    noun = UNIT_NOUNS[unit]
+    words = STRATEGIES.get(name, f"By the rule '{name}' of this detector.")
+    return words.replace("{units}", _PLURALS.get(noun, f"{noun}s"))
 
 
 def format_name(container: str, codec: str) -> str:

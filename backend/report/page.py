@@ -188,7 +188,7 @@ def _row(item: DetectorResult) -> dict[str, Any]:
         "judges": UNITS_OF[item.unit],
         "paper": item.paper,
         "sentence": detector_sentence(item),
-        "strategy": strategy(item.strategy),
+        "strategy": strategy(item.strategy, item.unit),
         "score": None if score is None else f"{score:.2f}",
         "at": None if score is None else round(100 * score, 1),
         "colour": hexadecimal(score_colour(score)),
