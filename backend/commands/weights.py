@@ -256,9 +256,10 @@ def _load_once(card: Card, entry: Installed, *, settings: Settings) -> None:
     if error.code in _NOT_THE_FILES:
         click.echo(f"Not checked yet: {error.sentence}", err=True)
         return
-    words = f" Its last words: {shown(error.log[-2] if len(error.log) > 1 else error.log[-1])}" if error.log else ""
+    told = [line for line in error.log if line.strip() and not line.startswith(f"load: {error.code}")]
+    words = f" Its last words: {shown(told[-1])}" if told else ""
     file = entry.item.file
-    if error.code in _THE_FILE:
+    if error.code in _THE_FILE and not _blames_another(error, card, file):
         back = WeightsFolder(settings.weights_folder).remove(card, file)
         raise UserError(
             "weights_mismatch",
@@ -266,11 +267,17 @@ def _load_once(card: Card, entry: Installed, *, settings: Settings) -> None:
             f"{', and the file it replaced is back' if back else ''}.",
         )
     kept = f" The file it replaced is kept as {before(entry.path)}." if before(entry.path).is_file() else ""
+    why = f"{error.sentence}{_said(error) or words}"
     raise UserError(
         error.code,
-        f"{file} is installed, but could not be tried: {error.sentence}{words} That says nothing about the file, so it stays.{kept} Once "
-        f"the cause is removed, run 'deepfake-o-meter weights add {card.id}' with it again.",
+        f"{file} is installed, but could not be tried: {why} That says nothing about {file}, so it stays.{kept} Once the cause is "
+        f"removed, run 'deepfake-o-meter weights add {card.id}' with it again.",
     )
+
+
+def _blames_another(error: WorkerError, card: Card, file: str) -> bool:
+    """Whether the worker says that another of the detector's files does not fit."""
+    return any(_said(error).startswith(f" ({item.file}: ") for item in card.weights if item.file != file)
 
 
 def _said(error: WorkerError) -> str:

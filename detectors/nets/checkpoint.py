@@ -14,7 +14,7 @@ import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -28,11 +28,16 @@ Choice = TypeVar("Choice")
 
 
 class CheckpointError(WorkerFailure, ContractError):
-    """A weights file does not fit its network; the message names every entry that differs. The worker answers ``weights_do_not_fit``."""
+    """A weights file does not fit its network; the message names every entry that differs. The worker answers ``weights_do_not_fit``.
+
+    ``file``: the one that ``read_published`` read last; the message begins with it, so that another file is not blamed.
+    """
+
+    file: ClassVar[str] = ""
 
     def __init__(self, sentence: str) -> None:
         super().__init__("weights_do_not_fit")
-        self.args = (sentence,)
+        self.args = (f"{self.file}: {sentence}" if self.file else sentence,)
 
 
 class WeightsUnusable(WorkerFailure):
@@ -74,6 +79,7 @@ def read_published(weights: Path, card: Card, file: str) -> bytes:
             "weights_mismatch",
             f"{path} is not the published file (sha256): run 'deepfake-o-meter weights fetch {card.id}'",
         )
+    CheckpointError.file = file
     return content
 
 

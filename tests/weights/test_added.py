@@ -15,9 +15,11 @@ pytest.importorskip("torch")
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from backend.catalog.detectors import BUNDLED
 from backend.commands.weights import weights
 from backend.workers.pool import WorkerPool
 from backend.workers.spec import WorkerError, WorkerSpec
+from base_detector import Card
 from detectors.nets.checkpoint import CheckpointError, read_torch
 from tests.parity.test_meso_cnn import write_weights
 
@@ -55,7 +57,7 @@ def test_a_file_with_a_tensor_missing_is_removed_again(own: Path):
     result = add(own)
     assert result.exit_code == 1
     assert "cannot load meso_cnn.safetensors" in result.output
-    assert "(the weights do not fit " in result.output
+    assert "(meso_cnn.safetensors: the weights do not fit " in result.output
     assert "missing " in result.output  # the tensor is named
     assert "removed again" in result.output
     assert not installed(own).exists()
@@ -85,11 +87,37 @@ def test_a_right_file_stays_when_the_worker_fails_for_another_reason(own: Path, 
     assert result.exit_code == 1
     assert "is installed, but could not be tried: The worker ran out of memory." in result.output
     assert "Its last words: torch: allocating" in result.output
-    assert "says nothing about the file" in result.output
+    assert "says nothing about meso_cnn.safetensors, so it stays" in result.output
     assert installed(own).read_bytes() == own.read_bytes()
     kept = installed(own).with_name(f".{installed(own).name}.before")
     assert f"kept as {kept}" in result.output
     assert kept.is_file()
+
+
+def test_a_right_file_stays_when_another_file_of_its_detector_does_not_fit(own: Path, monkeypatch: pytest.MonkeyPatch):
+    first, second = (item.file for item in Card.read(BUNDLED / "selim").weights[:2])
+    blamed = {"file": first}
+
+    @contextmanager
+    def does_not_fit(pool: WorkerPool, spec: WorkerSpec) -> Iterator[None]:
+        raise WorkerError(
+            "weights_do_not_fit", log=[f"load: weights_do_not_fit: {blamed['file']}: missing encoder.bn1.bias"]
+        )
+        yield
+
+    monkeypatch.setattr(WorkerPool, "lease", does_not_fit)
+    folder = own.parent / "data" / "weights" / "selim"
+    folder.mkdir(parents=True)
+    (folder / first).write_bytes(b"wrong")
+    words = ["add", "selim", str(own), "--as", second]
+    result = CliRunner().invoke(weights, words, catch_exceptions=False)
+    assert result.exit_code == 1
+    assert f"({first}: missing encoder.bn1.bias)" in result.output
+    assert (folder / second).read_bytes() == own.read_bytes()
+    blamed["file"] = second
+    result = CliRunner().invoke(weights, words, catch_exceptions=False)
+    assert "It was removed again, and the file it replaced is back" in result.output
+    assert (folder / second).is_file()
 
 
 def test_a_file_that_is_none_of_torch_is_said_to_be_none(tmp_path: Path):
