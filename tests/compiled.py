@@ -9,9 +9,13 @@ from __future__ import annotations
 import atexit
 import shutil
 import tempfile
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import pytest
+
+from detectors import kept
 from shared.settings import Settings
 
 
@@ -20,6 +24,14 @@ def _folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="tests-compiled-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
+
+
+@pytest.fixture(scope="module")
+def kept_here() -> Iterator[None]:
+    """Detectors that a module loads in this process find networks that another module made, and keep theirs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(kept.VARIABLE, str(_folder() / "here"))
+        yield
 
 
 def share_compiled(data: Path) -> None:

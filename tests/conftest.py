@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.compiled import kept_here  # noqa: F401  a fixture
+
 ROOT = Path(__file__).resolve().parent.parent
 RESEARCH = ROOT.parent / "shared"
 FIXTURES = Path(__file__).parent / "fixtures"

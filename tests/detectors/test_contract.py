@@ -56,7 +56,7 @@ def test_the_three_bundled_detectors_are_here():
 
 
 @pytest.fixture(scope="module", params=AT_HAND, ids=lambda folder: folder.name)
-def detector(request: pytest.FixtureRequest, weights_folder: Path) -> BaseDetector:
+def detector(request: pytest.FixtureRequest, weights_folder: Path, kept_here: None) -> BaseDetector:
     loaded = load_detector(f"detectors.{request.param.name}")
     folder = weights_folder / loaded.card.id
     if any(not (folder / item.file).is_file() for item in loaded.card.weights):

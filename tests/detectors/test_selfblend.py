@@ -29,7 +29,7 @@ NO_POINTS = np.full((5, 2), np.nan, np.float32)
 
 
 @pytest.fixture(scope="module")
-def detector() -> BaseDetector:
+def detector(kept_here: None) -> BaseDetector:
     loaded = load_detector("detectors.selfblend")
     loaded.load(Path("nowhere"), "cpu")
     return loaded

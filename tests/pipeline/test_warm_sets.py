@@ -20,6 +20,7 @@ from backend.workers.spec import WorkerError
 from shared.digest import sha256_of
 from shared.machine import LEAST_BUDGET_MB
 from shared.settings import Settings, read_settings
+from tests.compiled import share_compiled
 
 LIGHT = ("mesonet", "classnseg", "va", "selfblend")
 
@@ -35,6 +36,7 @@ def job(number: int, clip: Path, folder: Path) -> Job:
 def test_the_light_detectors_judge_two_clips_and_no_worker_is_ended(
     tmp_path: Path, astronaut_clip: Path, weights_folder: Path
 ):
+    share_compiled(tmp_path)
     settings = read_settings(
         data=tmp_path, weights=weights_folder, runner="process", jobs=1, worker_memory_mb=LEAST_BUDGET_MB
     )
