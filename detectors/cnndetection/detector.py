@@ -1,7 +1,7 @@
-"""CNNDetection on one face at a time (Wang et al., CVPR 2020); trunk in ``detectors.nets.resnet``, card in ``detector.toml``.
+"""CNNDetection on whole pictures (Wang et al., CVPR 2020); trunk in ``detectors.nets.resnet``, card in ``detector.toml``.
 
-The published network takes pictures of any size and gives one logit whose sigmoid is the probability of *synthetic*. For face swaps its
-author cuts out the face and scales it to 256 (issue 3 of the repository); the paper's evaluation then takes the middle 224.
+The published network takes pictures of any size and gives one logit whose sigmoid is the probability of *synthetic*. The paper's evaluation
+cuts out the middle 224; the authors' demo takes the whole picture.
 """
 
 from __future__ import annotations
@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
-from base_detector import Array, BaseDetector, Face
-from detectors.nets.crops import cut_square
-from detectors.nets.faces import normalized
+from base_detector import Array, BaseDetector, ContractError
+from detectors.nets.pictures import centre, normalized
 from detectors.nets.scores import sigmoid
 
 if TYPE_CHECKING:
@@ -23,44 +21,39 @@ if TYPE_CHECKING:
 #: ``parameters.variant`` of the card -> published file; the number is the share of training pictures blurred and JPEG-compressed
 VARIANTS = {"blur_jpg_prob0.5": "blur_jpg_prob0.5.pth", "blur_jpg_prob0.1": "blur_jpg_prob0.1.pth"}
 
-#: the face is scaled to the first, its middle cut to the second: training and evaluation of the paper
-SCALED, SIDE = 256, 224
-#: our choice: FaceForensics++'s own square about the face, see README.md
-SCALE = 1.3
+#: side of the pictures in training and in the paper's evaluation
+SIDE = 224
+#: of a whole picture no more than the middle of this side is judged: memory grows with the area
+MOST = 2048
 
 
 class CNNDetection(BaseDetector):
-    """ResNet-50 with one output; ``parameters.variant`` of the card names the weights."""
+    """ResNet-50 with one output; ``parameters.variant`` of the card names the weights, ``parameters.crop`` what of a picture is judged."""
 
     def load(self, weights: Path, device: str) -> None:
         from detectors.nets.checkpoint import read_published, variant_of
         from detectors.runtime import compiled
 
-        content = read_published(weights, self.card, variant_of(self.card, VARIANTS))
+        file = variant_of(self.card, VARIANTS)
+        if self.card.parameters["crop"] not in (SIDE, 0):
+            raise ContractError(f"cnndetection: parameters.crop must be {SIDE}, or 0 for the whole picture")
+        if not self.card.parameters["crop"] and self.card.batch > 1:
+            raise ContractError("cnndetection: whole pictures differ in size; set batch to 1")
         example = np.zeros((1, 3, SIDE, SIDE), np.float32)
-        # any size, as published; the platform gives faces of one size
+        content = read_published(weights, self.card, file)
         self._net = compiled(_net, content, example=example, device=device, input_shapes=[(None, 3, None, None)])
 
-    def crop_face(self, image: Array, face: Face) -> Array:
-        """The square of 1.3 longer sides about the face, (side, side, 3) uint8 RGB. Raises Skip."""
-        return cut_square(image, face, scale=SCALE)
-
-    def preproc(self, face: Array) -> Array:
-        """(h, w, 3) uint8 RGB -> (3, 224, 224) float32: bilinear to 256, middle 224, ImageNet's mean 0 and deviation 1."""
-        scaled = np.asarray(Image.fromarray(face).resize((SCALED, SCALED), Image.Resampling.BILINEAR))
-        return normalized(centre(scaled))
+    def preproc(self, picture: Array) -> Array:
+        """(H, W, 3) uint8 RGB -> (3, h, w) float32: the middle 224, or all, at its own pixels; ImageNet's mean 0 and deviation 1."""
+        if self.card.parameters["crop"]:
+            return normalized(centre(picture, SIDE))
+        top, left = (max(0, size - MOST) // 2 for size in picture.shape[:2])
+        return normalized(picture[top : top + MOST, left : left + MOST])
 
     def get_softlabel(self, batch: Array) -> Array:
         """1 - probability of *synthetic*: (N, 3, H, W) -> (N,)."""
         logits = np.asarray(self._net(batch), np.float64)[:, 0]
         return sigmoid(-logits)
-
-
-def centre(image: Array) -> Array:
-    """The middle (224, 224, 3) of a picture (h, w, 3) of at least that size; half a pixel is rounded to even (torchvision's CenterCrop)."""
-    height, width = image.shape[:2]
-    top, left = round((height - SIDE) / 2), round((width - SIDE) / 2)
-    return image[top : top + SIDE, left : left + SIDE]
 
 
 def _net(content: bytes) -> torch.nn.Module:

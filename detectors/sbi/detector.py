@@ -31,10 +31,13 @@ class Sbi(BaseDetector):
 
     def load(self, weights: Path, device: str) -> None:
         from detectors.nets.checkpoint import read_published, variant_of
+        from detectors.probes import face
         from detectors.runtime import compiled
 
         content = read_published(weights, self.card, variant_of(self.card, VARIANTS))
-        self._net = compiled(_net, content, example=np.zeros((1, 3, SIDE, SIDE), np.float32), device=device)
+        # its inputs are in 0..1
+        probe, example = self.preproc(face(SIDE))[None], np.zeros((1, 3, SIDE, SIDE), np.float32)
+        self._net = compiled(_net, content, example=example, device=device, probe=probe)
 
     def crop_face(self, image: Array, face: Face) -> Array:
         """The box with an eighth of its width and height more on each side, clipped at the frame: (h, w, 3) uint8."""

@@ -99,6 +99,25 @@ def mesonet(name: str) -> Case:
     return getattr(meso, name)(), prepared("mesonet", 256)
 
 
+def sbi() -> Case:
+    from detectors.nets.efficientnet import EfficientNet
+
+    return EfficientNet("b4", classes=2, padding="0.7.1"), prepared("sbi", 380)
+
+
+def community_forensics(side: int) -> Case:
+    from detectors.nets.vit import Classifier, small16
+
+    plan = small16(side)
+    return Classifier(plan, nn.Linear(plan.width, 1)), pictures(1, 3, side, side)
+
+
+def clip() -> Case:
+    from detectors.nets.vit import CLIP_L14, VisionTransformer
+
+    return VisionTransformer(CLIP_L14), pictures(1, 3, 224, 224)
+
+
 def classnseg(name: str) -> Case:
     from detectors.nets import classnseg as nets
 
@@ -138,6 +157,9 @@ NETS: dict[str, Callable[[], Case]] = {
     "xception": xception,
     "cnndetection": resnet50,
     "dsp_fwa": spatial_pyramid,
+    "sbi": sbi,
+    **{f"commfor {side}": lambda side=side: community_forensics(side) for side in (384, 224)},
+    "gend, effort, univfd and rine": clip,
     **{f"mesonet {name}": lambda name=name: mesonet(name) for name in ("Meso4", "MesoInception4")},
     **{f"classnseg {name}": lambda name=name: classnseg(name) for name in ("Classifier", "Segmenter")},
     "capsule": capsule,

@@ -213,8 +213,8 @@ def test_every_published_detector_loads_without_torch_once_its_networks_are_kept
         "print('torch' in sys.modules)"
     )
     names = [
-        *("boken", "capsule", "classnseg", "cnndetection", "deepware", "eighteen"),
-        *("medics", "mesonet", "mever", "ntech", "selfblend", "selim", "wm", "xception"),
+        *("boken", "capsule", "classnseg", "cnndetection", "commfor", "deepware", "effort", "eighteen", "gend"),
+        *("rine", "sbi", "univfd", "medics", "mesonet", "mever", "ntech", "selfblend", "selim", "wm", "xception"),
     ]
     place.mkdir(parents=True)
     done = subprocess.run(

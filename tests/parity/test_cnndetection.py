@@ -11,11 +11,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from PIL import Image  # noqa: E402
-
-from base_detector import BaseDetector, ContractError, Face, load_detector  # noqa: E402
+from base_detector import BaseDetector, ContractError, load_detector  # noqa: E402
 from detectors.cnndetection import detector as own  # noqa: E402
-from detectors.nets.faces import normalized  # noqa: E402
+from detectors.nets.faces import IMAGENET_MEAN, IMAGENET_STD  # noqa: E402
+from detectors.nets.pictures import centre, normalized  # noqa: E402
 from detectors.nets.resnet import ResNet  # noqa: E402
 from tests.parity.recipe import (  # noqa: E402
     assert_each_difference_is_named,
@@ -40,8 +39,10 @@ def write_weights(folder: Path, research: Path) -> None:
 
 
 def prepared(research: Path, entry: dict) -> np.ndarray:
-    image = picture(research, entry["input"])
-    return normalized(own.centre(image) if entry["crop"] else image)[None]
+    """The input of a golden entry, by the detector's own preparation: the middle 224, or the whole picture."""
+    detector = load_detector("detectors.cnndetection")
+    detector.card = replace(detector.card, parameters={"variant": "blur_jpg_prob0.5", "crop": entry["crop"] or 0})
+    return detector.preproc(picture(research, entry["input"]))[None]
 
 
 def test_names_and_shapes_are_the_published_ones(golden: dict):
@@ -52,7 +53,7 @@ def test_names_and_shapes_are_the_published_ones(golden: dict):
 
 
 def test_preprocessing_is_the_published_one(golden: dict, research: Path):
-    assert len(golden["preprocess"]) == 6
+    assert golden["preprocess"]
     for entry in golden["preprocess"]:
         compare(prepared(research, entry), entry["tensor"], atol=1e-6)
 
@@ -70,25 +71,14 @@ def test_logits_of_any_size_are_the_published_ones(golden: dict, research: Path,
 def test_swapped_channels_do_not_give_the_published_logits(golden: dict, research: Path, detector: BaseDetector):
     for entry in golden["forward"]:
         image = np.ascontiguousarray(picture(research, entry["input"])[..., ::-1])
-        batch = normalized(own.centre(image) if entry["crop"] else image)[None]
+        batch = normalized(centre(image, own.SIDE) if entry["crop"] else image)[None]
         assert abs(detector._net(batch)[0, 0] - entry["logits"][0]) > 1e-2
-
-
-def test_a_face_in_a_frame_is_cut_scaled_and_judged(research: Path, detector: BaseDetector, golden: dict):
-    frame = picture(research, "ff_519_515_f030.png")
-    face = Face(box=np.array([380, 90, 460, 190], np.float32), landmarks=np.full((5, 2), np.nan, np.float32))
-    score = detector.run(frame, face)
-    # the same by hand: side int(1.3 * 100), centre (420, 140)
-    scaled = Image.fromarray(frame[75:205, 355:485]).resize((256, 256), Image.Resampling.BILINEAR)
-    (logit,) = detector._net(normalized(np.asarray(scaled)[16:240, 16:240])[None])[0]
-    assert score == pytest.approx(1 / (1 + np.exp(-float(logit))), abs=1e-6)
-    assert detector.get_hardlabel(1 - score) == "real"
 
 
 def test_both_published_files_are_read(weights: Path, detector: BaseDetector):
     assert (weights / "blur_jpg_prob0.5.pth").samefile(weights / "blur_jpg_prob0.1.pth")
     other = load_detector("detectors.cnndetection")
-    other.card = replace(other.card, parameters={"variant": "blur_jpg_prob0.1"})
+    other.card = replace(other.card, parameters={"variant": "blur_jpg_prob0.1", "crop": 224})
     other.load(weights, "cpu")
     batch = np.random.default_rng(1).standard_normal((3, 3, 224, 224)).astype(np.float32)
     np.testing.assert_array_equal(other.get_softlabel(batch), detector.get_softlabel(batch))
@@ -99,7 +89,7 @@ def test_both_published_files_are_read(weights: Path, detector: BaseDetector):
 
 def test_an_unknown_variant_is_told_with_the_known_ones(tmp_path: Path):
     detector = load_detector("detectors.cnndetection")
-    detector.card = replace(detector.card, parameters={"variant": "blur"})
+    detector.card = replace(detector.card, parameters={"variant": "blur", "crop": 224})
     with pytest.raises(ContractError, match=r"must be one of blur_jpg_prob0.5, blur_jpg_prob0.1, not 'blur'"):
         detector.load(tmp_path, "cpu")
 
@@ -112,10 +102,30 @@ def test_the_probability_of_synthetic_is_turned_round_once():
     )
 
 
-def test_the_middle_is_cut_as_published():
-    image = np.arange(227 * 231 * 3).reshape(227, 231, 3)
-    # (227 - 224) / 2 = 1.5 and (231 - 224) / 2 = 3.5 are rounded to even
-    np.testing.assert_array_equal(own.centre(image), image[2:226, 4:228])
+def test_a_picture_smaller_than_the_cut_gets_black_borders():
+    """As torchvision pads: half of the missing pixels left and above, the odd one right and below; black, before the mean is taken off."""
+    detector = load_detector("detectors.cnndetection")
+    found = detector.preproc(np.full((101, 224, 3), 255, np.uint8))
+    assert found.shape == (3, 224, 224)
+    inside = found[0, :, 0] > 0
+    assert (int(inside.argmax()), int(inside.sum())) == (61, 101)
+    np.testing.assert_allclose(found[:, 0, 0], -IMAGENET_MEAN / IMAGENET_STD, atol=1e-6)
+
+
+def test_a_whole_picture_is_judged_up_to_its_middle_of_2048():
+    detector = load_detector("detectors.cnndetection")
+    detector.card = replace(detector.card, parameters={"variant": "blur_jpg_prob0.5", "crop": 0})
+    assert detector.preproc(np.zeros((300, 500, 3), np.uint8)).shape == (3, 300, 500)
+    assert detector.preproc(np.zeros((10, 2052, 3), np.uint8)).shape == (3, 10, 2048)
+
+
+@pytest.mark.parametrize(("crop", "batch", "told"), [(100, 1, "must be 224, or 0"), (0, 8, "set batch to 1")])
+def test_a_cut_that_is_not_known_is_refused(crop: int, batch: int, told: str, tmp_path: Path):
+    detector = load_detector("detectors.cnndetection")
+    parameters = {"variant": "blur_jpg_prob0.5", "crop": crop}
+    detector.card = replace(detector.card, parameters=parameters, batch=batch)
+    with pytest.raises(ContractError, match=told):
+        detector.load(tmp_path, "cpu")
 
 
 def test_every_missing_extra_and_misshapen_entry_is_named():

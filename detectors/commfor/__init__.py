@@ -1,0 +1,1 @@
+"""Community Forensics (Park and Owens, 2025): its model card is README.md."""
