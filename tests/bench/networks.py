@@ -1,9 +1,10 @@
 """Time and arithmetic of every detector's networks: ``python -m tests.bench.networks [IDS]`` (part of ``make bench``).
 
 Where the research data hold no weights they are filled by the golden vectors' recipe, since time does not depend on them. Each detector
-judges the practice clip; time inside its compiled networks is counted call by call, arithmetic by torch's own counter on the same shapes
-(it does not count a GRU). The share is against this machine's measured matrix product, in the same run; fast convolutions (Winograd) need
-fewer operations than are counted, so it may pass 100 %. TensorFlow's networks (fwa) are not compiled here: only their whole time is known.
+judges the practice clip, or pictures or sound of its own kind; time inside its compiled networks is counted call by call, arithmetic by
+torch's own counter on the same shapes (it does not count a GRU). The share is against this machine's measured matrix product, in the same
+run; fast convolutions (Winograd) need fewer operations than are counted, so it may pass 100 %. TensorFlow's networks (fwa) are not compiled
+here: only their whole time is known.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.admission.practice import PracticePacks
+from backend.admission.practice_units import practice_packs
 from backend.admission.template import SAMPLES
 from backend.catalog.detectors import read_cards
 from base_detector import FacePack, load_detector
@@ -147,11 +149,19 @@ def install(name: str, folder: Path) -> None:
 
 
 def practice_clip(folder: Path) -> FacePack:
-    """The clip every detector judges."""
+    """The clip that every detector of faces judges."""
     from backend.media.extract import extract_pack
 
     extract_pack(SAMPLES / "portrait.jpg", folder / "portrait", samplings=["every_frame"], context=3.0)
     return FacePack(PracticePacks(folder / "packs", portrait=folder / "portrait").clip(FACES))
+
+
+def own_clip(name: str, folder: Path) -> FacePack:
+    """What detector ``name`` judges: the clip of ``practice_clip`` in ``folder``, or one batch of whole pictures or of windows of sound."""
+    card = load_detector(f"detectors.{name}").card
+    if card.unit == "face":
+        return FacePack(PracticePacks(folder / "packs", portrait=folder / "portrait").clip(FACES))
+    return FacePack(practice_packs(folder / f"packs-{name}", portrait=folder / "portrait", card=card).clip(BATCH))
 
 
 def measure(name: str, clip: FacePack, scratch: Path, *, runs: int) -> dict[str, Any]:
@@ -208,12 +218,12 @@ def main() -> int:
     )
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as first:
-        clip = practice_clip(Path(first))
+        practice_clip(Path(first))
         for name in names:
             with tempfile.TemporaryDirectory() as scratch:
                 rates = gemm_gflops()
                 peak = max(rates.values())
-                row = measure(name, clip, Path(scratch), runs=args.runs) | {"gemm": rates}
+                row = measure(name, own_clip(name, Path(first)), Path(scratch), runs=args.runs) | {"gemm": rates}
             rows.append(row)
             cells = [row[key] for key in ("detector", "load_s", "faces", "ms", "net_ms", "gflop", "gflops")]
             print("| " + " | ".join(map(str, cells)) + f" | {row['gflops'] / peak:.0%} |", flush=True)
