@@ -23,10 +23,11 @@ SENTENCES: Final[dict[str, str]] = {
     "no_picture": "The file has no pictures, and this detector judges pictures. Choose a detector that listens to sound, or upload the video that the sound belongs to.",  # noqa: E501
     "no_sound": "The file has no sound, and this detector listens to sound. Choose a detector that looks at pictures, or upload the file with its sound.",  # noqa: E501
     "lossy_picture": "This detector needs a picture whose pixels nobody changed, as in PNG. This file is lossy (JPEG, WebP, a frame of a video), which wipes out what it looks for. Upload the original file, if there is one.",  # noqa: E501
+    "picture_too_small": "The picture is too small for this detector. Upload a larger copy of it, not an enlarged one.",
     "sound_too_short": "The sound is too short for this detector to say anything. Its model card says how long it must be. Upload a longer part.",  # noqa: E501
     "no_speech": "No speech was found in the sound, and this detector judges voices. Upload a part in which somebody speaks.",
     "silence": "The sound is silent, or nearly, so there is no voice to judge. Upload a part in which somebody speaks, or the original at its full level.",  # noqa: E501
-    "not_judgeable": "Faces were found, but none suitable for this detector. Its model card says what it needs.",
+    "not_judgeable": "Nothing in this file suits this detector. Its model card says what it needs.",
     "mouth_or_eyes_closed": "This detector needs a frame with an open mouth and both eyes open; none was found. Use a longer clip, or thorough mode.",  # noqa: E501
     "landmarks_not_found": "This detector measures points of the face (eyes, nose, mouth); they could not be located on any face. Use a sharper view from the front.",  # noqa: E501
     "needs_a_clip": "This detector compares consecutive frames, and there are too few. Use a clip; for a long one, choose thorough mode.",
@@ -150,6 +151,7 @@ REASONS: Final = frozenset(
         "no_picture",
         "no_sound",
         "lossy_picture",
+        "picture_too_small",
         "sound_too_short",
         "no_speech",
         "silence",
