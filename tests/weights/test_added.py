@@ -75,7 +75,8 @@ def test_a_file_that_does_not_load_costs_nobody_the_one_that_did(own: Path):
 
 
 def test_a_right_file_stays_when_the_worker_fails_for_another_reason(own: Path, monkeypatch: pytest.MonkeyPatch):
-    assert add(own).exit_code == 0
+    installed(own).parent.mkdir(parents=True)
+    installed(own).write_bytes(b"the one before")
 
     @contextmanager
     def without_memory(pool: WorkerPool, spec: WorkerSpec) -> Iterator[None]:
