@@ -43,7 +43,9 @@ def test_the_operators_page_has_the_numbers_of_the_cards():
         files = [item for item in card.weights if choice.wants(item)]
         size = f"{sum(item.bytes for item in files):,}" if all(item.bytes for item in files) else "not published"
         _, _, stated_bytes, licence, seconds, _ = rows[choice.card]
-        assert (stated_bytes, seconds) == (size, f"{choice.seconds(card):.0f}"), choice.card
+        assert (stated_bytes, seconds) == (size, f"{choice.seconds(card):.0f}"), (
+            f"correct the row {choice.card} of docs/weights.md"
+        )
         assert all(item.licence.startswith(licence) for item in files)
 
 
