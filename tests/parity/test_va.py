@@ -152,21 +152,30 @@ def test_nothing_in_a_weights_file_is_executed(tmp_path: Path, monkeypatch: pyte
     assert not (tmp_path / "executed").exists()
 
 
-def test_the_split_of_grey_values_is_the_best_of_all(cases: list):
-    """The exact split against a search over all splits for the least squared distance, on the golden mouths."""
-    rng = np.random.default_rng(5)
-    for _ in range(20):
-        grey = (
-            np.concatenate([rng.normal(80, 25, 300), rng.normal(170, 20, 100)]).clip(0, 255).astype(np.uint8)[:, None]
-        )
-        mask = np.ones_like(grey, bool)
+def test_the_split_of_grey_values_is_one_that_no_step_improves():
+    """As k-means ends: each value is on the side whose mean is nearer. The best split of all is often another one, so it is not taken."""
+    rng, others = np.random.default_rng(5), 0
+    for _ in range(40):
+        sides = rng.normal(80, 25, 300), rng.normal(rng.uniform(100, 170), 20, 100)
+        grey = np.concatenate(sides).clip(0, 255).astype(np.uint8)[:, None]
+        found = texture.brighter_half(grey, np.ones_like(grey, bool))
+        dark, bright = grey[~found], grey[found]
+        assert dark.max() < bright.min()
+        middle = (dark.mean() + bright.mean()) / 2
+        assert dark.max() <= middle + 1e-9
+        assert bright.min() >= middle - 1e-9
         spread = {
             split: sum(float(((side - side.mean()) ** 2).sum()) for side in (grey[grey <= split], grey[grey > split]))
             for split in range(int(grey.min()), int(grey.max()))
         }
-        best = min(spread, key=spread.__getitem__)
-        found = texture.brighter_half(grey, mask)
-        assert found.sum() == (grey > best).sum()
+        best = min(spread.values())
+        assert spread[int(dark.max())] <= 1.05 * best
+        others += spread[int(dark.max())] > best * (1 + 1e-9)
+    assert others
+
+
+def test_one_grey_level_has_no_brighter_half():
+    assert not texture.brighter_half(np.full((4, 4), 90, np.uint8), np.ones((4, 4), bool)).any()
 
 
 def test_dlib_finds_the_published_boxes(research: Path, weights_folder: Path):
