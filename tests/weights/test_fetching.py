@@ -173,6 +173,18 @@ def test_a_first_file_is_remembered_and_another_one_later_is_refused(hosts: Host
     assert entry.path.read_bytes() == CHANGED
 
 
+def test_a_name_that_carries_digits_of_a_sha256_is_held_to_them(hosts: Hosts, tmp_path: Path):
+    hosted = hosts.web["/vgg.pth"] = Hosted(CONTENT)
+    right, wrong = f"vgg19-{hosted.sha256[:8]}.pth", "vgg19-dcbb9e9d.pth"
+    card = card_with(*(WeightsFile(name, f"{SITE}/vgg.pth", "MIT") for name in (right, wrong)))
+    entry, said = fetch_all(hosts, card, tmp_path)
+    assert isinstance(entry, Installed)
+    assert isinstance(said, str)
+    assert "does not begin with dcbb9e9d" in said
+    assert not (tmp_path / "toy" / wrong).exists()
+    assert leftovers(tmp_path) == [right]
+
+
 def test_a_remembered_file_that_changes_on_the_disk_is_not_used(hosts: Hosts, tmp_path: Path):
     hosts.web["/net.pth"] = Hosted(CONTENT)
     card = card_with(WeightsFile("net.pth", f"{SITE}/net.pth", "MIT"))
