@@ -60,8 +60,8 @@ SENTENCES: Final[dict[str, str]] = {
     "video_piece": "This is one piece of a streamed video, which cannot be read without its beginning. Download the whole video as one file, and upload that.",  # noqa: E501
     "video_unfinished": "The recording or download of this video was interrupted before it could be finished, so its pictures cannot be read. Download it again, or have the recording repaired first.",  # noqa: E501
     "apple_double": "This is a side file in which macOS keeps notes about another file; it holds no picture. Upload the file of the same name without “._”.",  # noqa: E501
-    "media_protected": "The video is encrypted (copy protection, DRM), so its pictures cannot be read. Upload a copy that plays without the shop's or channel's own app.",  # noqa: E501
-    "codec_unknown": "The pictures of this video are coded in a way that cannot be read here, as by cameras' raw formats. Export it as MP4 (H.264), and upload that.",  # noqa: E501
+    "media_protected": "The file is encrypted (copy protection, DRM), so it cannot be read. Upload a copy that plays without the shop's or channel's own app.",  # noqa: E501
+    "codec_unknown": "The pictures or the sound of this file are coded in a way that cannot be read here, as by cameras' raw formats. Export it as MP4 (H.264) or WAV, and upload that.",  # noqa: E501
     "picture_cut_off": "The end of this picture's file is missing or damaged, and no whole face is in the part that is left. Copy or download the file again, and upload that.",  # noqa: E501
     "media_too_large": "The picture has more pixels than are accepted here. Scale it down, and use that.",
     "media_too_long": "The clip is longer, or has more frames, than is accepted here. Cut out the part in question, and use that.",

@@ -172,7 +172,12 @@ def test_an_encrypted_video_is_called_protected(tmp_path: Path):
             inner = box(kind, inner)
         return _iso(b"isom")[:16] + box(b"free", b"x" * 40) + inner
 
-    for entry, code in ((b"encv", "media_protected"), (b"drmi", "media_protected"), (b"avc1", "media_unreadable")):
+    for entry, code in (
+        (b"encv", "media_protected"),
+        (b"drmi", "media_protected"),
+        (b"drms", "media_protected"),
+        (b"avc1", "media_unreadable"),
+    ):
         (tmp_path / "film.mp4").write_bytes(film(entry))
         assert refused(tmp_path / "film.mp4") == code
 
