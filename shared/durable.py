@@ -131,6 +131,17 @@ def rename(source: Path, target: Path) -> None:
         fsync_directory(source.parent)
 
 
+def given_away(source: Path, target: Path) -> bool:
+    """Rename a folder that is not durable yet; False when the two are on different file systems. Who takes it makes it durable."""
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        return False
+    return True
+
+
 def claim_name(source: Path, target: Path) -> None:
     """Rename a directory whose files are durable already to a free name, whoever else wants that name now.
 

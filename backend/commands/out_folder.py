@@ -80,7 +80,7 @@ class OutFolder:
         staging = self._room / f"new-{secrets.token_hex(4)}"
         try:
             known: Mapping[str, str] = {}
-            if sums is not None and _renamed(report, staging):
+            if sums is not None and durable.given_away(report, staging):
                 known = sums
             else:
                 shutil.copytree(report, staging)
@@ -194,17 +194,6 @@ def _files(folder: Path) -> list[str]:
         for path in folder.rglob("*")
         if (path.is_symlink() or not path.is_dir()) and path.name not in TRACES and not path.name.startswith("._")
     ]
-
-
-def _renamed(source: Path, target: Path) -> bool:
-    """Rename a folder; False when the two are on different file systems."""
-    try:
-        os.rename(source, target)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        return False
-    return True
 
 
 def _remove_empty(folders: list[Path]) -> None:
