@@ -108,9 +108,9 @@ def counted(number: int, noun: str) -> str:
 
 
 def units_of(result: Result) -> tuple[Unit, ...]:
-    """What the detectors of ``result`` judge or would have judged, in the order of UNITS_OF."""
-    asked = {item.unit for item in result.detectors}
-    return tuple(unit for unit in get_args(Unit) if unit in asked)
+    """What was judged, in the order of UNITS_OF; where nothing was, what would have been."""
+    judged = {item.unit for item in result.detectors if item.status == "ok"} or {item.unit for item in result.detectors}
+    return tuple(unit for unit in get_args(Unit) if unit in judged)
 
 
 def likeness(units: Sequence[str]) -> str:
@@ -130,13 +130,18 @@ def joined(names: Sequence[str], word: str = "and") -> str:
 
 def looked_at(result: Result) -> str:
     """How much of the file was searched, seen and heard: '50 frames (standard), 100 faces of 2 persons; 12 s of sound'."""
-    units, parts = units_of(result), []
+    units, parts = {item.unit for item in result.detectors}, []
+    judged = {item.unit for item in result.detectors if item.status == "ok"}
     still = result.media.kind == "image"
     if "face" in units and result.media.kind != "sound":
-        searched = "the picture" if still else f"{counted(result.sampled_frames, 'frame')} ({result.mode})"
+        searched = (
+            f"the {'whole ' if 'picture' in judged else ''}picture"
+            if still
+            else f"{counted(result.sampled_frames, 'frame')} ({result.mode})"
+        )
         found = f"{counted(len(result.faces), 'face')} of {counted(len(result.persons), 'person')}"
         parts.append(f"{searched}, {found if result.faces else 'no face'}")
-    if "picture" in units and result.pictures and not (still and parts):
+    if "picture" in judged and not (still and parts):
         parts.append("the whole picture" if still else counted(len(result.pictures), "whole picture"))
     if "sound" in units and result.sound:
         parts.append(_heard(result.sound))

@@ -34,7 +34,6 @@ from shared.words import (
     looked_at,
     size,
     strategy,
-    units_of,
 )
 
 #: Widths of embedded JPEGs, so that the page stays small.
@@ -56,7 +55,7 @@ def write_page(result: Result, out: Path, *, not_drawn: str | None) -> None:
         details=words.details(result),
         notes=note_sentences(result.notes),
         cautions=words.cautions(result),
-        several_units=len(units_of(result)) > 1,
+        several_units=len({item.unit for item in result.detectors}) > 1,
         rows=[_row(item) for item in result.detectors],
         persons=_persons(result, scored, out),
         pictured=_pictured(result),
@@ -120,8 +119,10 @@ def _rows_of(result: Result) -> str:
         "picture": "whole picture (frame, time)",
         "sound": "stretch of sound (start, end)",
     }
-    rows = [cells[unit] for unit in units_of(result)]
-    return f"one row per {', per '.join(rows)}, with a fake score for each detector"
+    windows = any(item.windows for item in result.detectors)
+    there = {"face": bool(result.faces), "picture": bool(result.pictures), "sound": windows}
+    rows = [cells[unit] for unit in cells if there[unit]]
+    return f"one row per {', per '.join(rows or ['face'])}, with a fake score for each detector"
 
 
 def _video_line(result: Result, not_drawn: str | None) -> list[str]:
@@ -169,7 +170,7 @@ def _facts(result: Result) -> list[tuple[str, str]]:
     if media.kind == "video":
         rate = f", {media.fps:.3g} frames a second" if media.fps else ""
         facts.append(("Length", f"{duration(media.duration_s)}, {media.frames:,} frames{rate}"))
-        examined = "examined" if "sound" in units_of(result) else "not examined"
+        examined = "examined" if result.sound else "not examined"
         facts.append(("Sound", f"present, {examined}" if media.has_audio else "none"))
     elif media.kind == "sound":
         facts.append(("Length", duration(media.duration_s)))
@@ -188,7 +189,7 @@ def _row(item: DetectorResult) -> dict[str, Any]:
         "judges": UNITS_OF[item.unit],
         "paper": item.paper,
         "sentence": detector_sentence(item),
-        "strategy": strategy(item.strategy, item.unit),
+        "strategy": "" if item.strategy == "mean" and item.units_scored == 1 else strategy(item.strategy, item.unit),
         "score": None if score is None else f"{score:.2f}",
         "at": None if score is None else round(100 * score, 1),
         "colour": hexadecimal(score_colour(score)),

@@ -126,7 +126,7 @@ def draw_sorted(detector: DetectorResult, scores: Array, out: Path, *, colour: i
     axes.fill_between(edges, np.r_[curve, curve[-1]], step="post", color=ink, alpha=0.14, linewidth=0)
     axes.step(edges, np.r_[curve, curve[-1]], where="post", color=ink, linewidth=1.8)
     axes.set_xlim(0, 1)
-    axes.set_xlabel(f"share of {counted(len(curve), f'scored {UNIT_NOUNS[detector.unit]}')}", color=_GREY)
+    axes.set_xlabel(f"share of the scores of {counted(len(curve), UNIT_NOUNS[detector.unit])}", color=_GREY)
     axes.set_ylabel("integrity score = 1 - fake score", color=_GREY)
     _words(axes, top="real", bottom="fake")
     if detector.auc is not None:

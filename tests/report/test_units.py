@@ -228,6 +228,9 @@ def test_a_report_on_a_sound_file_speaks_of_sound(made_result: Callable, tmp_pat
     assert made.video == "failed"
     words = page_of(tmp_path / "report")
     assert "MP4 (AAC)" in words
+    assert "how much a voice resembles" in words
+    assert "the mean over all stretches of sound" in words
+    assert "Not examined here: faces, whole pictures and context." in words
     assert "10 s of sound, speech in 9.1 s of it" in words
     for wrong in ("0 × 0", "pixels", "no face", "marked faces", "Persons", "frames a second"):
         assert wrong not in words, wrong
@@ -240,6 +243,7 @@ def test_a_report_on_a_picture_without_faces_names_no_faces(made_result: Callabl
     report(result, tmp_path / "report")
     words = page_of(tmp_path / "report")
     assert "Looked at the whole picture" in words
+    assert "mean over all" not in words
     assert "the one whole picture" in words
     for wrong in ("no face", "Persons", "Boxes"):
         assert wrong not in words, wrong
