@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -34,9 +33,6 @@ from shared.errors import UserError
 _TRY_ELSEWHERE: Final = (
     "weights_busy", "weights_changed", "weights_link_dead", "weights_manual", "weights_mismatch", "weights_unreachable",
 )  # fmt: skip
-
-#: The digits of a sha256 in a name, as torch.hub reads them.
-_DIGITS: Final = re.compile(r"-([0-9a-f]{8,64})\.pth$")
 
 
 @dataclass(frozen=True)
@@ -136,24 +132,10 @@ class Fetching:
         """Give the part its name, and remember it where nobody published its sha256."""
         wanted = part.wanted
         if not wanted.item.sha256:
-            self._refuse_other_digits(part, origin)
             self._refuse_change(part, origin)
         digest = part.install(origin=origin, stated=stated.sha256)
         if not wanted.item.sha256:
             self.known.remember(wanted.key, wanted.path, sha256=digest, origin=origin, revision=stated.revision)
-
-    def _refuse_other_digits(self, part: Part, origin: str) -> None:
-        """torch's own files carry the first digits of their sha256 in the name: ``vgg19-dcbb9e9d.pth``."""
-        digits, digest = _DIGITS.search(part.wanted.item.file), part.sha256()
-        if digits is None or digest.startswith(digits[1]):
-            return
-        part.restart()
-        raise UserError(
-            "weights_mismatch",
-            f"{origin} gives a file whose sha256, {digest}, does not begin with {digits[1]} as the name {part.wanted.item.file} says, so "
-            "it was not installed. Try again later, or get the file elsewhere and run 'deepfake-o-meter weights add "
-            f"{part.wanted.card.id} FILE'.",
-        )
 
     def _refuse_change(self, part: Part, origin: str) -> None:
         wanted, seen, digest = part.wanted, self.known.of(part.wanted.key), part.sha256()

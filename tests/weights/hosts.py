@@ -100,7 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._hub(parts.path)
             elif host == "cdn.example.org":
                 self._file(self.server.hub[parts.path])
-            elif host == "www.example.org":
+            elif host in ("www.example.org", "download.pytorch.org"):
                 self._web(parts.path)
             else:
                 self._page(200, "<title>Sign in - Google Accounts</title>")

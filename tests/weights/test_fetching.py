@@ -173,16 +173,16 @@ def test_a_first_file_is_remembered_and_another_one_later_is_refused(hosts: Host
     assert entry.path.read_bytes() == CHANGED
 
 
-def test_a_name_that_carries_digits_of_a_sha256_is_held_to_them(hosts: Hosts, tmp_path: Path):
-    hosted = hosts.web["/vgg.pth"] = Hosted(CONTENT)
-    right, wrong = f"vgg19-{hosted.sha256[:8]}.pth", "vgg19-dcbb9e9d.pth"
-    card = card_with(*(WeightsFile(name, f"{SITE}/vgg.pth", "MIT") for name in (right, wrong)))
-    entry, said = fetch_all(hosts, card, tmp_path)
+def test_a_name_of_pytorchs_that_carries_digits_of_a_sha256_is_held_to_them(hosts: Hosts, tmp_path: Path):
+    right, wrong, dated = f"vgg19-{Hosted(CONTENT).sha256[:8]}.pth", "vgg19-dcbb9e9d.pth", "net-20200101.pth"
+    hosts.web |= {f"/{name}": Hosted(CONTENT) for name in (right, wrong, dated)}
+    pytorch = [WeightsFile(name, f"https://download.pytorch.org/{name}", "MIT") for name in (right, wrong)]
+    entry, said, other = fetch_all(hosts, card_with(*pytorch, WeightsFile(dated, f"{SITE}/{dated}", "MIT")), tmp_path)
     assert isinstance(entry, Installed)
     assert isinstance(said, str)
-    assert "does not begin with dcbb9e9d" in said
-    assert not (tmp_path / "toy" / wrong).exists()
-    assert leftovers(tmp_path) == [right]
+    assert "its name says another" in said
+    assert isinstance(other, Installed)  # elsewhere such digits are a date
+    assert leftovers(tmp_path) == [dated, right]
 
 
 def test_a_remembered_file_that_changes_on_the_disk_is_not_used(hosts: Hosts, tmp_path: Path):
