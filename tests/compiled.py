@@ -22,6 +22,7 @@ from shared.settings import Settings
 @cache
 def _folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="tests-compiled-"))
+    folder.chmod(0o755)  # containers' workers are another user
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
