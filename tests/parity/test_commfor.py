@@ -77,9 +77,9 @@ def test_what_is_done_wrongly_gives_what_the_published_code_gives_then(
         return normalized(np.asarray(Image.fromarray(image).resize((384, 384), Image.Resampling.BILINEAR)))
 
     controls = {(entry["what"], entry["input"]): entry for entry in golden["negative_controls"]}
-    name = golden["forward"][0]["input"]
+    name = golden["negative_controls"][0]["input"]
     image, detector = picture(research, name), detectors[384]
-    right = golden["forward"][0]["logits"][0]
+    (right,) = next(e["logits"] for e in golden["forward"] if (e["input"], e["net"]) == (name, 384))
     for what, x in (
         ("BGR before normalisation", detector.preproc(np.ascontiguousarray(image[..., ::-1]))),
         ("squashed to 384x384 instead of 440 + crop", squashed(image)),

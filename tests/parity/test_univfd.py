@@ -82,7 +82,7 @@ def test_logits_and_scores_are_the_published_ones(
     detector, seen = load_detector("detectors.univfd"), []
     entries = golden["forward"][:2]
     # a published fault: scaled first, as CLIP itself wants its pictures
-    (control,) = (entry for entry in golden["negative_controls"] if entry["what"].startswith("Resize"))
+    control = next(entry for entry in golden["negative_controls"] if entry["what"].startswith("Resize"))
     scaled = scaled_centre(picture(research, control["input"]), shorter=224, side=224, method=3)
     faulty = normalized(scaled, mean=CLIP_MEAN, deviation=CLIP_STD)
     monkeypatch.setattr(detector, "_net", lambda x: seen.append(net(x)) or seen[-1], raising=False)
