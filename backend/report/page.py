@@ -35,6 +35,7 @@ from shared.words import (
     size,
     strategy,
 )
+from shared.words import score as score_words
 
 #: Widths of embedded JPEGs, so that the page stays small.
 _STILL_WIDTH, _EVIDENCE_WIDTH = 1600, 420
@@ -190,7 +191,7 @@ def _row(item: DetectorResult) -> dict[str, Any]:
         "paper": item.paper,
         "sentence": detector_sentence(item),
         "strategy": "" if item.strategy == "mean" and item.units_scored == 1 else strategy(item.strategy, item.unit),
-        "score": None if score is None else f"{score:.2f}",
+        "score": None if score is None else score_words(score),
         "at": None if score is None else round(100 * score, 1),
         "colour": hexadecimal(score_colour(score)),
         "threshold": f"{item.threshold:.2f}",
@@ -211,7 +212,7 @@ def _persons(result: Result, scored: list[DetectorResult], out: Path) -> list[di
                 "name": person_name(person.person).capitalize(),
                 "picture": _embedded(out / person.keyframe) if person.keyframe else None,
                 "seen": counted(person.faces, "face") + (f", {span}" if result.media.kind == "video" else ""),
-                "scores": [(title, f"{one.fake_score:.2f}", one.hard_label) for title, one in own],
+                "scores": [(title, score_words(one.fake_score), one.hard_label) for title, one in own],
             }
         )
     return persons
@@ -290,5 +291,5 @@ def _data_address(content: bytes, kind: str) -> str:
 
 
 def _line(item: DetectorResult) -> str:
-    score = "" if item.fake_score is None else f"{item.fake_score:.2f}, label {words.label_words(item)}. "
+    score = "" if item.fake_score is None else f"{score_words(item.fake_score)}, label {words.label_words(item)}. "
     return score + detector_sentence(item)

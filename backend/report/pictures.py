@@ -32,7 +32,7 @@ from backend.report.series import (
 from backend.scores.aggregate import integrity_curve
 from base_detector import Array
 from shared.results import DetectorResult, Result
-from shared.words import UNIT_NOUNS, counted, titles
+from shared.words import UNIT_NOUNS, counted, score, titles
 
 _INK, _GREY, _FAINT = "#212529", "#5f666e", "#dee2e6"
 _DPI = 130
@@ -237,7 +237,7 @@ def _draw_bars(rows: Sequence[tuple[str, float, int]], detector: DetectorResult 
     for place, row in zip(places, shown, strict=True):
         inside = row[1] > 0.93
         axes.annotate(
-            f"{row[1]:.2f}", (row[1], float(place)), textcoords="offset points", va="center", fontsize=9,
+            score(row[1]), (row[1], float(place)), textcoords="offset points", va="center", fontsize=9,
             xytext=(-4 if inside else 4, 0), ha="right" if inside else "left", color="white" if inside else _INK,
         )  # fmt: skip
     notes = []

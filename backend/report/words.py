@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from shared.results import DetectorResult, Result
-from shared.words import UNITS_OF, counted, joined, label_in_words, likeness, units_of
+from shared.words import UNITS_OF, counted, joined, label_in_words, likeness, score, units_of
 
 _WEIGH: Final = (
     "Weigh it with other evidence: origin and earlier copies of the file, other footage of the event, the people shown or "
@@ -75,8 +75,8 @@ def details(result: Result) -> list[str]:
     sentences = []
     for mean in result.consensus:
         sentences.append(
-            f"The mean fake score of the {mean.detectors} detectors of {UNITS_OF[mean.unit]} is {mean.mean:.2f}, from "
-            f"{mean.minimum:.2f} to {mean.maximum:.2f} (standard deviation "
+            f"The mean fake score of the {mean.detectors} detectors of {UNITS_OF[mean.unit]} is {score(mean.mean)}, from "
+            f"{score(mean.minimum)} to {score(mean.maximum)} (standard deviation "
             f"{mean.standard_deviation:.2f}). Detectors are not calibrated alike: the mean is a summary, not a verdict."
         )
     if len(silent) < len(result.detectors) and silent:

@@ -281,3 +281,9 @@ def test_a_detector_without_any_score_of_sound_has_no_curve(mixed: Result) -> No
     )
     result = mixed.model_copy(update={"detectors": (*mixed.detectors, none)})
     assert "quiet" not in {item.id for item, _ in scored_detectors(result)}
+
+
+def test_a_score_just_below_one_is_never_written_as_one(made_result: Callable, tmp_path: Path) -> None:
+    report(pictures_only(made_result(kind="image", frames=1), 0.99996), tmp_path / "report")
+    assert ">0.99" in page_of(tmp_path / "report")
+    assert "FerretNet: >0.99, label fake." in (tmp_path / "report/README.txt").read_text()
