@@ -31,7 +31,7 @@ from tests.compiled import share_compiled
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = "/usr/bin/chromium"
-DETECTORS = {"mesonet", "classnseg", "selfblend", "va"}
+DETECTORS = {"aasist", "mesonet", "classnseg", "selfblend", "va"}
 
 
 class Mailbox(Message):
