@@ -146,7 +146,7 @@ def medics(kind: str) -> Case:
     return detector.build(kind, frames=frames), detector.compilation(kind, frames=frames)
 
 
-#: Every network that a detector compiles.
+#: Networks of the published detectors. Not here: selfblend, MTCNN, the networks an operator trains, medics mc3_224.
 NETS: dict[str, Callable[[], Case]] = {
     **{f"boken {variant}": lambda variant=variant: boken(variant) for variant in ("b0", "b1", "b2")},
     "selim and deepware": b7,
