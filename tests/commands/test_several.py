@@ -48,7 +48,7 @@ class FakePipeline:
         self._work(job)
         job.report.mkdir()
         (job.report / "result.json").write_text(job.name)
-        return SimpleNamespace(detectors=(), persons=(), notes=(), seconds={})
+        return SimpleNamespace(detectors=(), persons=(), notes=(), seconds={}, files={})
 
 
 def _picture(path: Path, shade: int) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from backend.catalog.detectors import DetectorCatalog
@@ -68,7 +69,7 @@ def test_a_shadow_detector_is_recorded_without_a_trace_of_the_submission(
         return DetectorOutcome(card, provenance, tmp_path, status="failed", code="detector_failed", wall_s=1.5)
 
     monkeypatch.setattr(pipeline, "_detector", judged)
-    write_pack(tmp_path / "pack", [])
+    write_pack(tmp_path / "pack", [np.zeros((8, 8, 3), np.uint8)])
     job = SimpleNamespace(id="secretjobid", pack=tmp_path / "pack", detectors=("mesonet",))
     pipeline.run_shadow(job)
     assert asked == ["selfblend"]

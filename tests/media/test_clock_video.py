@@ -27,7 +27,7 @@ def plan(path: Path, *, size: tuple[int, int], duration_s: float, frames: int) -
     content = {
         "schema": PLAN_SCHEMA, "kind": "video", "width": size[0], "height": size[1], "duration_s": duration_s, "frames": frames,
         "heading": "a", "note": "", "footer": "", "scale": [[0, [0, 0, 0]], [1, [255, 0, 0]]], "unscored": [90, 90, 90],
-        "thresholds": [], "curves": [], "cuts": [], "bars": [], "boxes": none, "gap": 2,
+        "thresholds": [], "curves": [], "cuts": [], "bars": [], "boxes": none, "gap": 2, "sound": None,
     }  # fmt: skip
     path.write_text(json.dumps(content), encoding="utf-8")
     return path
