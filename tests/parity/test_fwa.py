@@ -134,7 +134,7 @@ def test_every_missing_extra_and_misshapen_variable_is_named_and_those_of_traini
     write_checkpoint(tmp_path, values)
     with pytest.raises(CheckpointError) as caught:
         slim_resnet.read_checkpoint(tmp_path / own.CHECKPOINT)
-    said = str(caught.value).partition(": ")[2].split("; ")
+    said = str(caught.value).partition("do not fit resnet_v1_50: ")[2].split("; ")
     assert said == [
         "missing resnet_v1_50/conv1/BatchNorm/beta",
         "extra resnet_v1_101/conv1/weights/Momentum",

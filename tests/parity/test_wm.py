@@ -60,7 +60,7 @@ def crops(research: Path, golden: dict, pictures: dict) -> dict[str, np.ndarray]
     """The aligned crop of the first face of each picture, RGB, cut from the whole frame as published."""
     detector, found = load_detector("detectors.wm"), {}
     for entry in golden["crop"]:
-        if entry["index"] == 0:
+        if entry["face_index"] == 0:
             frame = pictures[entry["input"]]
             found[entry["input"]] = detector.crop_face(frame, face_of(entry["landmarks5_int"], frame))
     return found
@@ -113,7 +113,7 @@ def test_a_context_crop_of_the_cards_margin_gives_the_face_of_the_whole_frame(
     for entry in golden["crop"]:
         frame = pictures[entry["input"]]
         height, width = frame.shape[:2]
-        measured = known[entry["input"]][entry["index"]]
+        measured = known[entry["input"]][entry["face_index"]]
         box, points = np.array(measured["mtcnn_box"]), np.array(measured["mtcnn_points5"], np.float32)
         assert np.trunc(points).tolist() == entry["landmarks5_int"]
         side = detector.card.margin * max(box[2] - box[0], box[3] - box[1])
