@@ -25,7 +25,7 @@ from backend.harvest.scores import HarvestedScores, harvested_masks
 from backend.harvest.stored import finished_report, finished_scores, has_pack, read_scores, take_scores
 from backend.job import Cancelled, Job
 from backend.report.build import Render, add_video, build_report
-from backend.scores.assemble import DetectorOutcome, assemble, shadow_entry, too_few
+from backend.scores.assemble import DetectorOutcome, assemble, scores_of, shadow_entry
 from backend.scores.cache import ScoreCache, pack_digest
 from backend.workers.calls import draw_result, judge_pack, make_pack, wanted_by
 from backend.workers.pool import WorkerPool
@@ -187,7 +187,7 @@ class Pipeline:
         outcome = DetectorOutcome(card=card, provenance=made_by, folder=job.scores(card.id))
         started = time.perf_counter()
         try:
-            outcome.scores = self._score(job, card, pack, board, outcome)
+            outcome.scores = scores_of(card, pack, lambda: self._judged(job, card, pack, board, outcome))
         except NotApplicable as reason:
             outcome.status, outcome.code = "not_applicable", str(reason)
         except (WorkerError, PermanentError) as error:
@@ -198,14 +198,6 @@ class Pipeline:
         outcome.wall_s = time.perf_counter() - started
         board.detector(outcome.progress())
         return outcome
-
-    def _score(self, job: Job, card: Card, pack: MediaPack, board: Board, outcome: DetectorOutcome) -> HarvestedScores:
-        if reason := pack.lacks(card):
-            raise NotApplicable(reason)
-        scores = self._judged(job, card, pack, board, outcome)
-        if reason := too_few(card, scores, of=len(pack.units(card))):
-            raise NotApplicable(reason)
-        return scores
 
     def _judged(self, job: Job, card: Card, pack: MediaPack, board: Board, outcome: DetectorOutcome) -> HarvestedScores:
         """Scores of an earlier attempt, of the cache, or of the detector's worker."""

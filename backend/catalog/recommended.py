@@ -6,13 +6,13 @@ Which they are is data, ``<detectors>/recommended.toml``; bytes, licences and sp
 
 from __future__ import annotations
 
-import math
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from base_detector import Card, WeightsFile
+from backend.media.windows import sound_windows
+from base_detector import SOUND_RATE, Card, WeightsFile
 from shared.errors import UserError
 
 NAME: Final = "recommended.toml"
@@ -45,8 +45,8 @@ class Choice:
 
 def units_of_clip(card: Card) -> int:
     """How many faces, pictures or windows of sound a detector judges in a clip of ``CLIP_S`` seconds with one face."""
-    if card.unit == "sound":  # a window flush with the end is added where the hops do not reach it
-        return 1 + math.ceil(max(0.0, CLIP_S - card.window_s) / card.hop_s)
+    if card.unit == "sound":
+        return len(sound_windows(CLIP_S * SOUND_RATE, [(card.window_s, card.hop_s)]))
     kind, _, number = card.sampling.partition(":")
     if kind == "every_frame":
         return CLIP_PICTURES

@@ -20,7 +20,7 @@ from backend.commands.rooms import PREFIX, room, stopped_by_signals
 from backend.commands.rooms import scratch as scratch_room
 from backend.commands.target import asked_for
 from backend.harvest.scores import HarvestedScores, harvest_scores
-from backend.scores.assemble import DetectorOutcome, detector_result, too_few
+from backend.scores.assemble import DetectorOutcome, detector_result, scores_of
 from backend.workers import calls
 from backend.workers.availability import unavailable
 from backend.workers.calls import judge_pack, wanted_by
@@ -136,7 +136,11 @@ def judge(
     outcome = DetectorOutcome(card=card, provenance=found, folder=pack_folder)
     started = time.perf_counter()
     try:
-        outcome.scores = _scores(outcome, spec, pack, settings=settings, pool=pool, on_progress=on_progress)
+        outcome.scores = scores_of(
+            card,
+            pack,
+            lambda: _judged(outcome, spec, pack, settings=settings, pool=pool, on_progress=on_progress),
+        )
     except NotApplicable as reason:
         outcome.status, outcome.code = "not_applicable", str(reason)
     except (WorkerError, PermanentError) as error:
@@ -145,7 +149,7 @@ def judge(
     return detector_result(outcome, pack)
 
 
-def _scores(
+def _judged(
     outcome: DetectorOutcome,
     spec: WorkerSpec,
     pack: MediaPack,
@@ -154,13 +158,10 @@ def _scores(
     pool: WorkerPool,
     on_progress: Callable[[int, int], None],
 ) -> HarvestedScores:
-    card = outcome.card
-    if reason := pack.lacks(card):
-        raise NotApplicable(reason)
-    units = len(pack.units(card))
+    card, units = outcome.card, len(pack.units(outcome.card))
     with pool.lease(spec) as worker:
         outcome.provenance = as_run_by(worker, outcome.provenance)
-        scores = judge_pack(
+        return judge_pack(
             worker,
             pack.folder,
             name="run",
@@ -168,9 +169,6 @@ def _scores(
             take=lambda out: harvest_scores(out, card_id=card.id, units=units, unit=card.unit),
             on_progress=on_progress,
         )
-    if reason := too_few(card, scores, of=units):
-        raise NotApplicable(reason)
-    return scores
 
 
 @contextmanager

@@ -220,24 +220,19 @@ def _read_small_files(folder: int) -> tuple[PackInfo, dict[str, Array]]:
 
 def _sizes(info: PackInfo, tables: dict[str, Array]) -> dict[str, int]:
     """Bytes that each file of pixels or samples must have."""
+    pictures = tables["pictures.npy"]
     return {
         "crops.bin": crops_size(tables["faces.npy"]),
-        "pictures.bin": pack_units.pictures_size(tables["pictures.npy"]),
+        "pictures.bin": pack_units.end_of_pixels(
+            pictures["offset"], height=pictures["height"], width=pictures["width"]
+        ),
         "sound.f32": 4 * info.sound.samples if info.sound else 0,
     }
 
 
-def read_faces(untrusted: bytes) -> Array:
-    """``faces.npy`` as an array of FACE_DTYPE, (N,); Refused when it is anything else."""
-    return read_array(untrusted, name="faces.npy", dtype=FACE_DTYPE, dimensions=1)
-
-
 def crops_size(faces: Array) -> int:
     """Bytes that ``crops.bin`` must have to hold all crops."""
-    if not len(faces):
-        return 0
-    sizes = faces["crop_height"].astype(np.int64) * faces["crop_width"].astype(np.int64) * 3
-    return int((faces["crop_offset"] + sizes).max())
+    return pack_units.end_of_pixels(faces["crop_offset"], height=faces["crop_height"], width=faces["crop_width"])
 
 
 def check_faces(faces: Array, info: PackInfo) -> None:

@@ -19,10 +19,9 @@ MAX_SIDE: Final = 1 << 16
 MAX_WINDOW_S: Final = 60.0
 
 
-def pictures_size(pictures: Array) -> int:
-    """Bytes that ``pictures.bin`` must have to hold all ``pictures`` (n,) PICTURE_DTYPE."""
-    sizes = pictures["height"].astype(np.int64) * pictures["width"] * 3
-    return int((pictures["offset"] + sizes).max(initial=0))
+def end_of_pixels(offset: Array, *, height: Array, width: Array) -> int:
+    """Bytes that a file must have to hold RGB pictures of ``height`` x ``width`` from ``offset`` on, (n,) each; 0 for none."""
+    return int((offset + height.astype(np.int64) * width.astype(np.int64) * 3).max(initial=0))
 
 
 def picture_rules(pictures: Array, *, sampled: Mapping[int, float], shots: Sequence[int]) -> Iterator[tuple[str, Any]]:

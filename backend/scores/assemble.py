@@ -5,7 +5,7 @@ Nothing is filled in: a detector without scores has null, its state, and the sen
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +16,7 @@ import numpy as np
 from backend.harvest.scores import HarvestedScores
 from backend.job import Job
 from backend.scores.aggregate import consensus, report_auc, video_score
-from base_detector import Array, Card
+from base_detector import Array, Card, NotApplicable
 from shared.clock import utc_now
 from shared.errors import sentence_for
 from shared.findings import MediaPack
@@ -116,6 +116,16 @@ def _picture_rows(pictures: Array) -> Iterator[PictureRow]:
     """A row for each of ``pictures`` (n,) PICTURE_DTYPE."""
     for frame, time_s, shot in zip(*(pictures[name].tolist() for name in ("frame", "time_s", "shot")), strict=True):
         yield PictureRow(frame=frame, time_s=round(time_s, 6), shot=shot)
+
+
+def scores_of(card: Card, pack: MediaPack, judge: Callable[[], HarvestedScores]) -> HarvestedScores:
+    """What ``judge`` gives, asked only where there is something to judge; NotApplicable with the reason why there is no score."""
+    if reason := pack.lacks(card):
+        raise NotApplicable(reason)
+    scores = judge()
+    if reason := too_few(card, scores, of=len(pack.units(card))):
+        raise NotApplicable(reason)
+    return scores
 
 
 def too_few(card: Card, scores: HarvestedScores, *, of: int) -> str | None:

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.harvest.media_pack import MAX_PACK_JSON_BYTES, harvest_pack, read_faces
+from backend.harvest.media_pack import MAX_PACK_JSON_BYTES, harvest_pack
 from backend.harvest.scores import HarvestedScores, harvest_masks, harvest_scores, harvested_masks
 from backend.harvest.untrusted import Refused, harvest_file, read_array
 from backend.workers.calls import make_pack
@@ -538,4 +538,4 @@ def test_any_bytes_are_an_array_of_faces_or_refused(junk: bytes) -> None:
     good = stream.getvalue()
     for untrusted in (junk, b"\x93NUMPY\x01\x00" + junk, good[:10] + junk + good[10 + len(junk) :]):
         with contextlib.suppress(Refused):
-            assert read_faces(untrusted).dtype == FACE_DTYPE
+            assert read_array(untrusted, name="faces.npy", dtype=FACE_DTYPE, dimensions=1).dtype == FACE_DTYPE

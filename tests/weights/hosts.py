@@ -13,9 +13,12 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
+
+Server = TypeVar("Server", bound=ThreadingHTTPServer)
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 WARNING = """<!DOCTYPE html><html><head><title>Google Drive - Virus scan warning</title><style>a{{}}</style></head><body>
@@ -191,11 +194,15 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def serving() -> Iterator[Hosts]:
-    server = Hosts()
+def running(server: Server) -> Iterator[Server]:
+    """``server`` while it answers, in a thread of its own."""
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     yield server
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+def serving() -> contextlib.AbstractContextManager[Hosts]:
+    return running(Hosts())

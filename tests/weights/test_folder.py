@@ -18,6 +18,7 @@ from backend.weights.folder import WeightsFolder
 from backend.weights.state import Installed
 from base_detector import Card, WeightsFile
 from shared.errors import UserError
+from tests.weights.hosts import running
 
 CONTENT = bytes(range(256)) * 2000  # 512,000 bytes: several blocks
 PUBLISHED = hashlib.sha256(CONTENT).hexdigest()
@@ -78,12 +79,8 @@ class _Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def publisher() -> Iterator[Publisher]:
     server = Publisher()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with running(server):
+        yield server
 
 
 def card_of(url: str, *, content: bytes = CONTENT, file: str = "file.h5") -> Card:
