@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -66,13 +66,32 @@ class Pipeline:
         if finished := finished_report(job.report):  # made before a crash, but not yet published
             return finished
         seconds: dict[str, float] = {}
+        media = media_spec(self.settings)
+        with self._judging(job, board, seconds, last=[media]) as (pack, outcomes, fresh):
+            board.step("report")
+            with _Timed(seconds, "report"):
+                result = self._report(job, pack, outcomes, seconds, board, video_later=video_later)
+        self._measure(job, seconds, outcomes, media=fresh)
+        return result
+
+    def judge(self, job: Job, board: Board) -> Result:
+        """As ``run``, without report and video, for batches and benchmarks; ``job.pack`` stays until the job is removed."""
+        seconds: dict[str, float] = {}
+        with self._judging(job, board, seconds) as (pack, outcomes, _):
+            return assemble(job, pack, outcomes, seconds=seconds, media_worker=_media_worker(job))
+
+    @contextlib.contextmanager
+    def _judging(
+        self, job: Job, board: Board, seconds: dict[str, float], *, last: Sequence[WorkerSpec] = ()
+    ) -> Iterator[tuple[MediaPack, list[DetectorOutcome], bool]]:
+        """The media pass and all detectors: the pack, their outcomes, whether the pack was made now. ``last``: workers the block needs."""
         cards = [self.catalog.card(name) for name in job.detectors]
         with _Timed(seconds, "stage"):
             job.stage_in()
         board.step("media")
         media, judges = media_spec(self.settings), {card.id: detector_spec(card, self.settings) for card in cards}
         needed = [judges[card.id] for card in cards if self._is_to_judge(job, card)]
-        with self.pool.needs([media, *needed, media]) as over:
+        with self.pool.needs([media, *needed, *last]) as over:
             self._warm_up(needed)
             with _Timed(seconds, "media"):
                 fresh = self._media_pass(job, cards, board)
@@ -82,11 +101,7 @@ class Pipeline:
                 outcomes.append(self._detector(job, card, pack, board))
                 over(judges[card.id])
             seconds |= {f"detector.{item.card.id}": item.wall_s for item in outcomes}
-            board.step("report")
-            with _Timed(seconds, "report"):
-                result = self._report(job, pack, outcomes, seconds, board, video_later=video_later)
-        self._measure(job, seconds, outcomes, media=fresh)
-        return result
+            yield pack, outcomes, fresh
 
     def draw(self, job: Job, board: Board, *, given_up: str | None = None) -> None:
         """Draw the pending video of the report in ``job.report`` and complete the report. When that fails, the report says so and the

@@ -1,5 +1,5 @@
 """The detectors of one job stay warm together: the light ones within the least budget, twice, through real workers; and what is
-loaded at the start."""
+loaded at the start; without a report the scores are the same."""
 
 from __future__ import annotations
 
@@ -46,6 +46,10 @@ def test_the_light_detectors_judge_two_clips_and_no_worker_is_ended(
         for number in (1, 2):
             result = pipeline.run(job(number, astronaut_clip, tmp_path), SilentBoard())
             assert [item.status for item in result.detectors] == ["ok"] * len(LIGHT)
+        third = job(3, astronaut_clip, tmp_path)
+        bare = pipeline.judge(third, SilentBoard())
+        assert [item.scores for item in bare.detectors] == [item.scores for item in result.detectors]
+        assert (third.report.exists(), third.pack.exists(), bare.files) == (False, True, {})
         assert pool.ended == {}
     started = [line["worker"] for line in logs if line["event"] == "worker_started"]
     assert sorted(started) == sorted(["media", *LIGHT])
