@@ -73,7 +73,8 @@ def container_options(
     oom_score_adj
     pids_limit       a fork bomb ends at 256
     nano_cpus        as many cores as the worker has threads
-    ulimits          open files; no core dumps, which would hold faces; the size of one file. The sum of all is polled
+    ulimits          open files; no core dumps, which would hold faces; the size of one file (compiled networks, while it loads). The
+                     sum of all is polled
     mounts           the exchange folder; weights and compiled networks, read-only. Never the shared folders, never the engine's socket
     log_config       2 MB at most
     healthcheck      none, whatever the image says: it would run commands
@@ -112,7 +113,7 @@ def container_options(
         "ulimits": [
             {"name": "nofile", "soft": 1024, "hard": 1024},
             {"name": "core", "soft": 0, "hard": 0},
-            {"name": "fsize", "soft": spec.output_mb * 1_000_000, "hard": spec.output_mb * 1_000_000},
+            {"name": "fsize", "soft": spec.loading_mb * 1_000_000, "hard": spec.loading_mb * 1_000_000},
         ],
         "tmpfs": {"/tmp": "rw,noexec,nosuid,nodev,size=512m,mode=1777"},  # noqa: S108
         "mounts": mounts,

@@ -26,8 +26,6 @@ from shared.records import RunnerKind
 ROOT: Final = Path(__file__).resolve().parents[2]
 #: Private memory a worker may map beyond twice its promise: unused stacks of threads and allocators' reserves count as well.
 SPARE_BYTES: Final = 2_000_000_000
-#: A compiled network is one file (a B7 has 266 MB); a worker's output as a whole is polled.
-LARGEST_NET_MB: Final = 1000
 
 
 class ProcessRunner:
@@ -59,7 +57,8 @@ class ProcessRunner:
         module, *arguments = spec.arguments(str(exchange.folder), weights=str(spec.weights))
         data_bytes = 0 if spec.device != "cpu" else 2 * spec.memory_mb * 1_000_000 + SPARE_BYTES
         compiled = spec.compiled if spec.compiled is not None and prepare(spec.compiled) else None
-        file_mb = max(spec.output_mb, LARGEST_NET_MB) if compiled else spec.output_mb
+        # a compiled network is one file; a worker's output as a whole is polled
+        file_mb = max(spec.output_mb, spec.nets_mb) if compiled else spec.output_mb
         confinement = [str(os.getpid()), str(data_bytes), str(file_mb * 1_000_000)]
         # -P: modules come from PYTHONPATH and the installation, never from the folder the back-end was started in
         command = [sys.executable, "-P", "-m", "backend.workers.confinement", *confinement, module, *arguments]

@@ -6,12 +6,13 @@ Imported by everything that names a worker; imports nothing of this folder.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from backend.catalog.detectors import BUNDLED
+from backend.workers.compiled import MOST_BYTES
 from base_detector import Card
 from shared.errors import DfomError, PermanentError, RetryableError
 from shared.settings import Settings
@@ -33,6 +34,7 @@ class WorkerSpec:
 
     ``compiled``: the folder of its compiled networks, which no other worker has; None: it keeps none (``detectors.kept``).
     ``files``: what its weights are now; a worker that loaded others is not used, since its scores would count as those of these.
+    ``nets_mb``: what its compiled networks need at most, together.
     """
 
     name: str
@@ -46,6 +48,12 @@ class WorkerSpec:
     version: str | None = None
     compiled: Path | None = None
     files: tuple[tuple[str, int, int, int], ...] = ()
+    nets_mb: int = 0
+
+    @property
+    def loading_mb(self) -> int:
+        """Most output of a container while it loads, before it sees a visitor's file: its networks fill half (``detectors.kept``)."""
+        return max(self.output_mb, 2 * self.nets_mb)
 
     @property
     def is_detector(self) -> bool:
@@ -78,6 +86,7 @@ def detector_spec(card: Card, settings: Settings) -> WorkerSpec:
     """The worker of a detector."""
     folder = card.folder.resolve()
     bundled = folder.parent == BUNDLED
+    files = tuple(_stamps(card, settings.weights_folder / card.id))
     return WorkerSpec(
         name=card.id,
         module=f"detectors.{folder.name}",
@@ -88,8 +97,14 @@ def detector_spec(card: Card, settings: Settings) -> WorkerSpec:
         device="cuda:0" if settings.gpus else "cpu",
         version=card.version,
         compiled=(settings.compiled_folder / card.id).resolve() if bundled else None,
-        files=tuple(_stamps(card, settings.weights_folder / card.id)),
+        files=files,
+        nets_mb=_nets_mb(size for _, _, size, _ in files) if bundled else 0,
     )
+
+
+def _nets_mb(sizes: Iterable[int]) -> int:
+    """What networks of weights files of these ``sizes`` (bytes) need at most: float32, so published halves grow twofold."""
+    return min(MOST_BYTES, 2 * sum(sizes)) // 1_000_000
 
 
 def _stamps(card: Card, folder: Path) -> Iterator[tuple[str, int, int, int]]:

@@ -55,6 +55,7 @@ class Worker:
         self._running, self._exchange, self._clock = running, exchange, clock
         self._connection: socket.socket | None = None
         self._buffer = b""
+        self._most_mb = spec.loading_mb
 
     @property
     def started_by(self) -> RunnerKind:
@@ -81,6 +82,7 @@ class Worker:
             # the media worker loads now as well: it hands out its networks before it sees a visitor's file
             self.call("load", timeout_s=max(deadline - self._clock(), timeout_s if self._running.adopted else 0.0))
             self._keep_compiled()
+            self._most_mb = self.spec.output_mb
         except BaseException as error:
             self.broken = True
             self.close()
@@ -93,7 +95,7 @@ class Worker:
         handed = self._exchange.folder / HANDED
         if self.spec.compiled is not None and self.spec.bundled and self.started_by == "docker" and handed.is_dir():
             if not self._running.adopted:
-                take(handed, self.spec.compiled, max_bytes=self.spec.output_mb * 1_000_000)
+                take(handed, self.spec.compiled, max_bytes=self.spec.loading_mb * 1_000_000)
             remove_tree(handed)
 
     def close(self) -> Ending:
@@ -168,7 +170,7 @@ class Worker:
                 self._watch()
 
     def _watch(self) -> None:
-        if self._exchange.too_much(max_bytes=self.spec.output_mb * 1_000_000):
+        if self._exchange.too_much(max_bytes=self._most_mb * 1_000_000):
             raise self._lost("output_too_large")
         if not self._running.alive():
             raise self._lost_by_itself()

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
 
 from backend.catalog.detectors import BUNDLED
+from backend.workers import process_runner
 from backend.workers.container_flags import LABEL_FLAGS
+from backend.workers.exchange import Exchange
 from backend.workers.spec import WorkerSpec, detector_spec
 from base_detector import Card
+from detectors import kept
 from shared.settings import Settings
 from tests.workers.test_container_flags import MESONET, options_of
 
@@ -41,3 +47,46 @@ def test_a_running_container_with_other_files_is_not_adopted():
     one, other = ("a.h5", 1, 10, 5), ("a.h5", 2, 10, 6)
     assert label(one) == label(one)
     assert len({label(), label(one), label(other)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "net_bytes"), [("gend", 1_215_928_160), ("univfd", 1_215_928_160), ("mesonet", 160_000)]
+)
+def test_a_container_may_hand_out_the_largest_network_and_a_process_may_write_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, net_bytes: int
+):
+    card = Card.read(BUNDLED / name)
+    folder = tmp_path / "weights" / name
+    folder.mkdir(parents=True)
+    for item in card.weights:
+        with (folder / item.file).open("wb") as stream:
+            stream.truncate(item.bytes)  # takes no room on the disk
+    spec = detector_spec(card, Settings(data=tmp_path))
+    monkeypatch.setattr(kept.shutil, "disk_usage", lambda place: SimpleNamespace(free=10**12))
+    (limit,) = [item["hard"] for item in options_of(spec)["ulimits"] if item["name"] == "fsize"]
+    monkeypatch.setattr(kept.resource, "getrlimit", lambda which: (limit, limit))
+    monkeypatch.setenv(kept.VARIABLE_NEW, str(tmp_path / "handed"))
+    with kept.draft(size=net_bytes) as handed_out, kept.draft(size=limit) as too_large:
+        assert handed_out is not None
+        assert too_large is None
+    monkeypatch.delenv(kept.VARIABLE_NEW)
+    monkeypatch.setenv(kept.VARIABLE, str(tmp_path / "kept"))
+    started: list[list[str]] = []
+    monkeypatch.setattr(process_runner, "RunningProcess", lambda process, logbook: None)
+    monkeypatch.setattr(process_runner.subprocess, "Popen", lambda command, **_: started.append(command))
+    runner = process_runner.ProcessRunner(threads=1)
+    runner.start(spec, Exchange(tmp_path / "exchange", shared=False, linked=True))
+    runner.close()
+    file_bytes = int(started[0][started[0].index("backend.workers.confinement") + 3])
+    monkeypatch.setattr(kept.resource, "getrlimit", lambda which: (file_bytes, file_bytes))
+    with kept.draft(size=net_bytes) as written:
+        assert written is not None
+
+
+def test_a_third_partys_worker_has_no_room_for_networks(tmp_path: Path):
+    foreign = tmp_path / "mine"
+    foreign.mkdir()
+    for file in ("detector.toml", "README.md"):
+        (foreign / file).write_bytes((BUNDLED / "gend" / file).read_bytes())
+    spec = detector_spec(Card.read(foreign), Settings(data=tmp_path))
+    assert (spec.nets_mb, spec.loading_mb) == (0, spec.output_mb)

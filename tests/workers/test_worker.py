@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from backend.workers.spec import WorkerError
+from backend.workers.spec import WorkerError, WorkerSpec
 from backend.workers.worker import Worker
 from base_detector import NotApplicable
 
@@ -122,6 +123,17 @@ def test_what_is_no_answer_ends_the_worker(start: Start, words: str) -> None:
 
 def test_output_beyond_its_cap_ends_the_worker(start: Start) -> None:
     worker = start()
+    with worker.room("job") as room:
+        worker.call("write", timeout_s=30, path=room.path("out/1"), bytes=4_000_000)
+        with pytest.raises(WorkerError, match="output_too_large"):
+            worker.call("write", timeout_s=30, path=room.path("out/2"), bytes=4_000_000, seconds=30)
+
+
+def test_room_for_networks_ends_with_the_loading(start: Start, spec: WorkerSpec) -> None:
+    started = start(opened=False)
+    worker = Worker(replace(spec, nets_mb=10), started._running, started._exchange)
+    assert worker._most_mb == 20
+    worker.open(timeout_s=20)
     with worker.room("job") as room:
         worker.call("write", timeout_s=30, path=room.path("out/1"), bytes=4_000_000)
         with pytest.raises(WorkerError, match="output_too_large"):
