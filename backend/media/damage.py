@@ -104,6 +104,10 @@ class DecodeWatch:
         """Number of the packet that was decoded last."""
         return self._decoding
 
+    def begins_torn(self) -> None:
+        """Bytes are missing in the stream's first packet."""
+        self._sign(0)
+
     def decode(self, packet: Any) -> list[Watched]:
         """Decode the next packet of the stream; the pictures that are ready, in order.
 
@@ -175,7 +179,9 @@ class DecodeWatch:
                 self._unkept.add(number)
             if found is not None and not self._slices.follows(found):
                 self._sign(number)
-        elif packet.is_corrupt and not self._joint(packet):  # H.264 needs no such flag: its pictures are counted
+        if packet.is_corrupt and not self._joint(
+            packet
+        ):  # of H.264, too: bytes missing inside a slice may decode without an error
             self._sign(number)
             if _TS in self._demuxers:
                 self._sign(number + 1)

@@ -49,9 +49,14 @@ _MOST_ABOVE = 1.5
 _MOST_FAILURES = 1000
 
 
-def open_container(path: Path, *, format: str | None = None) -> Any:
-    """The only way FFmpeg opens a submitted file: with a demuxer of ``FORMATS``, or with that of ``format``; else av.error.FFmpegError."""
+def open_container(path: Path, *, format: str | None = None, parse: bool = True) -> Any:
+    """The only way FFmpeg opens a submitted file: with a demuxer of ``FORMATS``, or with that of ``format``; else av.error.FFmpegError.
+
+    ``parse=False``: packets as the container holds them, not cut at pictures.
+    """
     options = {"format_whitelist": format or ",".join(FORMATS), **_OPTIONS}
+    if not parse:
+        options["fflags"] = "+".join((options.get("fflags", ""), "noparse"))
     # with "file:", a name such as "concat:..." stays a file name
     return av.open(f"file:{path}", format=format, container_options=options, metadata_errors="replace")
 
@@ -96,6 +101,17 @@ class Converter:
             )
         array: Array = made.to_ndarray()
         return array
+
+
+def first_packet_torn(path: Path, *, stream: int) -> bool:
+    """True when bytes are missing in the first packet of stream number ``stream`` of an MPEG transport stream.
+
+    FFmpeg marks a packet with missing bytes, and its parser hands that mark to the picture before; before the first one there is none.
+    """
+    with contextlib.suppress(av.error.FFmpegError), open_container(path, parse=False) as container:
+        for packet in container.demux(container.streams[stream]):
+            return bool(packet.is_corrupt)
+    return False
 
 
 class VideoPicture:
@@ -323,6 +339,8 @@ class VideoMedium:
     def _frames(self) -> Iterator[Watched]:
         """Decoded frames, and which of them are whole; damaged packets and ends are skipped."""
         self._watch = DecodeWatch(self._stream, container=self._container.format.name)
+        if "mpegts" in self._container.format.name and first_packet_torn(self._path, stream=self._stream.index):
+            self._watch.begins_torn()
         packets = demuxed(self._container, self._stream)
         count = 0
         while self._watch.failures <= _MOST_FAILURES:

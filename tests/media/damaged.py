@@ -67,6 +67,10 @@ def damage_packets(clip: Path, out: Path, harms: dict[int, Harm]) -> Path:
     return out
 
 
+#: Number of the stream of pictures (PID) in a transport stream that FFmpeg writes.
+_PICTURES = 0x100
+
+
 def overwrite_bytes(clip: Path, out: Path, *, share: float, count: int) -> Path:
     """Copy ``clip`` to ``out`` with ``count`` bytes of noise at ``share`` of its length."""
     data = bytearray(clip.read_bytes())
@@ -77,8 +81,10 @@ def overwrite_bytes(clip: Path, out: Path, *, share: float, count: int) -> Path:
 
 
 def lose_ts_packets(clip: Path, out: Path, *, share: float, count: int) -> Path:
-    """Copy a transport stream without ``count`` of its 188-byte packets at ``share`` of its length."""
+    """Copy a transport stream without ``count`` of its 188-byte packets, the first a picture's, at ``share`` of its length."""
     data = clip.read_bytes()
     at = int(len(data) // 188 * share) * 188
+    while int.from_bytes(data[at + 1 : at + 3], "big") & 0x1FFF != _PICTURES:
+        at += 188
     out.write_bytes(data[:at] + data[at + 188 * count :])
     return out
