@@ -15,7 +15,7 @@ from frontend.outbox import Outbox
 from frontend.pins import Pins, read_secret
 from frontend.portal import EXTENSION, Portal
 from frontend.receipts import Receipts
-from shared import words
+from shared import rounding, words
 from shared.clock import Clock, utc_now
 from shared.notes import note_sentences
 from shared.settings import Settings
@@ -78,7 +78,7 @@ def _init_templates(app: Flask) -> None:
     app.jinja_env.filters.update(
         duration=words.duration,
         size=words.size,
-        score=words.score,
+        score=rounding.score,
         clock_time=words.clock_time,
         date=words.date,
         date_and_time=words.date_and_time,

@@ -82,18 +82,6 @@ def size(count: int) -> str:
     return f"{count / 1_000_000:.1f} MB"
 
 
-def score(value: float | None) -> str:
-    """A score with two digits, a dash where there is none. 1.00 and 0.00 mean exactly those values."""
-    if value is None:
-        return "–"
-    text = f"{value:.2f}"
-    if text == "1.00" and value < 1:
-        return ">0.99"
-    if text == "0.00" and value > 0:
-        return "<0.01"
-    return text
-
-
 #: What a detector judged, in the singular.
 UNIT_NOUNS: Final[dict[str, str]] = {"face": "face", "picture": "whole picture", "sound": "stretch of sound"}
 #: What the detectors of one unit judge.

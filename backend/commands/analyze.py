@@ -207,6 +207,7 @@ def summary(medium: Medium, result: Result, *, folder: Path) -> dict[str, Any]:
             item.id: {
                 "status": item.status,
                 "fake_score": item.fake_score,
+                "threshold": item.threshold,
                 "hard_label": item.hard_label,
                 "code": item.code,
                 "unit": item.unit,

@@ -25,6 +25,7 @@ from base_detector import Card
 from shared.errors import sentence_for
 from shared.names import shown
 from shared.records import DetectorProgress
+from shared.rounding import score as rounded
 from shared.words import UNIT_NOUNS, counted, label_in_words
 
 #: Names of the pipeline's steps on the terminal.
@@ -128,7 +129,9 @@ def print_summaries(summaries: Iterable[dict[str, Any]]) -> None:
     for item in summaries:
         name = Path(item["file"]).name
         for detector, answer in item.get("detectors", {}).items():
-            score = "-" if answer["fake_score"] is None else f"{answer['fake_score']:.3f}"
+            score = (
+                "-" if answer["fake_score"] is None else rounded(answer["fake_score"], threshold=answer["threshold"])
+            )
             remark = (
                 sentence_for(answer["code"])
                 if answer["code"]

@@ -34,6 +34,7 @@ from shared.findings import MediaPack
 from shared.names import shown
 from shared.records import Mode
 from shared.results import DetectorResult
+from shared.rounding import score as rounded
 from shared.settings import Settings, read_settings
 from shared.words import UNIT_NOUNS, counted, label_in_words
 
@@ -203,9 +204,9 @@ def _in_words(result: DetectorResult) -> str:
         return f"{result.id}: no score. {result.message}"
     scored = f"{result.units_scored} of {counted(len(result.scores), UNIT_NOUNS[result.unit])} scored"
     persons = f", {counted(len(result.persons), 'person')}" if result.unit == "face" else ""
+    score = rounded(result.fake_score, threshold=result.threshold)
+    label = label_in_words(str(result.hard_label))
     return (
-        f"{result.id}: fake score {result.fake_score:.3f} ({label_in_words(str(result.hard_label))}, its threshold is "
-        f"{result.threshold:g}), "
-        f"{scored}{persons}\n"
+        f"{result.id}: fake score {score} ({label}, its threshold is {result.threshold:g}), {scored}{persons}\n"
         "0 = real, 1 = fake. A score is an indication, not a proof."
     )

@@ -15,6 +15,7 @@ from typing import Any
 from backend.media.canvas import Canvas, Colour, even, text_width
 from backend.media.labels import STYLES, Box, Label, Style, place
 from backend.media.panel import Rect, ink_on
+from shared.rounding import score as rounded
 
 #: frames a block of the index covers, so that a film of a thousand shots is not searched whole for each frame
 _BLOCK = 256
@@ -123,7 +124,7 @@ class Marks:
         return None if x2 - x1 < 4 or y2 - y1 < 4 else (x1, y1, x2, y2)
 
     def _words(self, mark: Mark, style: Style) -> str:
-        number = "no score" if mark.score is None else f"{mark.score:.2f}"
+        number = "no score" if mark.score is None else rounded(mark.score)
         if not self._several or mark.person < 0:
             return number if style.words != "number" or mark.person >= 0 else "-"
         if style.words == "number":

@@ -12,6 +12,7 @@ from typing import Any
 
 from backend.media.canvas import Canvas, Colour, even, fitted, text_width
 from backend.media.shape import same_shape
+from shared.rounding import score as rounded
 
 INK: Colour = (33, 37, 41)
 GREY: Colour = (95, 102, 110)
@@ -137,7 +138,7 @@ class CurvePanel:
         canvas.fill((x, plot.y1, x + 2, plot.y2), _RULE)
         for curve, (_, right, middle) in zip(self._curves, self._cells, strict=False):
             point = curve.now
-            value = "-" if point is None else f"{point[1]:.2f}"
+            value = "-" if point is None else rounded(point[1])
             canvas.text(value, (right, middle), INK, size=self._sheet.size(0.95), anchor="r")
             if point is not None:
                 spot = (
@@ -166,7 +167,7 @@ class CurvePanel:
         rows = -(-count // columns)
         step = min(1.5 * unit, 9.5 * unit / max(rows, 1))
         size = max(9, min(sheet.size(0.95 if columns == 1 else 0.82), round(step * 0.8)))
-        number = text_width("0.00", size=sheet.size(0.95)) + 0.6 * unit
+        number = text_width(">0.99", size=sheet.size(0.95)) + 0.6 * unit
         width = inner.width / columns
         self._cells = []
         for index, curve in enumerate(self._curves):
@@ -254,7 +255,14 @@ class BarPanel:
             canvas.fill((left, low, left + max(2.0, (right - left) * score), high), bar["colour"])
             mark = even(left + (right - left) * float(bar["threshold"]))
             canvas.fill((mark, low - 0.1 * step, mark + 2, high + 0.1 * step), INK)
-            canvas.text(f"{score:.2f}", (inner.x2, (low + high) / 2), INK, size=size, bold=True, anchor="r")
+            canvas.text(
+                rounded(score, threshold=bar["threshold"]),
+                (inner.x2, (low + high) / 2),
+                INK,
+                size=size,
+                bold=True,
+                anchor="r",
+            )
         if bars:
             below = top + len(bars) * step + 0.4 * unit
             small = sheet.size(0.8)
@@ -296,7 +304,7 @@ class TablePanel:
         step = min(1.5 * unit, (foot - top) / high)
         size = max(9, min(self._sheet.size(0.85), round(step * 0.74)))
         width, chip = inner.width / columns, text_width("0000", size=size, bold=True)
-        number = text_width("0.00", size=size)
+        number = text_width(">0.99", size=size)
         room = width - chip - number - 1.55 * unit
         for index, (person, score, colour) in enumerate(rows):
             column, row = divmod(index, high)
@@ -304,7 +312,7 @@ class TablePanel:
             # in the colour of the label on the picture
             canvas.fill((left, middle - 0.42 * step, left + chip, middle + 0.42 * step), colour)
             canvas.text(str(person), (left + chip / 2, middle), ink_on(colour), size=size, bold=True, anchor="m")
-            begin, words = left + chip + 0.3 * unit, "-" if score is None else f"{score:.2f}"
+            begin, words = left + chip + 0.3 * unit, "-" if score is None else rounded(score)
             if room < _LEAST_BAR * unit:
                 canvas.text(words, (begin + number, middle), INK, size=size, anchor="r")
                 continue

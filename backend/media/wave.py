@@ -22,6 +22,7 @@ from backend.media.panel import Rect
 from backend.media.sound import first_sound, hear
 from backend.media.video import open_container
 from base_detector import SOUND_RATE, Array, WorkerFailure
+from shared.rounding import score as rounded
 
 #: behind the wave, its words, the cursor
 _GROUND: Colour = (24, 26, 28)
@@ -96,7 +97,7 @@ class WaveStrip:
         where, unit, wave = self._where, self._unit, self._wave
         canvas.fill((where.x1, where.y1, where.x2, where.y2), _GROUND)
         size = max(9, round(0.85 * unit))
-        room = where.width - 1.4 * unit - text_width("0.00", size=size, bold=True) - unit
+        room = where.width - 1.4 * unit - text_width(">0.99", size=size, bold=True) - unit
         label = fitted(self._sound["label"], size=size, width=room)
         canvas.text(label, (where.x1 + 0.7 * unit, where.y1 + 0.9 * unit), _WORDS, size=size)
         count = max(1, int(wave.width) // (2 * _COLUMN))
@@ -115,7 +116,7 @@ class WaveStrip:
         x = even(min(wave.x1 + wave.width * min(1.0, max(0.0, time_s / self._duration)), wave.x2 - 2))
         canvas.fill((x, wave.y1, x + 2, wave.y2), _CURSOR)
         score = self._score_at(time_s)
-        words = "-" if score is None else f"{score:.2f}"
+        words = "-" if score is None else rounded(score)
         at = (where.x2 - 0.7 * unit, where.y1 + 0.9 * unit)
         canvas.text(words, at, self._colour(score), size=max(9, round(0.95 * unit)), bold=True, anchor="r")
 

@@ -16,6 +16,7 @@ import numpy as np
 from backend.report.series import FaceTable, Series, damaged_stretches, detector_series, person_series, time_end
 from base_detector import Array
 from shared.results import DetectorResult, Result
+from shared.rounding import for_drawing
 
 CURVES_SCHEMA: Final = 1
 
@@ -61,7 +62,7 @@ def _line(detector: DetectorResult, series: Series, *, person: int | None, colou
             times.append(None)
             scores.append(None)
         times += [round(float(value), 3) for value in series.times[run]]
-        scores += [round(float(value), 4) for value in series.scores[run]]
+        scores += [for_drawing(float(value)) for value in series.scores[run]]
     return {
         "detector": detector.id,
         "title": detector.title,

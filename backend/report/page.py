@@ -17,12 +17,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from PIL import Image
 
 from backend.report import words
-from backend.report.palette import hexadecimal, score_colour
+from backend.report.palette import UNSCORED, hexadecimal, score_colour
 from backend.report.pictures import MOST_BARS
 from backend.report.plan import crowd_words
 from backend.report.series import person_name, score_array
 from shared.notes import note_sentences
 from shared.results import DetectorResult, Result
+from shared.rounding import score as score_words
 from shared.words import (
     UNITS_OF,
     clock_time,
@@ -35,7 +36,6 @@ from shared.words import (
     size,
     strategy,
 )
-from shared.words import score as score_words
 
 #: Widths of embedded JPEGs, so that the page stays small.
 _STILL_WIDTH, _EVIDENCE_WIDTH = 1600, 420
@@ -191,9 +191,9 @@ def _row(item: DetectorResult) -> dict[str, Any]:
         "paper": item.paper,
         "sentence": detector_sentence(item),
         "strategy": "" if item.strategy == "mean" and item.units_scored == 1 else strategy(item.strategy, item.unit),
-        "score": None if score is None else score_words(score),
+        "score": None if score is None else score_words(score, threshold=item.threshold),
         "at": None if score is None else round(100 * score, 1),
-        "colour": hexadecimal(score_colour(score)),
+        "colour": hexadecimal(UNSCORED if item.hard_label == "no_trace" else score_colour(score)),
         "threshold": f"{item.threshold:.2f}",
         "threshold_at": round(100 * item.threshold, 1),
         "label": words.label_words(item),
@@ -205,14 +205,17 @@ def _row(item: DetectorResult) -> dict[str, Any]:
 def _persons(result: Result, scored: list[DetectorResult], out: Path) -> list[dict[str, Any]]:
     persons = []
     for person in result.persons:
-        own = [(item.title, one) for item in scored for one in item.persons if one.person == person.person]
+        own = [(item, one) for item in scored for one in item.persons if one.person == person.person]
         span = f"{clock_time(person.first_s)} to {clock_time(person.last_s)}"
         persons.append(
             {
                 "name": person_name(person.person).capitalize(),
                 "picture": _embedded(out / person.keyframe) if person.keyframe else None,
                 "seen": counted(person.faces, "face") + (f", {span}" if result.media.kind == "video" else ""),
-                "scores": [(title, score_words(one.fake_score), one.hard_label) for title, one in own],
+                "scores": [
+                    (item.title, score_words(one.fake_score, threshold=item.threshold), one.hard_label)
+                    for item, one in own
+                ],
             }
         )
     return persons
@@ -291,5 +294,7 @@ def _data_address(content: bytes, kind: str) -> str:
 
 
 def _line(item: DetectorResult) -> str:
-    score = "" if item.fake_score is None else f"{score_words(item.fake_score)}, label {words.label_words(item)}. "
-    return score + detector_sentence(item)
+    if item.fake_score is None:
+        return detector_sentence(item)
+    score = score_words(item.fake_score, threshold=item.threshold)
+    return f"{score}, label {words.label_words(item)}. {detector_sentence(item)}"

@@ -8,6 +8,8 @@ from __future__ import annotations
 import itertools
 from typing import Final
 
+from shared.results import DetectorResult
+
 RGB = tuple[int, int, int]
 
 #: fake score -> colour: blue = real, yellow = between, red = fake (ColorBrewer RdYlBu, marked colour-blind safe)
@@ -21,6 +23,10 @@ SCALE: Final[tuple[tuple[float, RGB], ...]] = (
 
 #: a face no detector scored
 UNSCORED: Final[RGB] = (158, 158, 158)
+
+#: bars of single scores, as on the page: at or above the threshold, and below it
+_ABOVE: Final[RGB] = (184, 61, 10)
+_BELOW: Final[RGB] = (21, 104, 168)
 
 #: curves on white: Okabe and Ito's colours without yellow, then the darker ones of Paul Tol's "muted" scheme
 CURVES: Final[tuple[RGB, ...]] = (
@@ -50,6 +56,13 @@ def score_colour(fake_score: float | None) -> RGB:
             red, green, blue = (round(a + share * (b - a)) for a, b in zip(first, second, strict=True))
             return red, green, blue
     return SCALE[-1][1]
+
+
+def side_colour(detector: DetectorResult, fake_score: float) -> RGB:
+    """Colour of a bar by the side of the detector's threshold; grey where a low score only means that no trace was found."""
+    if fake_score >= detector.threshold:
+        return _ABOVE
+    return UNSCORED if detector.hard_label == "no_trace" else _BELOW
 
 
 def curve_colour(index: int) -> RGB:

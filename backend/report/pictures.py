@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from backend.report.palette import curve_colour, curve_style, hexadecimal
+from backend.report.palette import curve_colour, curve_style, hexadecimal, side_colour
 from backend.report.series import (
     FaceTable,
     Series,
@@ -32,7 +32,8 @@ from backend.report.series import (
 from backend.scores.aggregate import integrity_curve
 from base_detector import Array
 from shared.results import DetectorResult, Result
-from shared.words import UNIT_NOUNS, counted, score, titles
+from shared.rounding import score
+from shared.words import UNIT_NOUNS, counted, titles
 
 _INK, _GREY, _FAINT = "#212529", "#5f666e", "#dee2e6"
 _DPI = 130
@@ -52,7 +53,7 @@ def draw_curves(result: Result, detector: DetectorResult, scores: Array, out: Pa
     """
     table = FaceTable.of(result)
     if result.media.kind == "image":
-        rows = [(name, score, colour) for name, score in zip(_names(table, detector, scores), scores, strict=True)]
+        rows = [(name, score, detector) for name, score in zip(_names(table, detector, scores), scores, strict=True)]
         _draw_bars(rows, detector, out)
         return
     if detector.unit != "face":
@@ -94,8 +95,8 @@ def draw_all_curves(result: Result, scored: Sequence[tuple[DetectorResult, Array
     table = FaceTable.of(result)
     if result.media.kind == "image":
         rows = [
-            (bar_label(item, table, place), float(scores[place]), index)
-            for index, (item, scores) in enumerate(scored)
+            (bar_label(item, table, place), float(scores[place]), item)
+            for item, scores in scored
             for place in range(len(scores))
         ]
         _draw_bars(rows, None, out)
@@ -218,7 +219,7 @@ def _draw_thresholds(axes: Axes, values: Sequence[float]) -> None:
         )  # fmt: skip
 
 
-def _draw_bars(rows: Sequence[tuple[str, float, int]], detector: DetectorResult | None, out: Path) -> None:
+def _draw_bars(rows: Sequence[tuple[str, float, DetectorResult]], detector: DetectorResult | None, out: Path) -> None:
     """Bars from 0 (real) to 1 (fake), top to bottom; rows without a score are left out."""
     scored = [row for row in rows if not np.isnan(row[1])]
     shown = scored if len(scored) <= MOST_BARS else sorted(scored, key=lambda row: -row[1])[:MOST_BARS]
@@ -226,7 +227,10 @@ def _draw_bars(rows: Sequence[tuple[str, float, int]], detector: DetectorResult 
     figure, axes = _figure(title, high=1.5 + 0.34 * max(3, len(shown)))
     places = np.arange(len(shown))
     axes.barh(
-        places, [row[1] for row in shown], color=[hexadecimal(curve_colour(row[2])) for row in shown], height=0.62
+        places,
+        [row[1] for row in shown],
+        color=[hexadecimal(side_colour(row[2], row[1])) for row in shown],
+        height=0.62,
     )
     axes.set_yticks(places, [drawable(row[0]) for row in shown], parse_math=False)
     axes.set_ylim(len(shown) - 0.4, -0.6)
@@ -237,7 +241,7 @@ def _draw_bars(rows: Sequence[tuple[str, float, int]], detector: DetectorResult 
     for place, row in zip(places, shown, strict=True):
         inside = row[1] > 0.93
         axes.annotate(
-            score(row[1]), (row[1], float(place)), textcoords="offset points", va="center", fontsize=9,
+            score(row[1], threshold=row[2].threshold), (row[1], float(place)), textcoords="offset points", va="center", fontsize=9,
             xytext=(-4 if inside else 4, 0), ha="right" if inside else "left", color="white" if inside else _INK,
         )  # fmt: skip
     notes = []

@@ -39,7 +39,7 @@ from typing import Any
 
 import numpy as np
 
-from backend.report.palette import SCALE, UNSCORED, curve_colour, score_colour
+from backend.report.palette import SCALE, UNSCORED, curve_colour, score_colour, side_colour
 from backend.report.series import (
     FaceTable,
     Series,
@@ -54,6 +54,7 @@ from backend.report.series import (
 )
 from base_detector import Array
 from shared.results import DetectorResult, Result
+from shared.rounding import for_drawing
 from shared.words import counted, titles
 
 PLAN_SCHEMA = 3
@@ -171,7 +172,7 @@ def _sound(scored: Sequence[tuple[DetectorResult, Array]]) -> dict[str, Any] | N
     for start, end in itertools.pairwise(edges):
         there = [score for begin, stop, score in pieces if begin <= start and stop >= end]
         if there:
-            spans.append([round(start, 4), round(end, 4), round(float(np.mean(there)), 4)])
+            spans.append([round(start, 4), round(end, 4), for_drawing(float(np.mean(there)))])
     label = heard[0][0].title if len(heard) == 1 else f"mean of {len(heard)} detectors of sound"
     return {"label": f"Sound: {label}", "spans": spans}
 
@@ -181,11 +182,11 @@ def _bars(table: FaceTable, scored: list[tuple[DetectorResult, Array]]) -> list[
     return [
         {
             "label": bar_label(item, table, place),
-            "colour": list(curve_colour(index)),
-            "score": round(float(scores[place]), 4),
+            "colour": list(side_colour(item, float(scores[place]))),
+            "score": for_drawing(float(scores[place])),
             "threshold": item.threshold,
         }
-        for index, (item, scores) in enumerate(scored)
+        for item, scores in scored
         for place in map(int, np.flatnonzero(~np.isnan(scores)))
     ]
 
@@ -228,7 +229,7 @@ def _table(table: FaceTable, scores: list[Array]) -> list[list[Any]]:
     return [
         [
             int(table.person[face]) + 1 if table.person[face] >= 0 else "-",
-            None if math.isnan(means[face]) else round(float(means[face]), 4),
+            None if math.isnan(means[face]) else for_drawing(float(means[face])),
             list(UNSCORED if math.isnan(means[face]) else score_colour(float(means[face]))),
         ]
         for face in chosen
@@ -236,7 +237,7 @@ def _table(table: FaceTable, scores: list[Array]) -> list[list[Any]]:
 
 
 def _curve(series: Series, index: int, hold_s: Mapping[str, float]) -> dict[str, Any]:
-    points = [[round(float(t), 4), round(float(s), 4)] for t, s in zip(series.times, series.scores, strict=True)]
+    points = [[round(float(t), 4), for_drawing(float(s))] for t, s in zip(series.times, series.scores, strict=True)]
     runs = [[point] for point in points] if series.style == "dots" else [points[a:b] for a, b in series.runs]
     return {
         "label": series.label,
@@ -265,7 +266,7 @@ def _boxes(result: Result, table: FaceTable, scores: list[Array]) -> dict[str, A
         "shot": [int(table.piece[i]) for i in order],
         "person": [int(table.person[i]) for i in order],
         "box": [[round(value, 2) for value in result.faces[i].box] for i in order],
-        "score": [None if math.isnan(means[i]) else round(float(means[i]), 4) for i in order],
+        "score": [None if math.isnan(means[i]) else for_drawing(float(means[i])) for i in order],
     }
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 from shared.results import DetectorResult, Result
-from shared.words import UNITS_OF, counted, joined, label_in_words, likeness, score, units_of
+from shared.rounding import score
+from shared.words import UNITS_OF, counted, joined, label_in_words, likeness, units_of
 
 _WEIGH: Final = (
     "Weigh it with other evidence: origin and earlier copies of the file, other footage of the event, the people shown or "

@@ -24,6 +24,14 @@ function nameOf(line, lines) {
   return several && OTHER[line.unit] ? `${line.title} (${OTHER[line.unit]})` : line.title;
 }
 
+// as shared/rounding.py: 1.00 and 0.00 mean exactly those values
+function rounded(value) {
+  if (value === null) return "";
+  const words = value.toFixed(2);
+  if (words === "1.00" && value < 1) return ">0.99";
+  return words === "0.00" && value > 0 ? "<0.01" : words;
+}
+
 function modeOf(line) {
   if (line.style === "dots") return "markers";
   if (line.style === "steps") return "lines";
@@ -44,7 +52,8 @@ function traces(lines) {
       dash: line.style === "steps" ? "dashdot" : style(line.colour),
     },
     marker: line.style === "dots" ? { size: 9, symbol: "diamond", color: colour(line.colour) } : { size: 5 },
-    hovertemplate: "%{y:.3f}",
+    text: line.y.map(rounded),
+    hovertemplate: "%{text}",
   }));
 }
 

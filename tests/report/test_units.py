@@ -15,8 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from backend.media.canvas import Canvas
+from backend.media.panel import BarPanel, CurvePanel, Rect
+from backend.media.wave import Peaks, WaveStrip
 from backend.report import words
 from backend.report.build import build_report, scored_detectors
+from backend.report.palette import UNSCORED
 from backend.report.plan import build_plan
 from backend.report.series import FaceTable, detector_series, own_times, score_array, time_end
 from backend.report.table import write_scores
@@ -287,3 +291,36 @@ def test_a_score_just_below_one_is_never_written_as_one(made_result: Callable, t
     report(pictures_only(made_result(kind="image", frames=1), 0.99996), tmp_path / "report")
     assert ">0.99" in page_of(tmp_path / "report")
     assert "FerretNet: >0.99, label fake." in (tmp_path / "report/README.txt").read_text()
+
+
+def test_the_marked_picture_and_the_video_round_scores_as_the_page_does(
+    made_result: Callable, monkeypatch: Any
+) -> None:
+    written: list[str] = []
+    monkeypatch.setattr(Canvas, "text", lambda self, words, *where, **look: written.append(words))
+    still = build_plan(pictures_only(made_result(kind="image", frames=1), 0.99996), None)
+    BarPanel(still, Rect(0, 0, 600, 480)).draw(Canvas(600, 480, planar=False))
+    assert ">0.99" in written
+    written.clear()
+    clip = build_plan(with_sound(made_result(), [0.99996, 0.00004, 0.99996]), ["aasist"])
+    canvas = Canvas(600, 480, planar=False)
+    panel = CurvePanel(clip, Rect(0, 0, 600, 480))
+    panel.draw_base(canvas)
+    panel.advance(canvas, 0.5)
+    panel.draw_now(canvas, 0.5)
+    strip = WaveStrip(clip, Rect(0, 0, 600, 100), Peaks(), unit=20, colour=lambda score: (0, 0, 0))
+    strip.draw_now(canvas, 0.5)
+    assert written.count(">0.99") == 2
+    assert not {"1.00", "0.00"} & set(written)
+
+
+def test_bars_of_a_still_have_the_colour_of_their_side_of_the_threshold(made_result: Callable) -> None:
+    def colour(score: float, label: str) -> list[int]:
+        result = pictures_only(made_result(kind="image", frames=1), score)
+        detectors = tuple(item.model_copy(update={"hard_label": label}) for item in result.detectors)
+        return build_plan(result.model_copy(update={"detectors": detectors}), None)["bars"][0]["colour"]
+
+    high, low, nothing = colour(0.9, "fake"), colour(0.1, "real"), colour(0.1, "no_trace")
+    assert high[0] > high[2]
+    assert low[0] < low[2]
+    assert nothing == list(UNSCORED)
