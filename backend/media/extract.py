@@ -33,6 +33,7 @@ from backend.media.sound_file import SoundMedium
 from backend.media.stillness import Stillness
 from backend.media.sweep import DETECT_EVERY, FaceSweep
 from backend.media.tracks import Sighting, Track
+from backend.media.video import VideoMedium
 from base_detector import Array, Shot, WorkerFailure
 from shared import durable
 from shared.findings import Note, Sound
@@ -196,6 +197,8 @@ class _Pass:
         None, with ``whole`` filled in, when so many of the chosen pictures are damaged that others are to be chosen.
         """
         started = time.perf_counter()
+        if not samplings and not pictures and isinstance(self._medium, VideoMedium):
+            return self._hear(self._medium, windows, listen, started=started)
         times = self._medium.times
         among = np.arange(len(times)) if whole is None else np.array([index for index in whole if index < len(times)])
         chosen = among[choose_pictures(times[among], samplings=samplings, mode=self._mode)] if samplings else among[:0]
@@ -221,6 +224,20 @@ class _Pass:
         return {"faces": len(self._writer), "frames": len(sampled), "seconds": self._seconds}
 
     # -- inside
+
+    def _hear(
+        self, medium: VideoMedium, windows: Sequence[tuple[float, float]], listen: Listen, *, started: float
+    ) -> dict[str, Any]:
+        """A video whose sound alone is judged: its first whole picture says what it looks like, the others are not decoded."""
+        first = next((picture for picture in medium.pictures() if not picture.damaged), None)
+        if first is None:
+            raise WorkerFailure("media_damaged")
+        self._seconds["decode"] = time.perf_counter() - started
+        medium.pass_over()
+        facts = medium.facts()
+        shot = Shot(0, 0, facts.frames - 1, start_s=0.0, end_s=round(facts.duration_s, 6))
+        self._write([(first.index, round(first.time_s, 6))], [shot], (), windows, listen, started=started)
+        return {"faces": 0, "frames": 0, "seconds": self._seconds}
 
     def _write(
         self,

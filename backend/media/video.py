@@ -235,6 +235,10 @@ class VideoMedium:
         if self._shapes.aspect() != 1:
             self.notes.append(Note("pixels_not_square", value=float(self._shapes.aspect())))
 
+    def pass_over(self) -> None:
+        """Leave the pictures after those decoded so far: how many there are, and until when, is known from the packets."""
+        self._decoded, self._last_s = len(self.times), max(0.0, float(self.times[-1]) - self._zero_s)
+
     def whole(self, box: Array) -> bool:
         """See ``medium.Medium``: pictures of videos are whole, or marked as damaged."""
         return True

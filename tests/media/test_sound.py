@@ -15,7 +15,9 @@ import av
 import numpy as np
 import pytest
 
+from backend.harvest.media_pack import harvest_pack
 from backend.media.clock import Piece, SoundClock
+from backend.media.damage import DecodeWatch
 from backend.media.limits import UNLIMITED, Deadline
 from backend.media.opening import open_medium
 from backend.media.sound import Heard, hear
@@ -224,6 +226,23 @@ def test_the_room_of_the_pack_holds_for_sound(run_pass, tmp_path: Path):
     with pytest.raises(WorkerFailure, match="pack_too_large"):
         run_pass(tmp_path / "a.wav", samplings=(), windows=[(4.0, 2.0)], limits={"max_pack_mb": 1})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav"]
+
+
+def test_pictures_are_not_decoded_where_sound_alone_is_judged(
+    run_pass, tmp_path: Path, astronaut: np.ndarray, monkeypatch: pytest.MonkeyPatch
+):
+    clip = film(tmp_path / "a.mp4", astronaut)
+    whole = run_pass(clip, name="whole", windows=[(1.0, 1.0)])
+    packets: list[object] = []
+    decode = DecodeWatch.decode
+    monkeypatch.setattr(DecodeWatch, "decode", lambda watch, packet: packets.append(packet) or decode(watch, packet))
+    heard = run_pass(clip, name="heard", samplings=(), windows=[(1.0, 1.0)])
+    assert len(packets) < 10
+    assert heard.media == whole.media
+    assert heard.media.frames == 50
+    assert np.array_equal(heard.sound, whole.sound)
+    assert [(shot.start, shot.end) for shot in heard.shots] == [(0, 49)]
+    harvest_pack(tmp_path / "heard", tmp_path / "harvested")
 
 
 # --------------------------------------------------------------------------- its place beside the pictures
