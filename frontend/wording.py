@@ -10,7 +10,17 @@ from frontend.access import Answer
 from shared.errors import sentence_for
 from shared.records import Catalog, CatalogEntry, DetectorProgress, Mode, Status
 from shared.results import Result
-from shared.words import UNIT_NOUNS, counted, detector_sentence, duration, joined, side_of_threshold, size, units_of
+from shared.words import (
+    UNIT_NOUNS,
+    counted,
+    detector_sentence,
+    duration,
+    joined,
+    judges_in_words,
+    side_of_threshold,
+    size,
+    units_of,
+)
 
 #: The dispatcher renews the catalog every few seconds; when it is older than this, the dispatcher is not running.
 FRESH: Final = timedelta(seconds=30)
@@ -43,14 +53,6 @@ STATES: Final[dict[str, str]] = {
     "timed_out": "timed out",
 }
 
-#: What a detector looks at or listens to, by ``CatalogEntry.input``.
-INPUTS: Final[dict[str, str]] = {
-    "face": "faces",
-    "video": "faces over time",
-    "picture": "whole pictures",
-    "sound": "sound",
-}
-
 #: Codes of ``CatalogEntry.unavailable`` in two or three words.
 UNAVAILABLE: Final[dict[str, str]] = {
     "weights_missing": "weights not installed",
@@ -74,7 +76,7 @@ def recommended_first(entries: Iterable[CatalogEntry]) -> list[CatalogEntry]:
 
 def judges(entry: CatalogEntry) -> str:
     """What a detector looks at or listens to."""
-    return f"{INPUTS[entry.input]}{', lossless files only' if entry.lossless_only else ''}"
+    return judges_in_words(entry.input, lossless_only=entry.lossless_only)
 
 
 def unavailable(code: str) -> str:

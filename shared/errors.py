@@ -20,11 +20,11 @@ from typing import Final
 SENTENCES: Final[dict[str, str]] = {
     # nothing to judge
     "no_face": "No face was found, so detectors that judge faces cannot score this file. Use a video or picture in which a face can be seen well.",  # noqa: E501
-    "no_picture": "The file has no pictures, and this detector judges pictures. Choose a detector that listens to sound, or upload the video that the sound belongs to.",  # noqa: E501
-    "no_sound": "The file has no sound, and this detector listens to sound. Choose a detector that looks at pictures, or upload the file with its sound.",  # noqa: E501
-    "lossy_picture": "This detector needs a picture whose pixels nobody changed, as in PNG. This file is lossy (JPEG, WebP, a frame of a video), which wipes out what it looks for. Upload the original file, if there is one.",  # noqa: E501
+    "no_picture": "The file has no pictures to look at. Choose a detector that listens to sound, or upload the video that the sound belongs to.",  # noqa: E501
+    "no_sound": "The file has no sound to listen to. Choose a detector that looks at faces or pictures, or upload the file with its sound.",
+    "lossy_picture": "This needs a picture whose pixels are still those that were first saved, as in PNG. In this file they were changed: by compression (JPEG, WebP, HEIC, video), an animation, a palette, transparency or a colour profile. Upload the original file, if there is one.",  # noqa: E501
     "picture_too_small": "The picture is too small for this detector. Upload a larger copy of it, not an enlarged one.",
-    "sound_too_short": "The sound is too short for this detector to say anything. Its model card says how long it must be. Upload a longer part.",  # noqa: E501
+    "sound_too_short": "Too little sound with speech in it: this detector needs a longer stretch, and its model card says how long. Upload a longer part in which somebody speaks.",  # noqa: E501
     "no_speech": "No speech was found in the sound, and this detector judges voices. Upload a part in which somebody speaks.",
     "silence": "The sound is silent, or nearly, so there is no voice to judge. Upload a part in which somebody speaks, or the original at its full level.",  # noqa: E501
     "not_judgeable": "Nothing in this file suits this detector. Its model card says what it needs.",
@@ -54,7 +54,7 @@ SENTENCES: Final[dict[str, str]] = {
     "archive_file": "This is an archive or an office document with files inside. Unpack it, and upload the video or picture itself.",
     "svg_drawing": "This is an SVG drawing: shapes, not a photograph or a video. Upload the photograph or video in question.",
     "web_page": "This is a web page, not the picture or video shown on it. Open the picture or video alone, save it, and upload that.",
-    "text_file": "This file holds text, not a picture or video: often a site's error message, a playlist, captions or a link. Download the video or picture itself, and upload that.",  # noqa: E501
+    "text_file": "This file holds text, not a picture, video or sound: often a site's error message, a playlist, captions or a link. Download the picture, video or sound itself, and upload that.",  # noqa: E501
     "sound_file": "This kind of sound file (AMR, AIFF, CAF or Wave64) is not accepted. Save it as WAV, FLAC or MP3, and upload that.",
     "no_picture_or_sound": "The file has neither a picture nor sound, only captions or other data. Upload a video, a picture or a sound file.",  # noqa: E501
     "video_piece": "This is one piece of a streamed video, which cannot be read without its beginning. Download the whole video as one file, and upload that.",  # noqa: E501

@@ -23,6 +23,7 @@ SENTENCES: Final[dict[str, str]] = {
     "cut_off": "The end of this file is missing or damaged. Only the part of the picture that is whole was judged: {value:.0%} of it.",
     "animation_cut_off": "The end of this animation is missing or damaged. Only the pictures before it were judged.",
     "colours_converted": "This picture has an unusual colour profile. Its colours were converted to those that viewers show.",
+    "transparent": "Parts of this picture are transparent. It was judged as it looks on white.",
     "levels_stretched": "This picture uses only the lowest part of its brightness range. It was brightened before it was judged.",
     "clip_cut_off": "The end of this file is missing ({value:.0%} of it is here). Only the part that is here was judged.",
     "other_tracks": "This file holds further video tracks (a second camera, another programme, a depth map): {value:.0f}. Only one track was judged. To judge the others, export each as a file of its own.",  # noqa: E501

@@ -86,8 +86,20 @@ def size(count: int) -> str:
 UNIT_NOUNS: Final[dict[str, str]] = {"face": "face", "picture": "whole picture", "sound": "stretch of sound"}
 #: What the detectors of one unit judge.
 UNITS_OF: Final[dict[str, str]] = {"face": "faces", "picture": "whole pictures", "sound": "sound"}
+#: What a detector looks at or listens to, by ``input`` of its card.
+INPUTS: Final[dict[str, str]] = {
+    "face": "faces",
+    "video": "faces over time",
+    "picture": "whole pictures",
+    "sound": "sound",
+}
 #: The plural where it is not the singular with an s.
 _PLURALS: Final = {"stretch of sound": "stretches of sound"}
+
+
+def judges_in_words(kind: str, *, lossless_only: bool) -> str:
+    """What a detector judges: ``input`` and ``lossless_only`` of its card."""
+    return f"{INPUTS[kind]}{', lossless files only' if lossless_only else ''}"
 
 
 def counted(number: int, noun: str) -> str:

@@ -210,6 +210,7 @@ def summary(medium: Medium, result: Result, *, folder: Path) -> dict[str, Any]:
                 "threshold": item.threshold,
                 "hard_label": item.hard_label,
                 "code": item.code,
+                "message": item.message,
                 "unit": item.unit,
                 "units_scored": item.units_scored,
             }

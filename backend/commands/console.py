@@ -26,10 +26,13 @@ from shared.errors import sentence_for
 from shared.names import shown
 from shared.records import DetectorProgress
 from shared.rounding import score as rounded
-from shared.words import UNIT_NOUNS, counted, label_in_words
+from shared.words import UNIT_NOUNS, counted, judges_in_words, label_in_words
 
 #: Names of the pipeline's steps on the terminal.
 _STEPS = {"media": "reading the file", "report": "drawing the report", "video": "drawing the video"}
+
+#: The file is of a kind that this detector does not judge: a row of the table says so, and no line on the way.
+_OTHER_KIND = ("no_picture", "no_sound")
 
 
 class Bars:
@@ -100,7 +103,7 @@ class ConsoleBoard:
     def detector(self, progress: DetectorProgress) -> None:
         """Show a detector at work; print a line when it gave no score."""
         self._show(progress.detector, done=progress.done, total=progress.total)
-        if progress.code:
+        if progress.code and progress.code not in _OTHER_KIND:
             say(self._console, f"{self._name}: {progress.detector}: {sentence_for(progress.code)}")
 
     def _show(self, description: str, *, done: int, total: int) -> None:
@@ -128,16 +131,8 @@ def print_summaries(summaries: Iterable[dict[str, Any]]) -> None:
     places = []
     for item in summaries:
         name = Path(item["file"]).name
-        for detector, answer in item.get("detectors", {}).items():
-            score = (
-                "-" if answer["fake_score"] is None else rounded(answer["fake_score"], threshold=answer["threshold"])
-            )
-            remark = (
-                sentence_for(answer["code"])
-                if answer["code"]
-                else counted(answer["units_scored"], UNIT_NOUNS[answer["unit"]])
-            )
-            table.add_row(*_cells(name, detector, score, label_in_words(answer["hard_label"] or "-"), remark))
+        for row in _rows(item.get("detectors", {})):
+            table.add_row(*_cells(name, *row))
         for sentence in item.get("notes", ()):
             table.add_row(*_cells("", "", "", "", f"Note: {sentence}"))
         if "detectors" in item:
@@ -151,6 +146,19 @@ def print_summaries(summaries: Iterable[dict[str, Any]]) -> None:
     console.print("Fake score: 0 = real, 1 = fake. A score is an indication, not a proof.", style="dim")
 
 
+def _rows(answers: dict[str, dict[str, Any]]) -> list[tuple[str, str, str, str]]:
+    """Detector, score, label and remark of each answer; detectors without a score for the same reason share a row."""
+    rows, silent = [], dict[str, list[str]]()
+    for detector, answer in answers.items():
+        if answer["fake_score"] is None:
+            silent.setdefault(answer["message"] or sentence_for(answer["code"]), []).append(detector)
+            continue
+        score = rounded(answer["fake_score"], threshold=answer["threshold"])
+        judged = counted(answer["units_scored"], UNIT_NOUNS[answer["unit"]])
+        rows.append((detector, score, label_in_words(answer["hard_label"]), judged))
+    return [*rows, *((", ".join(names), "-", "-", remark) for remark, names in silent.items())]
+
+
 def _cells(*texts: str) -> list[Text]:
     """Cells with exactly these texts: names are no markup."""
     return [Text(shown(text)) for text in texts]
@@ -158,12 +166,13 @@ def _cells(*texts: str) -> list[Text]:
 
 def print_cards(rows: Iterable[tuple[Card, str, str | None]], unusable: Iterable[UnusableCard] = ()) -> None:
     """A table of the detectors: card, state, and the code that says why it cannot run here, or None. Bad cards come last."""
-    table = Table("id", "title", "version", "state", "here", "summary", box=None, pad_edge=False)
+    table = Table("id", "title", "judges", "version", "state", "here", "summary", box=None, pad_edge=False)
     for card, state, code in rows:
         missing = "weights not installed" if code == "weights_missing" else code and sentence_for(code)
-        table.add_row(*_cells(card.id, card.title, card.version, state, missing or "ready", card.summary))
+        judges = judges_in_words(card.input, lossless_only=card.lossless_only)
+        table.add_row(*_cells(card.id, card.title, judges, card.version, state, missing or "ready", card.summary))
     for item in unusable:
-        table.add_row(*_cells(item.name, "", "", "unusable", item.sentence, ""))
+        table.add_row(*_cells(item.name, "", "", "", "unusable", item.sentence, ""))
     stdout_console().print(table)
 
 

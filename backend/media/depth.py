@@ -44,10 +44,15 @@ def as_rgb(image: Image.Image, *, source: Path | io.BytesIO, single: bool) -> tu
     scale = ((1 << bits) - 1) / 255 if bits else 257.0
     transform = to_srgb(image) if single else None
     whole = np.empty((height, width, 3), np.uint8)
+    see_through = False
     for band in bands:
         part = image.crop(band)
+        if not deep and _has_alpha(part):
+            part, thin = _on_white(part.convert("RGBA"))
+            see_through |= thin
         whole[band[1] : band[3]] = _grey(part, scale=scale) if deep else _colour(part, transform)
     notes = [Note("colours_converted")] if transform else []
+    notes += [Note("transparent")] if see_through and single else []
     if image.format == "PNG" and single and not deep and _is_dark(whole, bands):
         whole, bits = _stretched(whole, source)
     if bits is not None and bits != 8:
@@ -100,11 +105,18 @@ def _grey(part: Image.Image, *, scale: float) -> Array:
     return grey[..., None]
 
 
+def _has_alpha(part: Image.Image) -> bool:
+    return part.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in part.info
+
+
+def _on_white(part: Image.Image) -> tuple[Image.Image, bool]:
+    """A band of RGBA put on white, and whether a pixel of it was not opaque."""
+    thin = part.getextrema()[3][0] < 255  # type: ignore[index]  # pairs for a picture of several bands
+    return Image.alpha_composite(Image.new("RGBA", part.size, "white"), part), thin
+
+
 def _colour(part: Image.Image, transform: ImageCms.ImageCmsTransform | None) -> Array:
-    """A band as (h, w, 3) uint8 RGB, transparency on white, through ``transform`` where there is one."""
-    if part.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in part.info:
-        layered = part.convert("RGBA")
-        part = Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered)
+    """A band without transparency as (h, w, 3) uint8 RGB, through ``transform`` where there is one."""
     if transform is None:
         return np.asarray(part.convert("RGB"))
     return np.asarray(ImageCms.applyTransform(part if part.mode == "CMYK" else part.convert("RGB"), transform))

@@ -40,7 +40,7 @@ _THUMB = 256
 _MENDED = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 _HEIF_THREADS = 2
 #: Notes of what changes the values of pixels.
-_CHANGES = ("colours_converted", "levels_stretched")
+_CHANGES = ("colours_converted", "levels_stretched", "transparent")
 #: Room between a face and the edge a cut made, in box sides, from which the face counts as whole.
 _EDGE_SHARE = 0.1
 #: What Pillow raises on broken bytes.

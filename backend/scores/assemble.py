@@ -5,6 +5,7 @@ Nothing is filled in: a detector without scores has null, its state, and the sen
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -19,7 +20,7 @@ from backend.scores.aggregate import consensus, report_auc, video_score
 from base_detector import Array, Card, NotApplicable
 from shared.clock import utc_now
 from shared.errors import sentence_for
-from shared.findings import MediaPack
+from shared.findings import LEAST_SOUND_S, MediaPack
 from shared.records import DetectorProgress, DetectorState
 from shared.results import (
     DetectorResult,
@@ -137,6 +138,15 @@ def too_few(card: Card, scores: HarvestedScores, *, of: int) -> str | None:
     return "sound_too_short" if card.unit == "sound" else "not_judgeable"
 
 
+def _sentence(card: Card, code: str) -> str:
+    """Why there is no score; with the seconds of sound that are needed, where these are too few."""
+    if code != "sound_too_short":
+        return sentence_for(code)
+    several = card.window_s + (card.least_units - 1) * card.hop_s if card.least_units > 1 else 0.0
+    needed = max(LEAST_SOUND_S, several)
+    return f"Too little sound with speech in it: this detector needs about {math.ceil(needed)} s. Upload a longer part with speech."
+
+
 def detector_result(outcome: DetectorOutcome, pack: MediaPack) -> DetectorResult:
     """The result of one detector, without the report's pictures."""
     card, scores = outcome.card, outcome.scores
@@ -154,7 +164,7 @@ def detector_result(outcome: DetectorOutcome, pack: MediaPack) -> DetectorResult
     }
     if scores is None:
         code = outcome.code or "detector_failed"
-        return DetectorResult(status=_final(outcome), code=code, message=sentence_for(code), **common)
+        return DetectorResult(status=_final(outcome), code=code, message=_sentence(card, code), **common)
     each = np.full(len(pack.units(card)), np.nan)
     each[list(scores.index)] = scores.fake_score
     score = video_score(

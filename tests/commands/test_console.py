@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -38,3 +39,28 @@ def test_a_model_card_does_not_move_the_cursor(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("DFOM_DETECTORS", str(tmp_path))
     monkeypatch.setenv("DFOM_DATA", str(tmp_path / "var"))
     assert CliRunner().invoke(detectors, ["show", "mesonet"]).output == "# Mine\n�[2J    text\n"
+
+
+def _answer(score: float | None, message: str | None = None, *, unit: str = "face") -> dict[str, object]:
+    code = None if message is None else "no_picture"
+    label = None if score is None else "real" if score < 0.5 else "fake"
+    return {
+        "fake_score": score, "threshold": 0.5, "hard_label": label, "code": code, "message": message, "unit": unit, "units_scored": 3,
+    }  # fmt: skip
+
+
+def test_detectors_without_a_score_for_one_reason_share_a_row(capsys: pytest.CaptureFixture[str]):
+    why = "The file has no pictures to look at."
+    answers = {"a": _answer(None, why), "listens": _answer(0.49999, unit="sound"), "b": _answer(None, why)}
+    print_summaries([{"file": "voice.mp3", "out": "out/voice", "detectors": answers}])
+    rows = [re.split(r"  +", line.strip()) for line in capsys.readouterr().out.splitlines()]
+    assert ["voice.mp3", "listens", "<0.50", "real", "3 stretches of sound"] in rows
+    assert ["voice.mp3", "a, b", "-", "-", why] in rows
+
+
+def test_the_list_of_detectors_says_what_each_judges():
+    lines = {line.split()[0]: line for line in CliRunner().invoke(detectors, []).output.splitlines()}
+    assert "judges" in lines["id"]
+    assert "  whole pictures, lossless files only  " in lines["ferretnet"]
+    assert "  sound  " in lines["aasist"]
+    assert "  faces over time  " in lines["ntech"]

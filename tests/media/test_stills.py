@@ -216,7 +216,8 @@ def test_ten_or_twelve_bits_in_sixteen_are_stretched_and_noted(
         samples, expected[:40] = np.concatenate([samples, alpha], axis=2), 255
     with open_medium(deep(tmp_path / "a.png", samples), limits=UNLIMITED) as medium:
         picture = next(iter(medium.pictures())).rgb()
-        assert list(medium.notes) == [Note("levels_stretched", value=bits)]
+        transparent = [Note("transparent")] if kind == "with alpha" else []
+        assert list(medium.notes) == [*transparent, Note("levels_stretched", value=bits)]
     assert np.abs(picture.astype(int) - expected).max() <= 1
 
 
@@ -511,3 +512,19 @@ def test_pixels_that_were_converted_are_not_original(tmp_path: Path, astronaut: 
     dark = (astronaut[..., 0].astype(np.uint16) * 16)[..., None]
     cv2.imwrite(str(tmp_path / "a.png"), dark)
     assert lossless(tmp_path / "a.png") is False
+
+
+@pytest.mark.parametrize(("alpha", "notes"), [(255, []), (254, [Note("transparent")])])
+@pytest.mark.parametrize("name", ["a.png", "a.webp"])
+def test_a_picture_that_is_put_on_white_is_not_original_and_says_so(
+    tmp_path: Path, astronaut: np.ndarray, name: str, alpha: int, notes: list[Note]
+):
+    picture = Image.fromarray(astronaut).convert("RGBA")
+    mask = np.full(astronaut.shape[:2], 255, np.uint8)
+    mask[-1, -1] = alpha  # in the last band of rows
+    picture.putalpha(Image.fromarray(mask))
+    picture.save(tmp_path / name, **({"lossless": True, "exact": True} if name == "a.webp" else {}))
+    with open_medium(tmp_path / name, limits=UNLIMITED) as medium:
+        list(medium.pictures())
+        assert list(medium.notes) == notes
+        assert medium.facts().lossless is not bool(notes)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from backend.catalog.cards import read_card
 from backend.harvest.media_pack import harvest_pack
 from backend.job import Job
-from backend.scores.assemble import assemble
+from backend.scores.assemble import DetectorOutcome, assemble, detector_result
 from base_detector import FACE_DTYPE, Shot
 from shared.findings import DecodedMedia, MediaPack, Note, Person
-from shared.results import Result
+from shared.results import Provenance, Result
 from tests.packs import finish_pack
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -65,3 +68,15 @@ def test_records_of_the_pack_need_no_library(record: type) -> None:
     """The media worker's image has no pydantic."""
     assert {base.__module__ for base in record.__mro__} <= {"base_detector", "shared.findings", "builtins"}
     assert fields(record)
+
+
+@pytest.mark.parametrize(("least", "seconds"), [(3, 9), (1, 1)])
+def test_a_sound_that_is_too_short_is_told_how_long_it_must_be(
+    pack: MediaPack, tmp_path: Path, least: int, seconds: int
+) -> None:
+    card = replace(read_card(ROOT / "detectors" / "aasist"), least_units=least)
+    provenance = Provenance(version="1.0", contract="1", weights={}, parameters={}, runner="process", image=None)
+    outcome = DetectorOutcome(
+        card=card, provenance=provenance, folder=tmp_path, status="not_applicable", code="sound_too_short"
+    )
+    assert f"needs about {seconds} s." in str(detector_result(outcome, pack).message)
