@@ -111,7 +111,7 @@ def _has_alpha(part: Image.Image) -> bool:
 
 def _on_white(part: Image.Image) -> tuple[Image.Image, bool]:
     """A band of RGBA put on white, and whether a pixel of it was not opaque."""
-    thin = part.getextrema()[3][0] < 255  # type: ignore[index]  # pairs for a picture of several bands
+    thin = part.getchannel("A").getextrema()[0] != 255
     return Image.alpha_composite(Image.new("RGBA", part.size, "white"), part), thin
 
 
