@@ -8,7 +8,7 @@ TORCH_CPU := https://download.pytorch.org/whl/cpu
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --no-deps
 RESOLVE := $(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --python-version 3.11 --custom-compile-command "make lock"
 
-.PHONY: help setup run weights recommended test test-slow test-gpu coverage check images bench lock clean
+.PHONY: help setup cluster run weights recommended test test-slow test-gpu soak coverage check images bench lock clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -28,6 +28,9 @@ $(BIN)/.ready: pyproject.toml requirements.lock torch-cpu.lock Makefile
 	@$(INSTALL) --no-build-isolation -r requirements.lock
 	@$(BIN)/pip install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
+
+cluster: setup  ## install what several machines need (Ray); docs/cluster.md
+	@$(INSTALL) -r cluster.lock
 
 # The weights are fetched beside the portal, so that it starts at once with a slow network or none; the kernel ends the fetching with
 # the portal. Detectors without weights say so on the page until they are there.
@@ -55,6 +58,9 @@ test-slow: setup  ## run the tests that take over a minute
 test-gpu: setup  ## run the tests that need a CUDA device
 	@$(BIN)/pytest -m gpu
 
+soak: setup  ## run the tests of endurance: many jobs, nodes that die and freeze, scaling (half an hour)
+	@$(BIN)/pytest -m soak -rA
+
 coverage: setup  ## run the tests and show which lines and branches they reach (workers are not counted)
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest; status=$$?; $(BIN)/coverage combine --quiet; $(BIN)/coverage report; exit $$status
@@ -76,6 +82,8 @@ lock: setup  ## resolve pyproject.toml into requirements.lock; what it pins stay
 	@$(RESOLVE) pyproject.toml --extra docker --extra dev --group beside $(UPGRADE) --output-file requirements.lock
 	@torch=$$(sed -nE 's/^torch==([0-9.]+) .*/\1+cpu/p' requirements.lock); grep -q "^torch==$$torch " torch-cpu.lock || \
 	    echo "torch==$$torch" | $(RESOLVE) - --no-deps --default-index $(TORCH_CPU) --output-file torch-cpu.lock
+	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["cluster"], sep="\n")' | \
+	    $(RESOLVE) - --constraint requirements.lock $(UPGRADE) --output-file cluster.lock
 
 clean:  ## remove what can be made again; data in var/ stays
 	rm -rf build dist docker/context .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* htmlcov *.egg-info

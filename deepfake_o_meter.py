@@ -35,9 +35,12 @@ from shared.store import Store
 if TYPE_CHECKING:  # a command loads what it needs, so that help and version are fast
     from backend.catalog.detectors import DetectorCatalog
     from backend.catalog.durations import Durations
+    from backend.dispatch.ray_engine import RayEngine
     from backend.pipeline import Pipeline
     from backend.scores.cache import ScoreCache
     from backend.workers.pool import WorkerPool
+    from base_detector import Card
+    from shared.records import RunnerKind
 
 console = Console(stderr=True)
 
@@ -54,8 +57,8 @@ class Backend:
     pipeline: Pipeline
 
 
-def build_backend(settings: Settings, *, cached: bool = True) -> Backend:
-    """Wire pool, catalog and pipeline; starts no worker yet."""
+def build_backend(settings: Settings, *, cached: bool = True, cluster: RayEngine | None = None) -> Backend:
+    """Wire pool, catalog and pipeline; starts no worker yet. ``cluster``: its machines decide which detectors can run."""
     from backend.catalog.detectors import DetectorCatalog
     from backend.catalog.durations import Durations
     from backend.catalog.states import DetectorStates
@@ -66,13 +69,22 @@ def build_backend(settings: Settings, *, cached: bool = True) -> Backend:
 
     states = DetectorStates(settings.backend_state)
     pool = WorkerPool(settings)
+
+    def lacks(card: Card) -> str | None:
+        return unavailable(card, settings=settings, pool=pool)
+
+    def way(card: Card) -> RunnerKind | None:
+        return way_of(card, settings=settings, pool=pool)
+
     catalog = DetectorCatalog(
         settings.detectors,
-        availability=lambda card: unavailable(card, settings=settings, pool=pool),
+        availability=lambda card: (
+            cluster.unavailable(card.id, otherwise=lambda: lacks(card)) if cluster else lacks(card)
+        ),
         state=states.of,
-        way=lambda card: way_of(card, settings=settings, pool=pool),
+        way=lambda card: cluster.way(card.id, otherwise=lambda: way(card)) if cluster else way(card),
     )
-    durations = Durations(settings.backend_state / "durations.json")
+    durations = cluster.durations if cluster else Durations(settings.backend_state / "durations.json")
     cache = ScoreCache(settings.backend_state / "scores")
     pipeline = Pipeline(
         settings,
@@ -85,17 +97,27 @@ def build_backend(settings: Settings, *, cached: bool = True) -> Backend:
     return Backend(settings, pool, catalog, durations, cache, pipeline)
 
 
+def node_backend() -> Backend:
+    """The back-end of one machine of a cluster, from the environment of that machine."""
+    log_to_stderr(logging.INFO)
+    return build_backend(read_settings())
+
+
 class _Commands(click.Group):
     """Loads the groups of the back-end when they are asked for: the portal's process needs none of what they import."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return sorted([*super().list_commands(context), "detectors", "settings", "weights"])
+        return sorted([*super().list_commands(context), "detectors", "node", "settings", "weights"])
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name == "detectors":
             from backend.commands.detectors import detectors
 
             return detectors
+        if name == "node":
+            from backend.commands.node import node
+
+            return node
         if name == "settings":
             from backend.commands.settings import settings
 
@@ -261,14 +283,35 @@ def dispatch(child_of: int | None, stand_by: bool) -> None:
         die_with(child_of)
     with errors_explained():
         settings = read_settings()
-        backend = build_backend(settings)
-        dispatcher = Dispatcher(backend, store=Store(settings.submissions, settings.results))
+        cluster = _cluster(settings) if settings.engine == "ray" else None
+        backend = build_backend(settings, cluster=cluster)
+        dispatcher = Dispatcher(
+            backend,
+            store=Store(settings.submissions, settings.results),
+            engine=cluster.connected if cluster else None,
+        )
         _stop_on_signal(_in_a_thread(dispatcher.stop))
         with contextlib.closing(backend.pool):
             try:
                 dispatcher.run(stand_by=stand_by)
             except Superseded:
                 raise SystemExit(SUPERSEDED) from None
+
+
+def _cluster(settings: Settings) -> RayEngine:
+    import deepfake_o_meter  # this module may be __main__, which the machines do not have
+    from backend.catalog.durations import Durations
+
+    try:
+        from backend.dispatch.ray_engine import RayEngine
+    except ModuleNotFoundError:
+        raise UserError("cluster_missing") from None
+    return RayEngine(
+        settings,
+        build=deepfake_o_meter.node_backend,
+        durations=Durations(settings.backend_state / "durations.json"),
+        jobs=settings.jobs if "jobs" in settings.model_fields_set else None,
+    )
 
 
 def _interrupt() -> None:

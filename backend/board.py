@@ -107,6 +107,11 @@ class StatusBoard:
             self._change(state=state, step=state, code=code, finished=finished or utc_now(), video=None)
             self._write(at_once=True)
 
+    def follow(self, *, progress: float, finished: datetime | None) -> None:
+        """Take over what the board of the machine that has the work says; nothing is written."""
+        with self._lock:
+            self._status = self._status.model_copy(update={"progress": progress, "finished": finished})
+
     @property
     def finished(self) -> datetime | None:
         """When the numbers were published, None before."""

@@ -13,13 +13,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import structlog
 
 from backend.board import Board, SilentBoard
 from backend.catalog.detectors import DetectorCatalog
-from backend.catalog.durations import Durations
 from backend.catalog.states import DetectorStates
 from backend.harvest.scores import HarvestedScores, harvested_masks
 from backend.harvest.stored import finished_report, finished_scores, has_pack, read_scores, take_scores
@@ -37,7 +36,7 @@ from shared import durable
 from shared.errors import PermanentError, RetryableError, UserError
 from shared.findings import MediaPack
 from shared.reading import RecordInvalid, read_record
-from shared.records import DetectorProgress
+from shared.records import DetectorProgress, Mode
 from shared.results import MediaWorker, Result
 from shared.settings import Settings
 
@@ -49,6 +48,13 @@ TRIES = 2
 Answer = TypeVar("Answer")
 
 
+class Measures(Protocol):
+    """Where measured times go."""
+
+    def add(self, step: str, *, mode: Mode, seconds: float) -> None:
+        """Record that ``step`` of a job in ``mode`` took ``seconds``."""
+
+
 @dataclass
 class Pipeline:
     """What all jobs share. ``cache`` and ``durations`` may be None (single runs of the command line)."""
@@ -57,7 +63,7 @@ class Pipeline:
     pool: WorkerPool
     catalog: DetectorCatalog
     cache: ScoreCache | None = None
-    durations: Durations | None = None
+    durations: Measures | None = None
     states: DetectorStates | None = None
 
     def run(self, job: Job, board: Board, *, video_later: bool = False) -> Result:

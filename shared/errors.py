@@ -139,6 +139,9 @@ SENTENCES: Final[dict[str, str]] = {
     "unknown_setting": "There is no such setting. 'deepfake-o-meter settings' lists all settings.",
     "bad_setting": "A setting has a value it cannot have. The message names it, and a right example.",
     # storage
+    "cluster_away": "The Ray cluster does not answer. The operator starts its head, and checks DFOM_RAY_ADDRESS.",
+    "cluster_open": "The Ray cluster takes work from anyone who reaches it: its token authentication is off. The operator turns it on.",
+    "cluster_missing": "The Python package 'ray' is missing. The operator runs 'make cluster'.",
     "second_dispatcher": "Another dispatcher works on this folder. Stop it first; two would do the work twice.",
     "disk_full": "The disk of this site is full, so nothing was stored. Try again later; the operator has to free some space.",
     "store_unavailable": "The storage of this site does not answer. Try again in a moment.",

@@ -153,6 +153,16 @@ class Settings(BaseSettings):
     )
     gpus: Texts = Field([], description="GPU ids for detector containers", examples=[["0"]])
 
+    # more than one machine
+    engine: Literal["local", "ray"] = Field(
+        "local", description="where jobs run: local (this machine), or ray (the machines of a Ray cluster)"
+    )
+    ray_address: str = Field("auto", description="HOST:PORT of the cluster's head; auto: the cluster of this machine")
+    job_gpus: Annotated[float, Field(ge=0, le=8, allow_inf_nan=False)] = Field(
+        0,
+        description="GPUs, or the share of one, that a job on a cluster reserves (0: jobs go to machines without, too)",
+    )
+
     # retention
     keep_media_days: Days = Field(7, description="days the submitted media is kept")
     keep_results_days: Days = Field(30, description="days a result is kept")
@@ -186,6 +196,14 @@ class Settings(BaseSettings):
         if not re.fullmatch(r"[^@\s]+@[^@\s]+", parseaddr(sender)[1]):
             raise ValueError("has no e-mail address")
         return sender
+
+    @field_validator("ray_address")
+    @classmethod
+    def _is_cluster(cls, address: str) -> str:
+        # "local" and an empty one would start a cluster of its own, with open ports; ray:// is for clients outside the cluster
+        if address != "auto" and not re.fullmatch(r"[A-Za-z0-9.-]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}", address):
+            raise ValueError("is neither auto nor the HOST:PORT of a cluster's head")
+        return address
 
     @field_validator("smtp_host")
     @classmethod

@@ -251,8 +251,12 @@ class Store:
     @_reads
     def attempts(self, job: JobId) -> int:
         """How often work on this job was begun; RecordInvalid when the count is damaged."""
-        record = self._read_or_none(self._attempts(job), Attempts)
-        return record.attempts if record else 0
+        return self.begun(job).attempts
+
+    @_reads
+    def begun(self, job: JobId) -> Attempts:
+        """The count of attempts, and the moment of its last change: no two begins of a job have both the same."""
+        return self._read_or_none(self._attempts(job), Attempts) or Attempts(attempts=0, at=0.0)
 
     @_writes
     def uncount_attempt(self, job: JobId) -> None:

@@ -90,6 +90,11 @@ class DetectorCatalog:
         """The card of ``detector``; UserError(unknown_detector, bad_card)."""
         return self._cards.named(detector)
 
+    def title(self, detector: str) -> str:
+        """The title of ``detector``; of one that is not known, its id."""
+        card = self._cards.usable.get(detector)
+        return card.title if card else detector
+
     def state(self, card: Card) -> str:
         """One of ``backend.catalog.cards.STATES``; only ``enabled`` ones are offered."""
         return self._state(card)

@@ -9,9 +9,7 @@ that took the folder over, end the loop. It never sees SMTP or a PIN.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
 import shutil
 import threading
 import time
@@ -21,24 +19,23 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
-from backend.board import StatusBoard
 from backend.catalog.detectors import DetectorCatalog, model_card
 from backend.catalog.durations import Durations
 from backend.dispatch.backlog import Backlog
 from backend.dispatch.engine import Engine, LocalEngine
 from backend.dispatch.heartbeat import Heartbeat, Superseded
-from backend.dispatch.hold import Hold
 from backend.dispatch.periodic import Periodic, Trouble
 from backend.dispatch.places import Places
 from backend.dispatch.retention import expire
-from backend.dispatch.run import Run, Why
+from backend.dispatch.room import open_room
+from backend.dispatch.run import Parts, Run, Why
 from backend.dispatch.watcher import Watcher
 from backend.scores.cache import ScoreCache
-from backend.workers.scratch import Claim, claim, remove_abandoned
+from backend.workers.scratch import Claim
 from backend.workers.spec import media_spec
 from shared.clock import utc_now
-from shared.errors import DfomError, PermanentError
-from shared.records import ID_PATTERN, Catalog, JobId, RunnerKind, Submission
+from shared.errors import PermanentError
+from shared.records import Catalog, JobId, RunnerKind, Submission
 from shared.settings import Settings
 from shared.store import Store
 
@@ -104,7 +101,7 @@ class Dispatcher:
         self._backend, self._settings, self._store, self._clock = backend, settings, store, clock
         self._retry_s = retry_s
         self._heartbeat = Heartbeat(store.results)
-        self._places = Places(store, durations=backend.durations, title=self._title, jobs=settings.jobs)
+        self._places = Places(store, durations=backend.durations, title=backend.catalog.title, jobs=self._room)
         self._stopping, self._superseded = threading.Event(), threading.Event()
         self._runs: dict[JobId, Run] = {}
         self._backlog = Backlog(store, folder=self._folder, clock=clock)
@@ -136,7 +133,7 @@ class Dispatcher:
             Periodic("retention", self._expire, every_s=EXPIRE_S),
         ]
         log.info("dispatcher_started", jobs=self._settings.jobs, worker_memory_mb=self._settings.worker_memory_mb)
-        threading.Thread(target=self._backend.pipeline.load_ahead, name="load-ahead", daemon=True).start()
+        self._engine.begin(claim=self._heartbeat.token, load_ahead=self._backend.pipeline.load_ahead)
         try:
             while not self._stopping.is_set():
                 self.tick()
@@ -171,6 +168,9 @@ class Dispatcher:
             except Superseded:
                 self._stand_down()
 
+    def _room(self) -> int:
+        return self._engine.places()
+
     def _wake(self) -> None:
         if self._watcher:
             self._watcher.wake()
@@ -195,7 +195,8 @@ class Dispatcher:
                 if not held:
                     self._heartbeat.claim()
                     held = True
-                self._open_scratch()  # afterwards: a dispatcher that stands by must not take the scratch of the one that works
+                # afterwards: a dispatcher that stands by must not take the scratch of the one that works
+                self._scratch = open_room(self._settings, self._store)
                 trouble.over()
                 return True
             except PermanentError as error:
@@ -225,7 +226,7 @@ class Dispatcher:
             runner=self._media_way(),
             queued=len(self._store.ids("new")),
             working=len(self._engine.running()),
-            evicted=self._backend.pipeline.pool.ended["budget"],
+            evicted=self._backend.pipeline.pool.ended["budget"] + self._engine.evicted(),
         )
         self._store.write_catalog(record)
         self._say_ways(record)
@@ -236,7 +237,7 @@ class Dispatcher:
             self._cards_written = True
 
     def _media_way(self) -> RunnerKind:
-        return self._backend.pipeline.pool.runner_kind(media_spec(self._settings))
+        return self._engine.media_way() or self._backend.pipeline.pool.runner_kind(media_spec(self._settings))
 
     def _say_ways(self, record: Catalog) -> None:
         """One line about what runs how, at the start and when it changes: images may be built meanwhile."""
@@ -253,20 +254,6 @@ class Dispatcher:
         expire(self._store, self._settings, cache=self._backend.cache, now=utc_now())
 
     # -- scratch
-
-    def _open_scratch(self) -> None:
-        """A folder for the jobs' finished parts that no other dispatcher of this machine uses, not even a stopped one."""
-        jobs = self._settings.scratch_folder / "jobs"
-        self._scratch = claim(jobs)
-        remove_abandoned(jobs)
-        for folder in jobs.iterdir():
-            if re.fullmatch(ID_PATTERN, folder.name):  # of versions that kept the jobs' scratch here
-                shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            active = set(self._store.ids("active"))
-            for folder in self._scratch.folder.iterdir():
-                if re.fullmatch(ID_PATTERN, folder.name) and folder.name not in active:
-                    shutil.rmtree(folder, ignore_errors=True)
 
     def _close_scratch(self) -> None:
         if self._scratch is not None:
@@ -300,6 +287,10 @@ class Dispatcher:
             if run.ending == "broke_off":
                 pause = self._retry_s[min(run.hold.attempt, len(self._retry_s)) - 1]
                 self._backlog.hold_back(job, pause, counted=False)
+            elif (
+                run.ending == "lost"
+            ):  # it need not wait until something works again: the next attempt is on another machine
+                self._backlog.hold_back(job, 0.0, counted=False)
             elif run.ending == "held_up":
                 self._backlog.hold_back(job, HELD_UP_S, counted=True, code=run.code)
             elif run.ending == "released" and run.why == "yield":
@@ -357,24 +348,13 @@ class Dispatcher:
 
     def _submit(self, submission: Submission, attempt: int) -> None:
         job = submission.id
-        hold = Hold(job, attempt=attempt, store=self._store, heartbeat=self._heartbeat)
-        detectors = [(name, self._title(name)) for name in submission.detectors]
-        board = StatusBoard(hold, job, detectors=detectors, received=submission.received, attempt=attempt)
-        run = Run(
+        run = Run.of(
             submission,
-            hold=hold,
-            board=board,
-            store=self._store,
-            pipeline=self._backend.pipeline,
+            Parts(self._store, self._backend.pipeline, self._backend.catalog.title),
+            attempt=attempt,
+            claim=self._heartbeat,
             folder=self._folder(job),
             draws=attempt <= self._settings.max_attempts,
         )
         self._runs[job] = run
         self._engine.submit(job, run)
-
-    # -- inside
-
-    def _title(self, detector: str) -> str:
-        with contextlib.suppress(DfomError):
-            return self._backend.catalog.card(detector).title
-        return detector

@@ -55,6 +55,19 @@ class Heartbeat:
         self._generation = 0
         self._lock = threading.Lock()  # a claim that we remake would look like a newer one
 
+    @property
+    def token(self) -> str:
+        """What our claim has, and no other."""
+        return self._token
+
+    def is_claim_of(self, token: str) -> bool:
+        """Whether the folder is claimed by the holder of ``token``; OSError when it does not answer."""
+        for path in self._claims().values():
+            with contextlib.suppress(FileNotFoundError):
+                if _read(path).get("token") == token:
+                    return True
+        return False
+
     def claim(self) -> None:
         """Claim the folder; PermanentError(second_dispatcher) while another claim is fresh, OSError when the folder does not answer."""
         claims = self._claims()

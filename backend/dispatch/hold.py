@@ -2,17 +2,18 @@
 
 A process that was stopped for a minute and wakes up continues where it was. By then another dispatcher may have taken the
 folder over and begun the job again, or the job's owner may have deleted it. So every write for a job goes through its ``Hold``, which
-checks first, and a woken process never touches another's job. Imported by the dispatcher and its runs.
+checks first, and a woken process never touches another's job. On another machine of a cluster the attempt alone decides: its number, and
+the moment it was counted. Imported by the dispatcher, its runs and ``node``.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
-from backend.dispatch.heartbeat import Heartbeat, Superseded
+from backend.dispatch.heartbeat import Superseded
 from backend.job import Cancelled
 from shared.errors import StoreTrouble
 from shared.reading import RecordInvalid
@@ -28,14 +29,29 @@ class NotOurs(Cancelled):
     """The job belongs to another dispatcher now, or is gone: write nothing for it."""
 
 
+class Claim(Protocol):
+    """The claim on the folder."""
+
+    def check(self) -> None:
+        """Return when the folder is ours; Superseded, or OSError when that is unknown."""
+
+
+class Unclaimed:
+    """Of a machine that works for a dispatcher elsewhere: who has the folder is not its question."""
+
+    def check(self) -> None:
+        """The attempt decides."""
+
+
 class Hold:
     """Writes for ``job`` as long as ``attempt`` is the current attempt and the folder is ours.
 
+    ``begun``: the moment this attempt was counted; with it, an attempt that was taken back and counted again is another one.
     Every method raises NotOurs otherwise, and StoreTrouble when the write fails.
     """
 
-    def __init__(self, job: JobId, *, attempt: int, store: Store, heartbeat: Heartbeat) -> None:
-        self.job, self.attempt = job, attempt
+    def __init__(self, job: JobId, *, attempt: int, store: Store, heartbeat: Claim, begun: float | None = None) -> None:
+        self.job, self.attempt, self._begun = job, attempt, begun
         self._store, self._heartbeat = store, heartbeat
         self._unseen = False
 
@@ -43,7 +59,7 @@ class Hold:
         """Return if the job is ours."""
         try:
             self._heartbeat.check()
-            attempts = self._store.attempts(self.job)
+            current = self._store.begun(self.job)
         except Superseded:
             raise NotOurs from None
         except RecordInvalid:  # damaged while we work: no other dispatcher began, or it would be whole
@@ -52,8 +68,12 @@ class Hold:
             raise
         except OSError as error:
             raise StoreTrouble(error) from error
-        if attempts != self.attempt:
+        if current.attempts != self.attempt or self._begun not in (None, current.at):
             raise NotOurs
+
+    def moment(self) -> float:
+        """When this attempt was counted: ``begun`` for whoever makes it elsewhere."""
+        return self._store.begun(self.job).at
 
     def write_status(self, status: Status) -> None:
         """Show ``status``. A progress that cannot be written does not stop the job; an ending that cannot be written does."""

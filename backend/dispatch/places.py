@@ -25,9 +25,11 @@ REWRITE_S: Final = 60.0
 
 
 class Places:
-    """``jobs`` is how many run in parallel, ``title`` gives the title of a detector."""
+    """``jobs`` tells how many run in parallel, ``title`` gives the title of a detector."""
 
-    def __init__(self, store: Store, *, durations: Durations, title: Callable[[str], str], jobs: int) -> None:
+    def __init__(
+        self, store: Store, *, durations: Durations, title: Callable[[str], str], jobs: Callable[[], int]
+    ) -> None:
         self._store, self._durations, self._title, self._jobs = store, durations, title, jobs
         self._shown: dict[JobId, float | None] | None = None
         self._written = 0.0
@@ -42,7 +44,7 @@ class Places:
             if kind not in known:
                 known[kind] = self._durations.job_estimate(item.detectors, mode=item.mode)
             estimates[item.id] = known[kind]
-        found = waits(waiting, working_left_s=self._working_left(running), estimates=estimates, places=self._jobs)
+        found = waits(waiting, working_left_s=self._working_left(running), estimates=estimates, places=self._jobs())
         old = time.monotonic() - self._written > REWRITE_S
         if old or self._shown is None or _differ(self._shown, found):
             rounded = {job: None if wait is None else round(wait, 1) for job, wait in found.items()}

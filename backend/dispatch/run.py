@@ -4,7 +4,8 @@ The numbers are published as soon as they are there, and then the job is done fo
 report. The job stays in ``active`` until then, so that all the rules of attempts hold for the video as well; what happens to the video
 does not touch the numbers any more.
 
-The dispatcher makes a run, hands it to the engine and reads its ``ending`` afterwards; a run decides nothing about other jobs.
+The dispatcher makes a run, hands it to the engine and reads its ``ending`` afterwards; a run decides nothing about other jobs. An engine
+whose machines are elsewhere does not call it: there, ``node`` makes a run of the same attempt, and its ending is written into this one.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import structlog
 
 from backend.board import StatusBoard
-from backend.dispatch.hold import Hold, NotOurs
+from backend.dispatch.hold import Claim, Hold, NotOurs
 from backend.dispatch.order import VIDEO_WAITS_S
 from backend.job import Cancelled, Job
 from backend.workers.spec import ENGINE_AWAY
@@ -36,10 +38,20 @@ log = structlog.get_logger()
 
 #: ``released``: it continues later, and the attempt does not count. ``broke_off``: the attempt counts. ``held_up``: something that all
 #: jobs need was away (a shared folder, the container engine). ``not_ours``: another dispatcher has it, or its owner deleted it.
-Ending = Literal["done", "failed", "released", "broke_off", "held_up", "not_ours"]
+#: ``lost``: the machine it was on does not answer; the attempt counts, and the next one begins at once.
+Ending = Literal["done", "failed", "released", "broke_off", "held_up", "not_ours", "lost"]
 
 #: Why one run is cancelled: a visitor's job needs the place, or the owner deletes the submission.
 Why = Literal["yield", "withdrawn"]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What all runs of one back-end share; ``title`` gives the title of a detector."""
+
+    store: Store
+    pipeline: Pipeline
+    title: Callable[[str], str]
 
 
 class Run:
@@ -64,8 +76,28 @@ class Run:
         self.code: str | None = None
         #: the numbers are published, and the video is being drawn
         self.numbers_out = False
-        self._store, self._pipeline, self._folder, self._draws = store, pipeline, folder, draws
+        self.draws = draws
+        self._store, self._pipeline, self._folder = store, pipeline, folder
         self._log = log.bind(job=submission.id, attempt=hold.attempt)
+
+    @classmethod
+    def of(
+        cls,
+        submission: Submission,
+        parts: Parts,
+        *,
+        attempt: int,
+        claim: Claim,
+        folder: Path,
+        begun: float | None = None,
+        draws: bool = True,
+    ) -> Run:
+        """The run of one attempt; ``claim`` and ``begun`` as in ``Hold``."""
+        job, store = submission.id, parts.store
+        hold = Hold(job, attempt=attempt, begun=begun, store=store, heartbeat=claim)
+        detectors = [(name, parts.title(name)) for name in submission.detectors]
+        board = StatusBoard(hold, job, detectors=detectors, received=submission.received, attempt=attempt)
+        return cls(submission, hold=hold, board=board, store=store, pipeline=parts.pipeline, folder=folder, draws=draws)
 
     @property
     def job(self) -> JobId:
@@ -157,7 +189,7 @@ class Run:
     def _video(self, job: Job) -> None:
         """Draw what is missing, and show it beside the numbers. When it cannot be drawn, the report says so."""
         try:
-            if self._draws:
+            if self.draws:
                 job.stage_in()
                 self._pipeline.draw(job, self.board)
             else:
@@ -188,6 +220,16 @@ class Run:
             self._log.info("shadow_left_out")
         except Exception:
             self._log.exception("shadow_failed")
+
+    def call_off(self) -> None:
+        """End the attempt in good order when nobody has begun its work, and nobody will."""
+        try:
+            self.ending = self._let_go()
+        except NotOurs:
+            self.ending = "not_ours"
+        except StoreTrouble as error:
+            self._log.warning("job_held_up", reason=error.sentence)
+            self.ending = "held_up"
 
     def _let_go(self) -> Ending:
         if self.why == "withdrawn":

@@ -59,7 +59,7 @@ def test_four_thousand_waiting_are_put_in_order_in_a_blink():
 
 
 def test_a_change_of_places_is_one_write_however_many_wait(store, submit, tmp_path, monkeypatch):
-    places = Places(store, durations=Durations(tmp_path / "d.json"), title=str, jobs=1)
+    places = Places(store, durations=Durations(tmp_path / "d.json"), title=str, jobs=lambda: 1)
     items = [store.read_submission("new", submit()) for _ in range(30)]
     for item in items:
         places.greet(item)
@@ -81,7 +81,7 @@ def test_an_estimate_reaches_the_waiting_one(store, submit, tmp_path):
     durations = Durations(tmp_path / "d.json")
     for step in ("media", "mesonet", "report"):
         durations.add(step, mode="standard", seconds=10)
-    places = Places(store, durations=durations, title=str, jobs=1)
+    places = Places(store, durations=durations, title=str, jobs=lambda: 1)
     items = [store.read_submission("new", submit()) for _ in range(3)]
     for item in items:
         places.greet(item)

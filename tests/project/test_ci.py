@@ -74,12 +74,13 @@ def test_ci_runs_the_steps_a_developer_runs_in_order():
         (ROOT / ".ci" / "run").read_text(),
         re.MULTILINE,
     )
-    assert steps == ["setup", "check", "images", "test"]
+    assert steps == ["setup", "cluster", "check", "images", "test"]
 
 
-def test_slow_and_gpu_tests_are_deselected_not_skipped(tmp_path: Path):
+def test_slow_gpu_and_soak_tests_are_deselected_not_skipped(tmp_path: Path):
     (tmp_path / "test_slow.py").write_text(
-        "import pytest\n@pytest.mark.slow\ndef test_x(): pass\n@pytest.mark.gpu\ndef test_z(): pass\ndef test_y(): pass\n"
+        "import pytest\n@pytest.mark.slow\ndef test_x(): pass\n@pytest.mark.gpu\ndef test_z(): pass\n"
+        "@pytest.mark.soak\ndef test_s(): pass\ndef test_y(): pass\n"
     )
     run = run_pytest(tmp_path, config=str(ROOT / "pyproject.toml"), DFOM_CI="1")
-    assert "1 passed, 2 deselected" in run.stdout, run.stdout
+    assert "1 passed, 3 deselected" in run.stdout, run.stdout

@@ -114,6 +114,14 @@ def test_torch_for_cpus_is_the_pinned_version():
     assert not set(files) & set(LOCK["torch"][1])
 
 
+def test_what_several_machines_need_is_locked_apart_and_agrees_with_what_one_needs():
+    cluster = {name: version for name, (version, _) in locked("cluster.lock").items()}
+    [ray] = [Requirement(line) for line in PROJECT["optional-dependencies"]["cluster"]]
+    assert ray.specifier.contains(cluster[ray.name])
+    assert ray.name not in PINNED, "a fresh clone needs no Ray"
+    assert {name: version for name, version in cluster.items() if PINNED.get(name, version) != version} == {}
+
+
 def test_the_lock_is_resolved_with_what_the_installed_torch_needs():
     """PyPI's torch for Linux asks for CUDA, so `make lock` is given the needs of the CPU build; they are those of the real one."""
     given = {entry["name"]: entry for entry in PYPROJECT["tool"]["uv"]["dependency-metadata"]}

@@ -1,0 +1,496 @@
+"""The engine on the machines of a Ray cluster: places jobs, follows them, and notices machines that are gone.
+
+Ray is placement: the shared folder stays the truth, and only job ids travel. On each machine one actor owns that machine's pool of
+workers (``node.Node``). A job is one task, which Ray places on one machine by cores, memory and GPU; the task hands the job to the actor
+beside it and waits. A machine that Ray loses, or that gives no sign of life for LOST_S, ends the attempts it has as ``lost``: the
+dispatcher begins them again, and what the machine still writes when it wakes up is refused, since its attempt is no longer the current
+one (``hold``).
+
+The only module that imports Ray. Imported by the composition root.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Final
+
+import ray
+import structlog
+from ray._private.authentication.authentication_utils import is_token_auth_enabled
+from ray.exceptions import RayError, RayTaskError, TaskCancelledError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from backend.dispatch.node import MEDIA, Ended, Node, Report, Task
+from backend.dispatch.periodic import Periodic
+from shared.errors import UserError
+from shared.machine import CORES_OF_A_JOB, MEMORY_OF_A_JOB_MB
+from shared.records import JobId, RunnerKind, Submission
+from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from backend.catalog.durations import Durations
+    from backend.dispatch.node import NodeBackend
+    from backend.dispatch.run import Run
+
+log = structlog.get_logger()
+
+#: Seconds between two looks at the machines, and without an answer after which a machine is lost. With the next scan of the dispatcher the
+#: jobs of a dead machine begin again well within 30 s, whatever times Ray itself is set to.
+LOOK_S: Final = 1.0
+LOST_S: Final = 15.0
+#: Seconds until a machine whose actor broke gets another one.
+REHIRE_S: Final = 30.0
+#: Seconds a task waits for the actor of a machine that has just joined.
+JOIN_S: Final = 120.0
+#: Calls at once into one actor: its jobs, and the questions of the engine.
+CALLS: Final = 64
+#: The label by which Ray names a machine (``ray._raylet.RAY_NODE_ID_KEY``).
+NODE_LABEL: Final = "ray.io/node-id"
+_MB: Final = 1_000_000
+
+
+def connection(settings: Settings, *, namespace: str) -> dict[str, Any]:
+    """What ``ray.init`` gets: join a cluster that runs, never start one (which would open a dashboard); its logs stay on its machines."""
+    return {
+        "address": settings.ray_address,
+        "namespace": namespace,
+        "log_to_driver": False,
+        "configure_logging": False,
+    }
+
+
+def actor_options(node: str) -> dict[str, Any]:
+    """The actor of one machine. It reserves nothing: the jobs do. It is not restarted by Ray: its attempts would be lost unseen."""
+    return {
+        "name": f"node-{node}",
+        "num_cpus": 0,
+        "max_restarts": 0,
+        "max_task_retries": 0,
+        "max_concurrency": CALLS,
+        "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False),
+        # its workers use the machine's GPUs, which Ray hides from an actor that reserves none
+        "runtime_env": {"env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}},
+    }
+
+
+def task_options(job: JobId, *, cores: float, memory_mb: int, gpus: float, never_on: frozenset[str]) -> dict[str, Any]:
+    """The task of one job. Ray never repeats it: attempts are counted on the folder."""
+    options: dict[str, Any] = {
+        "name": f"job-{job[:6]}",
+        "num_cpus": cores,
+        "memory": memory_mb * _MB,
+        "num_gpus": gpus,
+        "max_retries": 0,
+        "num_returns": "streaming",
+    }
+    if never_on:
+        options["label_selector"] = {NODE_LABEL: f"!in({','.join(sorted(never_on))})"}
+    return options
+
+
+def attempt(task: Task) -> Iterator[str | Ended]:
+    """The task: the machine it came to, then how the attempt ended. Nothing was begun when the first answer is an ``Ended``."""
+    here = ray.get_runtime_context().get_node_id()
+    try:
+        actor = _actor_of(here)
+        refused = ray.get(actor.trouble.remote())
+    except (RayError, ValueError):
+        refused = "no actor"
+    if refused is not None:
+        yield Ended("refused")
+        return
+    yield here
+    yield ray.get(actor.perform.remote(task))
+
+
+def _actor_of(node: str) -> Any:
+    until = time.monotonic() + JOIN_S
+    while True:
+        try:
+            return ray.get_actor(f"node-{node}")
+        except ValueError:  # a machine that has just joined
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.1)
+
+
+@dataclass
+class _Machine:
+    """One machine: its actor, what it has, and its last report."""
+
+    id: str
+    actor: Any
+    has: Mapping[str, float]
+    seen_at: float
+    report: Report | None = None
+    asked: Any = None
+    broken_at: float | None = None
+
+    @property
+    def trouble(self) -> str | None:
+        """Why it gets no jobs; None when it does."""
+        if self.broken_at is not None:
+            return "its actor broke"
+        if self.report is None:
+            return "it has not reported yet"
+        if self.report.version != version("deepfake-o-meter"):
+            return f"it has version {self.report.version}"
+        return self.report.trouble
+
+    @property
+    def cores(self) -> float:
+        """Cores Ray may give away."""
+        return self.has.get("CPU", 0.0)
+
+    @property
+    def memory_mb(self) -> int:
+        """Memory Ray may give away."""
+        return int(self.has.get("memory", 0.0) / _MB)
+
+
+@dataclass
+class _Flight:
+    """One job handed to Ray. ``node``: where it is, None until it is placed. ``back``: it may be on its way to a machine that is gone."""
+
+    run: Run
+    task: Task
+    node: str | None = None
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    back: threading.Event = field(default_factory=threading.Event)
+    lost: threading.Event = field(default_factory=threading.Event)
+    thread: threading.Thread | None = None
+
+
+class RayEngine:
+    """``build`` makes the back-end of a machine, there; ``jobs``: at most so many in work, None: as many as the machines hold."""
+
+    def __init__(
+        self, settings: Settings, *, build: Callable[[], NodeBackend], durations: Durations, jobs: int | None = None
+    ) -> None:
+        self._settings, self._build, self._jobs, self.durations = settings, build, jobs, durations
+        self._finished: Callable[[], None] = lambda: None
+        self._lock = threading.Lock()
+        self._flights: dict[JobId, _Flight] = {}
+        self._machines: dict[str, _Machine] = {}
+        self._said: dict[str, str | None] = {}
+        self._claim = ""
+        self._looked_at = time.monotonic()
+        self._looker: Periodic | None = None
+        self._actor = ray.remote(Node)
+        self._task = ray.remote(attempt)
+
+    def connected(self, _jobs: int, finished: Callable[[], None]) -> RayEngine:
+        """Join the cluster; UserError when it does not answer or takes work from anyone. ``finished`` is called when a job ended."""
+        self._finished = finished
+        if not is_token_auth_enabled():
+            raise UserError("cluster_open")
+        try:
+            ray.init(**connection(self._settings, namespace="deepfake-o-meter"))
+        except (ConnectionError, RayError, RuntimeError) as error:
+            log.error("cluster_away", address=self._settings.ray_address, reason=str(error).splitlines()[0])
+            raise UserError("cluster_away") from None
+        return self
+
+    # -- what the dispatcher asks
+
+    def begin(self, *, claim: str, load_ahead: Callable[[], object]) -> None:
+        """Begin to look for machines. This machine runs no jobs unless it is one of them, so nothing is loaded ahead."""
+        self._claim = claim
+        self._looker = Periodic("machines", self._look, every_s=LOOK_S)
+
+    def submit(self, job: JobId, work: Run) -> None:
+        """Hand the job to Ray; a thread of ours waits for its end."""
+        task = Task(job, work.hold.attempt, work.hold.moment(), work.draws)
+        flight = _Flight(work, task)
+        flight.thread = threading.Thread(target=self._follow, args=(flight,), name=f"job-{job[:6]}", daemon=True)
+        with self._lock:
+            self._flights[job] = flight
+        try:
+            flight.thread.start()
+        except BaseException:  # no more threads: the place is free again
+            with self._lock:
+                self._flights.pop(job, None)
+            raise
+
+    def cancel(self, job: JobId) -> None:
+        """Tell the machine that has the job; one that was not placed yet is taken back."""
+        with self._lock:
+            flight = self._flights.get(job)
+        if flight:
+            self._cancel(flight)
+
+    def running(self) -> frozenset[JobId]:
+        """Jobs in work."""
+        with self._lock:
+            return frozenset(self._flights)
+
+    def places(self) -> int:
+        """The set number, or what the machines hold; at least one, which tells an autoscaler that there is work."""
+        if self._jobs is not None:
+            return self._jobs
+        cores = self._cores()
+        return max(1, sum(_slots(machine, cores=cores, gpus=self._settings.job_gpus) for machine in self._willing()))
+
+    def free(self) -> int:
+        """Free places."""
+        return self.places() - len(self.running())
+
+    def media_way(self) -> RunnerKind | None:
+        """As most machines say, None while there is none."""
+        ways = [machine.report.offers[MEDIA].way for machine in self._willing() if machine.report]
+        if not ways:
+            return None
+        return "docker" if 2 * ways.count("docker") >= len(ways) else "process"
+
+    def evicted(self) -> int:
+        """Sum over the machines."""
+        return sum(machine.report.evicted for machine in self._willing() if machine.report)
+
+    def unavailable(self, detector: str, *, otherwise: Callable[[], str | None]) -> str | None:
+        """None when a machine can run this detector, else the code of one that cannot; ``otherwise`` while there is no machine."""
+        offers = [
+            offer for machine in self._willing() if machine.report and (offer := machine.report.offers.get(detector))
+        ]
+        if not offers:
+            return otherwise()
+        return None if any(offer.unavailable is None for offer in offers) else offers[0].unavailable
+
+    def way(self, detector: str, *, otherwise: Callable[[], RunnerKind | None]) -> RunnerKind | None:
+        """How the first machine that can run this detector does it; ``otherwise`` while there is no machine."""
+        machines = self._willing()
+        for machine in machines:
+            offer = machine.report.offers.get(detector) if machine.report else None
+            if offer and offer.unavailable is None:
+                return offer.way
+        return None if machines else otherwise()
+
+    def close(self, *, grace_s: float) -> bool:
+        """Return all jobs to the folder, end the workers of all machines, and leave the cluster."""
+        with self._lock:
+            flights, machines = list(self._flights.values()), list(self._machines.values())
+        until = time.monotonic() + grace_s
+        for flight in flights:
+            self._cancel(flight)
+        for flight in flights:
+            if flight.thread:
+                flight.thread.join(max(0.0, until - time.monotonic()))
+        if self._looker:
+            self._looker.close()
+        closing = [machine.actor.close.remote(grace_s=5.0) for machine in machines if machine.broken_at is None]
+        if closing:
+            with contextlib.suppress(RayError):
+                ray.wait(closing, num_returns=len(closing), timeout=10, fetch_local=False)
+        ray.shutdown()
+        return not any(flight.thread and flight.thread.is_alive() for flight in flights)
+
+    # -- one job, in a thread of its own
+
+    def _follow(self, flight: _Flight) -> None:
+        try:
+            self._attempt(flight)
+        except BaseException:  # our own bug: the attempt counts, so this cannot repeat for ever
+            log.exception("job_broke_off", job=flight.task.job, code="internal")
+            flight.run.ending = "broke_off"
+        finally:
+            with self._lock:
+                self._flights.pop(flight.task.job, None)
+            self._finished()
+
+    def _attempt(self, flight: _Flight) -> None:
+        run, demand = flight.run, self._demand(flight.run.submission)
+        answers = self._task.options(**task_options(flight.task.job, **demand)).remote(flight.task)
+        try:
+            while not self._has_come(answers):
+                if flight.cancelled.is_set() or flight.back.is_set():
+                    ray.cancel(answers)
+                    run.call_off()  # should it begin in this very moment, it is no longer the current attempt
+                    return
+            first = ray.get(next(answers))
+            if isinstance(first, Ended):
+                run.call_off()
+                return
+            flight.node = first
+            if flight.cancelled.is_set():
+                self._cancel(flight)
+            while not self._has_come(answers):
+                if flight.lost.is_set():
+                    run.ending = "lost"
+                    return
+            ended = ray.get(next(answers))
+        except TaskCancelledError:
+            run.call_off()
+        except RayError as error:
+            self._failed(flight, error)
+        else:
+            self._ended(run, ended)
+
+    def _has_come(self, answers: Any) -> bool:
+        """Whether the next answer is there, within half a second."""
+        return bool(ray.wait([answers], timeout=0.5, fetch_local=False)[0])
+
+    def _ended(self, run: Run, ended: Ended) -> None:
+        if ended.ending == "refused":  # it was stopped in between
+            run.call_off()
+        else:
+            run.ending, run.code = ended.ending, ended.code
+
+    def _failed(self, flight: _Flight, error: RayError) -> None:
+        own = isinstance(error, RayTaskError) and not isinstance(error.cause, RayError)
+        flight.run.ending = "broke_off" if own else "lost"
+        reason = str(error).strip().splitlines()[-1] if own else type(error).__name__
+        log.warning("job_lost", job=flight.task.job, node=flight.node, ending=flight.run.ending, reason=reason)
+        with self._lock:
+            machine = None if own else self._machines.get(flight.node or "")
+        if machine:
+            self._broke(machine, reason)
+
+    def _cancel(self, flight: _Flight) -> None:
+        flight.cancelled.set()
+        with self._lock:
+            machine = self._machines.get(flight.node or "")
+        if machine:
+            with contextlib.suppress(RayError):
+                machine.actor.cancel.remote(flight.task.job, flight.task.begun, flight.run.why)
+
+    def _demand(self, submission: Submission) -> dict[str, Any]:
+        """What the job reserves: cores and memory as jobs have them on one machine, and no more than the machines have."""
+        willing = self._willing()
+        needs = [_memory_of(submission, machine.report) for machine in willing if machine.report]
+        most = max((machine.memory_mb for machine in willing), default=MEMORY_OF_A_JOB_MB)
+        return {
+            "cores": self._cores(),
+            "memory_mb": min([MEMORY_OF_A_JOB_MB, most, *needs]),
+            "gpus": self._settings.job_gpus,
+            "never_on": self._unfit(submission),
+        }
+
+    def _cores(self) -> float:
+        return min([float(CORES_OF_A_JOB), *(machine.cores for machine in self._willing())])
+
+    def _unfit(self, submission: Submission) -> frozenset[str]:
+        """Machines that take no jobs, or lack an image or weights that others have for this one."""
+        with self._lock:
+            machines = list(self._machines.values())
+        unfit = {machine.id for machine in machines if machine.trouble is not None}
+        lacks = {machine.id: _lacking(machine.report, submission) for machine in machines if machine.id not in unfit}
+        least = min(lacks.values(), default=0)
+        return frozenset(unfit | {node for node, count in lacks.items() if count > least})
+
+    # -- the machines, in one thread
+
+    def _willing(self) -> list[_Machine]:
+        with self._lock:
+            return [machine for machine in self._machines.values() if machine.trouble is None]
+
+    def _look(self) -> None:
+        """Hire machines that joined, drop those that left, ask the others how they are."""
+        now = time.monotonic()
+        if now - self._looked_at > LOOK_S + LOST_S / 2:  # we slept, not they
+            for machine in self._machines.values():
+                machine.seen_at = now
+        self._looked_at = now
+        alive = {item["NodeID"]: item["Resources"] for item in ray.nodes() if item["Alive"]}
+        for machine in list(self._machines.values()):
+            if machine.id not in alive:
+                self._drop(machine, reason="Ray says it is dead")
+            elif machine.broken_at is not None and now - machine.broken_at > REHIRE_S:
+                self._drop(machine, reason="its actor broke")
+        for node, has in alive.items():
+            if node not in self._machines and has.get("CPU", 0) > 0:
+                self._hire(node, has)
+        for machine in list(self._machines.values()):
+            self._ask(machine, now)
+            self._say(machine)
+
+    def _hire(self, node: str, has: Mapping[str, float]) -> None:
+        actor = self._actor.options(**actor_options(node)).remote(self._build, claim=self._claim)
+        with self._lock:
+            self._machines[node] = _Machine(node, actor, has, time.monotonic())
+
+    def _drop(self, machine: _Machine, *, reason: str) -> None:
+        log.warning("node_gone", node=machine.id, reason=reason)
+        with self._lock:
+            self._machines.pop(machine.id, None)
+            self._said.pop(machine.id, None)
+        with contextlib.suppress(RayError):
+            ray.kill(machine.actor)
+        self._lose(machine)
+
+    def _broke(self, machine: _Machine, reason: str) -> None:
+        """Its actor is gone, and perhaps the whole machine: Ray needs longer to know."""
+        if machine.broken_at is None:
+            machine.broken_at, machine.report = time.monotonic(), None
+            log.warning("node_broken", node=machine.id, reason=reason)
+            self._lose(machine)
+
+    def _lose(self, machine: _Machine) -> None:
+        """End the attempts the machine has. When it wakes up, they are to end there, too. What has no place yet is placed anew."""
+        with self._lock:
+            flights = [flight for flight in self._flights.values() if flight.node == machine.id]
+            on_their_way = [flight for flight in self._flights.values() if flight.node is None]
+        for flight in on_their_way:
+            flight.back.set()
+        for flight in flights:
+            if not flight.lost.is_set():
+                log.warning("job_lost", job=flight.task.job, node=machine.id, ending="lost", reason="no sign of life")
+                with contextlib.suppress(RayError):
+                    machine.actor.cancel.remote(flight.task.job, flight.task.begun, "yield")
+                flight.lost.set()
+
+    def _ask(self, machine: _Machine, now: float) -> None:
+        if machine.broken_at is not None:
+            return
+        try:
+            if machine.asked is not None and ray.wait([machine.asked], timeout=0)[0]:
+                machine.report, machine.asked = ray.get(machine.asked), None
+                machine.seen_at = now
+                self._take_in(machine.report)
+            if machine.asked is None:
+                machine.asked = machine.actor.report.remote()
+        except RayError as error:
+            self._broke(machine, type(error).__name__)
+        if machine.report is not None and now - machine.seen_at > LOST_S:
+            machine.report = None  # it counts again with its next report
+            self._lose(machine)
+
+    def _take_in(self, report: Report) -> None:
+        for step, mode, seconds in report.measured:
+            self.durations.add(step, mode=mode, seconds=seconds)
+        with self._lock:
+            flights = {job: self._flights[job] for job in report.work if job in self._flights}
+        for job, flight in flights.items():
+            state = report.work[job]
+            flight.run.board.follow(progress=state.progress, finished=state.finished)
+            flight.run.numbers_out = state.numbers_out
+
+    def _say(self, machine: _Machine) -> None:
+        """One line when a machine begins or ceases to take jobs."""
+        if self._said.get(machine.id, "") != machine.trouble:
+            self._said[machine.id] = machine.trouble
+            log.info("node", node=machine.id, takes_jobs=machine.trouble is None, reason=machine.trouble)
+
+
+def _slots(machine: _Machine, *, cores: float, gpus: float) -> int:
+    """How many jobs a machine holds."""
+    limits = [machine.cores // cores, max(1, machine.memory_mb // MEMORY_OF_A_JOB_MB)]
+    if gpus:
+        limits.append(machine.has.get("GPU", 0.0) // gpus)
+    return int(min(limits))
+
+
+def _memory_of(submission: Submission, report: Report) -> int:
+    """What a job needs at least, MB: the media worker, and beside it the largest of its detectors."""
+    sizes = [offer.memory_mb for name in submission.detectors if (offer := report.offers.get(name))]
+    return report.offers[MEDIA].memory_mb + max(sizes, default=MEMORY_OF_A_JOB_MB)
+
+
+def _lacking(report: Report | None, submission: Submission) -> int:
+    """How many of the workers a job needs cannot run on a machine."""
+    offers = report.offers if report else {}
+    needed = [offers.get(name) for name in (MEDIA, *submission.detectors)]
+    return sum(offer is None or offer.unavailable is not None for offer in needed)
