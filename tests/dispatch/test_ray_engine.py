@@ -140,11 +140,11 @@ def test_ray_gets_these_options_and_no_others(settings):
         "log_to_driver": False,
         "configure_logging": False,
     }
-    actor = actor_options("n1")
+    actor = actor_options("ab" * 28)
     where = actor.pop("scheduling_strategy")
-    assert (where.node_id, where.soft) == ("n1", False)
+    assert (where.node_id, where.soft) == ("ab" * 28, False)
     assert actor == {
-        "name": "node-n1",
+        "name": f"node-{'ab' * 28}",
         "num_cpus": 0,
         "max_restarts": 0,
         "max_task_retries": 0,

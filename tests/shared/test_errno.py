@@ -197,6 +197,7 @@ READS: dict[str, Callable[[World], object]] = {
     "stage_of": lambda w: w.store.stage_of(w.active),
     "read_submission": lambda w: w.store.read_submission("new", w.new),
     "attempts": lambda w: w.store.attempts(w.active),
+    "begun": lambda w: w.store.begun(w.active),
     "read_status": lambda w: w.store.read_status(w.done),
     "owners_status": lambda w: w.store.owners_status(w.done, now=NOW),
     "is_withdrawn": lambda w: w.store.is_withdrawn(w.active),

@@ -55,6 +55,7 @@ def steps(store: Store, job: JobId, report: Path) -> dict[str, Callable[[], obje
         "read_submission": lambda: store.read_submission("new", job),
         "count_attempt": lambda: store.count_attempt(job),
         "attempts": lambda: store.attempts(job),
+        "begun": lambda: store.begun(job),
         "uncount_attempt": lambda: store.uncount_attempt(job),
         "write_status": lambda: store.write_status(Status(id=job, state="queued", updated=NOW)),
         "read_status": lambda: store.read_status(job),
@@ -95,7 +96,7 @@ OF_ONE_FOLDER = {
         "is_published",
         "fetch_report",
     },
-    "results": {"ids", "misfits", "stage_of", "read_submission", "attempts", "changed"},
+    "results": {"ids", "misfits", "stage_of", "read_submission", "attempts", "begun", "changed"},
 }
 
 
