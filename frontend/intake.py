@@ -7,6 +7,7 @@ upload leaves nothing behind. For the front-end only; never opens media.
 from __future__ import annotations
 
 import secrets
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Final
 
@@ -23,6 +24,7 @@ from frontend.security import PIN_SUGGESTIONS_PER_PEER, limiter, peer
 from frontend.upload import current_request
 from frontend.wording import catalog_is_fresh
 from shared.errors import UserError
+from shared.kinds import look_at
 from shared.records import JobId, Submission
 from shared.signatures import MEDIA_HEAD_BYTES
 
@@ -63,9 +65,10 @@ def suggest_pin() -> Response:
 @blueprint.post("/kind")
 @limiter.limit(PIN_SUGGESTIONS_PER_PEER)
 def check_kind() -> Response:
-    """Whether a file with these first bytes would be taken: 204, or 415 with the reason. So that nobody uploads in vain."""
-    check_head(request.get_data()[:MEDIA_HEAD_BYTES])
-    return Response(status=204)
+    """Whether a file with these first bytes would be taken, so that nobody uploads in vain: what it is, or 415 with the reason."""
+    untrusted_head = request.get_data()[:MEDIA_HEAD_BYTES]
+    check_head(untrusted_head)
+    return jsonify(asdict(look_at(untrusted_head)))
 
 
 @blueprint.post("/submit")

@@ -10,7 +10,7 @@ from typing import Final
 
 from shared.results import DetectorResult, Result
 from shared.rounding import score
-from shared.words import UNITS_OF, counted, joined, label_in_words, likeness, units_of
+from shared.words import UNITS_OF, counted, joined, label_in_words, likeness, titles, units_of
 
 _WEIGH: Final = (
     "Weigh it with other evidence: origin and earlier copies of the file, other footage of the event, the people shown or "
@@ -67,6 +67,11 @@ def headline(result: Result) -> str:
         return f"{all_of_them} detectors that gave a score are at or above their threshold for “fake”."
     if not high:
         return f"{all_of_them} detectors that gave a score are below their threshold for “fake”."
+    if len({item.unit for item in scored}) > 1:  # a cloned voice beside a genuine face is no disagreement
+        names = titles(result)
+        above = joined([names[item.id] for item in scored if item.hard_label == "fake"])
+        verb, whose = ("is", "its") if high == 1 else ("are", "their")
+        return f"{high} of {len(scored)} detectors that gave a score {verb} at or above {whose} threshold for “fake”: {above}."
     return f"The detectors disagree: {high} of {len(scored)} are at or above their threshold for “fake”."
 
 

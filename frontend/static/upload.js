@@ -14,6 +14,8 @@ const sizeOf = (bytes) =>
 
 // the file that will not be taken, and why: found before it is sent
 let refused = null;
+// what the server says of the chosen file: its kind and whether its pixels were compressed with loss, each null where that is not sure
+let look = null;
 
 // The server knows files by their first bytes: it gets these before the whole file, and says what is wrong.
 async function checkType(chosen) {
@@ -31,6 +33,10 @@ async function checkType(chosen) {
       headers: { Accept: "application/json", "Content-Type": "application/octet-stream", "X-CSRFToken": form.elements.csrf_token.value },
     });
     if (answer.status === 415) refuse(chosen, (await answer.json()).detail);
+    else if (answer.ok && file.files[0] === chosen) {
+      look = await answer.json();
+      offerFitting();
+    }
   } catch {
     // no connection: the upload will say so
   }
@@ -42,16 +48,18 @@ function refuse(chosen, words) {
   say("media", words);
 }
 
-// Which detectors fit a file, as far as its type says that for sure: Ogg and WebM may hold pictures or sound, a GIF may move.
+// Which detectors fit a file: by its first bytes, which the server knows, and until then by its type, as far as that says it for sure: Ogg
+// and WebM may hold pictures or sound, a GIF may move.
 const STILLS = ["image/jpeg", "image/heic", "image/heif", "image/bmp", "image/tiff"];
 const KINDS = {
-  sound: { words: "a sound file", inputs: ["sound"] },
-  still: { words: "a picture", inputs: ["face", "picture"] },
+  sound: { words: "a sound file", inputs: ["sound"], single: true },
+  still: { words: "a picture", inputs: ["face", "picture"], single: true },
   picture: { words: "a picture", inputs: ["face", "video", "picture"] },
   video: { words: "a video", inputs: ["face", "video", "picture", "sound"] },
 };
 
 function kindOf(chosen) {
+  if (chosen && look) return KINDS[look.kind] || null;
   const type = chosen ? chosen.type : "";
   if (/^audio\/(?!ogg|webm)/.test(type)) return KINDS.sound;
   if (STILLS.includes(type)) return KINDS.still;
@@ -63,7 +71,7 @@ function kindOf(chosen) {
 function offerFitting() {
   const chosen = file.files[0];
   const kind = kindOf(chosen);
-  const lossy = kind === KINDS.video || (chosen && chosen.type === "image/jpeg");
+  const lossy = look ? look.lossy : kind === KINDS.video || (chosen && chosen.type === "image/jpeg");
   const boxes = [...form.querySelectorAll("input[name=detectors]")];
   for (const box of boxes) {
     const fits = !kind || (kind.inputs.includes(box.dataset.input) && !(lossy && "losslessOnly" in box.dataset));
@@ -71,15 +79,18 @@ function offerFitting() {
     box.closest(".choice").hidden = !fits;
   }
   const fitting = boxes.filter((box) => !box.disabled).length;
+  const originals = boxes.filter((box) => kind && lossy && "losslessOnly" in box.dataset && kind.inputs.includes(box.dataset.input));
   const words = document.getElementById("fitting");
   words.hidden = fitting === boxes.length;
   const judge = fitting ? `${fitting} of ${boxes.length} detectors here judge${fitting === 1 ? "s" : ""} it` : "no detector here judges it";
-  words.textContent = kind ? `This is ${kind.words}: ${judge}.` : "";
+  const kept = originals.length && kind !== KINDS.video ? " With the original file, as PNG or TIFF, more could: this one was compressed." : "";
+  words.textContent = kind ? `This is ${kind.words}: ${judge}.${kept}` : "";
+  document.getElementById("of-clips").hidden = !(kind && kind.single);
 }
 
 function showFile() {
   const chosen = file.files[0];
-  refused = null;
+  refused = look = null;
   drop.classList.toggle("has", Boolean(chosen));
   if (chosen) {
     const name = document.createElement("strong");

@@ -79,7 +79,7 @@ def test_the_portal_takes_what_the_media_pass_reads(app: Flask, uploader: Upload
         uploader.client.post(
             "/kind", data=head, headers={"X-CSRFToken": uploader.token()}, content_type="application/octet-stream"
         ).status_code
-        == 204
+        == 200
     )
     job = uploader.submit(media=(io.BytesIO(head), "clip"))
     assert portal(app).store.job("new", job).joinpath("media").read_bytes() == head
@@ -195,13 +195,15 @@ def test_plain_form_comes_back_with_what_is_wrong_with_the_file(
     assert _traces(app) == []
 
 
-@pytest.mark.parametrize(("content", "status"), [(JPEG[:64], 204), (b"", 415), (b"%PDF-1.7", 415), (b"\0" * 64, 415)])
+@pytest.mark.parametrize(("content", "status"), [(JPEG[:64], 200), (b"", 415), (b"%PDF-1.7", 415), (b"\0" * 64, 415)])
 def test_first_bytes_say_whether_a_file_is_worth_sending(
     app: Flask, uploader: Uploader, content: bytes, status: int
 ) -> None:
     headers = {"X-CSRFToken": uploader.token(), "Accept": "application/json"}
     answer = uploader.client.post("/kind", data=content, headers=headers, content_type="application/octet-stream")
     assert answer.status_code == status
+    if status == 200:
+        assert answer.json == {"kind": "still", "lossy": True}
     if status == 415:
         whole = uploader.send(media=(io.BytesIO(content), "a.jpg")).json
         assert (answer.json["code"], answer.json["detail"]) == (whole["code"], whole["detail"])

@@ -324,3 +324,18 @@ def test_bars_of_a_still_have_the_colour_of_their_side_of_the_threshold(made_res
     assert high[0] > high[2]
     assert low[0] < low[2]
     assert nothing == list(UNSCORED)
+
+
+def test_a_voice_above_and_faces_below_their_thresholds_do_not_disagree(mixed: Result) -> None:
+    genuine = mixed.model_copy(update={"detectors": (mixed.detectors[1], with_sound(mixed, [0.9, 0.8]).detectors[-1])})
+    said = words.headline(genuine)
+    assert said == "1 of 2 detectors that gave a score is at or above its threshold for “fake”: AASIST (sound)."
+
+
+def test_the_page_has_no_table_that_a_phone_cannot_show(mixed: Result, tmp_path: Path) -> None:
+    report(mixed, tmp_path / "report")
+    page = page_of(tmp_path / "report")
+    assert {'data-head="judges"', 'data-head="threshold"', 'data-head="label"'} <= set(
+        re.findall(r'data-head="\w+"', page)
+    )
+    assert "min-width" not in page.split("</style>")[0]
