@@ -98,6 +98,7 @@ def _init_templates(app: Flask) -> None:
         format_name=words.format_name,
         summary_heading=wording.summary_heading,
         summary_rest=wording.summary_rest,
+        of_other_kinds=words.of_other_kinds,
         looked_at=words.looked_at,
         kind_and_size=wording.kind_and_size,
         video_heading=wording.video_heading,

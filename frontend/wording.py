@@ -17,6 +17,7 @@ from shared.words import (
     duration,
     joined,
     judges_in_words,
+    of_other_kinds,
     side_of_threshold,
     size,
     units_of,
@@ -106,13 +107,15 @@ def summary_heading(result: Result) -> str:
 
 def summary_rest(result: Result) -> str:
     """A sentence about the detectors that gave no score; '' when all did."""
-    silent = [item for item in result.detectors if item.status != "ok"]
+    beside = of_other_kinds(result)
+    asked = [item for item in result.detectors if item not in beside]
+    silent = [item for item in asked if item.status != "ok"]
     if not silent:
         return ""
     reasons = {item.code for item in silent}
-    if len(silent) == len(result.detectors) and len(reasons) == 1:
+    if len(silent) == len(asked) and len(reasons) == 1:
         return detector_sentence(silent[0])
-    if len(silent) == len(result.detectors):
+    if len(silent) == len(asked):
         return "The reasons are listed below."
     others = f"{len(silent)} other{'s' if len(silent) > 1 else ''}"
     return f"{others} gave no score; the reason{'s are' if len(silent) > 1 else ' is'} listed below."

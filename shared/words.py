@@ -107,9 +107,17 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {_PLURALS.get(noun, f'{noun}s')}"
 
 
+def of_other_kinds(result: Result) -> list[DetectorResult]:
+    """Detectors that judge another kind of file, asked because the kind was not known; none of them when there are no others."""
+    found = [item for item in result.detectors if item.code in ("no_picture", "no_sound")]
+    return found if len(found) < len(result.detectors) else []
+
+
 def units_of(result: Result) -> tuple[Unit, ...]:
     """What was judged, in the order of UNITS_OF; where nothing was, what would have been."""
-    judged = {item.unit for item in result.detectors if item.status == "ok"} or {item.unit for item in result.detectors}
+    beside = of_other_kinds(result)
+    fitting = [item for item in result.detectors if item not in beside]
+    judged = {item.unit for item in fitting if item.status == "ok"} or {item.unit for item in fitting}
     return tuple(unit for unit in get_args(Unit) if unit in judged)
 
 

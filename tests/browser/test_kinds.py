@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -113,9 +114,7 @@ def test_a_voice_is_sent_and_its_result_speaks_of_sound(all_kinds: Any, watched:
     page.wait_for_url("**/r/*")
     job = page.url.rsplit("/", 1)[-1]
     assert portal(app).store.read_submission("new", job).detectors == ("aasist",)
-    finish(
-        app, job, video=astronaut_clip, change=lambda result: as_sound_file(result.model_copy(update={"detectors": ()}))
-    )
+    finish(app, job, video=astronaut_clip, change=as_sound_file)
     page.wait_for_selector("#pin")
     _open(page)
     drawn(page, 1)
@@ -124,6 +123,9 @@ def test_a_voice_is_sent_and_its_result_speaks_of_sound(all_kinds: Any, watched:
     assert "Sound, 10 s" in words
     assert "speech in 9.1 s of it" in words
     assert "steps are stretches of sound" in words
+    assert re.search(r"Not for this file: .*MesoInception4.*\. The file has no pictures to look at\.", words)
+    assert page.locator(".scores > li").count() == 1, "detectors of faces have no rows of their own"
+    assert "gave no score" not in words
     for wrong in ("0 × 0", "marked faces", "Person", "no face", "how much a face", "Consensus"):
         assert wrong not in words, wrong
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -13,6 +13,7 @@ from frontend import wording
 from shared import words
 from shared.records import DetectorProgress, Status
 from shared.results import Result
+from shared.words import of_other_kinds
 from tests.frontend.stories import START, a_result
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,6 +36,15 @@ def result(*labels: str | None, faces: int | None = None, codes: tuple[str, ...]
     return made.model_copy(
         update={"detectors": detectors, "faces": made.faces if faces is None else made.faces[:faces]}
     )
+
+
+def test_detectors_of_another_kind_of_file_are_beside_the_others() -> None:
+    made = result("fake", None, None, codes=("no_face", "no_sound", "lossy_picture"))
+    assert [item.title for item in of_other_kinds(made)] == ["D1"]
+    assert wording.summary_rest(made) == "1 other gave no score; the reason is listed below."
+    alone = result(None, codes=("no_sound",))
+    assert of_other_kinds(alone) == [], "they are the answer where nothing else is"
+    assert wording.summary_rest(alone) == NONE_FOUND
 
 
 @pytest.mark.parametrize(
