@@ -9,7 +9,7 @@ from flask import Flask
 
 from frontend import faults, intake, pages, security, upload, viewer, wording
 from frontend.access import Access
-from frontend.download import Fetcher
+from frontend.media import IncomingMedia
 from frontend.notify import Postman
 from frontend.outbox import Outbox
 from frontend.pins import Pins, read_secret
@@ -17,6 +17,7 @@ from frontend.portal import EXTENSION, Portal
 from frontend.receipts import Receipts
 from shared import rounding, words
 from shared.clock import Clock, utc_now
+from shared.download import Fetcher
 from shared.notes import note_sentences
 from shared.settings import Settings
 from shared.store import Store
@@ -54,9 +55,10 @@ def _build(app: Flask, settings: Settings, *, clock: Clock) -> Portal:
     receipts = Receipts(state, key=read_secret(state / "receipt_key"))
     domain = urlsplit(settings.public_url).hostname or "localhost"
     outbox = Outbox(state, letters=settings.data / "outbox", domain=domain)
+    limit = settings.max_upload_mb * 1_000_000
     fetcher = Fetcher(
-        store,
-        limit=settings.max_upload_mb * 1_000_000,
+        lambda name: IncomingMedia(store, limit=limit, untrusted_name=name),
+        limit=limit,
         timeout_s=settings.url_timeout_s,
         allow_private=settings.url_allow_private,
     )

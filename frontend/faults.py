@@ -17,8 +17,8 @@ from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, SecurityError
 
 from frontend.form import FormError
-from frontend.media import too_large
 from frontend.portal import portal
+from shared.download import too_large
 from shared.errors import SENTENCES, PermanentError, StoreTrouble, UserError
 
 log = structlog.get_logger()

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Final
 
+from shared.download import too_large
 from shared.errors import NO_SPACE, UserError
 from shared.records import JobId, new_id
 from shared.signatures import HEAD_BYTES, MEDIA_HEAD_BYTES, is_media, refusal
@@ -137,14 +138,3 @@ class IncomingMedia:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.drop()
-
-
-def too_large(limit: int) -> UserError:
-    """The 413 of a file beyond ``limit`` bytes."""
-    return UserError(
-        "upload_too_large",
-        f"The file is larger than {limit / 1_000_000:g} MB, the most this site takes. Cut out the part in question, "
-        "or export it at a lower quality, and upload that.",
-        status=413,
-        title="File too large",
-    )

@@ -16,11 +16,12 @@ from shared.store import Store
 
 if TYPE_CHECKING:
     from frontend.access import Access
-    from frontend.download import Fetcher
+    from frontend.media import IncomingMedia
     from frontend.notify import Postman
     from frontend.outbox import Outbox
     from frontend.pins import Pins
     from frontend.receipts import Receipts
+    from shared.download import Fetcher
 
 EXTENSION = "deepfake_o_meter"
 
@@ -36,7 +37,7 @@ class Portal:
     access: Access
     outbox: Outbox
     receipts: Receipts
-    fetcher: Fetcher
+    fetcher: Fetcher[IncomingMedia]
     postman: Postman
 
     @property

@@ -12,8 +12,9 @@ from typing import IO, Any, cast
 from flask import Flask, Request, request
 from werkzeug.exceptions import BadRequest
 
-from frontend.media import IncomingMedia, check_space, too_large
+from frontend.media import IncomingMedia, check_space
 from frontend.portal import portal
+from shared.download import too_large
 from shared.errors import UserError
 
 #: The one endpoint that takes a file.

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from frontend import download
-from frontend.download import Fetcher, is_public, read_address
+from frontend.media import IncomingMedia
 from frontend.portal import portal
+from shared import download
+from shared.download import Fetcher, is_public, read_address
 from shared.errors import UserError
 from shared.records import JobId
 from shared.store import Store
@@ -112,18 +113,23 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "submissions", tmp_path / "results").prepare(tmp_path / "state")
 
 
+def into(store: Store, *, limit: int, **rest: Any) -> Fetcher[IncomingMedia]:
+    """A fetcher as the portal has it."""
+    return Fetcher(lambda name: IncomingMedia(store, limit=limit, untrusted_name=name), limit=limit, **rest)
+
+
 @pytest.fixture
-def fetcher(store: Store) -> Fetcher:
-    return Fetcher(store, limit=1_000_000, timeout_s=5, allow_private=True)
+def fetcher(store: Store) -> Fetcher[IncomingMedia]:
+    return into(store, limit=1_000_000, timeout_s=5, allow_private=True)
 
 
-def _code(fetcher: Fetcher, url: str) -> str:
+def _code(fetcher: Fetcher[IncomingMedia], url: str) -> str:
     with pytest.raises(UserError) as caught:
         fetcher.fetch(url)
     return caught.value.code
 
 
-def test_file_is_fetched_with_name_digest_and_size(fetcher: Fetcher, store: Store, host: Host) -> None:
+def test_file_is_fetched_with_name_digest_and_size(fetcher: Fetcher[IncomingMedia], store: Store, host: Host) -> None:
     host.pages["/clips/my%20clip.jpg"] = page(JPEG)
     media, source = fetcher.fetch(f"{host.url}/clips/my%20clip.jpg?token=secret#t=1")
     with media:
@@ -145,19 +151,19 @@ def test_address_in_the_form_becomes_a_submission(build: Any, host: Host) -> Non
 @pytest.mark.parametrize("url", NOT_FETCHED)
 def test_what_is_no_plain_web_address_is_refused_unconnected(store: Store, url: str) -> None:
     connected: list[str] = []
-    fetcher = Fetcher(store, limit=1000, timeout_s=1, resolver=lambda name, _: connected.append(name) or ["127.0.0.1"])
+    fetcher = into(store, limit=1000, timeout_s=1, resolver=lambda name, _: connected.append(name) or ["127.0.0.1"])
     assert _code(fetcher, url) == "address_refused"
 
 
 @pytest.mark.parametrize("url", FORMS)
 def test_no_spelling_of_an_inner_address_is_connected(store: Store, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setattr(socket, "create_connection", lambda *a, **k: pytest.fail("connected"))
-    assert _code(Fetcher(store, limit=1000, timeout_s=1), url) in ("address_refused", "fetch_failed")
+    assert _code(into(store, limit=1000, timeout_s=1), url) in ("address_refused", "fetch_failed")
     assert store.ids("tmp") == []
 
 
 def test_one_inner_address_among_public_ones_is_enough_to_refuse(store: Store) -> None:
-    fetcher = Fetcher(store, limit=1000, timeout_s=1, resolver=lambda *_: ["8.8.8.8", "10.0.0.1"])
+    fetcher = into(store, limit=1000, timeout_s=1, resolver=lambda *_: ["8.8.8.8", "10.0.0.1"])
     assert _code(fetcher, "http://example.org/a.mp4") == "address_refused"
 
 
@@ -176,9 +182,7 @@ def test_name_that_changes_its_answer_is_connected_where_it_was_checked(
         raise ConnectionRefusedError
 
     monkeypatch.setattr(socket, "create_connection", refuse)
-    assert (
-        _code(Fetcher(store, limit=1000, timeout_s=1, resolver=rebinding), "http://example.org/a.mp4") == "fetch_failed"
-    )
+    assert _code(into(store, limit=1000, timeout_s=1, resolver=rebinding), "http://example.org/a.mp4") == "fetch_failed"
     assert asked == ["example.org"]
     assert connected == ["93.184.216.34"]
 
@@ -192,18 +196,20 @@ def test_redirect_from_a_public_host_to_an_inner_one_is_refused(
     names = {"public.example.org": "93.184.216.34", "inner.example.org": "127.0.0.1"}
     real = socket.create_connection
     monkeypatch.setattr(socket, "create_connection", lambda _, *a, **k: real(("127.0.0.1", host.port), *a, **k))
-    fetcher = Fetcher(store, limit=1000, timeout_s=2, resolver=lambda name, _: [names[name]])
+    fetcher = into(store, limit=1000, timeout_s=2, resolver=lambda name, _: [names[name]])
     assert _code(fetcher, "http://public.example.org/a.mp4") == "address_refused"
     assert host.seen == ["/a.mp4"]
 
 
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://example.org/a", "http://u:p@127.0.0.1/"])
-def test_redirect_to_another_scheme_or_with_a_password_is_refused(fetcher: Fetcher, host: Host, target: str) -> None:
+def test_redirect_to_another_scheme_or_with_a_password_is_refused(
+    fetcher: Fetcher[IncomingMedia], host: Host, target: str
+) -> None:
     host.pages["/a"] = page(b"", status=302, Location=target)
     assert _code(fetcher, f"{host.url}/a") == "address_refused"
 
 
-def test_redirects_are_followed_and_counted(fetcher: Fetcher, host: Host) -> None:
+def test_redirects_are_followed_and_counted(fetcher: Fetcher[IncomingMedia], host: Host) -> None:
     host.pages["/1"] = page(b"", status=302, Location="/2")
     host.pages["/2"] = page(b"", status=302, Location="3.jpg")
     host.pages["/3.jpg"] = page(JPEG)
@@ -214,7 +220,9 @@ def test_redirects_are_followed_and_counted(fetcher: Fetcher, host: Host) -> Non
     assert host.seen.count("/loop") == 6
 
 
-def test_too_large_a_file_stops_at_the_limit_whatever_it_announces(fetcher: Fetcher, store: Store, host: Host) -> None:
+def test_too_large_a_file_stops_at_the_limit_whatever_it_announces(
+    fetcher: Fetcher[IncomingMedia], store: Store, host: Host
+) -> None:
     host.pages["/honest"] = page(b"x", Content_Length="2000000")
     host.pages["/endless"] = page(JPEG + bytes(3_000_000), Content_Length="")
     for path in ("/honest", "/endless"):
@@ -233,7 +241,7 @@ def test_slow_body_and_slow_headers_end_at_the_time_limit(store: Store, host: Ho
 
     host.pages["/body"] = lambda handler: drip(handler, b"HTTP/1.0 200 OK\r\n\r\n")
     host.pages["/head"] = lambda handler: drip(handler, b"HTTP/1.0 200 OK\r\nX: ")
-    fetcher = Fetcher(store, limit=1_000_000, timeout_s=0.5, allow_private=True)
+    fetcher = into(store, limit=1_000_000, timeout_s=0.5, allow_private=True)
     for path in ("/body", "/head"):
         begun = time.monotonic()
         assert _code(fetcher, host.url + path) == "fetch_timed_out"
@@ -252,18 +260,22 @@ def test_slow_body_and_slow_headers_end_at_the_time_limit(store: Store, host: Ho
         (page(b"x", status=206), "fetch_failed"),
     ],
 )
-def test_what_is_no_file_is_refused_with_a_reason(fetcher: Fetcher, host: Host, answer: Any, code: str) -> None:
+def test_what_is_no_file_is_refused_with_a_reason(
+    fetcher: Fetcher[IncomingMedia], host: Host, answer: Any, code: str
+) -> None:
     host.pages["/a"] = answer
     assert _code(fetcher, f"{host.url}/a") == code
 
 
-def test_body_that_breaks_off_is_not_taken_for_the_file(fetcher: Fetcher, store: Store, host: Host) -> None:
+def test_body_that_breaks_off_is_not_taken_for_the_file(
+    fetcher: Fetcher[IncomingMedia], store: Store, host: Host
+) -> None:
     host.pages["/a"] = page(JPEG, Content_Length="5000")
     assert _code(fetcher, f"{host.url}/a") == "fetch_failed"
     assert store.ids("tmp") == []
 
 
-def test_only_a_few_are_fetched_at_once(fetcher: Fetcher, host: Host) -> None:
+def test_only_a_few_are_fetched_at_once(fetcher: Fetcher[IncomingMedia], host: Host) -> None:
     go, inside = threading.Event(), threading.Semaphore(0)
 
     def wait(handler: BaseHTTPRequestHandler) -> None:
@@ -289,7 +301,7 @@ def test_name_without_address_is_a_clear_error(store: Store) -> None:
     def unknown(*_: Any) -> list[str]:
         raise socket.gaierror("no such host")
 
-    assert _code(Fetcher(store, limit=1000, timeout_s=1, resolver=unknown), "http://example.org/") == "fetch_failed"
+    assert _code(into(store, limit=1000, timeout_s=1, resolver=unknown), "http://example.org/") == "fetch_failed"
 
 
 def test_international_names_are_read() -> None:
@@ -305,7 +317,7 @@ def test_name_server_that_never_answers_costs_the_time_limit_and_no_more(store: 
         return ["203.0.113.7"]
 
     released = threading.Event()
-    fetcher = Fetcher(store, limit=1_000_000, timeout_s=0.3, resolver=silent)
+    fetcher = into(store, limit=1_000_000, timeout_s=0.3, resolver=silent)
     begun = time.monotonic()
     assert _code(fetcher, "http://slow.example/a.mp4") == "fetch_timed_out"
     assert asked.is_set()
@@ -315,7 +327,7 @@ def test_name_server_that_never_answers_costs_the_time_limit_and_no_more(store: 
 
 def test_questions_to_the_name_server_are_bounded(store: Store) -> None:
     released = threading.Event()
-    fetcher = Fetcher(store, limit=1_000_000, timeout_s=0.05, resolver=lambda *_: released.wait(30) and [])
+    fetcher = into(store, limit=1_000_000, timeout_s=0.05, resolver=lambda *_: released.wait(30) and [])
     before = threading.active_count()
     for _ in range(12):
         assert _code(fetcher, "http://slow.example/a.mp4") == "fetch_timed_out"
@@ -339,7 +351,7 @@ def test_address_without_https_is_read_as_people_mean_it(text: str) -> None:
 )
 def test_address_that_is_not_fetched_is_answered_with_what_to_do(store: Store, text: str, words: str) -> None:
     with pytest.raises(UserError) as caught:
-        Fetcher(store, limit=1000, timeout_s=5).fetch(text)
+        into(store, limit=1000, timeout_s=5).fetch(text)
     assert words in caught.value.sentence
     assert re.search("Download the file yourself|Give", caught.value.sentence)
 
@@ -349,8 +361,8 @@ def test_name_that_no_site_has_and_site_that_does_not_answer_are_told_apart(stor
         raise socket.gaierror(-2, "Name or service not known")
 
     with pytest.raises(UserError, match="No site of this name"):
-        Fetcher(store, limit=1000, timeout_s=5, resolver=nobody).fetch("https://no-such-site.example/a.mp4")
+        into(store, limit=1000, timeout_s=5, resolver=nobody).fetch("https://no-such-site.example/a.mp4")
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     with pytest.raises(UserError, match="No connection to the other site"):
-        Fetcher(store, limit=1000, timeout_s=5, allow_private=True).fetch(f"http://127.0.0.1:{port}/a.mp4")
+        into(store, limit=1000, timeout_s=5, allow_private=True).fetch(f"http://127.0.0.1:{port}/a.mp4")

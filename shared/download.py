@@ -1,9 +1,9 @@
-"""Fetches a media file from a web address, for visitors who have a link but no file.
+"""Fetches a media file from a web address, for those who have a link but no file.
 
 Promises: only http and https, only ports 80 and 443, only public addresses; every name is resolved once, each of its
 addresses is checked, and the connection goes to the checked address itself (a second answer of the name server has no
 effect), on every hop of a redirect; size, time and number of redirects are limited, however slowly the other side
-answers. Only files: no pages, no playlists. For the front-end only.
+answers. Only files: no pages, no playlists. Where a file goes, its receiver says. For the portal and for batches.
 """
 
 from __future__ import annotations
@@ -18,15 +18,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import BoundedSemaphore, Thread
-from typing import Any, Final
+from typing import Any, Final, Generic, Protocol, TypeVar
 from urllib.parse import unquote, urljoin
 
 import httpcore
 import httpx
 
-from frontend.media import IncomingMedia, too_large
 from shared.errors import UserError
-from shared.store import Store
 
 PORTS: Final = frozenset({80, 443})
 MOST_REDIRECTS: Final = 5
@@ -114,25 +112,39 @@ def resolve(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-class Fetcher:
-    """Fetches files into the store, at most a few at once."""
+class Receiver(Protocol):
+    """A file on its way to the disk."""
+
+    def write(self, untrusted_data: bytes) -> int:
+        """Take one piece; UserError when it would be more than the receiver takes, or cannot be stored."""
+
+    def drop(self) -> None:
+        """Remove what was written."""
+
+
+Received = TypeVar("Received", bound=Receiver)
+
+
+class Fetcher(Generic[Received]):
+    """Fetches files, at most ``at_once`` of them at a time; ``receive`` makes the receiver of one from its untrusted name."""
 
     def __init__(
         self,
-        store: Store,
+        receive: Callable[[str], Received],
         *,
         limit: int,
         timeout_s: float,
         allow_private: bool = False,
         resolver: Resolver = resolve,
         ssl_context: ssl.SSLContext | None = None,
+        at_once: int = AT_ONCE,
     ) -> None:
-        self._store, self._limit, self._timeout_s = store, limit, timeout_s
+        self._receive, self._limit, self._timeout_s = receive, limit, timeout_s
         self._allow_private, self._resolver = allow_private, resolver
         self._ssl_context = ssl_context or ssl.create_default_context()
-        self._slots = BoundedSemaphore(AT_ONCE)
+        self._slots = BoundedSemaphore(at_once)
 
-    def fetch(self, untrusted_url: str) -> tuple[IncomingMedia, str]:
+    def fetch(self, untrusted_url: str) -> tuple[Received, str]:
         """The file at a web address, and the address as it is recorded. UserError says why that failed; then nothing of it is
         left on the disk.
         """
@@ -146,7 +158,7 @@ class Fetcher:
         finally:
             self._slots.release()
 
-    def _follow(self, address: Address) -> IncomingMedia:
+    def _follow(self, address: Address) -> Received:
         deadline = time.monotonic() + self._timeout_s
         backend = _CheckedBackend(self._resolver, allow_private=self._allow_private, deadline=deadline)
         url = address.url
@@ -172,15 +184,17 @@ class Fetcher:
             raise _unreachable() from None
         raise _refused(f"This address redirects too many times. {YOURSELF}")
 
-    def _store_body(self, answer: _Answer, address: Address, *, deadline: float) -> IncomingMedia:
+    def _store_body(self, answer: _Answer, address: Address, *, deadline: float) -> Received:
         answer.check(self._limit)
-        media = IncomingMedia(self._store, limit=self._limit, untrusted_name=address.name)
+        media = self._receive(address.name)
+        arrived = 0
         try:
             for piece in answer.pieces():
                 if time.monotonic() > deadline:
                     raise _TimeIsUp
                 media.write(piece)
-            if not media.bytes:
+                arrived += len(piece)
+            if not arrived:
                 raise _refused("This address leads to an empty file. Check it in a browser.")
             return media
         except BaseException:
@@ -332,3 +346,14 @@ def _refused(sentence: str) -> UserError:
 
 def _unreachable(sentence: str | None = None) -> UserError:
     return UserError("fetch_failed", sentence, status=422, title="The file could not be fetched")
+
+
+def too_large(limit: int) -> UserError:
+    """The 413 of a file beyond ``limit`` bytes."""
+    return UserError(
+        "upload_too_large",
+        f"The file is larger than {limit / 1_000_000:g} MB, the most this site takes. Cut out the part in question, "
+        "or export it at a lower quality, and upload that.",
+        status=413,
+        title="File too large",
+    )
