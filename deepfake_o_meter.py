@@ -14,10 +14,10 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -33,6 +33,7 @@ from shared.settings import Settings, read_settings
 from shared.store import Store
 
 if TYPE_CHECKING:  # a command loads what it needs, so that help and version are fast
+    from backend.batch.judging import Visitors
     from backend.catalog.detectors import DetectorCatalog
     from backend.catalog.durations import Durations
     from backend.dispatch.ray_engine import RayEngine
@@ -172,6 +173,7 @@ def analyze(
 
     Exit status: 0 something was analysed, 2 bad usage, 3 nothing could be analysed, 130 and the like: stopped by a signal.
     """
+    from backend.batch.at_once import clips_at_once, shared_out
     from backend.commands import analyze as work
     from backend.commands import out_folder, rooms
     from backend.commands.console import print_summaries, say_left_out
@@ -190,8 +192,8 @@ def analyze(
                 wish = work.Wish(chosen, mode or "standard", video_per_detector=video == "each", video=video != "none")
                 _say_ways(backend, wish.detectors)
             cards = [backend.catalog.card(name) for name in wish.detectors]
-            at_once = work.clips_at_once(settings, cards, asked=jobs, files=len(found.media))
-            backend = build_backend(work.shared_out(settings, at_once), cached=False)
+            at_once = clips_at_once(settings, cards, asked=jobs, files=len(found.media))
+            backend = build_backend(shared_out(settings, at_once), cached=False)
             with contextlib.closing(backend.pool):
                 judged = work.analyze_all(
                     found.media, wish, pipeline=backend.pipeline, out=place, console=console, at_once=at_once
@@ -213,6 +215,82 @@ def _say_ways(backend: Backend, detectors: Sequence[str]) -> None:
 
     if sentence := mixed_ways(map(backend.catalog.card, detectors), settings=backend.settings, pool=backend.pool):
         console.print(sentence, style="dim", highlight=False, markup=False)
+
+
+# --------------------------------------------------------------------------- batch
+
+
+class _Part(click.ParamType[tuple[int, int]]):
+    """``3/8``: the third of eight shares of a list."""
+
+    name = "K/N"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """See ``click.ParamType``."""
+        if isinstance(value, tuple):
+            return value
+        part, slash, parts = str(value).partition("/")
+        if not (slash and part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts) <= 999):
+            self.fail("Write the number of this machine and of all machines, as in 3/8.", param, ctx)
+        return int(part), int(parts)
+
+
+@main.command()
+@click.argument("source", metavar="INPUT")
+@click.option("--out", type=NamedPath(path_type=Path), required=True, help="folder of the rows and the summary")
+@click.option("--detectors", "names", help="comma-separated ids; default: all that are enabled and can run here")
+@click.option("--quick", "mode", flag_value="quick", help="at most 32 frames")
+@click.option("--thorough", "mode", flag_value="thorough", help="every frame")
+@click.option("--column", help="the column of a CSV list that names the files; default: file, path, url and the like")
+@click.option("--report", is_flag=True, help="also a full report of each file, with its video")
+@click.option("--units", is_flag=True, help="also a row of each face, picture and window of sound")
+@click.option(
+    "--jobs", type=click.IntRange(1), help="files in work at once; default: DFOM_JOBS, or by cores and memory"
+)
+@click.option(
+    "--part", type=_Part(), default=(1, 1), help="judge the K-th of N shares: one for each machine on the same OUT"
+)
+@click.option("--dry-run", is_flag=True, help="judge a sample, and say how long the whole takes and what it costs")
+@click.option("--price-per-hour", "price", type=click.FloatRange(0), help="price of one machine, for --dry-run")
+@click.option("--nodes", type=click.IntRange(1), default=1, help="number of machines, for --dry-run")
+@click.option("--resume/--no-resume", default=True, show_default=True, help="go on with the batch that is in OUT")
+@click.option("--json", "as_json", is_flag=True, help="print the numbers as JSON")
+@click.option("--verbose", is_flag=True, help="name what is left out of folders")
+def batch(source: str, mode: Mode | None, resume: bool, **options: Any) -> None:
+    """Judge many files: INPUT is a folder, a list of paths or web addresses (text or CSV), or - for a list on standard input.
+
+    OUT gets rows/*.parquet with one row a file, and summary.html. The same command goes on where the last one ended, however that was.
+
+    Exit status: 0 something was judged, 2 bad usage, 3 nothing could be judged, 130 and the like: stopped by a signal.
+    """
+    from backend.commands import batch as work
+    from backend.commands import rooms
+
+    with errors_explained(), rooms.stopped_by_signals():
+        settings = read_settings()
+        asked = work.Asked(source, mode=mode or "standard", resume=resume, **options)
+
+        def build(settings: Settings) -> Backend:
+            """The cache of scores is shared with the portal; durations are those of its own jobs. A dry run measures, so it has none."""
+            backend = build_backend(settings)
+            cache = None if asked.dry_run else backend.cache
+            pipeline = replace(backend.pipeline, cache=cache, durations=None, states=None)
+            return replace(backend, pipeline=pipeline)
+
+        work.run(asked, settings, build=build, visitors=_visitors(settings), console=console)
+
+
+def _visitors(settings: Settings) -> Visitors | None:
+    """The visitors of a portal that runs on the same data, for whom a batch makes way; None when none runs."""
+    from backend.batch.judging import Visitors
+    from backend.dispatch.heartbeat import is_claimed
+
+    store = Store(settings.submissions, settings.results)
+
+    def count() -> int:
+        return len(store.ids("new")) + len(store.ids("active")) if is_claimed(settings.results) else 0
+
+    return Visitors(count) if is_claimed(settings.results) else None
 
 
 # --------------------------------------------------------------------------- serve

@@ -132,6 +132,9 @@ SENTENCES: Final[dict[str, str]] = {
     # command line and settings
     "cannot_listen": "The portal cannot listen on this address: it is in use, or not one of this machine.",
     "no_detector": "No detector was named. Name at least one after --detectors.",
+    "bad_list": "The list of files cannot be read. Write one path or web address in each line, or a CSV with a heading.",
+    "batch_differs": "The folder holds a batch with other options. Give the same command as before, or choose another --out.",
+    "batch_running": "Another process works on this batch. Wait for it, or choose another --out.",
     "no_media": "The named files and folders contain no video, picture or sound.",
     "no_such_file": "There is no such file or folder, or it cannot be read.",
     "out_not_writable": "The folder for the results cannot be written. Choose another one with --out.",

@@ -1,8 +1,8 @@
 """``analyze``: judge local files with the pipeline that the portal uses, without the shared folders.
 
-Owns turning files into jobs and finished jobs into ``OUT/<name>/``, and how many are in work at once; ``finding`` says which files,
-``out_folder`` where a result goes, ``side_by_side`` runs several, ``console`` draws the progress. Whatever happens to one file, the others
-are judged.
+Owns turning files into jobs and finished jobs into ``OUT/<name>/``; ``finding`` says which files, ``out_folder`` where a result goes,
+``console`` draws the progress. How many are in work at once, and running them, is shared with batches (``backend.batch``). Whatever
+happens to one file, the others are judged.
 """
 
 from __future__ import annotations
@@ -16,24 +16,20 @@ from typing import Any
 import structlog
 from rich.console import Console
 
+from backend.batch.side_by_side import Turns, in_order
 from backend.board import Board
 from backend.catalog.detectors import DetectorCatalog
 from backend.commands.console import Bars, say
 from backend.commands.finding import Medium
 from backend.commands.out_folder import OutFolder, claimants
-from backend.commands.side_by_side import Turns, in_order
 from backend.job import Cancelled, Job
 from backend.pipeline import Pipeline
-from backend.workers.spec import detector_spec, media_spec
-from base_detector import Card
 from shared.digest import sha256_of
 from shared.errors import DfomError, UserError, sentence_for
-from shared.machine import cores
 from shared.names import readable, shortened, shown
 from shared.notes import note_sentences
 from shared.records import Mode, new_id
 from shared.results import Result
-from shared.settings import Settings
 
 log = structlog.get_logger()
 
@@ -62,27 +58,6 @@ def _none_ready(offered: dict[str, str]) -> UserError:
     code = next(iter(kept.values()))
     names = ", ".join(name for name in kept if kept[name] == code)
     return UserError(code, f"No detector is ready. {names}: {sentence_for(code)}")
-
-
-def clips_at_once(settings: Settings, cards: Sequence[Card], *, asked: int | None, files: int) -> int:
-    """How many files are in work at once: ``asked`` (``--jobs``), else DFOM_JOBS where it is set, else one for each core.
-
-    Of itself no more than whose workers fit together into the memory budget: each needs the media worker and one detector at a time.
-    """
-    if asked is None and "jobs" in settings.model_fields_set:
-        asked = settings.jobs
-    if asked is not None:
-        return max(1, min(asked, files))
-    sizes = sorted(detector_spec(card, settings).memory_mb for card in cards)
-    one = media_spec(settings).memory_mb + sizes[-1]
-    fitting = (settings.worker_memory_mb - sum(sizes[:-1])) // one
-    return max(1, min(cores(), files, fitting))
-
-
-def shared_out(settings: Settings, at_once: int) -> Settings:
-    """Settings for ``at_once`` files in work: as many workers of a kind, and the cores shared out among them."""
-    threads = settings.threads or (max(1, cores() // at_once) if at_once > 1 else 0)
-    return settings.model_copy(update={"jobs": at_once, "threads": threads})
 
 
 @dataclass(frozen=True)

@@ -159,6 +159,16 @@ class Heartbeat:
         return True
 
 
+def is_claimed(folder: Path) -> bool:
+    """Whether a dispatcher works on ``folder`` now; False when that cannot be seen."""
+    watcher = Heartbeat(folder)
+    try:
+        claims = watcher._claims()
+        return bool(claims) and not watcher._is_stale(claims[max(claims)])
+    except OSError:
+        return False
+
+
 def _read(claim: Path) -> dict[str, Any]:
     """The content of a claim; empty when it is damaged: then only its age counts."""
     try:

@@ -21,10 +21,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from backend.commands.analyze import Wish, analyze_all, clips_at_once, cores, shared_out
+from backend.batch.at_once import clips_at_once, cores, shared_out
+from backend.batch.side_by_side import in_order
+from backend.commands.analyze import Wish, analyze_all
 from backend.commands.finding import find_media
 from backend.commands.out_folder import opened
-from backend.commands.side_by_side import in_order
 from base_detector import Card
 from shared.settings import Settings
 from tests.compiled import share_compiled

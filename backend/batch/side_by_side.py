@@ -1,11 +1,12 @@
-"""Several pieces of work at once, in threads: the answers come in the order of the pieces, whichever is done first.
+"""Several pieces of work at once, in threads: the answers come in the order of the pieces, whichever is done first, or as they are done.
 
 Promises: pieces are begun in their order; when the caller stops early (an error, a signal), no piece is begun any more and those in work
-are cut off before the caller goes on. Knows nothing of files or detectors. Imported by ``analyze``.
+are cut off before the caller goes on. Knows nothing of files or detectors. For ``analyze`` and batches.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -31,17 +32,34 @@ def in_order(
         yield from map(work, range(pieces))
         return
     bench = _Bench(work, pieces, stopping)
+    with _working(bench, at_once=at_once, cut_off=cut_off):
+        for number in range(pieces):
+            yield bench.answer(number)
+
+
+def as_done(
+    work: Callable[[int], Answer], *, pieces: int, at_once: int, stopping: threading.Event, cut_off: Callable[[], None]
+) -> Iterator[Answer]:
+    """As ``in_order``, but the answers come as they are done, and the caller's thread only waits: it may be stopped at any time."""
+    bench = _Bench(work, pieces, stopping)
+    with _working(bench, at_once=at_once, cut_off=cut_off):
+        for _ in range(pieces):
+            yield bench.any_answer()
+
+
+@contextlib.contextmanager
+def _working(bench: _Bench[Answer], *, at_once: int, cut_off: Callable[[], None]) -> Iterator[None]:
+    """Threads at the bench; when the block ends with an error, they are cut off."""
     threads = [
         threading.Thread(target=bench.run, name=f"piece-{number}", daemon=True)
-        for number in range(min(at_once, pieces))
+        for number in range(min(at_once, bench.pieces))
     ]
     for thread in threads:
         thread.start()
     try:
-        for number in range(pieces):
-            yield bench.answer(number)
+        yield
     except BaseException:
-        stopping.set()
+        bench.stopping.set()
         cut_off()
         deadline = time.monotonic() + _ENDING_S
         for thread in threads:
@@ -85,6 +103,15 @@ class _Bench(Generic[Answer]):
             self._changed.wait_for(lambda: number in self.answers or self.trouble is not None)
             if number in self.answers:
                 return self.answers.pop(number)
+            assert self.trouble is not None
+            raise self.trouble
+
+    def any_answer(self) -> Answer:
+        """Wait for the answer of any piece."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.answers or self.trouble is not None)
+            if self.answers:
+                return self.answers.pop(next(iter(self.answers)))
             assert self.trouble is not None
             raise self.trouble
 

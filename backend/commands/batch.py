@@ -1,0 +1,256 @@
+"""``batch``: judge many files, resumable, with rows in shards instead of a report each; ``--dry-run`` says what that will take.
+
+Owns what is asked on the command line and what is printed. The work is ``backend.batch``. Called by the composition root, which builds the
+back-end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import click
+from rich.console import Console
+
+from backend.batch.arriving import Source
+from backend.batch.at_once import clips_at_once, shared_out
+from backend.batch.entries import Entries, Entry, of_folder, part_of, read_list
+from backend.batch.estimate import SAMPLE, SAMPLE_A_PLACE, Estimate, estimate, measure, sample_of
+from backend.batch.judging import Judging, Visitors, Wish
+from backend.batch.meter import Meter
+from backend.batch.rows import NOT_JUDGED, Columns
+from backend.batch.run import open_batch, record_of
+from backend.batch.shards import Shards
+from backend.batch.summary import write_summary
+from backend.catalog.detectors import DetectorCatalog
+from backend.commands import rooms
+from backend.commands.analyze import choose
+from backend.commands.batch_line import Line
+from backend.commands.console import say, say_left_out
+from backend.commands.exits import EXIT_NOTHING
+from backend.commands.finding import Found, find_media
+from backend.pipeline import Pipeline
+from backend.workers.pool import WorkerPool
+from shared.errors import UserError
+from shared.names import shown
+from shared.records import Mode
+from shared.settings import Settings
+from shared.signatures import MEDIA_HEAD_BYTES, is_media
+from shared.words import counted, duration
+
+#: Niceness of a batch on an installation that serves visitors: their workers come first on a full machine.
+_NICE: Final = 10
+
+
+class BackEnd(Protocol):
+    """What the composition root builds."""
+
+    @property
+    def pool(self) -> WorkerPool:
+        """Its workers."""
+
+    @property
+    def catalog(self) -> DetectorCatalog:
+        """Its detectors."""
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """Its pipeline."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The options of one call."""
+
+    source: str
+    out: Path
+    names: str | None = None
+    mode: Mode = "standard"
+    column: str | None = None
+    report: bool = False
+    units: bool = False
+    jobs: int | None = None
+    part: tuple[int, int] = (1, 1)
+    resume: bool = True
+    dry_run: bool = False
+    price: float | None = None
+    nodes: int = 1
+    as_json: bool = False
+    verbose: bool = False
+
+    def wish(self, detectors: Sequence[str]) -> Wish:
+        """What is wanted of each file."""
+        return Wish(tuple(detectors), self.mode, report=self.report, units=self.units)
+
+
+def gather(asked: Asked, *, ours: Sequence[Path]) -> tuple[Entries, Found]:
+    """The entries that ``asked.source`` names, and what a search through a folder left out. UserError when there are none."""
+    found, path = Found(), Path(asked.source)
+    if asked.source == "-":
+        entries = read_list(sys.stdin.buffer.read(), name="standard input", base=Path(), column=asked.column)
+    elif path.is_dir():
+        found = find_media([path], ours=[*ours, asked.out])
+        entries = Entries(of_folder([(item.path, item.trouble) for item in found.media], top=path))
+    elif path.is_file():
+        try:
+            with path.open("rb") as stream:
+                untrusted = stream.read(MEDIA_HEAD_BYTES)
+                media = is_media(untrusted)
+                untrusted += b"" if media else stream.read()
+        except OSError as error:
+            raise UserError("no_such_file", f"{shown(path)} cannot be read ({error.strerror}).") from None
+        one = Entries([Entry(shown(path.name), path)])
+        entries = one if media else read_list(untrusted, name=path.name, base=path.parent, column=asked.column)
+    else:
+        raise UserError("no_such_file", f"{shown(path)} is neither a folder nor a list of files.")
+    if not entries.entries:
+        raise UserError("no_media", f"{shown(asked.source)} names no file.")
+    return entries, found
+
+
+def run(
+    asked: Asked,
+    settings: Settings,
+    *,
+    build: Callable[[Settings], BackEnd],
+    visitors: Visitors | None,
+    console: Console,
+) -> None:
+    """Judge what was asked for, or say what it would take. ``visitors`` of a portal that runs on the same data; None when none runs."""
+    ours = [settings.data, settings.scratch_folder, settings.weights_folder]
+    entries, found = gather(asked, ours=ours)
+    say_left_out(console, found, verbose=asked.verbose)
+    share = part_of(entries.entries, part=asked.part[0], parts=asked.part[1])
+    if visitors is not None:
+        os.nice(_NICE)
+        if "worker_memory_mb" not in settings.model_fields_set:  # the portal's workers have the other half
+            settings = settings.model_copy(update={"worker_memory_mb": settings.worker_memory_mb // 2})
+    with rooms.scratch(settings.scratch) as scratch:
+        settings = settings.model_copy(update={"scratch": scratch})
+        first = build(settings)
+        with contextlib.closing(first.pool):
+            detectors = choose(first.catalog, asked.names)
+            cards = [first.catalog.card(name) for name in detectors]
+        at_once = clips_at_once(settings, cards, asked=asked.jobs, files=max(1, len(share)))
+        backend = build(shared_out(settings, at_once))
+        with contextlib.closing(backend.pool):
+            work = _Work(asked, entries, share, asked.wish(detectors), backend, scratch, at_once, visitors, console)
+            work.rehearse() if asked.dry_run else work.judge()
+
+
+@dataclass
+class _Work:
+    """One call, when all parts of it are known."""
+
+    asked: Asked
+    entries: Entries
+    share: Sequence[Entry]
+    wish: Wish
+    backend: BackEnd
+    scratch: Path
+    at_once: int
+    visitors: Visitors | None
+    console: Console
+
+    def judge(self) -> None:
+        """Judge what is left, complete the shards and write the summary."""
+        asked = self.asked
+        source = asked.source if asked.source == "-" else str(Path(asked.source).resolve())
+        record = record_of(
+            self.backend.pipeline, self.wish, source=shown(source), columns=self.entries.columns, parts=asked.part[1]
+        )
+        visitors = self.visitors or Visitors()
+        with open_batch(asked.out, record, self.share, part=asked.part[0]) as batch:
+            if batch.rows and not asked.resume:
+                raise UserError(
+                    "out_not_writable", f"{shown(asked.out)} holds rows already. Choose another folder with --out."
+                )
+            meter = Meter(batch.rows + len(batch.left), batch.rows, batch.failed)
+            if batch.rows:
+                say(self.console, f"Going on: {counted(batch.rows, 'file')} done before, {len(batch.left):,} left.")
+            judged = batch.run(
+                self.backend.pipeline, self.wish, scratch=self.scratch, at_once=self.at_once, visitors=visitors
+            )
+            with contextlib.closing(judged), Line(self.console, meter, visitors):
+                for row in (row for rows in judged for row in rows):
+                    meter.add(failed=row["status"] == NOT_JUDGED)
+                    if row["status"] == NOT_JUDGED:
+                        say(self.console, f"{row['file']}: {row['reason']}")
+            page = write_summary(asked.out, batch.record)
+        self._print(meter, page)
+        if meter.done == meter.failed:
+            raise SystemExit(EXIT_NOTHING)
+
+    def _print(self, meter: Meter, page: Path) -> None:
+        out = self.asked.out
+        if self.asked.as_json:
+            answer = {"files": meter.done, "judged": meter.done - meter.failed, "not_judged": meter.failed}
+            click.echo(json.dumps(answer | {"rows": str(out / "rows"), "summary": str(page)}))
+            return
+        click.echo(f"{counted(meter.done, 'file')}: {meter.done - meter.failed:,} judged, {meter.failed:,} not.")
+        click.echo(f"Rows: {shown(out / 'rows')}   Summary: {shown(page)}")
+
+    def rehearse(self) -> None:
+        """Judge a sample and print what the whole will take."""
+        sample = sample_of(self.share, most=max(SAMPLE, SAMPLE_A_PLACE * self.at_once))
+        if not sample:
+            raise UserError("no_media", "No file of this list can be read, so there is nothing to estimate from.")
+        columns = Columns(self.wish.detectors, self.entries.columns)
+        judging = Judging(
+            pipeline=self.backend.pipeline,
+            wish=self.wish,
+            columns=columns,
+            shards=Shards(self.scratch, columns),
+            source=Source(self.scratch / "fetched", self.backend.pipeline.settings, at_once=self.at_once),
+            reports=self.scratch / "reports",
+            stopping=threading.Event(),
+        )
+        say(
+            self.console, f"Judging a sample of {counted(len(sample), 'file')}, {self.at_once} at once. No row is kept."
+        )
+        measured = measure(sample, judging.rehearse, at_once=self.at_once, cut_off=self.backend.pool.close)
+        here = estimate(measured, files=len(self.share))
+        several = estimate(measured, files=len(self.share), nodes=self.asked.nodes)
+        if self.asked.as_json:
+            click.echo(json.dumps(_numbers(several, self.asked.price), allow_nan=False))
+            return
+        each = sum(measured.seconds) / len(measured.seconds)
+        click.echo(f"{counted(len(self.share), 'file')}, {each:.2f} s in work each, {self.at_once} at once.")
+        click.echo(f"On this machine:    {_time_words(here)}")
+        if self.asked.nodes > 1:
+            click.echo(f"On {self.asked.nodes} like this one: {_time_words(several)}")
+        if self.asked.price is not None:
+            middle, low, high = several.cost(self.asked.price)
+            click.echo(
+                f"Cost:               {middle:,.2f} ({low:,.2f} to {high:,.2f}), at {self.asked.price:g} an hour each"
+            )
+        if measured.failed:
+            click.echo(f"{measured.failed} of the sample could not be judged.")
+        click.echo(
+            "95 % intervals, for files like the sample and a machine as busy as now. Contents judged before take less."
+        )
+
+
+def _time_words(value: Estimate) -> str:
+    return f"{duration(value.seconds)} ({duration(value.low_s)} to {duration(value.high_s)})"
+
+
+def _numbers(value: Estimate, price: float | None) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "files": value.files,
+        "nodes": value.nodes,
+        "sample": value.sample,
+        "seconds": round(value.seconds, 1),
+        "interval_s": [round(value.low_s, 1), round(value.high_s, 1)],
+    }
+    if price is not None:
+        middle, low, high = value.cost(price)
+        found |= {"cost": round(middle, 2), "cost_interval": [round(low, 2), round(high, 2)]}
+    return found
