@@ -58,7 +58,7 @@ test-slow: setup  ## run the tests that take over a minute
 test-gpu: setup  ## run the tests that need a CUDA device
 	@$(BIN)/pytest -m gpu
 
-soak: setup  ## run the tests of endurance: many jobs, nodes that die and freeze, scaling (half an hour)
+soak: setup  ## run the tests of endurance: many jobs and files, processes and nodes that die, scaling (an hour)
 	@$(BIN)/pytest -m soak -rA
 
 coverage: setup  ## run the tests and show which lines and branches they reach (workers are not counted)

@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from backend.report.palette import curve_colour, hexadecimal
 from backend.report.pictures import drawable
@@ -23,6 +24,7 @@ _INK, _GREY, _FAINT = "#212529", "#5f666e", "#dee2e6"
 _DPI: Final = 110
 #: Bins of scores: .025 each.
 _BINS: Final = 40
+_SECONDS: Final = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000)
 
 
 def histogram(scores: Array, *, title: str, threshold: float, colour: int) -> str:
@@ -33,6 +35,7 @@ def histogram(scores: Array, *, title: str, threshold: float, colour: int) -> st
     axes.set_xlim(0, 1)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0  real", "0.25", "0.5", "0.75", "1  fake"])
     axes.set_ylabel("files", color=_GREY, fontsize=9)
+    _whole(axes)
     return _saved(figure, left=0.6)
 
 
@@ -70,11 +73,19 @@ def durations(seconds: Array) -> str:
     low, high = max(1e-3, float(seconds.min())), max(2e-3, float(seconds.max()))
     axes.hist(seconds, bins=np.geomspace(low * 0.99, high * 1.01, 30).tolist(), color="#5f666e", linewidth=0)
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.xaxis.set_minor_formatter(lambda value, _: "")
+    ticks = [tick for tick in _SECONDS if low / 1.5 <= tick <= high * 1.5]
+    axes.set_xlim(min(low * 0.9, *ticks[:1]), max(high * 1.1, *ticks[-1:]))
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    _whole(axes)
     axes.set_ylabel("files", color=_GREY, fontsize=9)
     axes.set_xlabel("seconds", color=_GREY, fontsize=9)
     return _saved(figure, left=0.6, bottom=0.5)
+
+
+def _whole(axes: Axes) -> None:
+    """Whole numbers of files only."""
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
 
 
 def _figure(title: str, *, wide: float = 4.5, high: float) -> tuple[Figure, Axes]:

@@ -74,7 +74,10 @@ def _page(table: pa.Table, record: BatchRecord) -> str:
 
 def _headline(rows: int, judged: int, again: int) -> str:
     words = f"{counted(rows, 'file')}: {judged:,} judged, {rows - judged:,} not."
-    return f"{words} {again:,} of them have the content of another one, which was judged once." if again else words
+    same = (
+        f"{counted(again, 'file')} {'has' if again == 1 else 'have'} the content of another one, which was judged once."
+    )
+    return f"{words} {same}" if again else words
 
 
 def _facts(table: pa.Table, record: BatchRecord, once: Array, seconds: Array) -> list[tuple[str, str]]:
