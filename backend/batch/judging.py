@@ -58,7 +58,6 @@ class Judging:
     source: Source
     reports: Path
     stopping: threading.Event
-    pauses_s: tuple[float, ...] = PAUSES_S
     _lock: threading.Lock = field(default_factory=threading.Lock)
     #: contents that have a row, as 32 bytes each
     _known: set[bytes] = field(default_factory=set)
@@ -144,7 +143,7 @@ class Judging:
             except RetryableError:
                 if last:
                     raise
-            if self.stopping.wait(self.pauses_s[min(number, len(self.pauses_s) - 1)]):
+            if self.stopping.wait(PAUSES_S[min(number, len(PAUSES_S) - 1)]):
                 raise Cancelled
         raise AssertionError("the last attempt returns or raises")
 

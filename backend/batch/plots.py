@@ -24,7 +24,7 @@ _INK, _GREY, _FAINT = "#212529", "#5f666e", "#dee2e6"
 _DPI: Final = 110
 #: Bins of scores: .025 each.
 _BINS: Final = 40
-_SECONDS: Final = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000)
+_SECONDS: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000)
 
 
 def histogram(scores: Array, *, title: str, threshold: float, colour: int) -> str:
@@ -74,7 +74,7 @@ def durations(seconds: Array) -> str:
     axes.hist(seconds, bins=np.geomspace(low * 0.99, high * 1.01, 30).tolist(), color="#5f666e", linewidth=0)
     axes.set_xscale("log")
     ticks = [tick for tick in _SECONDS if low / 1.5 <= tick <= high * 1.5]
-    axes.set_xlim(min(low * 0.9, *ticks[:1]), max(high * 1.1, *ticks[-1:]))
+    axes.set_xlim(min([low * 0.9, *ticks]), max([high * 1.1, *ticks]))
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
     _whole(axes)

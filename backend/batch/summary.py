@@ -24,8 +24,8 @@ from shared import durable
 from shared.clock import utc_now
 from shared.errors import StoreTrouble, sentence_for
 from shared.names import shown
+from shared.rounding import score as score_words
 from shared.words import UNITS_OF, counted, date_and_time, duration, label_in_words, size
-from shared.words import score as score_words
 
 #: Files listed on the page; the shards have all.
 MOST_FILES: Final = 200

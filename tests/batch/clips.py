@@ -13,13 +13,19 @@ from tests.media.clips import encode, moving
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def tiny_clips(folder: Path, portrait: np.ndarray, *, count: int) -> list[Path]:
-    """``count`` clips of three pictures, 160 x 120, with one face; no two have the same content."""
+def tiny_clips(folder: Path, portrait: np.ndarray, *, count: int, faces: int = 1, scale: int = 1) -> list[Path]:
+    """``count`` clips of two pictures, no two of the same content; one in ``faces`` shows a face, of some 30 pixels times ``scale``, the
+    others are smaller and dull."""
     folder.mkdir(parents=True)
-    small = portrait[::4, ::4]
+    small = portrait[:: 4 // scale, :: 4 // scale]
     made = []
     for number in range(count):
-        pictures = moving(small, count=3, width=160, height=120, side=110, step=1 + number % 9)
+        if number % faces:
+            pictures = [np.full((80, 96, 3), 60, np.uint8) for _ in range(2)]
+        else:
+            pictures = moving(
+                small, count=2, width=160 * scale, height=120 * scale, side=110 * scale, step=1 + number % 9
+            )
         for bit in range(12):  # its number, in blocks that survive the encoder
             for picture in pictures:
                 picture[:8, 8 * bit : 8 * bit + 8] = 230 if number >> bit & 1 else 20
