@@ -168,8 +168,7 @@ def analyze(
 ) -> None:
     """Judge files or folders; each result goes to OUT/<name>/ (result.json, summary.html and the rest).
 
-    What is in OUT already stays: only the earlier result of the same file is replaced.
-    Several files are judged at once; the answers come in the order of the files.
+    What is in OUT already stays: only the earlier result of the same file is replaced. Several are judged at once; the answers keep their order.
 
     Exit status: 0 something was analysed, 2 bad usage, 3 nothing could be analysed, 130 and the like: stopped by a signal.
     """
