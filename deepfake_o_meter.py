@@ -168,7 +168,7 @@ def analyze(
 ) -> None:
     """Judge files or folders; each result goes to OUT/<name>/ (result.json, summary.html and the rest).
 
-    What is in OUT already stays: only the earlier result of the same file is replaced. Several are judged at once; the answers keep their order.
+    What is in OUT stays: only the earlier result of the same file is replaced. Several are judged at once; answers keep their order.
 
     Exit status: 0 something was analysed, 2 bad usage, 3 nothing could be analysed, 130 and the like: stopped by a signal.
     """
