@@ -298,14 +298,16 @@ def _visitors(settings: Settings) -> Visitors | None:
 @main.command()
 @click.option("--host", help="address to listen on (DFOM_HOST)")
 @click.option("--port", type=int, help="port to listen on (DFOM_PORT)")
-def serve(host: str | None, port: int | None) -> None:
+@click.option("--portal-only", is_flag=True, help="without the back-end: 'deepfake-o-meter dispatch' runs elsewhere")
+def serve(host: str | None, port: int | None, portal_only: bool) -> None:
     """Start the portal and its back-end; Ctrl-C stops both. Settings are variables: 'deepfake-o-meter settings' lists them."""
     _stop_on_signal(_interrupt)
     with contextlib.suppress(KeyboardInterrupt), errors_explained():
-        _serve(read_settings(**{name: value for name, value in (("host", host), ("port", port)) if value is not None}))
+        given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+        _serve(read_settings(**given), portal_only=portal_only)
 
 
-def _serve(settings: Settings) -> None:
+def _serve(settings: Settings, *, portal_only: bool) -> None:
     from frontend import create_app
     from frontend.server import create_web_server
 
@@ -322,11 +324,10 @@ def _serve(settings: Settings) -> None:
     except OSError as error:
         where = f"{settings.host}:{settings.port} ({error.strerror})"
         raise UserError("cannot_listen", f"Cannot listen on {where}. Choose another with --port.") from None
-    supervisor = Supervisor(
-        [sys.executable, "-m", "deepfake_o_meter", "dispatch"],
-        on_refusal=lambda: os.kill(os.getpid(), signal.SIGTERM),
-        say=_say,
-    )
+    dispatch = [sys.executable, "-m", "deepfake_o_meter", "dispatch"]
+    supervisor = None
+    if not portal_only:
+        supervisor = Supervisor(dispatch, on_refusal=lambda: os.kill(os.getpid(), signal.SIGTERM), say=_say)
     try:
         # escaped: an IPv6 address has brackets
         _say(f"DeepFake-o-meter is at [bold]{escape(settings.public_url)}[/bold]  (Ctrl-C stops it)")
@@ -334,11 +335,13 @@ def _serve(settings: Settings) -> None:
     except KeyboardInterrupt:
         pass
     finally:
-        _stop_on_signal(supervisor.kill)  # a second signal does not wait for the jobs
+        if supervisor:
+            _stop_on_signal(supervisor.kill)  # a second signal does not wait for the jobs
         _say("Stopping ...")
         server.close()
-        supervisor.close()
-    if supervisor.refused:
+        if supervisor:
+            supervisor.close()
+    if supervisor and supervisor.refused:
         raise SystemExit(EXIT_USAGE)
 
 
@@ -347,11 +350,11 @@ def _say(words: str) -> None:
         console.print(words, highlight=False)
 
 
-@main.command(hidden=True)
-@click.option("--child-of", type=int, help="end at once when this process ends")
+@main.command()
+@click.option("--child-of", type=int, hidden=True, help="end at once when this process ends")
 @click.option("--stand-by", is_flag=True, help="wait while another dispatcher works on the folder")
 def dispatch(child_of: int | None, stand_by: bool) -> None:
-    """Run the back-end alone on the shared folders."""
+    """Run the back-end alone on the shared folders; 'serve --portal-only' is the other half."""
     from backend.dispatch.dispatcher import Dispatcher
     from backend.dispatch.heartbeat import Superseded
     from backend.workers.confinement import die_with

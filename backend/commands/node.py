@@ -42,13 +42,17 @@ HEALTH: Final = {
 }
 
 
-def start_command(address: str, *, head: str | None, cores: int | None = None, scaling: str | None = None) -> list[str]:
-    """The command that starts Ray here, in the foreground. ``head``: HOST:PORT of the head, None: this machine is it; ``scaling``: its
-    autoscaler's file. UserError for an address that others could reach."""
+def start_command(
+    address: str, *, head: str | None, cores: int | None = None, scaling: str | None = None, detached: bool = False
+) -> list[str]:
+    """The command that starts Ray here, in the foreground unless ``detached``. ``head``: HOST:PORT of the head, None: this machine is it;
+    ``scaling``: its autoscaler's file. UserError for an address that others could reach."""
     ports = PORTS if head else {"port": HEAD_PORT} | PORTS
     options = [f"--address={head}"] if head else ["--head", "--include-dashboard=false", "--dashboard-host=127.0.0.1"]
     options += [f"--node-ip-address={_private(address)}", *(f"--{name}={port}" for name, port in ports.items())]
-    options += [f"--object-store-memory={OBJECT_STORE_BYTES}", "--disable-usage-stats", "--block"]
+    options += [f"--object-store-memory={OBJECT_STORE_BYTES}", "--disable-usage-stats"]
+    if not detached:
+        options.append("--block")
     if not head:
         options.append(f"--system-config={json.dumps(HEALTH)}")
         if scaling:
@@ -79,11 +83,12 @@ def _private(address: str) -> str:
 )
 @click.option("--cores", type=click.IntRange(0), help="cores for jobs (default: all; 0 for a head that takes none)")
 @click.option("--scaling", metavar="FILE", help="of the head: the autoscaler's file, as 'ray up' writes it")
-def node(address: str, head: str | None, cores: int | None, scaling: str | None) -> None:
-    """Start this machine's part of a Ray cluster, in the foreground (docs/cluster.md). Its DFOM_ settings are those of its jobs."""
+@click.option("--detach", "detached", is_flag=True, help="end when it runs; 'ray stop' stops it")
+def node(address: str, head: str | None, cores: int | None, scaling: str | None, detached: bool) -> None:
+    """Start this machine's part of a Ray cluster (docs/cluster.md). The DFOM_ settings it is given are those of its jobs."""
     with errors_explained():
         read_settings()  # a mistake in them is found here, not by the first job
         if find_spec("ray") is None:
             raise UserError("cluster_missing")
-        command = start_command(address, head=head, cores=cores, scaling=scaling)
+        command = start_command(address, head=head, cores=cores, scaling=scaling, detached=detached)
     os.execvp(command[0], command)  # noqa: S606  no shell; our own interpreter

@@ -40,6 +40,7 @@ def test_the_other_machines_join_with_the_same_precautions():
     start = start_command("fd00::6", head="10.0.0.5:6379", cores=8)
     assert start[:2] == ["env", "RAY_AUTH_MODE=token"]
     assert set(start[6:]) == {"--address=10.0.0.5:6379", "--node-ip-address=fd00::6", "--num-cpus=8"} | COMMON
+    assert set(start) - set(start_command("fd00::6", head="10.0.0.5:6379", cores=8, detached=True)) == {"--block"}
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "::", "8.8.8.8", "2001:4860:4860::8888", "head.example.org", ""])
