@@ -16,13 +16,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from shared.machine import cores
-from tests.bench import ensembles, folder, media_pass, overheads, peers, render
+from tests.bench import ensembles, folder, media_pass, nodes, overheads, peers, render
 from tests.bench.jobs import CLIP, LIGHT, SHORT, site
 
 #: Seconds the clip's 300 frames took to decode on two cores of the machine that the wishes in seconds were written for.
@@ -127,6 +128,18 @@ def result_video(scratch: Path) -> Iterator[Line]:
     yield Line(8, "result video", measured["wall_ratio"], "x", 1.0, against)
 
 
+def cluster(scratch: Path) -> Iterator[Line]:
+    """10: what a node of a cluster adds to a job, and two nodes against one. Needs the extra [cluster]."""
+    if find_spec("ray") is None:
+        print("           a cluster's nodes are not measured: 'make cluster' installs Ray")
+        return
+    on_a_node, in_a_thread = nodes.between_jobs_s(scratch)
+    yield Line(10, "a node adds to a job", 1000 * (on_a_node - in_a_thread), "ms", 50.0, "a thread of the dispatcher")
+    (scratch / "scaling").mkdir()
+    rates = nodes.scaling(scratch / "scaling", (1, 2))
+    yield Line(10, "jobs a second, 2 nodes", rates[2] / rates[1], "x", 1.9, "1 node", at_least=True)
+
+
 def main() -> int:
     """Measure, print, write; 1 when a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -148,6 +161,7 @@ def main() -> int:
         6: lambda scratch: against_peers(scratch, programs=asked.peers),
         7: added_time,
         8: result_video,
+        10: cluster,
     }
     lines: list[Line] = []
     began = time.perf_counter()

@@ -8,7 +8,9 @@ import re
 import secrets
 import signal
 import tempfile
+import threading
 import time
+from collections import Counter
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,12 +18,18 @@ from types import SimpleNamespace
 
 import pytest
 
+from backend.catalog.durations import Durations
+from backend.dispatch.dispatcher import Dispatcher
 from backend.job import Cancelled, Job
 from shared.settings import read_settings
+from shared.store import Store
 from tests.dispatch.back_end import ScriptedPipeline, wired
 
 #: of all processes of the cluster
 ENVIRONMENT = {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+
+#: of each node
+SMALL = {"object_store_memory": 80 * 2**20, "include_log_monitor": False}
 
 
 def need_ray() -> None:
@@ -65,12 +73,16 @@ class Machines:
         need_ray()
         from ray.cluster_utils import Cluster
 
-        small = {"object_store_memory": 80 * 2**20, "include_log_monitor": False}
         self._cluster = Cluster(
-            initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **small}
+            initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **SMALL}
         )
-        self.nodes = [self._cluster.add_node(wait=False, num_cpus=1, memory=8 * 10**9, **small) for _ in range(count)]
-        self.address = self._cluster.address
+        self.address, self.nodes = self._cluster.address, []
+        self.grow(count)
+
+    def grow(self, count: int) -> None:
+        """Start further nodes, until there are so many."""
+        for _ in range(count - len(self.nodes)):
+            self.nodes.append(self._cluster.add_node(wait=False, num_cpus=1, memory=8 * 10**9, **SMALL))
 
     def raylets(self) -> list[int]:
         """Process ids."""
@@ -132,6 +144,43 @@ class Notes:
                 found.append((int(match[3]), match[1], int(match[2]), path.read_text()))
         return [(job, raylet, how) for _, job, raylet, how in sorted(found)]
 
+    def begins(self) -> Counter[str]:
+        """How often each job was begun."""
+        return Counter(job for job, _, _ in self.begun())
+
+    def states(self, raylet: int) -> set[str]:
+        """What became of the jobs of one node."""
+        return {how for _, where, how in self.begun() if where == raylet}
+
+    def moments(self) -> list[float]:
+        """When each job was begun, seconds on the clock of this machine."""
+        names = (re.fullmatch(r"([a-z2-7]{26})-(\d+)-(\d+)", path.name) for path in self.folder.iterdir())
+        return [int(match[3]) / 1e9 for match in names if match]
+
     def at(self, raylet: int) -> list[str]:
         """Jobs begun on one node."""
         return [job for job, where, _ in self.begun() if where == raylet]
+
+
+class Site:
+    """A dispatcher in a thread, with the engine under test."""
+
+    def __init__(self, settings, store: Store, machines: Machines, folder: Path, *, lacks, jobs) -> None:
+        from backend.dispatch.ray_engine import RayEngine
+
+        self.notes = Notes(folder / "notes")
+        self.notes.folder.mkdir()
+        changed = settings.model_copy(update={"engine": "ray", "ray_address": machines.address})
+        build = partial(back_end, str(settings.data), str(self.notes.folder), lacks=lacks)
+        durations = Durations(folder / "durations.json")
+        self.engine = RayEngine(changed, build=build, durations=durations, jobs=jobs)
+        pipeline = ScriptedPipeline(lambda job: pytest.fail("a job ran on the dispatcher's machine"))
+        parts = wired(changed, pipeline, folder)
+        self.dispatcher = Dispatcher(parts, store=store, engine=self.engine.connected, retry_s=(0.0,))
+        self.thread = threading.Thread(target=self.dispatcher.run)
+        self.thread.start()
+
+    def end(self) -> None:
+        self.dispatcher.stop()
+        self.thread.join(60)
+        assert not self.thread.is_alive()

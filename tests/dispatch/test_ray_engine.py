@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import json
 import secrets
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import partial
-from pathlib import Path
 
 import pytest
 
 from backend.catalog.durations import Durations
-from backend.dispatch.dispatcher import Dispatcher
 from shared.errors import UserError
 from shared.records import JobId
 from shared.store import Store
 from tests.dispatch import nodes
-from tests.dispatch.back_end import ScriptedPipeline, eventually, wired
+from tests.dispatch.back_end import eventually
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # of Ray's own sockets and files
 
@@ -31,37 +27,13 @@ def machines() -> Iterator[nodes.Machines]:
     made.close()
 
 
-class Site:
-    """A dispatcher in a thread, with the engine under test."""
-
-    def __init__(self, settings, store: Store, machines: nodes.Machines, folder: Path, *, lacks, jobs) -> None:
-        from backend.dispatch.ray_engine import RayEngine
-
-        self.notes = nodes.Notes(folder / "notes")
-        self.notes.folder.mkdir()
-        changed = settings.model_copy(update={"engine": "ray", "ray_address": machines.address})
-        build = partial(nodes.back_end, str(settings.data), str(self.notes.folder), lacks=lacks)
-        durations = Durations(folder / "durations.json")
-        self.engine = RayEngine(changed, build=build, durations=durations, jobs=jobs)
-        pipeline = ScriptedPipeline(lambda job: pytest.fail("a job ran on the dispatcher's machine"))
-        parts = wired(changed, pipeline, folder)
-        self.dispatcher = Dispatcher(parts, store=store, engine=self.engine.connected, retry_s=(0.0,))
-        self.thread = threading.Thread(target=self.dispatcher.run)
-        self.thread.start()
-
-    def end(self) -> None:
-        self.dispatcher.stop()
-        self.thread.join(60)
-        assert not self.thread.is_alive()
-
-
 @pytest.fixture
-def site(settings, store, machines, tmp_path) -> Iterator[Callable[..., Site]]:
+def site(settings, store, machines, tmp_path) -> Iterator[Callable[..., nodes.Site]]:
     """Start a dispatcher on the cluster, and wait for its nodes."""
-    started: list[Site] = []
+    started: list[nodes.Site] = []
 
-    def make(*, lacks: dict[int, str] | None = None, jobs: int | None = None) -> Site:
-        here = Site(settings, store, machines, tmp_path, lacks=lacks, jobs=jobs)
+    def make(*, lacks: dict[int, str] | None = None, jobs: int | None = None) -> nodes.Site:
+        here = nodes.Site(settings, store, machines, tmp_path, lacks=lacks, jobs=jobs)
         started.append(here)
         eventually(lambda: len(here.engine._willing()) == 3, within_s=120)
         return here
@@ -117,17 +89,12 @@ def test_lost_nodes_lose_no_job_and_publish_nothing_afterwards(store, site, wait
     lost = {job for job, raylet, how in here.notes.begun() if raylet in (frozen, killed) and how == "begun"}
     nodes.freeze(frozen)
     nodes.kill(killed)
-    eventually(lambda: {job for job, count in begins(here).items() if count == 2} == lost, within_s=60)
+    eventually(lambda: {job for job, count in here.notes.begins().items() if count == 2} == lost, within_s=60)
     nodes.wake(frozen)
     eventually(lambda: ended(store, jobs) == {("done", "done"): 6}, within_s=60)
     eventually(lambda: not [how for _, raylet, how in here.notes.begun() if raylet == frozen and how == "begun"])
     attempts = {job: json.loads((store.job("done", job) / "attempts.json").read_text())["attempts"] for job in jobs}
     assert attempts == {job: 2 if job in lost else 1 for job in jobs}
-
-
-def begins(site: Site) -> Counter:
-    """How often each job was begun."""
-    return Counter(job for job, _, _ in site.notes.begun())
 
 
 def test_ray_gets_these_options_and_no_others(settings):
