@@ -75,7 +75,7 @@ check: setup  ## style, spelling, types and import rules
 images: setup  ## build the worker images (needs a Docker engine); only what changed is built
 	@$(BIN)/python docker/build.py
 
-bench: setup  ## measure speed: the eight targets, the published design, every network
+bench: setup  ## measure speed: the targets, the published design, every network
 	@$(BIN)/python -m tests.bench.targets; status=$$?; $(BIN)/python -m tests.bench; $(BIN)/python -m tests.bench.networks; exit $$status
 
 lock: setup  ## resolve pyproject.toml into requirements.lock; what it pins stays, unless UPGRADE=--upgrade is given

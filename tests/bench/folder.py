@@ -62,12 +62,20 @@ def folder_of_clips(target: Path, *, clips: int) -> Path:
 
 
 def analyze(
-    clips: Path, scratch: Path, *, checkout: Path = ROOT, jobs: int | None = None, detectors: str = "selfblend"
+    clips: Path,
+    scratch: Path,
+    *,
+    checkout: Path = ROOT,
+    jobs: int | None = None,
+    detectors: str = "selfblend",
+    options: Sequence[str] = (),
 ) -> Run:
     """One call of the command line of ``checkout`` on the folder ``clips``; RuntimeError when not all clips were judged."""
     out = Path(tempfile.mkdtemp(dir=scratch))
     command = [str(checkout / ".venv/bin/python"), "-m", "deepfake_o_meter", "analyze", str(clips), "--json"]
-    command += ["--detectors", detectors, "--out", str(out / "out")] + (["--jobs", str(jobs)] if jobs else [])
+    command += (
+        ["--detectors", detectors, "--out", str(out / "out")] + (["--jobs", str(jobs)] if jobs else []) + list(options)
+    )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DFOM_")}
     environment |= {"DFOM_DATA": str(out / "var"), "DFOM_RUNNER": "process"}
     before, began = _cpu_of_children(), time.perf_counter()

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from shared.machine import cores
-from tests.bench import ensembles, folder, media_pass, nodes, overheads, peers, render
+from tests.bench import batches, ensembles, folder, media_pass, nodes, overheads, peers, render
 from tests.bench.jobs import CLIP, LIGHT, SHORT, site
 
 #: Seconds the clip's 300 frames took to decode on two cores of the machine that the wishes in seconds were written for.
@@ -128,6 +128,18 @@ def result_video(scratch: Path) -> Iterator[Line]:
     yield Line(8, "result video", measured["wall_ratio"], "x", 1.0, against)
 
 
+def many_files(scratch: Path, *, long: bool) -> Iterator[Line]:
+    """9: a batch, which draws nothing, against ``analyze``, and its own estimate."""
+    measured = batches.measure(scratch, clips=20)
+    against = f"analyze --no-video; {measured['clips_a_minute']:.0f} clips a minute"
+    yield Line(9, "20 short clips as a batch", measured["speed_up"], "x", 1.0, against, at_least=True)
+    if long:
+        folder = batches.differing_clips(scratch / "long", clips=200)
+        found = batches.estimated(scratch, folder)
+        against = f"dry run {found['said_s']:.0f} s ({found['low_s']:.0f} to {found['high_s']:.0f}), real {found['real_s']:.0f} s"
+        yield Line(9, "estimate of a batch of 200 clips is off by", 100 * found["off"], "%", 15.0, against)
+
+
 def cluster(scratch: Path) -> Iterator[Line]:
     """10: what a node of a cluster adds to a job, and two nodes against one. Needs the extra [cluster]."""
     if find_spec("ray") is None:
@@ -144,7 +156,7 @@ def main() -> int:
     """Measure, print, write; 1 when a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("numbers", nargs="*", type=int, help="targets to measure; default: all")
-    parser.add_argument("--long", action="store_true", help="also the folder of 200 clips")
+    parser.add_argument("--long", action="store_true", help="also folders of 200 clips")
     parser.add_argument("--before", type=Path, help="an earlier checkout with its .venv, for the folder of clips")
     parser.add_argument("--peers", type=Path, help="folder with the published programs (tests/bench/peers.py says how)")
     parser.add_argument("--out", type=Path, default=Path("var/targets.json"))
@@ -161,6 +173,7 @@ def main() -> int:
         6: lambda scratch: against_peers(scratch, programs=asked.peers),
         7: added_time,
         8: result_video,
+        9: lambda scratch: many_files(scratch, long=asked.long),
         10: cluster,
     }
     lines: list[Line] = []
