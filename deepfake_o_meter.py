@@ -253,6 +253,7 @@ class _Part(click.ParamType[tuple[int, int]]):
 @click.option("--price-per-hour", "price", type=click.FloatRange(0), help="price of one machine, for --dry-run")
 @click.option("--nodes", type=click.IntRange(1), default=1, help="number of machines, for --dry-run")
 @click.option("--resume/--no-resume", default=True, show_default=True, help="go on with the batch that is in OUT")
+@click.option("--retry", is_flag=True, help="try files again that were not judged, such as failed downloads")
 @click.option("--json", "as_json", is_flag=True, help="print the numbers as JSON")
 @click.option("--verbose", is_flag=True, help="name what is left out of folders")
 def batch(source: str, mode: Mode | None, resume: bool, **options: Any) -> None:

@@ -141,9 +141,18 @@ class Batch:
 
 @contextlib.contextmanager
 def open_batch(
-    folder: Path, record: BatchRecord, entries: Sequence[Entry], *, part: int = 1, rows_a_shard: int = ROWS_A_SHARD
+    folder: Path,
+    record: BatchRecord,
+    entries: Sequence[Entry],
+    *,
+    part: int = 1,
+    retry: bool = False,
+    rows_a_shard: int = ROWS_A_SHARD,
 ) -> Iterator[Batch]:
-    """Take ``folder`` over for ``record``. UserError when it holds another batch, another process works on it, or it cannot be written."""
+    """Take ``folder`` over for ``record``; with ``retry``, files that were not judged are left once more.
+
+    UserError when it holds another batch, another process works on it, or it cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _alone(folder, part):
@@ -157,6 +166,8 @@ def open_batch(
                 facts={"deepfake-o-meter": record.model_dump_json()},
             )
             shards.recover()
+            if retry:
+                shards.forget(NOT_JUDGED)
             try:
                 yield _batch(folder, record, entries, shards)
             finally:

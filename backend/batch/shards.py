@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from backend.batch.rows import Columns, Row
@@ -66,6 +67,19 @@ class Shards:
         for _, path in self._finished():
             yield from pq.read_table(path, columns=list(_KEYS)).to_pylist()
         yield from self._rows
+
+    def forget(self, status: str) -> None:
+        """Remove the rows of one status, shard by shard, each by one rename: their files count as not begun. Such rows have no faces."""
+        for _, path in self._finished():
+            table = pq.read_table(path)
+            kept = table.filter(pc.field("status") != status)
+            if len(kept) < len(table):
+                with durable.staging(path) as staging:
+                    pq.write_table(kept, staging)
+        journalled = [row for row in self._rows if row["status"] != status]
+        if len(journalled) < len(self._rows):
+            self._seal()  # what is left of the journal goes with its shard
+            self.forget(status)
 
     def row_with(self, sha256: str) -> Row | None:
         """The first row of a content; None when there is none. Looks into the journal, then into the shards."""

@@ -79,6 +79,7 @@ class Asked:
     jobs: int | None = None
     part: tuple[int, int] = (1, 1)
     resume: bool = True
+    retry: bool = False
     dry_run: bool = False
     price: float | None = None
     nodes: int = 1
@@ -167,7 +168,7 @@ class _Work:
             self.backend.pipeline, self.wish, source=shown(source), columns=self.entries.columns, parts=asked.part[1]
         )
         visitors = self.visitors or Visitors()
-        with open_batch(asked.out, record, self.share, part=asked.part[0]) as batch:
+        with open_batch(asked.out, record, self.share, part=asked.part[0], retry=asked.retry) as batch:
             if batch.rows and not asked.resume:
                 raise UserError(
                     "out_not_writable", f"{shown(asked.out)} holds rows already. Choose another folder with --out."

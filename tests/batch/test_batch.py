@@ -226,3 +226,20 @@ def test_a_report_is_kept_for_each_content_when_it_is_asked_for(tmp_path: Path):
     [report] = {row["report"] for row in rows if row["status"] == "judged"}
     assert {bool(row["report"]) for row in rows if row["status"] != "judged"} == {False}
     assert (tmp_path / "out" / report / "summary.html").read_text() == "a report"
+
+
+def test_files_that_were_not_judged_are_tried_again_when_asked_for(tmp_path: Path):
+    entries = files(tmp_path / "in", [b"a", b"bad", b"b", b"never", b"c", b"bad"])
+    with open_batch(tmp_path / "out", record(), entries[:5], rows_a_shard=3) as batch:
+        run(batch, StandIn(tmp_path / "var"), tmp_path / "scratch")
+    for number in (1, 5):
+        (tmp_path / f"in/{number:03d}.mp4").write_bytes(b"mended")
+    pipeline = StandIn(tmp_path / "var")
+    with open_batch(tmp_path / "out", record(), entries, retry=True, rows_a_shard=3) as batch:
+        assert [entry.file for entry in batch.left] == ["001.mp4", "003.mp4", "005.mp4"]
+        assert (batch.rows, batch.failed) == (3, 0)
+        run(batch, pipeline, tmp_path / "scratch", at_once=1)
+    assert pipeline.begun == ["001.mp4", "003.mp4"]
+    rows = {row["file"]: row["code"] for row in stored(tmp_path / "out")}
+    assert len(stored(tmp_path / "out")) == len(rows) == 6
+    assert {name for name, code in rows.items() if code} == {"003.mp4"}
