@@ -122,8 +122,13 @@ def _of_table(text: str, *, name: str, base: Path, column: str | None) -> Entrie
             raise UserError(
                 "bad_list", f"Row {number} of {shown(name)} names no file in its column {shown(columns[at])!r}."
             )
-        wanted.append((cells[at].strip(), tuple(map(readable, cells))))
-    return Entries(_numbered(wanted, base), tuple(map(readable, columns)))
+        wanted.append((cells[at].strip(), tuple(map(readable, _others(cells, at, columns)))))
+    return Entries(_numbered(wanted, base), tuple(map(readable, _others(columns, at, columns))))
+
+
+def _others(cells: Sequence[str], at: int, columns: Sequence[str]) -> Sequence[str]:
+    """Without the column of the files where it is called as ours, which says the same."""
+    return [*cells[:at], *cells[at + 1 :]] if columns[at] == "file" else cells
 
 
 def _place(columns: tuple[str, ...], *, name: str, column: str | None) -> int:

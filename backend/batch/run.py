@@ -155,6 +155,7 @@ def open_batch(
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        _refuse_strangers(folder)
         with _alone(folder, part):
             _same_batch(folder, record)
             shards = Shards(
@@ -211,17 +212,21 @@ def _alone(folder: Path, part: int) -> Iterator[None]:
         os.close(handle)
 
 
+def _refuse_strangers(folder: Path) -> None:
+    """UserError for a folder that is no batch and not empty; nothing is written to it then."""
+    strangers = [path.name for path in folder.iterdir() if not path.name.startswith(".") and path.name not in _OURS]
+    if strangers and not (folder / RECORD).exists():
+        raise UserError(
+            "out_not_writable",
+            f"{shown(folder)} holds something else than a batch ({shown(sorted(strangers)[0])}). Choose another folder with --out.",
+        )
+
+
 def _same_batch(folder: Path, record: BatchRecord) -> None:
     """Keep ``record``, or check that the folder's own says the same."""
     try:
         earlier = read_record(folder / RECORD, BatchRecord)
     except FileNotFoundError:
-        strangers = [path.name for path in folder.iterdir() if not path.name.startswith(".") and path.name not in _OURS]
-        if strangers:
-            raise UserError(
-                "out_not_writable",
-                f"{shown(folder)} holds something else than a batch ({shown(sorted(strangers)[0])}). Choose another folder with --out.",
-            ) from None
         durable.replace_json(folder / RECORD, record.model_dump(mode="json"))
         return
     except RecordInvalid:

@@ -175,6 +175,7 @@ def test_a_folder_takes_one_process_and_one_way_of_judging(tmp_path: Path):
     (tmp_path / "full" / "thesis.doc").write_text("mine")
     with pytest.raises(UserError, match="something else"), open_batch(tmp_path / "full", record(), entries):
         pass
+    assert os.listdir(tmp_path / "full") == ["thesis.doc"]
 
 
 def test_no_file_is_begun_while_a_visitor_waits(tmp_path: Path):
