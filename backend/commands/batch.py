@@ -22,7 +22,7 @@ from rich.console import Console
 from backend.batch.arriving import Source
 from backend.batch.at_once import clips_at_once, shared_out
 from backend.batch.entries import Entries, Entry, of_folder, part_of, read_list
-from backend.batch.estimate import SAMPLE, SAMPLE_A_PLACE, Estimate, estimate, measure, sample_of
+from backend.batch.estimate import SAMPLE, SAMPLE_A_PLACE, Estimate, Measured, estimate, measure, sample_of
 from backend.batch.judging import Judging, Visitors, Wish
 from backend.batch.meter import Meter
 from backend.batch.rows import NOT_JUDGED, Columns
@@ -139,6 +139,9 @@ def run(
         with contextlib.closing(first.pool):
             detectors = choose(first.catalog, asked.names)
             cards = [first.catalog.card(name) for name in detectors]
+            if asked.dry_run:  # what a first call compiles is no part of the start of the next one
+                for picked in sample_of(share, most=1):
+                    _rehearsal(entries, asked.wish(detectors), first, scratch).rehearse(picked.entry)
         at_once = clips_at_once(settings, cards, asked=asked.jobs, files=max(1, len(share)))
         backend = build(shared_out(settings, at_once))
         with contextlib.closing(backend.pool):
@@ -203,16 +206,7 @@ class _Work:
         sample = sample_of(self.share, most=max(SAMPLE, SAMPLE_A_PLACE * self.at_once))
         if not sample:
             raise UserError("no_media", "No file of this list can be read, so there is nothing to estimate from.")
-        columns = Columns(self.wish.detectors, self.entries.columns)
-        judging = Judging(
-            pipeline=self.backend.pipeline,
-            wish=self.wish,
-            columns=columns,
-            shards=Shards(self.scratch, columns),
-            source=Source(self.scratch / "fetched", self.backend.pipeline.settings, at_once=self.at_once),
-            reports=self.scratch / "reports",
-            stopping=threading.Event(),
-        )
+        judging = _rehearsal(self.entries, self.wish, self.backend, self.scratch, at_once=self.at_once)
         say(
             self.console, f"Judging a sample of {counted(len(sample), 'file')}, {self.at_once} at once. No row is kept."
         )
@@ -220,7 +214,7 @@ class _Work:
         here = estimate(measured, files=len(self.share))
         several = estimate(measured, files=len(self.share), nodes=self.asked.nodes)
         if self.asked.as_json:
-            click.echo(json.dumps(_numbers(several, self.asked.price), allow_nan=False))
+            click.echo(json.dumps(_numbers(several, measured, self.asked.price), allow_nan=False))
             return
         each = sum(measured.seconds) / len(measured.seconds)
         click.echo(f"{counted(len(self.share), 'file')}, {each:.2f} s in work each, {self.at_once} at once.")
@@ -239,16 +233,32 @@ class _Work:
         )
 
 
+def _rehearsal(entries: Entries, wish: Wish, backend: BackEnd, scratch: Path, *, at_once: int = 1) -> Judging:
+    """A judge who keeps nothing."""
+    columns = Columns(wish.detectors, entries.columns)
+    return Judging(
+        pipeline=backend.pipeline,
+        wish=wish,
+        columns=columns,
+        shards=Shards(scratch, columns),
+        source=Source(scratch / "fetched", backend.pipeline.settings, at_once=at_once),
+        reports=scratch / "reports",
+        stopping=threading.Event(),
+    )
+
+
 def _time_words(value: Estimate) -> str:
     return f"{duration(value.seconds)} ({duration(value.low_s)} to {duration(value.high_s)})"
 
 
-def _numbers(value: Estimate, price: float | None) -> dict[str, Any]:
+def _numbers(value: Estimate, measured: Measured, price: float | None) -> dict[str, Any]:
     found: dict[str, Any] = {
         "files": value.files,
         "nodes": value.nodes,
         "sample": value.sample,
         "seconds": round(value.seconds, 1),
+        "start_s": round(measured.start_s, 1),
+        "at_once": measured.at_once,
         "interval_s": [round(value.low_s, 1), round(value.high_s, 1)],
     }
     if price is not None:
