@@ -135,7 +135,7 @@ def kind_and_size(result: Result) -> str:
 def misleads(result: Result) -> str:
     """What misleads the detectors that were asked, in either direction."""
     units = units_of(result)
-    what = ["compression"] + ["small faces"] * ("face" in units) + ["noise"] * ("sound" in units)
+    what = ["compression"] + ["small faces"] * ("face" in units) + ["noise"] * (units != ("face",))
     return joined([*what, "unknown methods"]).capitalize()
 
 

@@ -24,7 +24,7 @@ _PASS_UNSEEN: Final = {
 }
 _HARMLESS: Final = {
     "face": "filters, make-up, poor light, screen recordings",
-    "picture": "filters, retouching, scans, screenshots",
+    "picture": "grain, photographs developed from a camera's raw file, filters, retouching, scans, screenshots",
     "sound": "telephone lines, noise suppression, cheap microphones",
 }
 

@@ -5,7 +5,6 @@ Nothing is filled in: a detector without scores has null, its state, and the sen
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -144,7 +143,7 @@ def _sentence(card: Card, code: str) -> str:
         return sentence_for(code)
     several = card.window_s + (card.least_units - 1) * card.hop_s if card.least_units > 1 else 0.0
     needed = max(LEAST_SOUND_S, several)
-    return f"Too little sound with speech in it: this detector needs about {math.ceil(needed)} s. Upload a longer part with speech."
+    return f"Too little sound with speech in it: this detector needs about {round(needed)} s. Upload a longer part with speech."
 
 
 def detector_result(outcome: DetectorOutcome, pack: MediaPack) -> DetectorResult:

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -109,6 +110,31 @@ def _jpeg(quality: int) -> Damage:
     return damage
 
 
+def _grain(levels: float) -> Damage:
+    """Independent noise of so many levels (of 255), as the standard deviation."""
+
+    def damage(picture: Array) -> Array:
+        noise = np.random.default_rng(0).normal(0, levels, picture.shape)
+        return np.clip(picture + noise, 0, 255).round().astype(np.uint8)
+
+    return damage
+
+
+def _from_a_sensor(levels: float) -> Damage:
+    """One colour a pixel as behind a sensor's mosaic, with noise, then interpolated and never compressed: a developed raw file."""
+
+    def damage(picture: Array) -> Array:
+        height, width = (side // 2 * 2 for side in picture.shape[:2])
+        mosaic = np.empty((height, width))
+        for row, column, colour in ((0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 2)):
+            mosaic[row::2, column::2] = picture[row:height:2, column:width:2, colour]
+        mosaic += np.random.default_rng(0).normal(0, levels, mosaic.shape)
+        developed: Array = cv2.cvtColor(np.clip(mosaic, 0, 255).round().astype(np.uint8), cv2.COLOR_BayerRGGB2RGB_EA)
+        return developed
+
+    return damage
+
+
 def _scaled(factor: float) -> Damage:
     """Scaled with Pillow's bicubic, as a screenshot of a page that shows the picture smaller or larger, kept as PNG."""
 
@@ -123,6 +149,9 @@ PICTURES: dict[str, Damage] = {
     "JPEG 95": _jpeg(95),
     "JPEG 75": _jpeg(75),
     "JPEG 50": _jpeg(50),
+    "grain of 2 levels": _grain(2),
+    "as from a sensor": _from_a_sensor(0),
+    "as from a sensor, grain of 2": _from_a_sensor(2),
     "half size": _scaled(0.5),
     "screenshot at 80 %": _scaled(0.8),
     "screenshot at 125 %": _scaled(1.25),
