@@ -69,11 +69,12 @@ class Front(nn.Module):
         for times in _COARSER:
             steps = _filtered(functional.avg_pool2d(x, times), self.band)
             maps.append(functional.interpolate(steps, scale_factor=times, mode="nearest"))
-        return torch.cat(maps, dim=1).clamp(-_CUT, _CUT)
+        return torch.cat(maps, dim=1)
 
 
 def _filtered(x: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
-    return functional.conv2d(functional.pad(x, (2, 2, 2, 2), mode="replicate"), kernels)
+    """Cut off at once, not when all maps are joined: OpenVINO does it in the convolution then, a tenth of the network's time less."""
+    return functional.conv2d(functional.pad(x, (2, 2, 2, 2), mode="replicate"), kernels).clamp(-_CUT, _CUT)
 
 
 def _step(inputs: int, outputs: int, *, stride: int = 1) -> nn.Sequential:
