@@ -4,6 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 # torch's builds for CPUs; asked only when the package index at hand has none
 TORCH_CPU := https://download.pytorch.org/whl/cpu
+# which build of torch, here and in the images: cuda (some 3 GB to download) where NVIDIA's driver is loaded, else cpu
+NVIDIA_DRIVER := /proc/driver/nvidia/version
+TORCH ?= $(if $(wildcard $(NVIDIA_DRIVER)),cuda,cpu)
+ifeq ($(filter cpu cuda,$(TORCH)),)
+$(error TORCH must be cpu or cuda, not "$(TORCH)")
+endif
 # every file is checked against the lock, and nothing that the lock does not name is installed
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --no-deps
 RESOLVE := $(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --python-version 3.11 --custom-compile-command "make lock"
@@ -16,15 +22,21 @@ help:  ## this list
 
 setup: $(BIN)/.ready  ## make the environment .venv with everything that is needed
 
-$(BIN)/.ready: pyproject.toml requirements.lock torch-cpu.lock Makefile
+# made anew when the other build of torch is wanted
+$(VENV)/torch-$(TORCH):
+	@mkdir -p $(VENV); rm -f $(VENV)/torch-cpu $(VENV)/torch-cuda; touch $@
+
+$(BIN)/.ready: pyproject.toml requirements.lock torch-cpu.lock torch-cuda.lock Makefile $(VENV)/torch-$(TORCH)
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is missing. On Debian 12: apt-get install python3.11 python3.11-venv"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "Python's venv module is missing. On Debian 12: apt-get install python3.11-venv"; exit 1; }
-	@echo "Installing into $(VENV) (a few minutes the first time) ..."
+	@echo "Installing into $(VENV), torch for $(TORCH) (a few minutes the first time) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@sed -nE '/^(pip|setuptools|wheel)==/,/[^\\]$$/p' requirements.lock >$(VENV)/builders.txt
 	@$(INSTALL) -r $(VENV)/builders.txt
-	@if [ "$$(uname -s)" = Linux ]; then \
-	    $(INSTALL) -r torch-cpu.lock 2>/dev/null || $(INSTALL) --extra-index-url $(TORCH_CPU) -r torch-cpu.lock; fi
+	@if [ "$$(uname -s)" != Linux ]; then :; elif [ $(TORCH) = cuda ]; then \
+	    $(INSTALL) -r torch-cuda.lock && \
+	    if ls $(VENV)/lib/python3.11/site-packages | grep -q '^torch-.*+cpu[.]dist-info'; then $(BIN)/python -m pip uninstall -qq -y torch; fi; \
+	else $(INSTALL) -r torch-cpu.lock 2>/dev/null || $(INSTALL) --extra-index-url $(TORCH_CPU) -r torch-cpu.lock; fi
 	@$(INSTALL) --no-build-isolation -r requirements.lock
 	@$(BIN)/pip install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -72,8 +84,8 @@ check: setup  ## style, spelling, types and import rules
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-images: setup  ## build the worker images (needs a Docker engine); only what changed is built
-	@$(BIN)/python docker/build.py
+images: setup  ## build the worker images (needs a Docker engine); only what changed is built; TORCH=cuda: for GPUs
+	@$(BIN)/python docker/build.py --torch $(TORCH)
 
 bench: setup  ## measure speed: the targets, the published design, every network
 	@$(BIN)/python -m tests.bench.targets; status=$$?; $(BIN)/python -m tests.bench; $(BIN)/python -m tests.bench.networks; exit $$status
@@ -84,6 +96,11 @@ lock: setup  ## resolve pyproject.toml into requirements.lock; what it pins stay
 	    echo "torch==$$torch" | $(RESOLVE) - --no-deps --default-index $(TORCH_CPU) --output-file torch-cpu.lock
 	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["cluster"], sep="\n")' | \
 	    $(RESOLVE) - --constraint requirements.lock $(UPGRADE) --output-file cluster.lock
+	@torch=$$(sed -nE 's/^(torch==[0-9.]+) .*/\1/p' requirements.lock); grep -q " $$torch " torch-cuda.lock || { \
+	    echo "# What $$torch of PyPI needs beside requirements.lock on Linux, x86-64: CUDA. By make lock."; echo "$$torch" | \
+	    $(RESOLVE) - --no-header --no-config --python-platform x86_64-manylinux_2_28 --constraint requirements.lock | awk \
+	    'FNR==NR {if (/^[a-z]/) {split($$1, a, "=="); known[a[1]]}; next} /^[a-z]/ {split($$1, a, "=="); drop = a[1] in known} !drop' \
+	    requirements.lock -; } >torch-cuda.new; if grep -qs '^nvidia' torch-cuda.new; then mv torch-cuda.new torch-cuda.lock; fi; rm -f torch-cuda.new
 
 clean:  ## remove what can be made again; data in var/ stays
 	rm -rf build dist docker/context .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* htmlcov *.egg-info

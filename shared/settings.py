@@ -20,6 +20,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from shared import machine
 from shared.errors import UserError
 from shared.machine import default_budget_mb, default_jobs
 
@@ -47,7 +48,13 @@ def _from_json(given: object) -> object:
         raise ValueError(f"is not a list {_LIKE}") from None
 
 
+def _gpus(given: object) -> object:
+    """A list of GPUs, or ``auto`` for all that this machine has."""
+    return machine.gpus() if given == "auto" else _from_json(given)
+
+
 Texts = Annotated[list[str], NoDecode, BeforeValidator(_from_json)]
+Gpus = Annotated[list[str], NoDecode, BeforeValidator(_gpus)]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, le=LONGEST_S, allow_inf_nan=False)]
@@ -151,7 +158,9 @@ class Settings(BaseSettings):
     threads: Annotated[int, Field(ge=0)] = Field(
         0, description="CPU threads of a worker (0: the cores, shared out among the jobs)"
     )
-    gpus: Texts = Field([], description="GPU ids for detector containers", examples=[["0"]])
+    gpus: Gpus = Field(
+        [], description="NVIDIA GPUs for detectors, by number or UUID; auto: all of this machine", examples=[["0"]]
+    )
 
     # more than one machine
     engine: Literal["local", "ray"] = Field(

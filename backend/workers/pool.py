@@ -19,6 +19,7 @@ from typing import Literal
 
 import structlog
 
+from backend.workers import gpus
 from backend.workers.exchange import remove_tree
 from backend.workers.needs import Needs
 from backend.workers.runner import Runners, choose_runners
@@ -43,7 +44,7 @@ class _Place:
 
     spec: WorkerSpec
     folder: str
-    gpu: str | None
+    gpu: str | None = None
     busy: bool = True
     worker: Worker | None = None
     used_at: float = 0.0
@@ -269,11 +270,21 @@ class WorkerPool:
         taken = {place.folder for place in self._places + self._stuck}
         numbers = iter(range(len(taken) + 1))
         folder = next(name for number in numbers if (name := f"{spec.name}-{number}") not in taken)
-        gpu = None
-        if spec.device != "cpu" and self._settings.gpus:
-            used = [place.gpu for place in self._places]
-            gpu = min(self._settings.gpus, key=used.count)
-        return _Place(spec, folder, gpu)
+        return _Place(spec, folder)
+
+    def _on_a_gpu(self, place: _Place) -> None:
+        """Choose the GPU of ``place``, whose worker starts now."""
+        if place.spec.device == "cpu" or not self._settings.gpus:
+            return
+        free = gpus.read_free_mb(self._settings.gpus)  # asked without the lock: it may take seconds
+        with self._changed:
+            # a worker that was given back has loaded its networks, so its memory is no longer free
+            tenants = [
+                gpus.Tenant(other.gpu, 0 if other.used_at else other.spec.memory_mb)
+                for other in self._places
+                if other is not place and other.gpu is not None
+            ]
+            place.gpu = gpus.choose(self._settings.gpus, free_mb=free, tenants=tenants)
 
     def _ready(self, place: _Place, spec: WorkerSpec) -> Worker:
         """The worker of ``place``, started when there is none, when it died idle, or when its image or card changed."""
@@ -298,6 +309,7 @@ class WorkerPool:
         code = runner.available(place.spec)
         if code:
             raise WorkerError(code, retryable=code == "engine_unavailable")
+        self._on_a_gpu(place)
         for _ in range(2):
             exchange = runner.exchange(self._claim.folder / place.folder, place.spec)
             try:

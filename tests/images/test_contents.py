@@ -333,6 +333,23 @@ def test_torch_is_the_cpu_build_from_wherever_it_is_published(tmp_path: Path):
     assert not any("torch" in call for call in house.calls)
 
 
+def test_images_for_gpus_hold_the_build_with_cuda_and_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    known = hashlib.sha256(b"").hexdigest()
+    (tmp_path / "torch-cpu.lock").write_text(f"torch==2.13.0+cpu \\\n    --hash=sha256:{'0' * 64}\n")
+    (tmp_path / "torch-cuda.lock").write_text(f"# comment\nnvidia-cublas==13.1 \\\n    --hash=sha256:{known}\n")
+    monkeypatch.setitem(PUBLISHED, "torch", ["torch-2.13.0-cp311.whl", "nvidia_cublas-13.1-py3.whl"])
+    house = wheelhouse(tmp_path, torch="cuda")
+    names = [path.name for path in house.wheels_of(image("base", "torch"), [])]
+    assert names == ["nvidia_cublas-13.1-py3.whl", "torch-2.13.0-cp311.whl"]
+    assert ["torch==2.13.0" in call for call in house.calls] == [True]
+    monkeypatch.setitem(PUBLISHED, "torch", ["torch-2.13.0+cpu-cp311.whl"])
+    (tmp_path / "torch-cpu.lock").write_text(f"torch==2.13.0+cpu \\\n    --hash=sha256:{known}\n")
+    names = [path.name for path in wheelhouse(tmp_path).wheels_of(image("base", "torch"), [])]
+    assert names == ["torch-2.13.0+cpu-cp311.whl"]  # the other build is not taken for this one
+    with pytest.raises(WheelError, match="amd64 only"):
+        Wheelhouse(tmp_path, lock=tmp_path / "requirements.lock", arch="arm64", torch="cuda")
+
+
 def test_nothing_is_downloaded_twice_until_the_lock_changes(tmp_path: Path):
     wheelhouse(tmp_path).wheels_of(image("base", "torch"), [])
     again = wheelhouse(tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import os
 import re
 import subprocess
 import sys
@@ -132,12 +133,46 @@ def test_the_lock_is_resolved_with_what_the_installed_torch_needs():
     }
 
 
+def make_says(*arguments: str) -> str:
+    command = ["make", "--dry-run", "--always-make", *arguments]
+    environment = {name: value for name, value in os.environ.items() if name not in ("TORCH", "MAKEFLAGS")}
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, env=environment).stdout
+
+
+@pytest.mark.parametrize(
+    ("driver", "asked", "build"),
+    [(False, [], "cpu"), (True, [], "cuda"), (True, ["TORCH=cpu"], "cpu"), (False, ["TORCH=cuda"], "cuda")],
+)
+def test_torch_for_gpus_is_taken_where_the_driver_is_or_where_it_is_asked_for(
+    driver: bool, asked: list[str], build: str, tmp_path: Path
+):
+    place = tmp_path / "version"
+    if driver:
+        place.touch()
+    said = make_says("setup", "images", f"NVIDIA_DRIVER={place}", *asked)
+    assert f"torch for {build} (" in said
+    assert f"elif [ {build} = cuda ]" in said
+    assert f"docker/build.py --torch {build}" in said
+    assert f"touch .venv/torch-{build}" in said
+
+
+def test_another_build_of_torch_than_the_two_is_refused():
+    done = subprocess.run(["make", "--dry-run", "TORCH=gpu", "setup"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert 'TORCH must be cpu or cuda, not "gpu"' in done.stderr
+
+
+def test_the_packages_of_the_build_for_gpus_are_pinned_beside_the_others():
+    cuda = locked("torch-cuda.lock")
+    assert f"torch=={PINNED['torch']} " in (ROOT / "torch-cuda.lock").read_text().splitlines()[0]
+    assert not set(cuda) & set(LOCK)
+    assert {"nvidia-cudnn-cu13", "nvidia-cublas", "triton"} <= set(cuda)
+
+
 def test_setup_installs_nothing_that_the_lock_does_not_name():
-    lines = subprocess.run(
-        ["make", "--dry-run", "--always-make", "setup"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.splitlines()
-    installs = [part for line in lines for part in re.split(r"\|\||;", line) if "pip install" in part]
-    assert len(installs) == 5
+    lines = make_says("setup", "TORCH=cpu").splitlines()
+    installs = [part for line in lines for part in re.split(r"\|\||&&|;", line) if "pip install" in part]
+    assert len(installs) == 6
     *locked_ones, ours = installs
     assert all("--require-hashes --no-deps" in part for part in locked_ones)
     assert ours.split()[-5:] == ["-qq", "--no-deps", "--no-build-isolation", "--editable", "."]

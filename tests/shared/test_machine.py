@@ -8,7 +8,7 @@ import pytest
 
 from backend.workers.spec import MEDIA_MEMORY_MB
 from base_detector import Card
-from shared.machine import LEAST_BUDGET_MB, default_budget_mb, default_jobs, memory_mb
+from shared.machine import LEAST_BUDGET_MB, default_budget_mb, default_jobs, gpus, memory_mb
 from shared.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,3 +75,15 @@ def test_the_light_detectors_fit_into_the_least_budget_together():
 
 def test_the_largest_ensemble_stays_warm_beside_the_media_worker_with_16_gib():
     assert MEDIA_MEMORY_MB + Card.read(ROOT / "detectors/selim").memory_mb <= default_budget_mb(16 * GIB // 1_000_000)
+
+
+def test_all_gpus_that_the_driver_lists_are_found_and_none_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    said = "Model: \t\t NVIDIA H200\nIRQ: 1\nGPU UUID: \t {}\nVideo BIOS: ??\n"
+    place = "proc__driver__nvidia__gpus__0000:{}:00.0__information"
+    files = {place.format("1b"): said.format("GPU-1b2c"), place.format("0a"): said.format("GPU-0a1b")}
+    files[place.format("ff")] = said.format("GPU-????????")[:30]  # one that is being set up has no UUID yet
+    assert gpus(machine(tmp_path / "with", **files)) == ["GPU-0a1b", "GPU-1b2c"]
+    assert gpus(machine(tmp_path / "without")) == []
+    monkeypatch.setattr("shared.machine.gpus", lambda: ["GPU-0a1b"])
+    monkeypatch.setenv("DFOM_GPUS", "auto")
+    assert Settings().gpus == ["GPU-0a1b"]
