@@ -45,6 +45,9 @@ if TYPE_CHECKING:  # a command loads what it needs, so that help and version are
 
 console = Console(stderr=True)
 
+#: Layouts of data sets, as ``backend.benchmark.readers.FORMATS`` has them; a test compares.
+FORMATS = ("dfdcp", "celebdf", "faceforensics", "wilddeepfake", "inthewild", "asvspoof", "csv", "dfdc", "folders")
+
 
 @dataclass(frozen=True)
 class Backend:
@@ -291,6 +294,44 @@ def _visitors(settings: Settings) -> Visitors | None:
         return len(store.ids("new")) + len(store.ids("active")) if is_claimed(settings.results) else 0
 
     return Visitors(count) if is_claimed(settings.results) else None
+
+
+# --------------------------------------------------------------------------- benchmark
+
+
+@main.command()
+@click.argument("dataset", type=NamedPath(path_type=Path))
+@click.option("--detectors", "names", help="comma-separated ids; default: all that are enabled and can run here")
+@click.option("--out", type=NamedPath(path_type=Path), default=Path("benchmark"), show_default=True)
+@click.option(
+    "--format", "format_name", type=click.Choice(FORMATS), help="how DATASET is laid out; default: it is recognised"
+)
+@click.option("--subset-by", default="subset", show_default=True, help="column of a CSV that is counted apart")
+@click.option("--corruptions", help="'all', or names: also judge damaged copies (docs/benchmark.md lists them)")
+@click.option("--pgd", is_flag=True, help="also attack detectors whose network has a gradient")
+@click.option("--most", type=click.IntRange(2), help="this many files only, drawn by the seed, half of each kind")
+@click.option("--draws", type=click.IntRange(100, 100_000), default=1000, show_default=True, help="of the intervals")
+@click.option("--seed", type=click.IntRange(0, 2**31), default=0, show_default=True)
+@click.option("--quick", "mode", flag_value="quick", help="at most 32 frames")
+@click.option("--thorough", "mode", flag_value="thorough", help="every frame")
+@click.option(
+    "--jobs", type=click.IntRange(1), help="files in work at once; default: DFOM_JOBS, or by cores and memory"
+)
+@click.option("--reference", metavar="NAME", help="keep the scores as the reference set NAME of each detector")
+@click.option("--json", "as_json", is_flag=True, help="print benchmark.json")
+def benchmark(mode: Mode | None, **options: Any) -> None:
+    """Measure detectors on a labelled data set: folders real/ and fake/, a CSV (file,label,subset,identity), or a known set.
+
+    OUT gets benchmark.html to read, benchmark.json with everything, and tables. The same command goes on where the last one ended.
+
+    Exit status: 0 something was judged, 2 bad usage, 3 nothing got a score, 130 and the like: stopped by a signal.
+    """
+    from backend.commands import benchmark as work
+    from backend.commands import rooms
+
+    with errors_explained(), rooms.stopped_by_signals():
+        asked = work.Asked(mode=mode or "standard", **options)
+        work.run(asked, read_settings(), build=lambda settings: build_backend(settings, cached=False), console=console)
 
 
 # --------------------------------------------------------------------------- serve

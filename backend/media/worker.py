@@ -1,7 +1,7 @@
 """The media worker: ``python -m backend.media.worker --serve EXCHANGE`` (docs/worker_protocol.md).
 
-Owns the verbs ``load``, ``extract`` and ``render``. The only process that opens submitted bytes; the networks stay loaded between
-jobs. Not imported by other modules.
+Owns the verbs ``load``, ``extract``, ``render`` and ``corrupt``. The only process that opens submitted bytes; the networks stay
+loaded between jobs. Not imported by other modules.
 """
 
 from __future__ import annotations
@@ -47,7 +47,16 @@ def render(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     return _ask(draw, media, plan, out, **request, limits=limits, progress=progress)
 
 
-VERBS: dict[str, Verb] = {"load": load, "extract": extract, "render": render}
+def corrupt(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """Write a damaged copy of a file; answers what ``backend.media.corrupt.corrupt`` returns."""
+    from backend.media.corrupt import corrupt as damage
+
+    media, out = _paths(request, "media", "out")
+    limits = MediaLimits.from_request(request.pop("limits", None))
+    return _ask(damage, media, out, **request, limits=limits, progress=progress)
+
+
+VERBS: dict[str, Verb] = {"load": load, "extract": extract, "render": render, "corrupt": corrupt}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,6 +1,6 @@
-"""Requests to workers: the media worker finds the faces of a file and draws a result, a detector's worker judges a face pack.
+"""Requests to workers: the media worker finds faces in a file, draws a result or damages a file; a detector's worker judges a face pack.
 
-Owns the members of the three requests. The answers are untrusted: they are checked before the room is removed. Imported by the
+Owns the members of the four requests. The answers are untrusted: they are checked before the room is removed. Imported by the
 pipeline, the admission check and the command line of detectors.
 """
 
@@ -101,6 +101,31 @@ def draw_result(
         )
         most = settings.max_pack_mb * 1_000_000
         harvest_file(room.out, target.name, target, max_bytes=most, moved=worker.started_by == "process")
+
+
+def corrupt_media(
+    worker: Worker, media: Path, target: Path, *, name: str, how: str, seed: int, settings: Settings
+) -> bool:
+    """Write a copy of ``media`` damaged by ``how`` (``backend.media.corrupt``) to ``target``; False when it is not for this kind of file.
+
+    Raises as ``make_pack``.
+    """
+    with worker.room(name) as room:
+        room.link(media, "media")
+        answer = worker.call(
+            "corrupt",
+            timeout_s=settings.media_timeout_s,
+            media=room.path("media"),
+            out=room.path("out/damaged"),
+            how=how,
+            seed=seed,
+            limits=asdict(MediaLimits.of(settings)),
+        )
+        if not answer.get("units"):
+            return False
+        most = settings.max_pack_mb * 1_000_000
+        harvest_file(room.out, "damaged", target, max_bytes=most, moved=worker.started_by == "process")
+        return True
 
 
 def judge_pack(

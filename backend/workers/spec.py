@@ -35,6 +35,7 @@ class WorkerSpec:
     ``compiled``: the folder of its compiled networks, which no other worker has; None: it keeps none (``detectors.kept``).
     ``files``: what its weights are now; a worker that loaded others is not used, since its scores would count as those of these.
     ``nets_mb``: what its compiled networks need at most, together.
+    ``entry``: the module that serves a detector.
     """
 
     name: str
@@ -49,6 +50,7 @@ class WorkerSpec:
     compiled: Path | None = None
     files: tuple[tuple[str, int, int, int], ...] = ()
     nets_mb: int = 0
+    entry: str = "base_detector"
 
     @property
     def loading_mb(self) -> int:
@@ -65,7 +67,7 @@ class WorkerSpec:
         if not self.is_detector:
             return [self.module, "--serve", exchange]
         placed = ["--weights", weights] if self.weights else []
-        return ["base_detector", self.module, "--serve", exchange, *placed, "--device", self.device]
+        return [self.entry, self.module, "--serve", exchange, *placed, "--device", self.device]
 
 
 def media_spec(settings: Settings) -> WorkerSpec:

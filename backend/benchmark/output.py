@@ -1,0 +1,172 @@
+"""Assembles ``Benchmark`` from the rows, and writes the results: JSON, CSV, LaTeX, HTML, and reference sets.
+
+Owns the files in OUT. Promises: each appears whole, by a rename; the same rows, seed and draws give the same figures.
+Imported by the command.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final
+
+from backend.benchmark import attacks, exports
+from backend.benchmark.items import DataSet, digest_of
+from backend.benchmark.page import page
+from backend.benchmark.records import (
+    Attacked,
+    Benchmark,
+    Data,
+    Detector,
+    Pinned,
+    Reference,
+    ReferenceSet,
+    Row,
+)
+from backend.benchmark.tables import Maker, group_of
+from base_detector import CONTRACT_VERSION, Card
+from shared import durable
+from shared.clock import utc_now
+from shared.records import Mode, RunnerKind
+from shared.results import Provenance
+
+#: Packages that a figure may depend on.
+_PACKAGES: Final = (
+    "numpy", "scipy", "scikit-learn", "av", "opencv-python-headless", "pillow", "soxr", "torch", "openvino",
+)  # fmt: skip
+#: Names of missing files that are listed; all are counted.
+_MOST_MISSING: Final = 100
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Everything the figures are made of. ``provenance``: detector -> what ran. ``refused``: detector -> why it was not attacked."""
+
+    data: DataSet
+    cards: Sequence[Card]
+    provenance: Mapping[str, Provenance]
+    rows: Sequence[Row]
+    conditions: Sequence[str]
+    mode: Mode
+    seed: int
+    draws: int
+    pgd: bool
+    refused: Mapping[str, str]
+    media_runner: RunnerKind
+    media_image: str | None
+
+
+def assemble(measured: Measured) -> Benchmark:
+    """All figures."""
+    detectors = tuple(_detector(card, measured.provenance[card.id]) for card in measured.cards)
+    maker = Maker(detectors, measured.conditions, draws=measured.draws, seed=measured.seed)
+    return Benchmark(
+        created=utc_now(),
+        platform_version=version("deepfake-o-meter"),
+        contract=CONTRACT_VERSION,
+        data=data_of(measured.data, measured.rows),
+        detectors=detectors,
+        pinned=Pinned(
+            seed=measured.seed,
+            draws=measured.draws,
+            mode=measured.mode,
+            conditions=tuple(measured.conditions),
+            software={"python": platform.python_version(), **_versions()},
+            media_runner=measured.media_runner,
+            media_image=measured.media_image,
+        ),
+        tables=tuple(maker.tables(measured.rows)),
+        comparisons=tuple(maker.comparisons(measured.rows)),
+        changes=tuple(maker.changes(measured.rows)),
+        attacks=tuple(_attacked(card, measured.refused.get(card.id)) for card in measured.cards) if measured.pgd else (),
+    )  # fmt: skip
+
+
+def write(benchmark: Benchmark, rows: Iterable[Row], out: Path) -> None:
+    """Write the results into ``out``."""
+    files = {
+        "benchmark.json": benchmark.model_dump_json(indent=1),
+        "tables.csv": exports.tables_csv(benchmark),
+        "scores.csv": exports.scores_csv(rows),
+        "tables.tex": exports.tables_latex(benchmark),
+        "benchmark.html": page(benchmark),
+    }
+    for name, text in files.items():
+        durable.replace_bytes(out / name, text.encode("utf-8", "replace"))
+
+
+def keep_references(benchmark: Benchmark, rows: Sequence[Row], folder: Path, *, name: str) -> list[Path]:
+    """Keep the scores of each detector as the reference set ``name`` below ``folder``; where they are. An older one is replaced."""
+    kept = []
+    for detector in benchmark.detectors:
+        own = [row for row in rows if row.detector == detector.id and not row.condition.startswith("pgd_")]
+        made = ReferenceSet(
+            name=name,
+            created=benchmark.created,
+            detector=detector,
+            data=benchmark.data,
+            mode=benchmark.pinned.mode,
+            rows=tuple(_reference(row, row.fake_score) for row in own if row.fake_score is not None),
+        )
+        path = folder / detector.id / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        durable.replace_bytes(path, made.model_dump_json(indent=1).encode())
+        kept.append(path)
+    return kept
+
+
+def data_of(data: DataSet, rows: Sequence[Row]) -> Data:
+    """The data set as it was judged."""
+    facts = {row.item: (row.item, row.sha256, row.fake) for row in rows if row.sha256}
+    real, fake = data.counts()
+    groups = {item.group or item.whole or item.name for item in data.items}
+    return Data(
+        name=data.name,
+        format=data.format,
+        sha256=digest_of(facts.values()),
+        real=real,
+        fake=fake,
+        groups=len(groups),
+        subsets=dict(sorted(Counter(item.subset for item in data.items if item.fake and item.subset).items())),
+        missing=tuple(name.encode("utf-8", "replace").decode() for name in data.missing[:_MOST_MISSING]),
+        missing_count=len(data.missing),
+        unlabelled=data.unlabelled,
+    )
+
+
+def _detector(card: Card, ran: Provenance) -> Detector:
+    return Detector(
+        id=card.id,
+        title=card.title,
+        unit=card.unit,
+        threshold=card.threshold,
+        strategy=card.aggregation,
+        paper=card.paper,
+        provenance=ran,
+    )
+
+
+def _attacked(card: Card, refused: str | None) -> Attacked:
+    if refused:
+        return Attacked(detector=card.id, refused=refused, sentence=attacks.SENTENCES[refused])
+    return Attacked(detector=card.id, eps=attacks.EPS, steps=attacks.STEPS, units_per_file=attacks.MOST_UNITS)
+
+
+def _reference(row: Row, score: float) -> Reference:
+    return Reference(
+        fake=row.fake, fake_score=score, subset=row.subset, group=group_of(row), condition=row.condition, like=row.like
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
