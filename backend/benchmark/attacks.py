@@ -24,7 +24,7 @@ EPS: Final = (1.0, 2.0, 4.0, 8.0)
 STEPS: Final = 10
 #: Units of a file that are attacked, spread evenly: an attack costs some 80 runs of the network for each of them.
 MOST_UNITS: Final = 4
-#: Memory of a worker with gradients in float64, in MB beside what the card says.
+#: Memory of a worker with gradients, in MB beside what the card says.
 _MORE_MB: Final = 4096
 
 #: Why a detector is not attacked: what ``detectors.pgd`` refuses with, and what we know before.
@@ -37,7 +37,7 @@ SENTENCES: Final = {
     "not_pixelwise": "Its preprocessing does not carry each pixel to the network in a straight line, so a change there is no change of so "
     "many grey levels.",
     "third_party": "It is no part of the platform, and the attack would run its network outside its container.",
-    "failed": "The attack ended with an error: its network cannot be run with gradients in float64 here.",
+    "failed": "The attack ended with an error: its network cannot be run with gradients here.",
 }  # fmt: skip
 
 _SCORES: Final = TypeAdapter(list[list[Score]])

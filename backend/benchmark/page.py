@@ -67,9 +67,12 @@ def _environment() -> Environment:
 
 def figure_words(figure: Figure) -> str:
     """``0.912 [0.87, 0.95]``, or a dash."""
-    if figure.value is None:
-        return "–"
-    return f"{figure.value:.3f}" if figure.low is None else f"{figure.value:.3f} [{figure.low:.2f}, {figure.high:.2f}]"
+    return " ".join(part for part in _value_and_span(figure) if part)
+
+
+def _value_and_span(figure: Figure) -> tuple[str, str]:
+    value = "–" if figure.value is None else f"{figure.value:.3f}"
+    return value, "" if figure.low is None else f"[{figure.low:.2f}, {figure.high:.2f}]"
 
 
 def _share(share: Share) -> str:
@@ -81,7 +84,7 @@ def _row(table: Table, titles: dict[str, str], names: Sequence[str]) -> dict[str
         "detector": titles[table.detector],
         "judged": _share(table.coverage.all),
         "part": table.coverage.all.judged < table.coverage.all.of,
-        "figures": [figure_words(table.figures[name]) for name in names],
+        "figures": [_value_and_span(table.figures[name]) for name in names],
     }
 
 
@@ -151,7 +154,13 @@ def _cautions(benchmark: Benchmark, whole: Sequence[Table]) -> Any:
         if part.judged < part.of:
             title = next(detector.title for detector in benchmark.detectors if detector.id == table.detector)
             yield f"{title} gave no score for {part.of - part.judged} of {part.of} files: its figures are about the others only."
-    if data.groups < 2 * _FEW:
-        yield f"There are {data.groups} identities or videos only: intervals are rough, and other data may well lie outside of them."
+    fewest = min((table.groups for table in whole), default=0)
+    if fewest < 2 * _FEW:
+        yield f"Intervals draw from as few as {fewest} identities or videos: they are rough, and other data may well lie outside of them."
+    if any(table.figures["roc_auc"].value in (0.0, 1.0) for table in whole):
+        yield (
+            "Where the scores of the two kinds do not overlap at all, drawing again cannot tell how sure that is. The interval is then the "
+            "exact bound for so few independent cases, or left out."
+        )
     yield "Brier, ECE and AP depend on the share of fakes in this set. Cllr reads a fake score as a probability at even odds."
     yield "Figures hold for data like these. A detector that was trained on this set, or on its sources, looks better here than it is."

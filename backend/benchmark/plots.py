@@ -19,7 +19,7 @@ from backend.benchmark.records import Change, Table
 _COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7A7A7A")
 _LINES: Final = ("-", "--", "-.", ":")
 #: Ticks of the axes of a DET plot, as rates (Martin et al., "The DET curve in assessment of detection task performance", 1997).
-_DET_TICKS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95)
+_DET_TICKS: Final = (0.01, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95)
 
 
 def _style(number: int) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def det(tables: Sequence[Table], titles: dict[str, str]) -> str:
     low, high = 0.005, 0.98
     for number, table in enumerate(tables):
         if table.roc:
-            points = np.clip(np.array([(alarms, 1 - found) for alarms, found in table.roc]), low, high)
+            points = np.clip(np.array([(alarms, 1 - found) for alarms, found in table.roc]), 1.15 * low, high)
             axes.plot(*norm.ppf(points).T, label=titles[table.detector], **_style(number))
     places, names = norm.ppf(_DET_TICKS), [f"{100 * tick:g} %" for tick in _DET_TICKS]
     axes.set_xticks(places, names)
