@@ -6,6 +6,7 @@ be judged is a row with its reason; the files of the data set are only read. Imp
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import threading
@@ -88,11 +89,12 @@ class Rows:
     def __init__(self, folder: Path) -> None:
         self._path, self._lock = folder / ROWS, threading.Lock()
         self.known: dict[tuple[str, str, str], Row] = {}
-        for line in self._path.read_bytes().splitlines() if self._path.exists() else ():
-            try:
+        content = self._path.read_bytes() if self._path.exists() else b""
+        for line in content.splitlines():
+            with contextlib.suppress(ValueError):  # the line that was being written when it was killed
                 self._note(Row.model_validate_json(line))
-            except ValueError:  # the line that was being written when it was killed
-                continue
+        if content and not content.endswith(b"\n"):
+            durable.append_line(self._path, "")
 
     def add(self, row: Row) -> None:
         """Keep a row for good."""

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from backend.benchmark import plots, words
 from backend.benchmark.records import UNTOUCHED, Benchmark, Change, Coverage, Figure, Share, Table
@@ -47,9 +46,9 @@ def page(benchmark: Benchmark) -> str:
         refused=[(titles[one.detector], one.sentence) for one in benchmark.attacks if one.refused],
         attacked=next((one for one in benchmark.attacks if not one.refused), None),
         cautions=list(_cautions(benchmark, whole)),
-        roc=Markup(plots.roc(whole, titles)),  # noqa: S704  our own drawing; its words are paths
-        det=Markup(plots.det(whole, titles)),  # noqa: S704
-        reliability=Markup(plots.reliability(whole, titles)),  # noqa: S704
+        roc=plots.roc(whole, titles),
+        det=plots.det(whole, titles),
+        reliability=plots.reliability(whole, titles),
         robustness=_curves(changes, titles, untouched="untouched"),
         pgd=_curves(attacks, titles, untouched="the same units, untouched"),
     )  # fmt: skip
@@ -135,12 +134,11 @@ def _change(one: Change, titles: dict[str, str]) -> dict[str, str]:
     }
 
 
-def _curves(changes: Sequence[Change], titles: dict[str, str], *, untouched: str) -> Markup | None:
+def _curves(changes: Sequence[Change], titles: dict[str, str], *, untouched: str) -> str | None:
     if not any(change.roc_auc is not None for change in changes):
         return None
     names = list(dict.fromkeys(change.condition for change in changes))
-    drawn = plots.robustness([(name, words.condition(name)) for name in names], changes, titles, untouched=untouched)
-    return Markup(drawn)  # noqa: S704
+    return plots.robustness([(name, words.condition(name)) for name in names], changes, titles, untouched=untouched)
 
 
 def _cautions(benchmark: Benchmark, whole: Sequence[Table]) -> Any:

@@ -92,8 +92,8 @@ def reliability(tables: Sequence[Table], titles: dict[str, str]) -> str:
             most = max(one.items for one in table.reliability)
             sizes = [10 + 90 * one.items / most for one in table.reliability]
             style = _style(number)
-            axes.plot(stated, found, label=titles[table.detector], **style)
-            axes.scatter(stated, found, s=sizes, color=style["color"], zorder=3)
+            axes.plot(stated, found, **style | {"linewidth": 0.7, "alpha": 0.5})
+            axes.scatter(stated, found, s=sizes, color=style["color"], zorder=3, label=titles[table.detector])
     axes.plot([0, 1], [0, 1], color="#999", linewidth=0.8)
     axes.set(xlabel="fake score (mean of the bin)", ylabel="share of fakes", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     return _finished(figure, axes)
