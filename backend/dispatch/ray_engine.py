@@ -155,11 +155,13 @@ class _Machine:
 
 @dataclass
 class _Flight:
-    """One job handed to Ray. ``node``: where it is, None until it is placed. ``back``: it may be on its way to a machine that is gone."""
+    """One job handed to Ray. ``node``: where it is, None until it is placed. ``back``: it is to be placed anew, since it may be on its way
+    to a machine that is gone, or reserves what no machine has."""
 
     run: Run
     task: Task
     node: str | None = None
+    demand: dict[str, Any] = field(default_factory=dict)
     cancelled: threading.Event = field(default_factory=threading.Event)
     back: threading.Event = field(default_factory=threading.Event)
     lost: threading.Event = field(default_factory=threading.Event)
@@ -302,8 +304,10 @@ class RayEngine:
             self._finished()
 
     def _attempt(self, flight: _Flight) -> None:
-        run, demand = flight.run, self._demand(flight.run.submission)
-        answers = self._task.options(**task_options(flight.task.job, **demand)).remote(flight.task)
+        run, flight.demand = flight.run, self._demand(flight.run.submission)
+        never_on = self._unfit(run.submission)
+        options = task_options(flight.task.job, **flight.demand, never_on=never_on)
+        answers = self._task.options(**options).remote(flight.task)
         try:
             while not self._has_come(answers):
                 if flight.cancelled.is_set() or flight.back.is_set():
@@ -327,17 +331,18 @@ class RayEngine:
         except RayError as error:
             self._failed(flight, error)
         else:
-            self._ended(run, ended)
+            self._ended(flight, ended)
 
     def _has_come(self, answers: Any) -> bool:
         """Whether the next answer is there, within half a second."""
         return bool(ray.wait([answers], timeout=0.5, fetch_local=False)[0])
 
-    def _ended(self, run: Run, ended: Ended) -> None:
+    def _ended(self, flight: _Flight, ended: Ended) -> None:
+        log.info("job_ended", job=flight.task.job, attempt=flight.task.attempt, node=flight.node, ending=ended.ending)
         if ended.ending == "refused":  # it was stopped in between
-            run.call_off()
+            flight.run.call_off()
         else:
-            run.ending, run.code = ended.ending, ended.code
+            flight.run.ending, flight.run.code = ended.ending, ended.code
 
     def _failed(self, flight: _Flight, error: RayError) -> None:
         own = isinstance(error, RayTaskError) and not isinstance(error.cause, RayError)
@@ -366,7 +371,6 @@ class RayEngine:
             "cores": self._cores(),
             "memory_mb": min([MEMORY_OF_A_JOB_MB, most, *needs]),
             "gpus": self._settings.job_gpus,
-            "never_on": self._unfit(submission),
         }
 
     def _cores(self) -> float:
@@ -473,6 +477,15 @@ class RayEngine:
         if self._said.get(machine.id, "") != machine.trouble:
             self._said[machine.id] = machine.trouble
             log.info("node", node=machine.id, takes_jobs=machine.trouble is None, reason=machine.trouble)
+            self._place_anew()
+
+    def _place_anew(self) -> None:
+        """Take back what reserves something else than it would now: the first machine may be smaller than was thought."""
+        with self._lock:
+            waiting = [flight for flight in self._flights.values() if flight.node is None and flight.demand]
+        for flight in waiting:
+            if flight.demand != self._demand(flight.run.submission):
+                flight.back.set()
 
 
 def _slots(machine: _Machine, *, cores: float, gpus: float) -> int:

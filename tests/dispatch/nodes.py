@@ -26,7 +26,12 @@ from shared.store import Store
 from tests.dispatch.back_end import ScriptedPipeline, wired
 
 #: of all processes of the cluster
-ENVIRONMENT = {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+ENVIRONMENT = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_NUM_REDIS_GET_RETRIES": "120",  # seconds the head may need to start on a busy machine
+}
 
 #: of each node
 SMALL = {"object_store_memory": 80 * 2**20, "include_log_monitor": False}
