@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from backend.commands.node import node
 from deepfake_o_meter import main
 from tests.dispatch.nodes import need_ray
+from tests.supervision.site import Serving
 
 DEPLOY = Path(__file__).resolve().parents[2] / "docker" / "deploy"
 
@@ -126,3 +127,13 @@ def test_ray_takes_the_cluster_of_kubernetes():
         given = {item["name"]: item.get("value") for item in container["env"]}
         assert given["RAY_AUTH_MODE"] == "token"
         assert container["securityContext"]["allowPrivilegeEscalation"] is False
+
+
+def test_the_portal_alone_starts_no_back_end(tmp_path):
+    site = Serving(tmp_path / "var", tmp_path / "weights")
+    site.start(options=["--portal-only"])
+    try:
+        assert site.dispatcher() is None
+        assert not list(site.store.results.glob(".dispatcher-*"))
+    finally:
+        assert site.end() == 0

@@ -13,7 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -46,11 +46,11 @@ class Serving:
 
     # -- life
 
-    def start(self, *, log_to: Path | None = None, within_s: float = 120) -> None:
+    def start(self, *, log_to: Path | None = None, within_s: float = 120, options: Sequence[str] = ()) -> None:
         """Start it, and expect it to work: a start always does."""
         with (log_to or self._log).open("ab") as log:
             self.portal = subprocess.Popen(
-                [sys.executable, "-m", "deepfake_o_meter", "serve"],
+                [sys.executable, "-m", "deepfake_o_meter", "serve", *options],
                 cwd=ROOT,
                 env=self.environment,
                 stdout=log,
