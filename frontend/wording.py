@@ -20,6 +20,7 @@ from shared.words import (
     of_other_kinds,
     side_of_threshold,
     size,
+    title_among,
     units_of,
 )
 
@@ -93,7 +94,7 @@ def way(runner: str) -> str:
 def summary_heading(result: Result) -> str:
     """How many detectors are at or above their threshold, and which."""
     judged = [item for item in result.detectors if item.status == "ok"]
-    above = [item.title for item in judged if item.hard_label == "fake"]
+    above = [title_among(item, judged) for item in judged if item.hard_label == "fake"]
     if not judged:
         alone = len(result.detectors) == 1
         return "The detector could not score this file" if alone else "None of the detectors could score this file"

@@ -165,12 +165,15 @@ def _heard(sound: Sound) -> str:
 
 
 def titles(result: Result) -> dict[str, str]:
-    """Each detector's title; where detectors of several units gave scores, with what it judged unless that is faces."""
-    several = len({item.unit for item in result.detectors if item.status == "ok"}) > 1
-    return {
-        item.id: f"{item.title} ({UNITS_OF[item.unit]})" if several and item.unit != "face" else item.title
-        for item in result.detectors
-    }
+    """Each detector's title, see ``title_among``."""
+    judged = [item for item in result.detectors if item.status == "ok"]
+    return {item.id: title_among(item, judged) for item in result.detectors}
+
+
+def title_among(detector: DetectorResult, judged: Sequence[DetectorResult]) -> str:
+    """A detector's title; where those that gave scores are of several units, with what it judged unless that is faces."""
+    several = len({item.unit for item in judged}) > 1
+    return f"{detector.title} ({UNITS_OF[detector.unit]})" if several and detector.unit != "face" else detector.title
 
 
 def side_of_threshold(detector: DetectorResult | PersonScore) -> str:

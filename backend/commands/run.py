@@ -190,7 +190,7 @@ def _kept(keep_pack: Path) -> Iterator[Path]:
 
 def _check_paths(media: Path, weights: Path | None, keep_pack: Path | None) -> None:
     if not media.is_file():
-        raise UserError("no_such_file", f"{shown(media)} is not a file: name a video or an image.")
+        raise UserError("no_such_file", f"{shown(media)} is not a file: name a video, a picture or a sound file.")
     if weights and not weights.is_dir():
         raise UserError(
             "no_such_file", f"{shown(weights)} is not a folder: name the one that holds the detector's files."

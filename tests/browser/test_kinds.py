@@ -164,6 +164,7 @@ def test_a_clip_with_a_voice_has_curves_of_faces_pictures_and_sound(
     drawn(page, 4)  # the sound and the pictures are those of all persons
     look(page, "result-all")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert "AASIST (sound)" in page.inner_text("#h-summary"), "what is above its threshold is the voice"
     assert "consensus: faces" in page.inner_text("main").lower()
     assert seen.trouble == []
 

@@ -98,7 +98,7 @@ def test_without_json_it_says_the_score_in_words(weights_folder: Path):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["mesonet", "nowhere.mp4"], "nowhere.mp4 is not a file: name a video or an image."),
+        (["mesonet", "nowhere.mp4"], "nowhere.mp4 is not a file: name a video, a picture or a sound file."),
         (["mesonet", str(ROOT)], "is not a file"),
         (["nonsense", str(PORTRAIT)], "There is no detector 'nonsense'. Known: "),
         (["mesonet", str(PORTRAIT)], "mesonet cannot run: The weights of this detector are not installed."),
