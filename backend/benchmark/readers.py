@@ -46,13 +46,22 @@ def read_dataset(place: Path, *, format_name: str | None = None, subset_by: str 
             "into folders real/ and fake/, or write a CSV with the columns file,label,subset,identity.",
         )
     found = FORMATS[format_name][1](place, subset_by)
-    found.items.sort(key=lambda item: item.name)
+    found.items = _once_each(found.items)
     if not found.items:
         raise UserError(
             "no_media",
             f"{shown(place)} read as {format_name} has no labelled file that is there ({len(found.missing)} listed files are missing).",
         )
     return found
+
+
+def _once_each(items: list[Item]) -> list[Item]:
+    """The items in the order of their names, each once; UserError when a list says two things of one file."""
+    kept: dict[str, Item] = {}
+    for item in items:
+        if kept.setdefault(item.name, item).fake != item.fake:
+            raise UserError("no_media", f"{shown(item.name)} is listed as real and as fake: correct the list.")
+    return [kept[name] for name in sorted(kept)]
 
 
 # --------------------------------------------------------------------------- folders real/ and fake/, tables

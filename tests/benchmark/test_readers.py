@@ -61,6 +61,15 @@ def test_a_table_with_subset_and_identity(tmp_path: Path):
     assert read(tmp_path / "set.csv", subset_by="method")["c.mp4"] == (True, "y", "ben")
 
 
+def test_a_file_that_is_listed_twice_counts_once_and_never_as_both(tmp_path: Path):
+    touch(tmp_path, "a.mp4", "b.mp4")
+    (tmp_path / "set.csv").write_text("file,label\na.mp4,real\na.mp4,real\nb.mp4,fake\n")
+    assert len(read_dataset(tmp_path / "set.csv").items) == 2
+    (tmp_path / "set.csv").write_text("file,label\na.mp4,real\na.mp4,fake\n")
+    with pytest.raises(UserError, match="listed as real and as fake"):
+        read_dataset(tmp_path / "set.csv")
+
+
 def test_a_table_that_lacks_a_column_says_which_it_has(tmp_path: Path):
     touch(tmp_path, "a.mp4")
     (tmp_path / "set.csv").write_text("file,label\na.mp4,real\n")
