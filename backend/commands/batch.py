@@ -22,7 +22,7 @@ from rich.console import Console
 from backend.batch.arriving import Source
 from backend.batch.at_once import clips_at_once, shared_out
 from backend.batch.entries import Entries, Entry, of_folder, part_of, read_list
-from backend.batch.estimate import SAMPLE, SAMPLE_A_PLACE, Estimate, Measured, estimate, measure, sample_of
+from backend.batch.estimate import Estimate, Measured, estimate, measure_until_sure, most_sampled, sample_of
 from backend.batch.judging import Judging, Visitors, Wish
 from backend.batch.meter import Meter
 from backend.batch.rows import NOT_JUDGED, Columns
@@ -203,21 +203,22 @@ class _Work:
 
     def rehearse(self) -> None:
         """Judge a sample and print what the whole will take."""
-        sample = sample_of(self.share, most=max(SAMPLE, SAMPLE_A_PLACE * self.at_once))
+        files = len(self.share)
+        sample = sample_of(self.share, most=most_sampled(files, at_once=self.at_once))
         if not sample:
             raise UserError("no_media", "No file of this list can be read, so there is nothing to estimate from.")
         judging = _rehearsal(self.entries, self.wish, self.backend, self.scratch, at_once=self.at_once)
-        say(
-            self.console, f"Judging a sample of {counted(len(sample), 'file')}, {self.at_once} at once. No row is kept."
+        say(self.console, f"Judging up to {counted(len(sample), 'file')}, {self.at_once} at once. No row is kept.")
+        measured = measure_until_sure(
+            sample, judging.rehearse, files=files, at_once=self.at_once, cut_off=self.backend.pool.close
         )
-        measured = measure(sample, judging.rehearse, at_once=self.at_once, cut_off=self.backend.pool.close)
-        here = estimate(measured, files=len(self.share))
-        several = estimate(measured, files=len(self.share), nodes=self.asked.nodes)
+        here = estimate(measured, files=files)
+        several = estimate(measured, files=files, nodes=self.asked.nodes)
         if self.asked.as_json:
             click.echo(json.dumps(_numbers(several, measured, self.asked.price), allow_nan=False))
             return
         each = sum(measured.seconds) / len(measured.seconds)
-        click.echo(f"{counted(len(self.share), 'file')}, {each:.2f} s in work each, {self.at_once} at once.")
+        click.echo(f"{counted(files, 'file')}, {each:.2f} s in work each, {self.at_once} at once.")
         click.echo(f"On this machine:    {_time_words(here)}")
         if self.asked.nodes > 1:
             click.echo(f"On {self.asked.nodes} like this one: {_time_words(several)}")

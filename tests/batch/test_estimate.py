@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from backend.batch.entries import Entry
-from backend.batch.estimate import Measured, Picked, estimate, measure, sample_of
+from backend.batch.estimate import Measured, Picked, estimate, measure, measure_until_sure, most_sampled, sample_of
 from backend.batch.meter import CoresBusy, Meter
 
 
@@ -89,6 +89,21 @@ def test_starting_the_workers_is_measured_apart_and_the_times_belong_to_their_fi
     assert len(measured.seconds) == 5
     assert measured.seconds[4] >= 2 * 0.08
     assert measured.failed == 1
+
+
+@pytest.mark.parametrize(("spread", "judged"), [(0.05, 40), (0.55, 80), (3.0, 160)])
+def test_more_is_judged_until_the_estimate_is_sure(spread: float, judged: int, monkeypatch: pytest.MonkeyPatch):
+    took = np.random.default_rng(5).lognormal(0, spread, 400)
+    monkeypatch.setattr(
+        "backend.batch.estimate.measure",
+        lambda sample, judge, **_: Measured(tuple(took[int(one.entry.file)] for one in sample), 1.0, 2, 1),
+    )
+    sample = [Picked(Entry(str(number), None)) for number in range(most_sampled(400, at_once=2))]
+    assert len(sample) == 160
+    found = measure_until_sure(sample, lambda _: True, files=400, at_once=2, cut_off=lambda: None)
+    assert len(found.seconds) == judged
+    assert set(found.seconds) <= set(took[:160])
+    assert list(found.seconds) == [value for value in took if value in found.seconds], "in the order of the sample"
 
 
 def test_rate_and_time_left_follow_what_was_done_lately():
