@@ -191,9 +191,9 @@ class Shot:
 class FacePack:
     """A face pack directory, read through memory maps (docs/face_pack.md): what the chosen detectors asked for.
     ``faces`` (N,) is FACE_DTYPE, ``frame_sizes`` (N, 2) int64 the width and height of each face's frame as shown, pixels. ``frames`` (n,)
-    int64 and ``times`` (n,) float64 seconds: all sampled pictures, also without a face. Of the medium: ``is_image``, ``fps`` (None where
-    unknown), ``frame_count`` (all decoded), ``frame_size`` (width, height of most) and ``shots``. ``pictures`` (n,) is PICTURE_DTYPE,
-    ``windows`` WINDOW_DTYPE. ``sound`` (n,) float32 mono, SOUND_RATE, -1 to 1, begins ``sound_start_s`` seconds after the first frame.
+    int64 and ``times`` (n,) float64 seconds: all sampled pictures, also without a face; ``mode``: the visitor's. Of the medium:
+    ``is_image``, ``fps`` (or None), ``frame_count`` (decoded), ``frame_size`` (width, height of most) and ``shots``. ``pictures`` (n,) is
+    PICTURE_DTYPE, ``windows`` WINDOW_DTYPE. ``sound`` (n,) float32 mono, SOUND_RATE, -1 to 1, begins at ``sound_start_s``.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -218,6 +218,7 @@ class FacePack:
 
     def _read(self, info: dict[str, Any]) -> None:
         media, known = info["media"], Shot.__dataclass_fields__
+        self.mode: str = info["sampling"]["mode"]  # quick, standard or thorough: every picture is sampled
         self.is_image: bool = media["kind"] == "image"
         self.fps: float | None = media["fps"]
         self.frame_count: int = media["frames"]

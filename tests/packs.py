@@ -40,6 +40,7 @@ def finish_pack(
     fps: float | None = 25.0,
     shots: list[dict[str, int]] | None = None,
     notes: Iterable[Note] = (),
+    mode: str = "thorough",
     **media: Any,
 ) -> MediaPack:
     """Write ``pack.json`` beside the ``faces.npy`` and ``crops.bin`` in ``folder``.
@@ -67,7 +68,7 @@ def finish_pack(
             "kind": "video", "width": size[0], "height": size[1], "fps": fps, "duration_s": total * step, "frames": total,
             "codec": "h264", "container": "mp4", "rotation": 0, "has_audio": False, "sizes": [], "lossless": False,
         } | media,
-        "sampling": {"mode": "thorough", "samplings": ["every_frame"], "context": 2.0, "detect_every": 1},
+        "sampling": {"mode": mode, "samplings": ["every_frame"], "context": 2.0, "detect_every": 1},
         "frames": [{"frame": frame, "time_s": times.get(frame, frame * step)} for frame in numbers],
         "shots": [item | {"start_s": item["start"] * step, "end_s": item["end"] * step} for item in shots],
         "persons": persons,

@@ -29,8 +29,10 @@ Scores = TypeVar("Scores")
 
 
 def pack_digest(pack: FacePack, card: Card) -> str:
-    """Digest of the table of units that the detector of ``card`` judges; the media's bytes determine what is in them."""
-    return hashlib.sha256(np.ascontiguousarray(pack.units(card)).tobytes()).hexdigest()
+    """Digest of the table of units that the detector of ``card`` judges, and of the mode, by which some detectors judge faces in another
+    way (``FacePack.mode``); the media's bytes determine what is in the units."""
+    mode = pack.mode if card.unit == "face" else ""
+    return hashlib.sha256(mode.encode() + np.ascontiguousarray(pack.units(card)).tobytes()).hexdigest()
 
 
 class ScoreCache:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from base_detector import Array, BaseDetector, FacePack, Judgement, Progress, Skip
+from base_detector import Array, BaseDetector, Card, FacePack, Judgement, Progress, Skip
 from detectors.eighteen import fusion, tubes
 from detectors.nets.faces import IMAGENET_MEAN, IMAGENET_STD
+from detectors.nets.own_finder import Finder, is_wanted
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +32,8 @@ _HALVES = (np.full(3, 0.5, np.float32), np.full(3, 0.5, np.float32))
 _KINETICS = ((110.63666788, 103.16065604, 96.29023126), (38.7568578, 37.88248729, 40.02898126))
 #: the fewest frames that make a clip: the image networks need a group of five
 _FEWEST = fusion.GROUP
+#: RetinaFace with MobileNet-0.25, in the team's repository
+FINDER = "mobilenet0.25_Final.pth"
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,8 @@ NETWORKS = (
 class Eighteen(BaseDetector):
     """Eleven networks, one at a time, over the tubes of one or two people."""
 
+    _finder: Finder | None = None
+
     def load(self, weights: Path, device: str) -> None:
         """Make every network once, so that a wrong file is reported now and all are kept; each clip reads them again, one by one."""
         from detectors.runtime import make_sure
@@ -81,11 +86,13 @@ class Eighteen(BaseDetector):
         self._weights, self._device = weights, device
         for network in NETWORKS:
             make_sure(*self._recipe(network), device=device, **_compilation(network))
+        self._finder = _finder(weights, self.card, device) if (weights / FINDER).is_file() else None
 
     def judge(self, pack: FacePack, progress: Progress) -> Judgement:
         none = np.full(len(pack), np.nan)
         try:
-            found, frames = find_clip(pack)
+            find = self._finder if is_wanted(self.card, pack.mode) else None
+            found, frames = find_clip(pack, find=find, context=self.card.margin)
         except Skip as reason:
             return Judgement(none, skipped={str(reason): len(pack)})
         used = [network for network in NETWORKS if frames.complete or not network.sees_clips]
@@ -98,7 +105,7 @@ class Eighteen(BaseDetector):
                 progress(done, len(used) * len(found))
             del run
             gc.collect()
-        return _judgement(found, scores, count=len(pack))
+        return _judgement(found, scores, faces=np.asarray(pack.faces))
 
     # -- inside
 
@@ -127,15 +134,41 @@ class Eighteen(BaseDetector):
         return fusion.group_scores(logits)
 
 
-def find_clip(pack: FacePack) -> tuple[list[tubes.Tube], tubes.Frames]:
-    """The tubes of a pack and its frames; Skip ``needs_a_clip``, ``face_seldom_seen`` or ``face_too_small``."""
+def find_clip(
+    pack: FacePack, *, find: Finder | None = None, context: float = 0.0
+) -> tuple[list[tubes.Tube], tubes.Frames]:
+    """The tubes of a pack, ``find`` and ``context`` as in ``tubes.find_tubes``, and its frames.
+
+    Raises Skip ``needs_a_clip``, ``face_seldom_seen`` or ``face_too_small``.
+    """
     frames = tubes.choose_frames(pack.frames, total=pack.frame_count)
     if len(frames.numbers) < _FEWEST:
         raise Skip("needs_a_clip")
-    found = tubes.find_tubes(pack, frames)
+    found = tubes.find_tubes(pack, frames, find=find, context=context)
     if not found:
         raise Skip("face_seldom_seen")
     return found, frames
+
+
+def _finder(weights: Path, card: Card, device: str) -> Finder:
+    """The published face finder, as the published code sets it."""
+    from detectors import probes
+    from detectors.nets import retinaface
+    from detectors.nets.checkpoint import Published
+    from detectors.nets.own_finder import RetinaFinder
+    from detectors.runtime import compiled
+
+    probe = retinaface.prepare(probes.face(96, 128))
+    file = Published(weights, card, FINDER)
+    net = compiled(_finder_net, file, example=probe, probe=probe, input_shapes=[(1, 3, None, None)], device=device)
+    return RetinaFinder(net, least=tubes.LEAST, shorter=tubes.SHORTER, longest=tubes.LONGEST, overlap=tubes.OVERLAP)
+
+
+def _finder_net(file: Published) -> torch.nn.Module:
+    from detectors.nets.checkpoint import filled, read_torch
+    from detectors.nets.retinaface import mobilenet025
+
+    return filled(mobilenet025, read_torch(file.read(), inside="state_dict", prefix="module."))
 
 
 def build(kind: str) -> torch.nn.Module:
@@ -216,23 +249,31 @@ def network_score(network: Network, tubes_scores: list[Array]) -> float:
     return fusion.soften(score) if network.softened else score
 
 
-def _judgement(found: list[tubes.Tube], scores: dict[str, list[Array]], *, count: int) -> Judgement:
-    """Fuse: the video from all tubes, a person from their own, a group of five frames (its middle face) from the image networks."""
+def _judgement(found: list[tubes.Tube], scores: dict[str, list[Array]], *, faces: Array) -> Judgement:
+    """Fuse: the video from all tubes, a person from their own, a group of five frames (its middle face) from the image networks.
+
+    A chain of boxes may lead over to another person: who has no tube gets the mean of the own faces in others' tubes.
+    """
     used = [network for network in NETWORKS if network.name in scores]
     video = fusion.fuse({network.name: network_score(network, scores[network.name]) for network in used})
     persons: dict[int, float] = {}
     shown: dict[int, list[float]] = {}
-    for place, tube in enumerate(found):
-        own = fusion.fuse({network.name: network_score(network, [scores[network.name][place]]) for network in used})
+    for person in {tube.person for tube in found}:
+        places = [place for place, tube in enumerate(found) if tube.person == person]
+        own = fusion.fuse({item.name: network_score(item, [scores[item.name][at] for at in places]) for item in used})
         if own is not None:
-            persons[tube.person] = 1 - own
+            persons[person] = 1 - own
+    for place, tube in enumerate(found):
         middles = fusion.image_frames(len(tube)).reshape(-1, fusion.GROUP)[:, fusion.GROUP // 2]
         for group, position in enumerate(middles):
             images = {item.name: float(scores[item.name][place][group]) for item in used if not item.sees_clips}
             score = fusion.fuse(images)
             if score is not None:
                 shown.setdefault(int(tube.rows[position]), []).append(score)
-    softlabels = np.full(count, np.nan)
+    softlabels = np.full(len(faces), np.nan)
     for row, several in shown.items():  # a face that is used for missing frames may be the middle of several groups
         softlabels[row] = 1 - float(np.mean(several))
+    rows = np.array(list(shown), np.int64)
+    for person in set(faces["person"][rows].tolist()) - set(persons):
+        persons[person] = float(softlabels[rows[faces["person"][rows] == person]].mean())
     return Judgement(softlabels, video=None if video is None else 1 - video, persons=persons)

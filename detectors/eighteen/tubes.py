@@ -4,8 +4,8 @@ Owns: which frames are looked at, how many people, the square of each frame, rea
 Promises: the published integers (tests/parity/test_eighteen.py); memory flat in the clip's length (at most 160 frames a tube).
 Imported by ``detectors.eighteen.detector``. Boxes are left, top, right, bottom in frame pixels; a *position* counts along a tube.
 
-Ours, as the platform finds faces with another net: a tube is a person of the platform in place of a chain of boxes that overlap by
-half. Published and kept: the number of people, the longest tubes, the nearest face where a frame has none, every rectangle.
+Published and kept: the number of people, the longest tubes, the nearest face where a frame has none, every rectangle. With the
+published face finder a tube is a chain of its boxes that overlap by half, as published; without it, a person of the platform.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 
 from base_detector import Array, FacePack, Skip
 from detectors.nets.crops import square_box
+from detectors.nets.own_finder import Finder, found_again, overlaps
 
 #: the published code takes every n-th frame of a clip so that no more than these are left
 MOST_FRAMES: Final = 160
@@ -27,6 +28,11 @@ _COMPLETE = 0.9
 #: side of the square in longer sides of the face box
 SCALE: Final = 1.3
 _MOST_PEOPLE = 2
+#: boxes of two frames that share less of their union are two people
+_SAME = 0.5
+#: RetinaFace as the published code runs it: the shorter side of the frame in its input, the longer one's limit, the score that counts,
+#: the overlap that removes the less sure of two boxes
+SHORTER, LONGEST, LEAST, OVERLAP = 400, 2150, 0.8, 0.4
 
 
 @dataclass(frozen=True)
@@ -114,30 +120,94 @@ def follow(boxes: Array, *, frame_size: tuple[int, int] | Array) -> tuple[Array,
     return np.array(corners, np.int64), side
 
 
-def find_tubes(pack: FacePack, frames: Frames) -> list[Tube]:
-    """The one or two people seen longest in ``frames``, longest first; empty when most frames show no face."""
-    faces = pack.faces
-    rows = np.flatnonzero(np.isin(faces["frame"], frames.numbers) & (faces["person"] >= 0))
-    counts = np.zeros(len(frames.numbers), np.int64)
-    np.add.at(counts, np.searchsorted(frames.numbers, faces["frame"][rows]), 1)
-    people = count_people(counts.tolist())
+def find_tubes(pack: FacePack, frames: Frames, *, find: Finder | None = None, context: float = 0.0) -> list[Tube]:
+    """The one or two people seen longest in ``frames``, longest first; empty when most frames show no face.
+
+    ``find``: the published face finder, whose boxes in the square of ``context`` longer sides are then used; None: the platform's boxes
+    and persons.
+    """
+    rows = np.flatnonzero(np.isin(pack.faces["frame"], frames.numbers) & (pack.faces["person"] >= 0))
+    seen = _as_they_are(pack, rows) if find is None else _seen_again(pack, rows, find, context)
+    places = np.searchsorted(frames.numbers, pack.faces["frame"][seen.rows])
+    people = count_people(np.bincount(places, minlength=len(frames.numbers)).tolist())
+    followed = by_person(pack, seen) if find is None else chained(places, seen.boxes)
+    longest = sorted(followed, key=lambda own: -len(own))[:people]
+    return [_tube(pack, seen, np.array(own), places=places, count=len(frames.numbers)) for own in longest]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """The faces in the frames to look at, in order of time: rows of the pack (n,) and boxes (n, 4) in pixels of the upright frame."""
+
+    rows: Array
+    boxes: Array
+
+
+def _as_they_are(pack: FacePack, rows: Array) -> _Seen:
+    return _Seen(rows, pack.upright["box"][rows])
+
+
+def _seen_again(pack: FacePack, rows: Array, find: Finder, context: float) -> _Seen:
+    """What the published finder sees about the faces of ``rows``; in each frame the surest first, and of two that overlap that one."""
+    found = [(row, one) for row in rows for one in found_again(pack, int(row), find, context=context)[:1]]
+    found.sort(key=lambda item: (int(pack.faces["frame"][item[0]]), -item[1].score))
+    kept: list[tuple[int, Array]] = []
+    for row, one in found:
+        frame = pack.faces["frame"][row]
+        others = [box for other, box in kept if pack.faces["frame"][other] == frame]
+        if not others or overlaps(np.array(others), one.box).max() <= OVERLAP:
+            kept.append((int(row), one.box))
+    boxes = np.array([box for _, box in kept], np.float32).reshape(-1, 4)
+    return _Seen(np.array([row for row, _ in kept], np.int64), boxes)
+
+
+def by_person(pack: FacePack, seen: _Seen) -> list[list[int]]:
+    """Indices into ``seen`` of each person's faces, one a frame: a mirror shows someone twice."""
     own: dict[int, list[int]] = {}
-    for row in rows:
-        seen = own.setdefault(int(faces["person"][row]), [])
-        # a mirror shows someone twice: one face per frame
-        if not seen or faces["frame"][seen[-1]] != faces["frame"][row]:
-            seen.append(int(row))
-    longest = sorted(own, key=lambda person: -len(own[person]))[:people]
-    return [_tube(pack, person, np.array(own[person]), frames.numbers) for person in longest]
+    for index, row in enumerate(seen.rows):
+        followed = own.setdefault(int(pack.faces["person"][row]), [])
+        if not followed or pack.faces["frame"][seen.rows[followed[-1]]] != pack.faces["frame"][row]:
+            followed.append(index)
+    return list(own.values())
 
 
-def _tube(pack: FacePack, person: int, own: Array, numbers: Array) -> Tube:
+def chained(places: Array, boxes: Array) -> list[list[int]]:
+    """Indices of the faces of each tube, as published: ``places`` (n,) of their frames, ascending, and ``boxes`` (n, 4).
+
+    A face joins the tube whose latest box it overlaps most, if that is at least half, and the tube has none of this frame yet; else,
+    where it overlaps no tube, it begins one. All are compared with the boxes that the tubes had before this frame. Boxes are cut to
+    whole pixels, and pixels at both ends count.
+    """
+    whole = np.asarray(boxes).astype(np.int64)
+    tubes: list[list[int]] = []
+    for place in np.unique(places):
+        latest = whole[[tube[-1] for tube in tubes]].reshape(-1, 4)
+        grown = set[int]()
+        for index in np.flatnonzero(places == place):
+            shares = _overlap_of_pixels(latest, whole[index])
+            best = int(shares.argmax()) if len(shares) else -1
+            if best < 0 or shares[best] < _SAME:
+                tubes.append([int(index)])
+            elif best not in grown:
+                grown.add(best)
+                tubes[best].append(int(index))
+    return tubes
+
+
+def _overlap_of_pixels(boxes: Array, box: Array) -> Array:
+    """Intersection over union of each of ``boxes`` (n, 4) with ``box`` (4,), whole pixels with both ends: (n,)."""
+    ends = np.array([0, 0, 1, 1])
+    return overlaps(boxes + ends, box + ends)
+
+
+def _tube(pack: FacePack, seen: _Seen, own: Array, *, places: Array, count: int) -> Tube:
     # distances are counted in looked-at frames, as published
-    places = np.searchsorted(numbers, pack.faces["frame"][own])
-    rows = own[nearest(places, np.arange(len(numbers)))]
+    shown = own[nearest(places[own], np.arange(count))]
+    rows = seen.rows[shown]
     sizes = np.array([pack.face(int(row)).frame_size for row in rows])
-    corners, side = follow(pack.upright["box"][rows], frame_size=sizes)
-    return Tube(person, rows, corners, side)
+    corners, side = follow(seen.boxes[shown], frame_size=sizes)
+    persons, faces = np.unique(pack.faces["person"][seen.rows[own]], return_counts=True)
+    return Tube(int(persons[faces.argmax()]), rows, corners, side)
 
 
 def read_tube(pack: FacePack, tube: Tube, *, positions: Array, side: int) -> Array:

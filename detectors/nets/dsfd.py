@@ -2,8 +2,8 @@
 
 Owns: the network, its anchors, and the way from a frame to the network's input and from its numbers to boxes.
 Promises: names and shapes of the published state dict (``WIDERFace_DSFD_RES152``); the numpy part needs no torch.
-May be imported by detectors, in workers only. No detector runs it: the platform finds faces itself; it is kept because NTechLab's
-crops were made with it, so that a difference in scores can be traced to the face finder.
+May be imported by detectors, in workers only. NTechLab's crops were made with it: ``ntech`` runs it about the faces that the platform
+found, where its weights are installed (``detectors.nets.own_finder``).
 
 Frames are (H, W, 3) uint8 BGR. Boxes inside are x1 y1 x2 y2 in shares of the padded input's width and height.
 """
@@ -162,6 +162,28 @@ def prepare(frame: Array) -> tuple[Array, tuple[int, int]]:
     padded = np.zeros((3, *(ceil(side / _MULTIPLE) * _MULTIPLE for side in (height, width))), np.float32)
     padded[:, :height, :width] = resized.transpose(2, 0, 1)
     return padded[None], (height, width)
+
+
+def scale_of(frame_size: tuple[int, int]) -> tuple[float, Array]:
+    """What ``prepare`` does to a frame of ``frame_size`` (width, height): the factor, and where ``in_frame`` moves its places.
+
+    The second is (2,) float32: x and y of a place are multiplied with it, by the fault that ``in_frame`` keeps.
+    """
+    factor = float(min(np.float32(LONGEST) / np.float32(side) for side in frame_size))
+    filled = np.array([floor(side * factor) for side in frame_size])
+    padded = np.ceil(filled / _MULTIPLE) * _MULTIPLE
+    # a share of the padded side, times the filled side, times the frame's side over the filled one
+    return factor, (factor * np.array(frame_size) / padded).astype(np.float32)
+
+
+def prepare_crop(crop: Array, *, factor: float) -> Array:
+    """The input of a part of a frame, (h, w, 3) uint8 **RGB**, at the frame's ``factor``: (1, 3, h, w) float32, padded like a frame."""
+    bgr = crop[..., ::-1].astype(np.float32) - MEAN
+    resized = cv2.resize(bgr, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
+    height, width = resized.shape[:2]
+    padded = np.zeros((3, *(ceil(side / _MULTIPLE) * _MULTIPLE for side in (height, width))), np.float32)
+    padded[:, :height, :width] = resized.transpose(2, 0, 1)
+    return padded[None]
 
 
 def anchors(height: int, width: int) -> Array:

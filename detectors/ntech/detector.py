@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from base_detector import Array, BaseDetector, FacePack, Judgement, Progress
+from base_detector import Array, BaseDetector, Card, FacePack, Judgement, Progress, Skip
 from detectors.nets.faces import IMAGENET_MEAN, IMAGENET_STD
+from detectors.nets.own_finder import Finder, Found, by_mode, found_again, is_wanted, overlaps
 from detectors.nets.scores import sigmoid
+from detectors.ntech.tracker import DETECT_EVERY, follow, in_pack
 from detectors.ntech.tracks import (
     LENGTH,
+    Kept,
     Look,
     Rhythm,
     Track,
@@ -41,6 +44,9 @@ SEQUENCE = "efficientnet-b7_ns_seq_aa-original-mstd0.5_100k_v4_cad79a.fp16.pth"
 FIRST = "efficientnet-b7_ns_aa-original-mstd0.5_large_crop_100k_v4_cad79a.fp16.pth"
 SECOND = "efficientnet-b7_ns_aa-original-mstd0.5_re_100k_v4_cad79a.fp16.pth"
 
+#: DSFD, which the published code finds faces with
+FINDER = "WIDERFace_DSFD_RES152.fp16.pth"
+
 #: of the networks' input, in pixels
 HEIGHT, WIDTH = 224, 192
 #: the shorter side after scaling: the first net sees more around the face
@@ -60,6 +66,8 @@ _SCALE = np.reciprocal(IMAGENET_STD * 255)
 class Ntech(BaseDetector):
     """Judges clips: frames and sequences of every person pooled into one score, each weighted by how sure it is."""
 
+    _finder: Finder | None = None
+
     def load(self, weights: Path, device: str) -> None:
         from detectors.nets.checkpoint import Published
         from detectors.runtime import compiled
@@ -71,11 +79,12 @@ class Ntech(BaseDetector):
         self._first = ready(_frame_net, FIRST, frames=1)
         self._second = ready(_frame_net, SECOND, frames=1)
         self._sequence = ready(_sequence_net, SEQUENCE, frames=LENGTH)
+        self._finder = _finder(weights, self.card, device) if (weights / FINDER).is_file() else None
 
     def judge(self, pack: FacePack, progress: Progress) -> Judgement:
         """Soft labels of the faces looked at, of persons and of the clip: 1 minus the pooled probability of a fake."""
         rhythm = rhythm_of(_fps(pack))
-        tracks = tracks_of(np.asarray(pack.faces), keep_frames(pack.frames, rhythm))
+        tracks = self._tracks(pack, keep_frames(pack.frames, rhythm), rhythm)
         looks = sum(len(single_looks(track)) + len(sequence_looks(track, rhythm)[0]) for track in tracks)
         softlabels = np.full(len(pack), np.nan)
         pooled: dict[int, list[float]] = {}
@@ -96,6 +105,20 @@ class Ntech(BaseDetector):
 
     # -- inside
 
+    def _tracks(self, pack: FacePack, kept: Kept, rhythm: Rhythm) -> list[Track]:
+        """The published tracks where the card asks for the own finder in this mode and it is installed, else those of persons."""
+        if self._finder is None or not rhythm.steady or not is_wanted(self.card, pack.mode):
+            return tracks_of(pack.upright, kept, shortest=by_mode(self.card, "shortest_track", pack.mode))
+        detections = []
+        for frame in kept.frames[::DETECT_EVERY]:
+            rows = np.flatnonzero(pack.faces["frame"] == frame)
+            found = [
+                one for row in rows for one in found_again(pack, int(row), self._finder, context=self.card.margin)[:1]
+            ]
+            found.sort(key=lambda one: -one.score)
+            detections.append(_apart(found))
+        return in_pack(follow(detections), pack.upright, kept)
+
     def _probabilities(
         self, pack: FacePack, track: Track, rhythm: Rhythm, skipped: dict[str, int]
     ) -> Iterator[tuple[Look, Array]]:
@@ -111,8 +134,12 @@ class Ntech(BaseDetector):
         for net, side, looks in shares:
             most = max(1, self.card.batch // len(looks[0].rows)) if looks else 1
             for start in range(0, len(looks), most):
-                seen = [(look, _frames(pack, look, side, skipped)) for look in looks[start : start + most]]
-                inputs = [(look, frames) for look, frames in seen if frames is not None]
+                inputs = []
+                for look in looks[start : start + most]:
+                    try:
+                        inputs.append((look, frames_of(pack, look, side=side)))
+                    except Skip as reason:
+                        _count(skipped, str(reason), 1)
                 if inputs:
                     logits = np.asarray(net(np.concatenate([frames for _, frames in inputs])), np.float64).reshape(-1)
                     for (look, _), own in zip(inputs, logits.reshape(len(inputs), -1), strict=True):
@@ -133,14 +160,12 @@ def wide_box(box: Sequence[float] | Array, *, frame_size: tuple[int, int]) -> Re
     return max(int(x), 0), max(int(y), 0), min(int(x + width), frame_size[0]), min(int(y + height), frame_size[1])
 
 
-def prepare(crop: Array, *, side: int, mirrored: bool = False) -> Array:
+def prepare(crop: Array, *, side: int) -> Array:
     """(h, w, 3) uint8 RGB -> (3, 224, 192) float32, ImageNet's mean 0 and deviation 1.
 
     The shorter side becomes ``side`` (bilinear); what is then lower than 224 grows by its own mirror image above and below, what is
     larger is cut about its middle.
     """
-    if mirrored:
-        crop = np.ascontiguousarray(crop[:, ::-1])
     factor = side / min(crop.shape[:2])
     if factor != 1:
         size = (round(crop.shape[1] * factor), round(crop.shape[0] * factor))
@@ -153,25 +178,33 @@ def prepare(crop: Array, *, side: int, mirrored: bool = False) -> Array:
     return np.ascontiguousarray(((window - _MEAN) * _SCALE).transpose(2, 0, 1))
 
 
-def _frames(pack: FacePack, look: Look, side: int, skipped: dict[str, int]) -> Array | None:
-    """The frames of a look, (1 or 7, 3, 224, 192) float32, all cut with the box of its middle one; None counts as skipped."""
-    row = pack.upright[look.middle]
-    left, top, right, bottom = wide_box(row["box"], frame_size=pack.face(look.middle).frame_size or pack.frame_size)
+def cuts(pack: FacePack, look: Look) -> list[Array]:
+    """The faces of a look, 1 or 7 of (h, w, 3) uint8 RGB, all cut with the box of its middle one and mirrored where it says so.
+
+    Raises Skip ``needs_a_clip`` or ``face_too_small``.
+    """
+    alone = len(look.rows) == 1
+    if min(look.rows) < 0:
+        raise Skip("needs_a_clip")
+    left, top, right, bottom = wide_box(look.box, frame_size=pack.face(look.middle).frame_size or pack.frame_size)
     if right <= left or bottom <= top:
-        _count(skipped, "face_too_small", 1)
-        return None
-    prepared = []
+        raise Skip("face_too_small")
+    found = []
     for index in look.rows:
         image, origin = pack.image(index), pack.upright[index]["crop_origin"]
         x, y = left - int(origin[0]), top - int(origin[1])
         cut = image[max(y, 0) : max(bottom - int(origin[1]), 0), max(x, 0) : max(right - int(origin[0]), 0)]
         whole = cut.shape[:2] == (bottom - top, right - left)
         # a face that moves fast leaves the surroundings that were kept of it half a sequence before
-        if not cut.size or (len(look.rows) > 1 and not whole):
-            _count(skipped, "face_too_small" if len(look.rows) == 1 else "needs_a_clip", 1)
-            return None
-        prepared.append(prepare(cut, side=side, mirrored=look.mirrored))
-    return np.stack(prepared)
+        if not cut.size or not (alone or whole):
+            raise Skip("face_too_small" if alone else "needs_a_clip")
+        found.append(np.ascontiguousarray(cut[:, ::-1]) if look.mirrored else cut)
+    return found
+
+
+def frames_of(pack: FacePack, look: Look, *, side: int) -> Array:
+    """The input of a look, (1 or 7, 3, 224, 192) float32; Skip as ``cuts``."""
+    return np.stack([prepare(cut, side=side) for cut in cuts(pack, look)])
 
 
 # --------------------------------------------------------------------------- numbers
@@ -186,6 +219,45 @@ def pool(probabilities: Sequence[float] | Array) -> float:
     surer = 0.5 + np.sign(distance) * np.abs(distance) ** _POWER
     weight = np.abs(distance) + _LEAST_WEIGHT
     return float((surer.clip(_LOWEST, _HIGHEST) * weight).sum() / weight.sum())
+
+
+def _apart(found: list[Found]) -> tuple[Array, Array]:
+    """Boxes (k, 4) and scores (k,) of one frame, the surest first: two crops may show the same face, which then counts once."""
+    from detectors.nets.dsfd import OVERLAP
+
+    kept: list[Found] = []
+    for one in found:
+        if not kept or overlaps(np.array([other.box for other in kept]), one.box).max() <= OVERLAP:
+            kept.append(one)
+    boxes = np.array([one.box for one in kept], np.float32).reshape(-1, 4)
+    return boxes, np.array([one.score for one in kept], np.float32)
+
+
+def _finder(weights: Path, card: Card, device: str) -> Finder:
+    """The published face finder."""
+    from detectors import probes
+    from detectors.nets import dsfd
+    from detectors.nets.checkpoint import Published
+    from detectors.nets.own_finder import DsfdFinder
+    from detectors.runtime import compiled
+
+    probe = dsfd.prepare_crop(probes.face(128), factor=1.0)
+    net = compiled(
+        _finder_net,
+        Published(weights, card, FINDER),
+        example=probe,
+        probe=probe,
+        input_shapes=[(1, 3, None, None)],
+        device=device,
+    )
+    return DsfdFinder(net)
+
+
+def _finder_net(file: Published) -> torch.nn.Module:
+    from detectors.nets.checkpoint import filled, read_torch
+    from detectors.nets.dsfd import Dsfd
+
+    return filled(Dsfd, in_float(read_torch(file.read())))
 
 
 def _frame_net(file: Published) -> torch.nn.Module:

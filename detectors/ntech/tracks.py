@@ -5,13 +5,13 @@ Promises: with every frame of a clip at hand the picks are the published ones; w
 May be imported by ``detectors.ntech`` only. Nothing in this module sees a pixel.
 
 Words: a *kept* frame is one the detector looks at; its *place* counts steps of the published frame rate, so frames of neighbouring
-places are one step apart. A *track* is one person on kept frames that follow one another within one shot.
+places are one step apart. A *track* is one person on kept frames that follow one another within one shot (the published ones: ``tracker``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -22,8 +22,6 @@ from base_detector import Array
 RATE = 15
 #: frames of a sequence, and from the start of one to the start of the next
 LENGTH, STRIDE = 7, 14
-#: the fewest kept frames of a track
-SHORTEST = 7
 
 
 @dataclass(frozen=True)
@@ -48,24 +46,32 @@ class Kept:
 
 @dataclass(frozen=True)
 class Track:
-    """Rows of ``faces.npy`` of one person on consecutive kept frames, their places and their times in seconds."""
+    """Rows of ``faces.npy`` of one person on consecutive kept frames, their places, their times in seconds, and the boxes to cut with.
+
+    Row -1, time NaN: the face was not found in that frame. Boxes (n, 4) are in pixels of the upright frame.
+    """
 
     person: int
     rows: tuple[int, ...]
     places: tuple[int, ...]
     times: tuple[float, ...]
+    boxes: Array = field(compare=False)
 
 
 @dataclass(frozen=True)
 class Look:
-    """One input of a network: the rows it shows, and whether they are mirrored. A single frame has one row, a sequence seven."""
+    """One input of a network: the rows it shows, whether they are mirrored, and the box (4,) all are cut with, that of the middle one.
+
+    A single frame has one row, a sequence seven.
+    """
 
     rows: tuple[int, ...]
     mirrored: bool
+    box: Array = field(compare=False)
 
     @property
     def middle(self) -> int:
-        """The row whose box the crop is cut with, and that gets the score."""
+        """The row that gets the score."""
         return self.rows[len(self.rows) // 2]
 
 
@@ -91,8 +97,8 @@ def keep_frames(sampled: Array, rhythm: Rhythm) -> Kept:
     return Kept(sampled[chosen], places[chosen])
 
 
-def tracks_of(faces: Array, kept: Kept) -> list[Track]:
-    """Tracks of at least ``SHORTEST`` kept frames by person, then time. ``faces`` of a face pack; those without a person are left out."""
+def tracks_of(faces: Array, kept: Kept, *, shortest: int) -> list[Track]:
+    """Tracks of at least ``shortest`` kept frames by person, then time, of a pack's upright ``faces`` that have a person."""
     found = []
     positions = np.searchsorted(kept.frames, faces["frame"])
     inside = positions < len(kept.frames)
@@ -103,10 +109,10 @@ def tracks_of(faces: Array, kept: Kept) -> list[Track]:
         rows = rows[np.lexsort((-faces["confidence"][rows], positions[rows]))]
         _, first = np.unique(positions[rows], return_index=True)
         for run in _runs(rows[first], positions, faces["shot"]):
-            if len(run) >= SHORTEST:
+            if len(run) >= shortest:
                 times = tuple(float(time) for time in faces["time_s"][run])
                 places = tuple(int(place) for place in kept.places[positions[run]])
-                found.append(Track(int(person), tuple(int(row) for row in run), places, times))
+                found.append(Track(int(person), tuple(int(row) for row in run), places, times, faces["box"][run]))
     return found
 
 
@@ -123,8 +129,8 @@ def single_looks(track: Track) -> list[Look]:
     Where the sampling is so sparse that places are missing: one frame of every two places.
     """
     pairs = [(place - track.places[0]) // 2 for place in track.places]
-    chosen = [row for i, row in enumerate(track.rows) if i == 0 or pairs[i] != pairs[i - 1]]
-    return [Look((row,), i % 2 == 0) for i, row in enumerate(chosen)]
+    chosen = [at for at in range(len(pairs)) if at == 0 or pairs[at] != pairs[at - 1]]
+    return [Look((track.rows[at],), i % 2 == 0, track.boxes[at]) for i, at in enumerate(chosen)]
 
 
 def is_first_nets(i: int) -> bool:
@@ -144,7 +150,7 @@ def sequence_looks(track: Track, rhythm: Rhythm) -> tuple[list[Look], int]:
         # half a period is what a frame may stray from its place; clips of varying rate are checked by this, too
         in_time = all(b - a <= 1.5 * rhythm.period_s + 1e-3 for a, b in pairwise(track.times[start:end]))
         if rhythm.steady and near and in_time:
-            looks.append(Look(track.rows[start:end], i % 2 == 0))
+            looks.append(Look(track.rows[start:end], i % 2 == 0, track.boxes[start + LENGTH // 2]))
         else:
             missing += 1
     return looks, missing

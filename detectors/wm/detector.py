@@ -5,13 +5,15 @@ Of each net's two logits index 1 is *fake*. A face's fake score is .2, .7 and .1
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from base_detector import Array, BaseDetector, ContractError, Face, FacePack, Judgement, Progress, Skip
+from base_detector import Array, BaseDetector, Card, ContractError, Face, FacePack, Judgement, Progress, Skip
+from detectors.nets.own_finder import Finder, found_again, is_wanted
 from detectors.nets.scores import softmax_at
 
 if TYPE_CHECKING:
@@ -19,9 +21,11 @@ if TYPE_CHECKING:
 
     from detectors.nets.checkpoint import Published
 
-#: Published files: Xception, WS-DAN on Xception, WS-DAN on EfficientNet-b3 ...
+#: Published files: Xception, WS-DAN on Xception, WS-DAN on EfficientNet-b3
 FILES = ("xception-hg-2.pth", "ckpt_x.pth", "ckpt_e.pth")
-#: ... and their shares in a face's score (submission.py)
+#: RetinaFace with ResNet-50, which the authors find faces with, and the score from which one counts (face_utils.py)
+FINDER, LEAST = "RetinaFace-Resnet50-fixed.pth", 0.8
+#: shares of the three nets in a face's score (submission.py)
 SHARES = np.array([0.2, 0.7, 0.1])
 
 #: Red, green, blue in 0..1: mean and deviation of the training faces (submission.py)
@@ -36,6 +40,8 @@ PLACES = np.array([[122.5, 141.25], [197.5, 141.25], [160.0, 178.75], [137.5, 22
 class Wm(BaseDetector):
     """Up to ``parameters.frames`` frames of a clip; a face counts for its person, the largest of each frame for the video."""
 
+    _finder: Finder | None = None
+
     def load(self, weights: Path, device: str) -> None:
         from detectors import probes
         from detectors.nets.checkpoint import Published
@@ -47,6 +53,7 @@ class Wm(BaseDetector):
         files = [Published(weights, self.card, file) for file in FILES]
         probe = self.preproc(probes.face(SIDE))[None]
         self._trio = compiled(_trio, *files, example=probe, device=device, probe=probe)
+        self._finder = _finder(weights, self.card, device) if (weights / FINDER).is_file() else None
 
     def crop_face(self, image: Array, face: Face) -> Array:
         """The aligned face, (320, 320, 3) uint8 RGB, black where the frame ends; Skip ``landmarks_not_found``."""
@@ -68,21 +75,55 @@ class Wm(BaseDetector):
     def judge(self, pack: FacePack, progress: Progress) -> Judgement:
         """All faces of up to ``parameters.frames`` evenly chosen frames; the video is the mean over the largest face of each."""
         softlabels, skipped = np.full(len(pack), np.nan), dict[str, int]()
+        boxes, find = np.array(pack.faces["box"]), self._finder if is_wanted(self.card, pack.mode) else None
         wanted = chosen_faces(pack.faces["frame"], most=self.card.parameters["frames"])
         for start in range(0, len(wanted), self.card.batch):
             prepared: dict[int, Array] = {}
             for index in map(int, wanted[start : start + self.card.batch]):
                 try:
-                    prepared[index] = self.preproc(self.crop_face(pack.image(index), pack.face(index)))
+                    face = pack.face(index) if find is None else seen_again(pack, index, find, context=self.card.margin)
+                    boxes[index] = face.box
+                    prepared[index] = self.preproc(self.crop_face(pack.image(index), face))
                 except Skip as reason:
                     skipped[str(reason)] = skipped.get(str(reason), 0) + 1
             if prepared:
                 softlabels[list(prepared)] = self.get_softlabel(np.stack(list(prepared.values())))
             progress(min(start + self.card.batch, len(wanted)), len(wanted))
         scored = np.flatnonzero(~np.isnan(softlabels))
-        largest = largest_faces(pack.faces["frame"][scored], pack.faces["box"][scored])
+        largest = largest_faces(pack.faces["frame"][scored], boxes[scored])
         video = float(softlabels[scored[largest]].mean()) if len(scored) else None
         return Judgement(softlabels, video=video, skipped=skipped)
+
+
+def seen_again(pack: FacePack, index: int, find: Finder, *, context: float) -> Face:
+    """Face ``index`` with the box and landmarks of the published finder, the largest box where it draws several; Skip when it sees none."""
+    found = found_again(pack, index, find, context=context)
+    if not found:
+        raise Skip("landmarks_not_found")
+    one = max(found, key=lambda item: float((item.box[2:] - item.box[:2]).prod()))
+    face = pack.face(index)
+    origin = np.array(face.image_origin, np.float32)
+    return replace(face, box=one.box - np.tile(origin, 2), landmarks=one.points - origin)
+
+
+def _finder(weights: Path, card: Card, device: str) -> Finder:
+    """The published face finder: frames at their own size, and no box removed for another one."""
+    from detectors import probes
+    from detectors.nets import retinaface
+    from detectors.nets.checkpoint import Published
+    from detectors.nets.own_finder import RetinaFinder
+    from detectors.runtime import compiled
+
+    probe, file = retinaface.prepare(probes.face(96, 128)), Published(weights, card, FINDER)
+    net = compiled(_finder_net, file, example=probe, probe=probe, input_shapes=[(1, 3, None, None)], device=device)
+    return RetinaFinder(net, least=LEAST)
+
+
+def _finder_net(file: Published) -> torch.nn.Module:
+    from detectors.nets.checkpoint import filled, read_torch
+    from detectors.nets.retinaface import resnet50
+
+    return filled(resnet50, read_torch(file.read(), inside="state_dict", prefix="module."))
 
 
 def _trio(*files: Published) -> torch.nn.Module:

@@ -209,6 +209,7 @@ def test_another_fill_is_taken_and_answers_as_float64(name: str, salt: str):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)  # torch's depthwise convolutions in float64 take minutes on a busy machine
 @pytest.mark.parametrize("salt", ["a", "c", "d", "e"])
 @pytest.mark.parametrize("name", list(NETS))
 def test_every_network_is_taken_with_every_fill(name: str, salt: str):

@@ -71,7 +71,7 @@ def test_tubes_stays_and_sequences_are_those_of_the_upright_clip(upright: FacePa
     from detectors.eighteen import tubes
     from detectors.medics import clips
     from detectors.medics.detector import find_stays
-    from detectors.ntech.detector import _frames
+    from detectors.ntech.detector import frames_of
     from detectors.ntech.tracks import Look
 
     turn = int(turned.faces["turn"][0])
@@ -88,5 +88,8 @@ def test_tubes_stays_and_sequences_are_those_of_the_upright_clip(upright: FacePa
     np.testing.assert_array_equal(
         clips.cut_clip(turned, stay.region, turn=turn).video, clips.cut_clip(upright, stay.region).video
     )
-    look = Look(rows=tuple(range(7)), mirrored=False)
-    np.testing.assert_array_equal(_frames(turned, look, 224, {}), _frames(upright, look, 224, {}))
+    both = [
+        frames_of(pack, Look(tuple(range(7)), mirrored=False, box=pack.upright["box"][3]), side=224)
+        for pack in (turned, upright)
+    ]
+    np.testing.assert_array_equal(*both)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from backend.media.tracks import Found, Sighting
 from base_detector import Face
 
 #: Another folder of golden vectors, made with another salt: ``GOLDEN=folder pytest tests/parity``.
@@ -68,6 +69,17 @@ def picture(research: Path, name: str) -> np.ndarray:
     return np.asarray(Image.open(golden_folder(research) / "inputs" / name).convert("RGB"))
 
 
+def wandering(research: Path, text: str) -> list[np.ndarray]:
+    """The clip that golden vectors describe: "PICTURE: frame t = numpy.roll(BGR image,(2t,3t),axis=(0,1)), t=0..11, frame 5 all zero"."""
+    name, down, right, last = re.findall(r"^(\S+): .*\((\d+)t,(\d+)t\).* t=0\.\.(\d+)", text)[0]
+    black = {int(frame) for frame in re.findall(r"frame (\d+) all zero", text)}
+    still = picture(research, name)
+    return [
+        np.zeros_like(still) if t in black else np.roll(still, (int(down) * t, int(right) * t), axis=(0, 1))
+        for t in range(int(last) + 1)
+    ]
+
+
 def squares(research: Path, entries: list[dict]) -> list[np.ndarray]:
     """The square that each of ``entries`` names in its picture, ``crop_x_y_size``; the whole picture where it names none."""
     found = []
@@ -78,14 +90,20 @@ def squares(research: Path, entries: list[dict]) -> list[np.ndarray]:
     return found
 
 
-def context(image: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, Face]:
-    """The platform's context crop of a face, twice its longer side, with the face in it."""
-    side = 2 * max(box[2] - box[0], box[3] - box[1])
-    x, y = (max(0, int((box[i] + box[i + 2]) / 2 - side / 2)) for i in (0, 1))
-    crop = image[y : int((box[1] + box[3] + side) / 2) + 1, x : int((box[0] + box[2] + side) / 2) + 1]
-    inside = np.asarray(box, np.float32) - np.tile(np.array([x, y], np.float32), 2)
+def sighting(
+    image: np.ndarray, box: Any, *, margin: float = 2.0, landmarks: Any = None, frame: int = 0, time_s: float = 0.0
+) -> Sighting:
+    """A face in ``image`` with the context crop that the media pass cuts for it."""
+    points = np.full((5, 2), np.nan, np.float32) if landmarks is None else np.asarray(landmarks, np.float32)
+    found = Found(np.asarray(box, np.float32), points, 1.0)
+    return Sighting.cut(image, found, context=margin, frame=frame, time_s=time_s)
+
+
+def context(image: np.ndarray, box: Any, *, margin: float = 2.0, landmarks: Any = None) -> tuple[np.ndarray, Face]:
+    """The media pass's context crop of a face, and the face in it."""
+    seen = sighting(image, box, margin=margin, landmarks=landmarks)
     size = (image.shape[1], image.shape[0])
-    return crop, Face(inside, np.full((5, 2), np.nan, np.float32), image_origin=(x, y), frame_size=size)
+    return seen.crop, Face(seen.box, seen.in_crop(seen.found.landmarks), image_origin=seen.origin, frame_size=size)
 
 
 def names_of(tensors: list) -> dict[str, tuple[tuple[int, ...], str]]:

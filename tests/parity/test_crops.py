@@ -14,7 +14,7 @@ pytest.importorskip("cv2")
 from base_detector import Face, Skip
 from detectors.nets.crops import cut_square, square_box
 from detectors.nets.heads import HEADS, cut_heads, head_box, head_boxes, head_score
-from tests.parity.recipe import compare, golden_folder, golden_of, picture
+from tests.parity.recipe import compare, context, golden_folder, golden_of, picture
 
 NOWHERE = np.full((5, 2), np.nan, np.float32)
 
@@ -59,26 +59,17 @@ def test_heads_at_the_border_are_the_published_ones(research: Path):
 FRAME = np.random.default_rng(3).integers(0, 256, (300, 400, 3), np.uint8)
 
 
-def in_context(box: np.ndarray) -> tuple[np.ndarray, Face]:
-    """The context crop of ``box`` in FRAME, as the platform cuts it, and the face in it."""
-    middle, reach = (box[:2] + box[2:]) / 2, float((box[2:] - box[:2]).max())
-    left, top = (int(value) for value in np.maximum(0, np.round(middle - reach)))
-    right, bottom = (int(value) for value in np.round(middle + reach))
-    own = box - np.float32([left, top, left, top])
-    return FRAME[top:bottom, left:right], Face(own, NOWHERE, image_origin=(left, top), frame_size=(400, 300))
-
-
 def test_a_square_in_a_context_crop_holds_the_pixels_of_the_frame():
     rng = np.random.default_rng(4)
     for x, y, height, width in rng.uniform((0, 0, 30, 0.65), (330, 220, 90, 1), (200, 4)):
         box = np.array([x, y, x + width * height, y + height], np.float32)
         left, top, side = square_box(box, scale=1.3, frame_size=(400, 300))
-        image, face = in_context(box)
+        image, face = context(FRAME, box)
         np.testing.assert_array_equal(cut_square(image, face, scale=1.3), FRAME[top : top + side, left : left + side])
 
 
 def test_a_face_half_outside_gives_a_square_of_what_the_context_holds():
-    image, face = in_context(np.array([-45, 60, 45, 150], np.float32))
+    image, face = context(FRAME, np.array([-45, 60, 45, 150], np.float32))
     found = cut_square(image, face, scale=1.3)
     # published: 117 pixels from the left border; the context ends 90 pixels from it
     np.testing.assert_array_equal(found, FRAME[47 : 47 + 90, :90])

@@ -18,7 +18,7 @@ from detectors.nets.faces import IMAGENET_MEAN, IMAGENET_STD  # noqa: E402
 from detectors.nets.pictures import CLIP_MEAN, CLIP_STD  # noqa: E402
 from detectors.nets.vit import CLIP_L14, VisionTransformer, tower_of  # noqa: E402
 from tests.parity.clip_files import as_they_are, filled_large  # noqa: E402
-from tests.parity.recipe import compare, golden_of, listed_names, picture  # noqa: E402
+from tests.parity.recipe import compare, context, golden_of, listed_names, picture  # noqa: E402
 
 GOLDEN = "gend"
 RECIPE_WEIGHTS = True
@@ -84,12 +84,9 @@ def test_the_context_crop_gives_what_the_frame_gives(golden: dict, pictures: dic
         # a face box as MTCNN draws it: 2.1 distances between the eyes to each side of its middle, its height a third more
         middle, reach = points.mean(axis=0), 1.15 * np.linalg.norm(points[1] - points[0])
         box = np.array([middle[0] - reach, middle[1] - 1.3 * reach, middle[0] + reach, middle[1] + 1.3 * reach])
-        half = detector.card.margin * 1.3 * reach
-        left, top = (max(0, int(middle[i] - half)) for i in (0, 1))
-        crop = frame[top : int(middle[1] + half), left : int(middle[0] + half)]
-        inside = Face(box - [left, top] * 2, (points - [left, top]).astype(np.float32), image_origin=(left, top))
         whole = Face(box, points.astype(np.float32), image_origin=(0, 0))
-        found, wanted = detector.crop_face(crop, inside), detector.crop_face(frame, whole)
+        cut = context(frame, box, margin=detector.card.margin, landmarks=points)
+        found, wanted = detector.crop_face(*cut), detector.crop_face(frame, whole)
         assert np.abs(found.astype(int) - wanted).mean() < 0.5
 
 

@@ -29,6 +29,7 @@ from tests.parity.recipe import (  # noqa: E402
     golden_of,
     listed_names,
     picture,
+    sighting,
 )
 
 #: kind of network -> its list of names, and its entry in the golden vectors
@@ -305,14 +306,11 @@ def write_pack(
     folder.mkdir()
     rows, crops = np.zeros(len(faces), FACE_DTYPE), []
     for row, face in zip(rows, sorted(faces, key=lambda item: item["frame"]), strict=True):
-        x1, y1, x2, y2 = face["box"]
-        half = max(x2 - x1, y2 - y1) * margin / 2
-        left, top = max(0, int((x1 + x2) / 2 - half)), max(0, int((y1 + y2) / 2 - half))
-        right, bottom = min(SIZE[0], int((x1 + x2) / 2 + half)), min(SIZE[1], int((y1 + y2) / 2 + half))
-        crops.append(scene(face["frame"])[top:bottom, left:right])
+        seen = sighting(scene(face["frame"]), face["box"], margin=margin)
+        crops.append(seen.crop)
         row["frame"], row["time_s"], row["box"], row["confidence"] = face["frame"], face["frame"] / 25, face["box"], 1
         row["person"], row["shot"] = face.get("person", 0), face.get("shot", 0)
-        row["crop_origin"] = left, top
+        row["crop_origin"] = seen.origin
     write_faces(folder, rows, crops)
     return finish_pack(folder, size=SIZE, sampled=sampled, shots=shots or [])
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,10 +18,19 @@ from base_detector import FACE_DTYPE, BaseDetector, FacePack, Skip, load_detecto
 from detectors import kept, probes  # noqa: E402
 from detectors.nets import sequence_b7  # noqa: E402
 from detectors.nets.efficientnet import EfficientNet  # noqa: E402
+from detectors.nets.own_finder import Found  # noqa: E402
 from detectors.ntech import detector as ntech  # noqa: E402
-from detectors.ntech import tracks  # noqa: E402
+from detectors.ntech import tracker, tracks  # noqa: E402
 from tests.packs import finish_pack, write_faces  # noqa: E402
-from tests.parity.recipe import assert_each_difference_is_named, compare, filled_state, golden_of, listed_names  # noqa: E402
+from tests.parity.recipe import (  # noqa: E402
+    assert_each_difference_is_named,
+    compare,
+    filled_state,
+    golden_of,
+    listed_names,
+    sighting,
+    wandering,
+)
 
 GOLDEN = "ntech"
 
@@ -60,7 +70,9 @@ def loaded(frame_state: tuple[Path, dict], tmp_path_factory: pytest.TempPathFact
         yield detector
 
 
-def write_pack(folder: Path, frames: list[np.ndarray], rows: list[dict], *, fps: float | None = 15.0) -> FacePack:
+def write_pack(
+    folder: Path, frames: list[np.ndarray], rows: list[dict], *, fps: float | None = 15.0, mode: str = "standard"
+) -> FacePack:
     """A pack whose context crops are whole frames; a row names its frame ``at`` and may set fields of ``FACE_DTYPE``."""
     folder.mkdir()
     faces = np.zeros(len(rows), FACE_DTYPE)
@@ -71,7 +83,7 @@ def write_pack(folder: Path, frames: list[np.ndarray], rows: list[dict], *, fps:
             face[name] = row[name]
     write_faces(folder, faces, [row.get("image", frames[row["at"]]) for row in rows])
     height, width = frames[0].shape[:2]
-    return finish_pack(folder, size=(width, height), sampled=range(len(frames)), fps=fps)
+    return finish_pack(folder, size=(width, height), sampled=range(len(frames)), fps=fps, mode=mode)
 
 
 # --------------------------------------------------------------------------- networks
@@ -89,37 +101,43 @@ def test_names_and_shapes_are_the_published_ones(research: Path, golden: dict, k
     assert sum(item.numel() for item in net.parameters()) == golden["state_dict"][kind]["parameters"]
 
 
-def test_frames_get_the_published_logits(golden: dict, pictures: dict, loaded):
+def test_frames_get_the_published_logits(golden: dict, pictures: dict, loaded, tmp_path: Path):
     entries = [entry for entry in golden["forward"] if entry["model"].startswith("frame")]
     assert len(entries) == 4
-    boxes = {entry["input"]: entry["box"] for entry in golden["crop"]}
+    boxes = {entry["input"]: entry["box"] for entry in golden["crop"] if not entry["flip"]}
     for transform, net, side in (
         ("first", loaded._first, ntech.FIRST_SIDE),
         ("second", loaded._second, ntech.SECOND_SIDE),
     ):
         chosen = [entry for entry in entries if entry["transform"] == transform]
-        crops = [cut(pictures[entry["input"]], boxes[entry["input"]]) for entry in chosen]
-        found = net(np.stack([ntech.prepare(crop, side=side) for crop in crops]))
+        looks = [in_pack(tmp_path, pictures, entry["input"], boxes[entry["input"]]) for entry in chosen]
+        batch = np.concatenate([ntech.frames_of(*look, side=side) for look in looks])
+        found = net(batch)
         wanted = np.array([entry["logits"] for entry in chosen])
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(
             1 / (1 + np.exp(-found[:, 0])), [entry["sigmoid"] for entry in chosen], atol=1e-4, rtol=0
         )
-        swapped = net(np.stack([ntech.prepare(np.ascontiguousarray(crop[..., ::-1]), side=side) for crop in crops]))
+        swapped = net(
+            np.stack(
+                [ntech.prepare(np.ascontiguousarray(ntech.cuts(*look)[0][..., ::-1]), side=side) for look in looks]
+            )
+        )
         # one of the pictures hardly cares about colour with these weights, the other one of each net does
         assert np.abs(swapped - wanted).max() > 0.02
 
 
 def test_another_librarys_padding_gives_other_logits_and_the_check_at_load_notices(
-    golden: dict, pictures: dict, frame_state: tuple[Path, dict], loaded
+    golden: dict, pictures: dict, frame_state: tuple[Path, dict], loaded, tmp_path: Path
 ):
     with torch.device("meta"):
         net = EfficientNet("b7", classes=1, padding="0.7.1")
     net.load_state_dict(frame_state[1], assign=True)
     entry = golden["forward"][0]
-    crop = cut(pictures[entry["input"]], golden["crop"][0]["box"])
+    box = next(item["box"] for item in golden["crop"] if item["input"] == entry["input"])
     probe = probes.like(np.zeros((1, 3, ntech.HEIGHT, ntech.WIDTH), np.float32))
-    inputs = np.concatenate([ntech.prepare(crop, side=ntech.FIRST_SIDE)[None], probe])
+    look = in_pack(tmp_path, pictures, entry["input"], box)
+    inputs = np.concatenate([ntech.frames_of(*look, side=ntech.FIRST_SIDE), probe])
     with torch.inference_mode():
         picture, face = net.eval()(torch.from_numpy(inputs))[:, 0].tolist()
     assert abs(picture - entry["logits"][0]) > 0.01
@@ -133,12 +151,14 @@ def test_a_network_read_from_disk_answers_bit_by_bit_as_the_one_that_was_made(lo
     assert np.array_equal(loaded._first(x), loaded._second(x))
 
 
-def test_a_sequence_in_a_pack_gets_the_published_logits(golden: dict, pictures: dict, loaded, tmp_path: Path):
+def test_a_sequence_in_a_pack_gets_the_published_logits(golden: dict, research: Path, loaded, tmp_path: Path):
     entry = next(entry for entry in golden["forward"] if entry["model"] == "sequence net")
-    rolled = [np.roll(pictures["obama.png"], (2 * t, 3 * t), axis=(0, 1)) for t in range(7)]
+    clip = wandering(research, entry["input"])
+    face = next(item["box"] for item in golden["crop"] if entry["input"].startswith(item["input"]))
+    middle = len(clip) // 2
     # only the middle frame's box is the face's: the others must not matter to the sequence
-    boxes = [np.array(golden["crop"][0]["box"]) - 20 * (at != 3) for at in range(7)]
-    pack = write_pack(tmp_path / "pack", rolled, [{"at": at, "box": boxes[at]} for at in range(7)])
+    boxes = [np.array(face) - 20 * (at != middle) for at in range(len(clip))]
+    pack = write_pack(tmp_path / "pack", clip, [{"at": at, "box": box} for at, box in enumerate(boxes)])
     given = {}
     seen = loaded._sequence
     try:
@@ -190,29 +210,39 @@ def test_halves_become_floats_and_infinite_counters_zeros():
 # --------------------------------------------------------------------------- pixels
 
 
-def cut(picture: np.ndarray, box: list[float]) -> np.ndarray:
-    left, top, right, bottom = ntech.wide_box(box, frame_size=(picture.shape[1], picture.shape[0]))
-    return picture[top:bottom, left:right]
+def in_pack(
+    folder: Path, pictures: dict, name: str, box: list[float], *, mirrored: bool = False
+) -> tuple[FacePack, tracks.Look]:
+    """A golden picture as the one frame of a pack, with the media pass's crop of the card's margin, and a look at it."""
+    detector, picture = load_detector("detectors.ntech"), pictures[name]
+    seen = sighting(picture, box, margin=detector.card.margin)
+    pack = write_pack(
+        folder / f"pack{len(list(folder.iterdir()))}",
+        [picture],
+        [{"at": 0, "box": box, "image": seen.crop, "crop_origin": seen.origin}],
+    )
+    return pack, tracks.Look((0,), mirrored, np.float32(box))
 
 
-def test_crops_are_the_published_ones(golden: dict, pictures: dict):
-    assert len(golden["crop"]) == 8
+def test_crops_are_the_published_ones(golden: dict, pictures: dict, tmp_path: Path):
+    assert golden["crop"]
     for entry in golden["crop"]:
-        face = cut(pictures[entry["input"]], entry["box"])
-        face = face[:, ::-1] if entry["flip"] else face
+        (face,) = ntech.cuts(*in_pack(tmp_path, pictures, entry["input"], entry["box"], mirrored=entry["flip"]))
         assert list(face.shape) == entry["face_shape"]
         compare(face, entry["face_rgb"], atol=1e-6 * 255)
 
 
-def test_preprocessing_is_the_published_one(golden: dict, pictures: dict):
-    assert len(golden["preprocess"]) == 9
+def test_preprocessing_is_the_published_one(golden: dict, pictures: dict, tmp_path: Path):
+    assert golden["preprocess"]
     for entry in golden["preprocess"]:
-        if entry["input"].startswith("synthetic"):
-            crop = (np.arange(100 * 160 * 3).reshape(100, 160, 3) % 251).astype(np.uint8)
-        else:
-            crop = cut(pictures[entry["input"]], entry["box"])
         side = ntech.FIRST_SIDE if entry["transform"].startswith("first") else ntech.SECOND_SIDE
-        compare(ntech.prepare(crop, side=side)[None], entry["tensor"], atol=2e-6)
+        if entry["input"].startswith("synthetic"):
+            *shape, levels = map(int, re.findall(r"reshape\((\d+),(\d+),(\d+)\) % (\d+)", entry["input"])[0])
+            crop = (np.arange(np.prod(shape)).reshape(shape) % levels).astype(np.uint8)
+            found = ntech.prepare(crop, side=side)[None]
+        else:
+            found = ntech.frames_of(*in_pack(tmp_path, pictures, entry["input"], entry["box"]), side=side)
+        compare(found, entry["tensor"], atol=2e-6)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 200), (200, 3), (192, 192), (224, 192), (500, 400)])
@@ -222,8 +252,6 @@ def test_a_crop_of_any_shape_becomes_an_input(shape: tuple[int, int], side: int)
     found = ntech.prepare(crop, side=side)
     assert found.shape == (3, 224, 192)
     assert found.dtype == np.float32
-    mirror = ntech.prepare(np.ascontiguousarray(crop[:, ::-1]), side=side)
-    np.testing.assert_array_equal(ntech.prepare(crop, side=side, mirrored=True), mirror)
 
 
 # --------------------------------------------------------------------------- which frames
@@ -260,7 +288,7 @@ def one_person(sampled: np.ndarray, *, fps: float, **columns) -> np.ndarray:
 def picks(sampled: np.ndarray, *, fps: float, **columns) -> tuple[list, list, int]:
     """(singles, sequences, sequences that could not be formed) over all tracks."""
     rhythm = tracks.rhythm_of(fps)
-    found = tracks.tracks_of(one_person(sampled, fps=fps, **columns), tracks.keep_frames(sampled, rhythm))
+    found = tracks.tracks_of(one_person(sampled, fps=fps, **columns), tracks.keep_frames(sampled, rhythm), shortest=7)
     sequences = [tracks.sequence_looks(track, rhythm) for track in found]
     return (
         [look for track in found for look in tracks.single_looks(track)],
@@ -295,6 +323,32 @@ def test_the_counts_of_the_published_run_are_met(golden: dict):
     assert checked == 6
 
 
+def test_tracks_of_given_detections_are_the_published_ones(golden: dict):
+    assert golden["aggregate"]["tracks"]
+    for entry in golden["aggregate"]["tracks"]:
+        detections = [
+            (np.array(item["boxes"]).reshape(-1, 4), np.array(item["scores"])) for item in entry["detections"]
+        ]
+        found = tracker.follow(detections)
+        assert [(item.start, len(item.boxes)) for item in found] == [(t["start"], t["length"]) for t in entry["tracks"]]
+        for item, wanted in zip(found, entry["tracks"], strict=True):
+            for at, name in ((0, "first_box"), (len(item.boxes) // 2, "mid_box"), (-1, "last_box")):
+                np.testing.assert_allclose(item.boxes[at], wanted[name], atol=1e-4)
+
+
+def test_a_track_takes_the_detection_that_overlaps_it_most_before_later_ones_do():
+    def row(*starts: float, score: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+        return np.array([(x, 0, x + 100, 100) for x in starts], np.float32), np.full(len(starts), score)
+
+    (one,) = tracker.follow([row(0)] + [row(60, 10)] * 6 + [row(60, 10, score=0.29)])
+    assert one.boxes[:, 0].tolist()[::3] == [0, 10, 10, 10, 10, 10, 10]
+    assert tracker.follow([row(0)] * 6) == []
+    assert tracker.follow([row(0, score=0.89)] * 7) == []
+    assert len(tracker.follow([row(0, score=0.89)] * 6 + [row(0)])) == 1
+    moved, ended = tracker.follow([row(0, 500)] * 7 + [row(500)] * 2)[::-1]
+    assert (moved.boxes[0, 0], len(moved.boxes), ended.boxes[0, 0], len(ended.boxes)) == (500, 25, 0, 19)
+
+
 def test_a_clip_thinned_to_the_right_rate_is_read_in_sequences():
     """15 s of 25 frames a second in standard mode: 300 of 375 frames, each at most half a step from its place."""
     sampled = np.linspace(0, 374, 300).astype(int)
@@ -325,7 +379,7 @@ def test_tracks_end_where_the_shot_changes_or_the_face_is_not_seen():
     assert len(singles) == 10
     faces = one_person(np.delete(np.arange(20), 8), fps=15)
     kept = tracks.keep_frames(np.arange(20), tracks.rhythm_of(15))
-    assert [len(track.rows) for track in tracks.tracks_of(faces, kept)] == [8, 11]
+    assert [len(track.rows) for track in tracks.tracks_of(faces, kept, shortest=7)] == [8, 11]
 
 
 def test_too_few_frames_and_faces_of_nobody_make_no_track():
@@ -338,7 +392,7 @@ def test_the_surer_of_two_faces_of_one_person_in_a_frame_counts():
     sampled = np.repeat(np.arange(8), 2)
     faces = one_person(sampled, fps=15, confidence=np.tile([0.8, 0.9], 8))
     kept = tracks.keep_frames(np.arange(8), tracks.rhythm_of(15))
-    assert [track.rows for track in tracks.tracks_of(faces, kept)] == [tuple(range(1, 16, 2))]
+    assert [track.rows for track in tracks.tracks_of(faces, kept, shortest=7)] == [tuple(range(1, 16, 2))]
 
 
 def test_neighbouring_frames_far_apart_in_time_are_no_sequence():
@@ -481,3 +535,43 @@ def test_a_face_outside_the_frame_is_skipped_not_scored(clip: list[np.ndarray], 
     judgement = told_detector().judge(write_pack(tmp_path / "pack", clip[:8], rows), lambda done, total: None)
     assert judgement.video is None
     assert set(judgement.skipped) == {"face_too_small", "needs_a_clip"}
+
+
+# --------------------------------------------------------------------------- thorough mode
+
+
+@pytest.mark.parametrize(
+    ("mode", "count", "judged"), [("standard", 7, True), ("thorough", 18, False), ("thorough", 19, True)]
+)
+def test_in_thorough_mode_a_track_is_as_long_as_the_published_ones(
+    clip: list[np.ndarray], tmp_path: Path, mode: str, count: int, judged: bool
+):
+    pack = write_pack(tmp_path / "pack", clip[:count], rows_of(count), mode=mode)
+    judgement = told_detector().judge(pack, lambda done, total: None)
+    assert (judgement.video is not None) == judged
+    assert judgement.skipped == ({} if judged else {"needs_a_clip": count})
+
+
+def finding(box: tuple, *, score: float = 0.95) -> Callable[..., list[Found]]:
+    return lambda image, **_: [Found(np.float32(box), score, np.full((5, 2), np.nan))]
+
+
+def test_in_thorough_mode_the_published_finder_draws_and_follows_the_faces(clip: list[np.ndarray], tmp_path: Path):
+    drawn, detector = (34, 24, 74, 72), told_detector()
+    detector._finder = finding(drawn)
+    # a frame in which the platform found no face, between two detections
+    pack = write_pack(tmp_path / "pack", clip, [row for row in rows_of(22) if row["at"] != 16], mode="thorough")
+    judgement = detector.judge(pack, lambda done, total: None)
+    assert judgement.skipped == {"needs_a_clip": 2}  # the single frame 16, and the sequence 14 to 20
+    (first, *_) = detector._first.batches
+    left, top, right, bottom = ntech.wide_box(drawn, frame_size=(120, 90))
+    wanted = ntech.prepare(np.ascontiguousarray(clip[0][top:bottom, left:right][:, ::-1]), side=ntech.FIRST_SIDE)
+    np.testing.assert_array_equal(first[0], wanted)
+    detector._finder = finding(drawn, score=0.89)
+    assert detector.judge(pack, lambda done, total: None).video is None
+    short = write_pack(tmp_path / "short", clip[:18], rows_of(18), mode="thorough")
+    detector._finder = finding(drawn)
+    assert detector.judge(short, lambda done, total: None).video is None
+    standard = write_pack(tmp_path / "standard", clip[:18], rows_of(18))
+    detector._finder = None
+    assert detector.judge(standard, lambda done, total: None).video is not None

@@ -15,6 +15,7 @@ torch = pytest.importorskip("torch")
 from base_detector import FACE_DTYPE, ContractError, Face, FacePack, Skip, load_detector  # noqa: E402
 from detectors.nets.checkpoint import CheckpointError, check_names, read_torch  # noqa: E402
 from detectors.nets.checkpoint import fill as fill_net  # noqa: E402
+from detectors.nets.own_finder import Found  # noqa: E402
 from detectors.nets.scores import softmax_at  # noqa: E402
 from detectors.nets.wsdan import Attentions, Trio, WsDan  # noqa: E402
 from detectors.nets.xception import Xception  # noqa: E402
@@ -29,7 +30,7 @@ from detectors.wm.detector import (  # noqa: E402
     largest_faces,
 )
 from tests.packs import finish_pack, write_faces  # noqa: E402
-from tests.parity.recipe import compare, filled_state, golden_folder, golden_of, listed_names  # noqa: E402
+from tests.parity.recipe import compare, context, filled_state, golden_folder, golden_of, listed_names  # noqa: E402
 
 #: name in the golden vectors, list of names, published file
 NETS = (
@@ -112,18 +113,12 @@ def test_a_context_crop_of_the_cards_margin_gives_the_face_of_the_whole_frame(
     known = json.loads((golden_folder(research) / "inputs" / "landmarks.json").read_text())["faces"]
     for entry in golden["crop"]:
         frame = pictures[entry["input"]]
-        height, width = frame.shape[:2]
         measured = known[entry["input"]][entry["face_index"]]
         box, points = np.array(measured["mtcnn_box"]), np.array(measured["mtcnn_points5"], np.float32)
         assert np.trunc(points).tolist() == entry["landmarks5_int"]
-        side = detector.card.margin * max(box[2] - box[0], box[3] - box[1])
-        left, top = (max(0, round((box[i] + box[i + 2]) / 2 - side / 2)) for i in (0, 1))
-        context = frame[top : min(height, top + round(side)), left : min(width, left + round(side))]
-        whole = Face(box=box, landmarks=points, frame_size=(width, height))
-        part = replace(
-            whole, box=box - [left, top] * 2, landmarks=points - np.float32([left, top]), image_origin=(left, top)
-        )
-        found, wanted = detector.crop_face(context, part), detector.crop_face(frame, whole)
+        whole = Face(box=box, landmarks=points, frame_size=(frame.shape[1], frame.shape[0]))
+        cut = context(frame, box, margin=detector.card.margin, landmarks=points)
+        found, wanted = detector.crop_face(*cut), detector.crop_face(frame, whole)
         # the same pixels; OpenCV rounds positions to 1/32 pixel
         assert np.abs(found.astype(int) - wanted.astype(int)).mean() < 0.05
 
@@ -238,6 +233,32 @@ def test_no_more_frames_are_judged_than_the_card_says(tmp_path: Path):
     assert (frames[0], frames[-1]) == (0, 118)
     assert np.diff(frames).max() <= 6
     assert judged.video == pytest.approx(0.25)
+
+
+def test_in_thorough_mode_faces_and_landmarks_are_those_of_the_published_finder(tmp_path: Path):
+    """Of several boxes of a face the largest one counts; a face that RetinaFace does not see is skipped."""
+    pack = write_pack(tmp_path / "pack", [(0, 0, 60), (0, 1, 50), (4, 0, 60)])
+    detector, seen = scripted([0.1, 0.2]), []
+    crop_face = detector.crop_face
+    detector.crop_face = lambda image, face: seen.append(face) or crop_face(image, face)
+    answers = iter([
+        [found((100, 100, 150, 150)), found((98, 98, 160, 160), points=PLACES + 1)],
+        [found((100, 100, 164, 164), points=PLACES + 2), found((300, 300, 310, 310))],
+        [],
+    ])  # fmt: skip
+    detector._finder = lambda image, **_: next(answers)
+    judged = detector.judge(pack, lambda done, total: None)
+    assert [face.landmarks.tolist() for face in seen] == [(PLACES + 1).tolist(), (PLACES + 2).tolist()]
+    assert judged.skipped == {"landmarks_not_found": 1}
+    # the second face is the larger one as RetinaFace draws it
+    assert judged.video == pytest.approx(0.2)
+    detector, pack.mode = scripted([0.1, 0.2, 0.3]), "standard"
+    detector._finder = None
+    assert detector.judge(pack, lambda done, total: None).video == pytest.approx(0.2)
+
+
+def found(box: tuple, *, points: np.ndarray = PLACES) -> Found:
+    return Found(np.float32(box), 0.9, points.astype(np.float32))
 
 
 def test_a_count_of_frames_that_is_none_is_refused(tmp_path: Path):
