@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -78,8 +79,11 @@ def actor_options(node: str) -> dict[str, Any]:
     }
 
 
-def task_options(job: JobId, *, cores: float, memory_mb: int, gpus: float, never_on: frozenset[str]) -> dict[str, Any]:
-    """The task of one job. Ray never repeats it: attempts are counted on the folder."""
+def task_options(
+    job: JobId, *, cores: float, memory_mb: int, gpus: float, on: str | None, never_on: frozenset[str]
+) -> dict[str, Any]:
+    """The task of one job, for the machine ``on``, or for any but ``never_on``. Ray never repeats it: attempts are counted on the
+    folder."""
     options: dict[str, Any] = {
         "name": f"job-{job[:6]}",
         "num_cpus": cores,
@@ -88,7 +92,9 @@ def task_options(job: JobId, *, cores: float, memory_mb: int, gpus: float, never
         "max_retries": 0,
         "num_returns": "streaming",
     }
-    if never_on:
+    if on is not None:
+        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(on, soft=False)
+    elif never_on:
         options["label_selector"] = {NODE_LABEL: f"!in({','.join(sorted(never_on))})"}
     return options
 
@@ -161,6 +167,8 @@ class _Flight:
     run: Run
     task: Task
     node: str | None = None
+    #: the machine it was sent to, None: Ray chooses
+    target: str | None = None
     demand: dict[str, Any] = field(default_factory=dict)
     cancelled: threading.Event = field(default_factory=threading.Event)
     back: threading.Event = field(default_factory=threading.Event)
@@ -306,7 +314,8 @@ class RayEngine:
     def _attempt(self, flight: _Flight) -> None:
         run, flight.demand = flight.run, self._demand(flight.run.submission)
         never_on = self._unfit(run.submission)
-        options = task_options(flight.task.job, **flight.demand, never_on=never_on)
+        self._aim(flight, never_on)
+        options = task_options(flight.task.job, **flight.demand, on=flight.target, never_on=never_on)
         answers = self._task.options(**options).remote(flight.task)
         try:
             while not self._has_come(answers):
@@ -344,13 +353,28 @@ class RayEngine:
         else:
             flight.run.ending, flight.run.code = ended.ending, ended.code
 
+    def _aim(self, flight: _Flight, never_on: frozenset[str]) -> None:
+        """Choose the machine with the most room. Where none has room Ray chooses, when there is some or a new machine has come: its picture
+        of who has room is a little old, and two jobs that begin at once would queue on one machine beside an idle one."""
+        cores, gpus = self._cores(), self._settings.job_gpus
+        willing = self._willing()
+        with self._lock:
+            used = Counter(item.node or item.target for item in self._flights.values() if item is not flight)
+            room = {machine.id: _slots(machine, cores=cores, gpus=gpus) - used[machine.id] for machine in willing}
+            best = max((node for node in room if node not in never_on), key=lambda node: room[node], default=None)
+            flight.target = best if best is not None and room[best] > 0 else None
+
     def _failed(self, flight: _Flight, error: RayError) -> None:
         own = isinstance(error, RayTaskError) and not isinstance(error.cause, RayError)
-        flight.run.ending = "broke_off" if own else "lost"
+        begun = flight.node is not None
+        if own or begun:
+            flight.run.ending = "broke_off" if own else "lost"
+        else:  # its machine was gone before it came there
+            flight.run.call_off()
         reason = str(error).strip().splitlines()[-1] if own else type(error).__name__
         log.warning("job_lost", job=flight.task.job, node=flight.node, ending=flight.run.ending, reason=reason)
         with self._lock:
-            machine = None if own else self._machines.get(flight.node or "")
+            machine = None if own else self._machines.get(flight.node or flight.target or "")
         if machine:
             self._broke(machine, reason)
 

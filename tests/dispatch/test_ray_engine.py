@@ -120,7 +120,7 @@ def test_ray_gets_these_options_and_no_others(settings):
         "max_concurrency": 64,
         "runtime_env": {"env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}},
     }
-    task = task_options(JobId("abcdefgh"), cores=4, memory_mb=2000, gpus=0.5, never_on=frozenset({"n2", "n1"}))
+    task = task_options(JobId("abcdefgh"), cores=4, memory_mb=2000, gpus=0.5, on=None, never_on=frozenset({"n2", "n1"}))
     assert task == {
         "name": "job-abcdef",
         "num_cpus": 4,
@@ -130,6 +130,9 @@ def test_ray_gets_these_options_and_no_others(settings):
         "num_returns": "streaming",
         "label_selector": {"ray.io/node-id": "!in(n1,n2)"},
     }
+    there = task_options(JobId("abcdefgh"), cores=4, memory_mb=2000, gpus=0, on="cd" * 28, never_on=frozenset({"n1"}))
+    where = there.pop("scheduling_strategy")
+    assert (where.node_id, where.soft, "label_selector" in there) == ("cd" * 28, False, False)
 
 
 def test_a_cluster_that_asks_for_no_token_is_refused(settings, tmp_path, monkeypatch):
