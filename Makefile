@@ -14,7 +14,7 @@ endif
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --no-deps
 RESOLVE := $(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --python-version 3.11 --custom-compile-command "make lock"
 
-.PHONY: help setup cluster run weights recommended test test-slow test-gpu soak coverage check images bench lock clean
+.PHONY: help setup cluster run weights recommended test test-slow test-gpu check-gpu soak coverage check images bench lock clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -69,6 +69,9 @@ test-slow: setup  ## run the tests that take over a minute
 
 test-gpu: setup  ## run the tests that need a CUDA device
 	@$(BIN)/pytest -m gpu
+
+check-gpu: setup  ## check this machine's GPU in under five minutes: scores beside the CPU's, speed, memory, decoding
+	@$(BIN)/python -m tests.gpu
 
 soak: setup  ## run the tests of endurance: many jobs and files, processes and nodes that die, scaling (an hour)
 	@$(BIN)/pytest -m soak -rA

@@ -183,18 +183,38 @@ def assert_as_torch(compiled: runtime.Compiled, net: Small, *, atol: float) -> N
 
 @pytest.mark.parametrize(("half", "tolerance"), [(False, 1e-5), (True, 2e-2)])
 def test_the_way_through_torch_gives_the_same_numbers_and_leaves_the_network_as_it_was(
-    net: Small, half: bool, tolerance: float, monkeypatch: pytest.MonkeyPatch
+    net: Small, half: bool, tolerance: float
 ):
     """The GPU's code on the CPU: layout, precision and copies are the same, only the device is not."""
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     compiled = runtime._place_on_gpu(net, "cpu", half=half)
     assert_as_torch(compiled, net, atol=tolerance)
     assert net.conv.weight.dtype == torch.float32
     assert net.conv.weight.is_contiguous()
 
 
+@pytest.mark.parametrize(
+    ("capable", "off", "kinds"), [(True, 1e-3, [True]), (True, 1e-2, [True, False]), (False, 0.0, [False])]
+)
+def test_half_precision_is_left_where_the_card_or_the_check_against_float32_speaks_against_it(
+    net: Small, capable: bool, off: float, kinds: list[bool], monkeypatch: pytest.MonkeyPatch
+):
+    """``off``: how far the network in half precision is from float32."""
+    tried: list[bool] = []
+
+    def placed(net: nn.Module, device: str, *, half: bool, cut: bool) -> runtime.Compiled:
+        tried.append(half)
+        return lambda *inputs: tuple(item + np.float32(off * half) for item in runtime._eager(net, inputs))
+
+    monkeypatch.setattr(runtime, "_find_gpu", lambda device: None)
+    monkeypatch.setattr(runtime, "_place_on_gpu", placed)
+    monkeypatch.setattr(runtime.gpu, "takes_halves", lambda device: capable)
+    compiled = runtime.compile_net(net, example=noise(1, 3, 16, 16), device="cuda:0", half=True)
+    assert tried == kinds
+    assert_as_torch(compiled, net, atol=1e-5 + off * kinds[-1])
+
+
 @pytest.mark.gpu
-@pytest.mark.parametrize(("half", "tolerance"), [(False, 1e-4), (True, 2e-2)])
+@pytest.mark.parametrize(("half", "tolerance"), [(False, 1e-4), (True, 4e-3)])
 def test_a_gpu_gives_the_numbers_of_the_cpu_and_leaves_the_network_where_it_was(
     net: Small, half: bool, tolerance: float
 ):
