@@ -153,12 +153,12 @@ def find_clip(
 def _finder(weights: Path, card: Card, device: str) -> Finder:
     """The published face finder, as the published code sets it."""
     from detectors import probes
-    from detectors.nets import retinaface
+    from detectors.nets import retinaface_boxes
     from detectors.nets.checkpoint import Published
     from detectors.nets.own_finder import RetinaFinder
     from detectors.runtime import compiled
 
-    probe = retinaface.prepare(probes.face(96, 128))
+    probe = retinaface_boxes.prepare(probes.face(96, 128))
     file = Published(weights, card, FINDER)
     net = compiled(_finder_net, file, example=probe, probe=probe, input_shapes=[(1, 3, None, None)], device=device)
     return RetinaFinder(net, least=tubes.LEAST, shorter=tubes.SHORTER, longest=tubes.LONGEST, overlap=tubes.OVERLAP)

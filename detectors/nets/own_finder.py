@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 
 from base_detector import Array, Card, ContractError, FacePack
-from detectors.nets import dsfd, retinaface
+from detectors.nets import dsfd_boxes, retinaface_boxes
 
 #: A found face and the platform's share at least so much of their union, else it is another one.
 _LEAST_OVERLAP = 0.3
@@ -105,11 +105,13 @@ class RetinaFinder:
         if factor != 1:
             image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
         height, width = image.shape[:2]
-        loc, conf, points = (item[0] for item in self.net(retinaface.prepare(image)))
-        boxes, scores, points = retinaface.faces(loc, conf, points, width=width, height=height, threshold=self.least)
+        loc, conf, points = (item[0] for item in self.net(retinaface_boxes.prepare(image)))
+        boxes, scores, points = retinaface_boxes.faces(
+            loc, conf, points, width=width, height=height, threshold=self.least
+        )
         order = np.argsort(-scores, kind="stable")
         if self.overlap is not None:
-            order = retinaface.suppress(boxes, scores, threshold=self.overlap, inclusive=False)
+            order = retinaface_boxes.suppress(boxes, scores, threshold=self.overlap, inclusive=False)
         start = np.array(origin, np.float32)
         moved = np.array([round(side * factor) / int(side * factor) for side in frame_size], np.float32)
         boxes = (boxes / np.float32(factor) + np.tile(start, 2)) * np.tile(moved, 2)
@@ -130,12 +132,14 @@ class DsfdFinder:
     net: Callable[[Array], Any]
 
     def __call__(self, image: Array, *, origin: tuple[int, int], frame_size: tuple[int, int]) -> list[Found]:
-        factor, moved = dsfd.scale_of(frame_size)
-        batch = dsfd.prepare_crop(image, factor=factor)
+        factor, moved = dsfd_boxes.scale_of(frame_size)
+        batch = dsfd_boxes.prepare_crop(image, factor=factor)
         offsets, logits = self.net(batch)
         height, width = batch.shape[2:]
-        kept = dsfd.suppress(dsfd.decode(offsets[0], dsfd.anchors(height, width)), dsfd.face_probability(logits[0]))
-        kept = kept[kept[:, 0] > dsfd.LEAST]
+        kept = dsfd_boxes.suppress(
+            dsfd_boxes.decode(offsets[0], dsfd_boxes.anchors(height, width)), dsfd_boxes.face_probability(logits[0])
+        )
+        kept = kept[kept[:, 0] > dsfd_boxes.LEAST]
         start = np.tile(np.array(origin, np.float32), 2)
         boxes = (kept[:, 1:] * np.array([width, height] * 2, np.float32) / np.float32(factor) + start) * np.tile(
             moved, 2

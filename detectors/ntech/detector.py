@@ -223,7 +223,7 @@ def pool(probabilities: Sequence[float] | Array) -> float:
 
 def _apart(found: list[Found]) -> tuple[Array, Array]:
     """Boxes (k, 4) and scores (k,) of one frame, the surest first: two crops may show the same face, which then counts once."""
-    from detectors.nets.dsfd import OVERLAP
+    from detectors.nets.dsfd_boxes import OVERLAP
 
     kept: list[Found] = []
     for one in found:
@@ -236,12 +236,12 @@ def _apart(found: list[Found]) -> tuple[Array, Array]:
 def _finder(weights: Path, card: Card, device: str) -> Finder:
     """The published face finder."""
     from detectors import probes
-    from detectors.nets import dsfd
+    from detectors.nets import dsfd_boxes
     from detectors.nets.checkpoint import Published
     from detectors.nets.own_finder import DsfdFinder
     from detectors.runtime import compiled
 
-    probe = dsfd.prepare_crop(probes.face(128), factor=1.0)
+    probe = dsfd_boxes.prepare_crop(probes.face(128), factor=1.0)
     net = compiled(
         _finder_net,
         Published(weights, card, FINDER),

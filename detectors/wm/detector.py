@@ -109,12 +109,12 @@ def seen_again(pack: FacePack, index: int, find: Finder, *, context: float) -> F
 def _finder(weights: Path, card: Card, device: str) -> Finder:
     """The published face finder: frames at their own size, and no box removed for another one."""
     from detectors import probes
-    from detectors.nets import retinaface
+    from detectors.nets import retinaface_boxes
     from detectors.nets.checkpoint import Published
     from detectors.nets.own_finder import RetinaFinder
     from detectors.runtime import compiled
 
-    probe, file = retinaface.prepare(probes.face(96, 128)), Published(weights, card, FINDER)
+    probe, file = retinaface_boxes.prepare(probes.face(96, 128)), Published(weights, card, FINDER)
     net = compiled(_finder_net, file, example=probe, probe=probe, input_shapes=[(1, 3, None, None)], device=device)
     return RetinaFinder(net, least=LEAST)
 

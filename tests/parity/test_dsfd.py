@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from detectors.nets import dsfd  # noqa: E402
+from detectors.nets import dsfd, dsfd_boxes  # noqa: E402
 from detectors.nets.checkpoint import fill as fill_net  # noqa: E402
 from tests.parity.recipe import (  # noqa: E402
     assert_each_difference_is_named,
@@ -48,7 +48,7 @@ def test_names_and_shapes_are_the_published_ones(research: Path, golden: dict, n
 
 def test_the_net_gives_the_published_numbers(research: Path, golden: dict, frame: np.ndarray, net: dsfd.Dsfd):
     fill_net(net, filled_state(listed_names(research, "ntech_dsfd_resnet152"), golden["scale_pow2"]))
-    batch = (cv2.resize(frame, (WIDTH, HEIGHT)).astype(np.float32) - dsfd.MEAN).transpose(2, 0, 1)[None]
+    batch = (cv2.resize(frame, (WIDTH, HEIGHT)).astype(np.float32) - dsfd_boxes.MEAN).transpose(2, 0, 1)[None]
     with torch.inference_mode():
         eager = [item.numpy() for item in net(torch.from_numpy(batch))]
     for name, found in zip(("loc", "conf_logits"), eager, strict=True):
@@ -62,14 +62,14 @@ def test_the_net_gives_the_published_numbers(research: Path, golden: dict, frame
 
 
 def test_anchors_are_the_published_ones(golden: dict):
-    compare(dsfd.anchors(HEIGHT, WIDTH), golden["forward"]["priors"], atol=1e-7)
+    compare(dsfd_boxes.anchors(HEIGHT, WIDTH), golden["forward"]["priors"], atol=1e-7)
 
 
 def test_boxes_of_given_numbers_are_the_published_ones(golden: dict):
     wanted = golden["detect_synthetic"]
     offsets = (0.5 * np.random.default_rng(7).standard_normal((3416, 4))).astype(np.float32)
     scores = (np.random.default_rng(8).random(3416) ** 4).astype(np.float32)
-    found = dsfd.suppress(dsfd.decode(offsets, dsfd.anchors(HEIGHT, WIDTH)), scores)
+    found = dsfd_boxes.suppress(dsfd_boxes.decode(offsets, dsfd_boxes.anchors(HEIGHT, WIDTH)), scores)
     assert len(found) == wanted["kept"]
     np.testing.assert_allclose(found[:15], wanted["top15_score_x1_y1_x2_y2_relative"], atol=1e-6)
     np.testing.assert_allclose(found[-1], wanted["last_kept"], atol=1e-6)
@@ -78,7 +78,7 @@ def test_boxes_of_given_numbers_are_the_published_ones(golden: dict):
 def test_the_input_of_a_frame_is_the_published_one(golden: dict, frame: np.ndarray):
     wanted = golden["transform"]
     assert list(frame.shape[:2]) == wanted["original_hw"]
-    batch, filled = dsfd.prepare(frame)
+    batch, filled = dsfd_boxes.prepare(frame)
     assert [list(filled)] == wanted["image_sizes"]
     compare(batch, wanted["tensor"], atol=1e-3)
     assert not batch[:, :, filled[0] :].any()
@@ -86,7 +86,7 @@ def test_the_input_of_a_frame_is_the_published_one(golden: dict, frame: np.ndarr
 
 def test_boxes_are_scaled_by_the_unpadded_size():
     found = np.array([[0.9, 0.5, 0.5, 1.0, 1.0], [0.31, 0, 0, 0.1, 0.1], [0.29, 0, 0, 1, 1]], np.float32)
-    boxes, scores = dsfd.in_frame(found, filled=(300, 512), frame=(528, 900))
+    boxes, scores = dsfd_boxes.in_frame(found, filled=(300, 512), frame=(528, 900))
     np.testing.assert_allclose(scores, [0.9, 0.31])
     np.testing.assert_allclose(boxes[0], [450, 264, 900, 528], rtol=1e-6)
 
@@ -97,18 +97,18 @@ def test_there_is_an_anchor_for_every_place_of_every_map(height: int, width: int
     with torch.device("meta"):
         net = dsfd.Dsfd().eval()
         offsets, logits = net(torch.zeros(1, 3, height, width))
-    count = len(dsfd.anchors(height, width))
+    count = len(dsfd_boxes.anchors(height, width))
     assert offsets.shape == (1, count, 4)
     assert logits.shape == (1, count, 2)
 
 
 def test_a_face_that_fills_its_anchor_is_found_there():
-    places = dsfd.anchors(160, 256)
+    places = dsfd_boxes.anchors(160, 256)
     logits = np.zeros((len(places), 2), np.float32)
     logits[:, 0], logits[700, 0], logits[700, 1] = 9, 0, 9
-    scores = dsfd.face_probability(logits)
+    scores = dsfd_boxes.face_probability(logits)
     assert scores[700] == pytest.approx(1 / (1 + np.exp(-9)), abs=1e-6)
-    found = dsfd.suppress(dsfd.decode(np.zeros_like(places), places), scores)
+    found = dsfd_boxes.suppress(dsfd_boxes.decode(np.zeros_like(places), places), scores)
     assert len(found) == 1
     x, y, width, height = places[700]
     np.testing.assert_allclose(found[0, 1:], [x - width / 2, y - height / 2, x + width / 2, y + height / 2], atol=1e-6)

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("torch")
 
 from base_detector import FACE_DTYPE, ContractError, FacePack, load_detector
-from detectors.nets import dsfd, own_finder, retinaface
+from detectors.nets import dsfd_boxes, own_finder, retinaface_boxes
 from detectors.nets.own_finder import DsfdFinder, Found, RetinaFinder, found_again
 from tests.packs import finish_pack, turned_pack, write_faces
 from tests.parity.recipe import sighting
@@ -21,7 +21,7 @@ SIZE = (900, 528)
 
 def drawn(pixels: np.ndarray, *, height: int, width: int) -> tuple[np.ndarray, ...]:
     """What RetinaFace would answer for an input of this size with faces where ``pixels`` (n,) says: anchors as they are."""
-    count = len(retinaface.priors(height, width))
+    count = len(retinaface_boxes.priors(height, width))
     conf = np.zeros((1, count, 2), np.float32)
     conf[0, pixels, 1] = 0.99
     return np.zeros((1, count, 4), np.float32), conf, np.zeros((1, count, 10), np.float32)
@@ -31,7 +31,7 @@ def bright(batch: np.ndarray) -> tuple[np.ndarray, ...]:
     """A finder of bright pixels: the anchor of 64 nearest to their middle."""
     height, width = batch.shape[2:]
     y, x = (float(places.mean()) for places in np.nonzero(batch[0].sum(axis=0) > 0))
-    anchors = retinaface.priors(height, width) * [width, height, width, height]
+    anchors = retinaface_boxes.priors(height, width) * [width, height, width, height]
     far = np.hypot(anchors[:, 0] - x, anchors[:, 1] - y) + 1e6 * (np.abs(anchors[:, 2] - 64) > 1)
     return drawn(np.array([far.argmin()]), height=height, width=width)
 
@@ -107,13 +107,13 @@ def test_scaled_frames_have_the_published_places():
 def test_dsfd_on_a_crop_that_is_the_frame_gives_the_boxes_of_the_frame(size: tuple[int, int]):
     y, x = np.mgrid[: size[1], : size[0]]
     frame = np.stack([x % 251, y % 241, (x + y) // 8], axis=-1).astype(np.uint8)
-    batch, filled = dsfd.prepare(frame)
-    places = dsfd.anchors(*batch.shape[2:])
+    batch, filled = dsfd_boxes.prepare(frame)
+    places = dsfd_boxes.anchors(*batch.shape[2:])
     rng = np.random.default_rng(3)
     offsets = rng.normal(0, 0.3, (len(places), 4)).astype(np.float32)
     logits = np.stack([np.zeros(len(places)), np.where(rng.random(len(places)) < 0.01, 2, -9)], 1).astype(np.float32)
-    kept = dsfd.suppress(dsfd.decode(offsets, places), dsfd.face_probability(logits))
-    boxes, scores = dsfd.in_frame(kept, filled=filled, frame=(size[1], size[0]))
+    kept = dsfd_boxes.suppress(dsfd_boxes.decode(offsets, places), dsfd_boxes.face_probability(logits))
+    boxes, scores = dsfd_boxes.in_frame(kept, filled=filled, frame=(size[1], size[0]))
     given = []
     find = DsfdFinder(lambda inputs: given.append(inputs) or (offsets[None], logits[None]))
     found = find(np.ascontiguousarray(frame[..., ::-1]), origin=(0, 0), frame_size=size)
@@ -125,7 +125,7 @@ def test_dsfd_on_a_crop_that_is_the_frame_gives_the_boxes_of_the_frame(size: tup
 
 def test_a_part_of_the_frame_is_where_the_frame_has_it():
     """One anchor of a crop, moved to the frame with the published fault of padded frames (528 lines: 300 of 320)."""
-    logits = np.full((1, len(dsfd.anchors(64, 64)), 2), (0, -9), np.float32)
+    logits = np.full((1, len(dsfd_boxes.anchors(64, 64)), 2), (0, -9), np.float32)
     logits[0, 5 * 16 + 7, 1] = 9  # stride 4: row 5, column 7
     find = DsfdFinder(lambda inputs: (np.zeros((1, logits.shape[1], 4), np.float32), logits))
     (found,) = find(np.zeros((112, 112, 3), np.uint8), origin=(400, 200), frame_size=SIZE)

@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from detectors.nets import retinaface  # noqa: E402
+from detectors.nets import retinaface, retinaface_boxes  # noqa: E402
 from detectors.nets.checkpoint import check_names, fill  # noqa: E402
 from tests.parity.recipe import compare, filled_state, golden_folder, golden_of, listed_names  # noqa: E402
 
@@ -29,8 +29,8 @@ def outputs(research: Path, golden: dict) -> list[np.ndarray]:
     picture = cv2.imread(str(golden_folder(research) / "inputs" / "obama.png"))
     small = cv2.cvtColor(cv2.resize(picture, (300, 220)), cv2.COLOR_BGR2RGB)
     with torch.inference_mode():
-        found = [out.numpy() for out in net(torch.from_numpy(retinaface.prepare(small)))]
-        turned = net(torch.from_numpy(retinaface.prepare(small[..., ::-1])))[1].numpy()
+        found = [out.numpy() for out in net(torch.from_numpy(retinaface_boxes.prepare(small)))]
+        turned = net(torch.from_numpy(retinaface_boxes.prepare(small[..., ::-1])))[1].numpy()
     # negative control: RGB instead of BGR gives other scores
     assert np.abs(turned - found[1]).max() > 0.05
     return found
@@ -52,14 +52,14 @@ def test_heads_are_the_published_ones(golden: dict, outputs: list[np.ndarray]):
 
 
 def test_anchors_are_the_published_ones(golden: dict):
-    compare(retinaface.priors(220, 300), golden["priors"], atol=1e-6)
-    assert len(retinaface.priors(220, 300)) == sum(2 * -(-220 // step) * -(-300 // step) for step in (8, 16, 32))
+    compare(retinaface_boxes.priors(220, 300), golden["priors"], atol=1e-6)
+    assert len(retinaface_boxes.priors(220, 300)) == sum(2 * -(-220 // step) * -(-300 // step) for step in (8, 16, 32))
 
 
 def test_boxes_and_points_are_the_published_ones(golden: dict, outputs: list[np.ndarray]):
     # the published threshold is itself a score, rounded in its ninth digit: a step above it
     threshold = golden["threshold_used_for_this_test"] + 1e-6
-    boxes, scores, points = retinaface.faces(
+    boxes, scores, points = retinaface_boxes.faces(
         outputs[0][0], outputs[1][0], outputs[2][0], width=300, height=220, threshold=threshold
     )
     assert len(boxes) == len(golden["boxes"]) == 12
@@ -72,12 +72,12 @@ def test_boxes_and_points_are_the_published_ones(golden: dict, outputs: list[np.
 
 
 def test_offsets_of_zero_give_the_anchors():
-    anchors = retinaface.priors(33, 70)
+    anchors = retinaface_boxes.priors(33, 70)
     assert anchors.shape == (2 * (5 * 9 + 3 * 5 + 2 * 3), 4)
-    boxes = retinaface.decode_boxes(np.zeros((len(anchors), 4), np.float32), anchors)
+    boxes = retinaface_boxes.decode_boxes(np.zeros((len(anchors), 4), np.float32), anchors)
     np.testing.assert_allclose((boxes[:, :2] + boxes[:, 2:]) / 2, anchors[:, :2], atol=1e-6)
     np.testing.assert_allclose(boxes[:, 2:] - boxes[:, :2], anchors[:, 2:], atol=1e-6)
-    points = retinaface.decode_points(np.zeros((len(anchors), 10), np.float32), anchors)
+    points = retinaface_boxes.decode_points(np.zeros((len(anchors), 10), np.float32), anchors)
     assert points.shape == (len(anchors), 5, 2)
     np.testing.assert_allclose(points[:, 4], anchors[:, :2], atol=1e-6)
     # the first two anchors: the middle of the first 8 pixels, sides of 16 and 32 of 70 x 33
@@ -87,9 +87,9 @@ def test_offsets_of_zero_give_the_anchors():
 
 def test_an_offset_moves_a_box_by_a_tenth_of_its_anchor():
     anchor = np.array([[0.5, 0.5, 0.2, 0.4]], np.float32)
-    boxes = retinaface.decode_boxes(np.array([[1, -1, np.log(2) / 0.2, 0]], np.float32), anchor)
+    boxes = retinaface_boxes.decode_boxes(np.array([[1, -1, np.log(2) / 0.2, 0]], np.float32), anchor)
     np.testing.assert_allclose(boxes[0], [0.52 - 0.2, 0.46 - 0.2, 0.52 + 0.2, 0.46 + 0.2], atol=1e-6)
-    points = retinaface.decode_points(np.array([[1, 1] + [0] * 8], np.float32), anchor)
+    points = retinaface_boxes.decode_points(np.array([[1, 1] + [0] * 8], np.float32), anchor)
     np.testing.assert_allclose(points[0, :2], [[0.52, 0.54], [0.5, 0.5]], atol=1e-6)
 
 
@@ -97,13 +97,15 @@ def test_overlapping_boxes_leave_the_best_one():
     boxes = np.array([[0, 0, 9, 9], [1, 0, 10, 9], [20, 0, 29, 9], [0, 0, 9, 4]], np.float32)
     scores = np.array([0.8, 0.9, 0.3, 0.7], np.float32)
     # with pixels at both ends: 90 of 110 for the first pair, 45 of 105 for the second box and the last
-    assert retinaface.suppress(boxes, scores, threshold=0.5).tolist() == [1, 3, 2]
-    assert retinaface.suppress(boxes, scores, threshold=0.4).tolist() == [1, 2]
-    assert retinaface.suppress(boxes, scores, threshold=0.82).tolist() == [1, 0, 3, 2]
+    assert retinaface_boxes.suppress(boxes, scores, threshold=0.5).tolist() == [1, 3, 2]
+    assert retinaface_boxes.suppress(boxes, scores, threshold=0.4).tolist() == [1, 2]
+    assert retinaface_boxes.suppress(boxes, scores, threshold=0.82).tolist() == [1, 0, 3, 2]
     # without: 72 of 90 is 0.8
-    assert retinaface.suppress(boxes, scores, threshold=0.81, inclusive=False).tolist() == [1, 0, 3, 2]
-    assert retinaface.suppress(boxes, scores, threshold=0.81).tolist() == [1, 3, 2]
-    assert retinaface.suppress(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), threshold=0.5).tolist() == []
+    assert retinaface_boxes.suppress(boxes, scores, threshold=0.81, inclusive=False).tolist() == [1, 0, 3, 2]
+    assert retinaface_boxes.suppress(boxes, scores, threshold=0.81).tolist() == [1, 3, 2]
+    assert (
+        retinaface_boxes.suppress(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), threshold=0.5).tolist() == []
+    )
 
 
 def test_any_size_gives_one_row_an_anchor_and_scores_that_sum_to_one():
@@ -112,7 +114,7 @@ def test_any_size_gives_one_row_an_anchor_and_scores_that_sum_to_one():
     for height, width in ((70, 101), (64, 64)):
         with torch.inference_mode():
             loc, conf, landms = net(torch.randn(1, 3, height, width))
-        count = len(retinaface.priors(height, width))
+        count = len(retinaface_boxes.priors(height, width))
         assert loc.shape == (1, count, 4)
         assert landms.shape == (1, count, 10)
         np.testing.assert_allclose(conf.sum(dim=2).numpy(), np.ones((1, count)), atol=1e-5)
@@ -121,7 +123,7 @@ def test_any_size_gives_one_row_an_anchor_and_scores_that_sum_to_one():
 def test_a_picture_is_given_as_blue_green_red_minus_the_mean():
     image = np.zeros((2, 3, 3), np.uint8)
     image[0, 0] = (255, 100, 10)
-    found = retinaface.prepare(image)
+    found = retinaface_boxes.prepare(image)
     assert found.shape == (1, 3, 2, 3)
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found[0, :, 0, 0], [10 - 104, 100 - 117, 255 - 123])
