@@ -12,7 +12,7 @@ Knows the contract and ``detectors.runtime``; imported by nothing.
 from __future__ import annotations
 
 import argparse
-import copy
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +54,6 @@ class Eager:
 
     def __init__(self, net: torch.nn.Module, calls: list[Eager]) -> None:
         self._net, self._calls = net.eval().requires_grad_(False), calls
-        self._exact: torch.nn.Module | None = None
         self.inputs: tuple[Array, ...] = ()
         self.outputs: tuple[Array, ...] = ()
         self.replay: tuple[Array, ...] | None = None
@@ -74,30 +73,60 @@ class Eager:
         return given if self._several else given[0]
 
     def gradient(self, x: Array, weights: Sequence[Array | None]) -> Array:
-        """The gradient of the weighted sum of the outputs at the input ``x``; in float64 where it vanishes in float32.
+        """The gradient of the weighted sum of the outputs at the input ``x``. Skip where it vanishes.
 
-        A probability that float32 rounds to 1 has no slope there, which would look like robustness.
+        A probability that is rounded to 0 or 1 has no slope, which would look like robustness (Athalye et al., "Obfuscated Gradients Give a
+        False Sense of Security", ICML 2018). There the slope is that of what the sigmoid at the end is given: it points the same way.
         """
         import torch
 
-        found = _gradient(self._net, torch.from_numpy(np.array(x, np.float32)), weights)
-        if found.any():
-            return found
-        if self._exact is None:
-            self._exact = copy.deepcopy(self._net).double()
-        return _gradient(self._exact, torch.from_numpy(np.array(x, np.float64)), weights)
+        point = torch.from_numpy(np.array(x, np.float32)).requires_grad_(True)
+        with _sigmoids()() as squashed:
+            answer = self._net(point)
+        outputs = answer if isinstance(answer, tuple) else (answer,)
+        own = [(out, torch.from_numpy(item)) for out, item in zip(outputs, weights, strict=True) if item is not None]
+        total = torch.stack([(out.double() * item).sum() for out, item in own]).sum()
+        [slope] = torch.autograd.grad(total, point, retain_graph=True)
+        if not slope.any():
+            parts = [
+                (given.double().reshape(-1) * item.reshape(-1)).sum()
+                for out, item in own
+                for given in squashed.given(out)
+            ]
+            if parts:
+                [slope] = torch.autograd.grad(torch.stack(parts).sum(), point)
+        if not slope.any():
+            raise Skip("not_judgeable")
+        return np.asarray(slope.numpy(), np.float64)
 
 
-def _gradient(net: torch.nn.Module, point: torch.Tensor, weights: Sequence[Array | None]) -> Array:
+@functools.cache
+def _sigmoids() -> Any:
+    """A class of contexts that note what sigmoids in them were given; made on the first call, since torch is imported late."""
     import torch
+    from torch.overrides import TorchFunctionMode
 
-    point.requires_grad_(True)
-    answer = net(point)
-    outputs = answer if isinstance(answer, tuple) else (answer,)
-    pairs = [(out, torch.from_numpy(own)) for out, own in zip(outputs, weights, strict=True) if own is not None]
-    torch.stack([(out.double() * own).sum() for out, own in pairs]).sum().backward()
-    assert point.grad is not None
-    return np.asarray(point.grad.numpy(), np.float64)
+    kinds = {torch.sigmoid, torch.Tensor.sigmoid, torch.nn.functional.sigmoid, torch.special.expit}
+
+    class Sigmoids(TorchFunctionMode):
+        def __init__(self) -> None:
+            super().__init__()
+            self._seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            answer = func(*args, **(kwargs or {}))
+            if func in kinds and args:
+                self._seen.append((args[0], answer))
+            return answer
+
+        def given(self, out: torch.Tensor) -> list[torch.Tensor]:
+            """What the last sigmoid was given whose answer is the output ``out``; empty where there is none."""
+            same = [
+                x for x, y in self._seen if y.numel() == out.numel() and torch.equal(y.reshape(-1), out.reshape(-1))
+            ]
+            return same[-1:]
+
+    return Sigmoids
 
 
 @dataclass(frozen=True)
@@ -218,11 +247,11 @@ def attack_pack(
     for done, index in enumerate(chosen.tolist(), 1):
         try:
             aim = attacker.aim(np.array(detector._input(pack, index)))
+            found = [attacker.attack(aim, fake=fake, eps=reach, steps=steps, rng=rng) for reach in eps]
         except Skip:
             continue
-        scores[0].append(attacker.score(aim))
-        for place, reach in enumerate(eps, 1):
-            scores[place].append(attacker.attack(aim, fake=fake, eps=reach, steps=steps, rng=rng))
+        for own, score in zip(scores, (attacker.score(aim), *found), strict=True):
+            own.append(score)
         progress(done, len(chosen))
     return {"scores": scores}
 

@@ -10,6 +10,7 @@ import pytest
 
 from base_detector import BaseDetector, Card, Skip
 from detectors import pgd
+from detectors.nets.scores import sigmoid
 from tests.detectors.test_contract import write_pack
 
 MEAN, DEVIATION = 0.4, 0.25
@@ -21,13 +22,16 @@ def card(folder: Path, **changes: Any) -> Card:
     return Card(**(facts | changes), folder=folder)
 
 
-def linear(calls: list[pgd.Eager], folder: Path, *, scale: float = 1e-3, **changes: Any) -> BaseDetector:
-    """A detector whose log odds of *real* are the sum of its normalised input, times ``scale``."""
+def linear(
+    calls: list[pgd.Eager], folder: Path, *, scale: float = 1e-3, squashed: bool = False, **changes: Any
+) -> BaseDetector:
+    """A detector whose log odds of *real* are the sum of its normalised input, times ``scale``; ``squashed``: its net ends in a sigmoid."""
     import torch
 
     class Sum(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return scale * x.sum(dim=(1, 2, 3))
+            total = scale * x.sum(dim=(1, 2, 3))
+            return torch.sigmoid(total) if squashed else total
 
     class Linear(BaseDetector):
         card = globals()["card"](folder, **changes)
@@ -41,7 +45,7 @@ def linear(calls: list[pgd.Eager], folder: Path, *, scale: float = 1e-3, **chang
             return (face.transpose(2, 0, 1)[:, :8, :8] / np.float32(255) - MEAN) / DEVIATION
 
         def get_softlabel(self, batch: np.ndarray) -> np.ndarray:
-            return 1 / (1 + np.exp(-self.net(batch)))
+            return self.net(batch) if squashed else sigmoid(self.net(batch))
 
     made = Linear()
     made.load(folder, "cpu")
@@ -73,12 +77,20 @@ def test_the_attack_never_leaves_the_range_of_a_picture(tmp_path: Path):
     assert after == pytest.approx(1e-3 * 192 * (1 - MEAN) / DEVIATION, rel=1e-4)  # all white
 
 
-def test_a_score_that_is_saturated_is_attacked_all_the_same(tmp_path: Path):
+@pytest.mark.parametrize("squashed", [False, True], ids=["logits", "a sigmoid in the network"])
+def test_a_score_that_is_rounded_to_certainty_does_not_pass_for_robust(tmp_path: Path, squashed: bool):
     calls: list[pgd.Eager] = []
-    attacker = pgd.Attacker(linear(calls, tmp_path, scale=1.0), calls)
-    aim = attacker.aim(np.full((8, 8, 3), 110, np.uint8))
-    assert attacker.score(aim) < 1e-3
-    assert attacker.attack(aim, fake=False, eps=8, steps=10, rng=np.random.default_rng(0)) > 0.5
+    attacker = pgd.Attacker(linear(calls, tmp_path, scale=4.0, squashed=squashed), calls)
+    aim = attacker.aim(np.full((8, 8, 3), 109, np.uint8))
+    assert attacker.score(aim) == 0.0  # the odds are e to the 85
+    assert attacker.attack(aim, fake=False, eps=8, steps=10, rng=np.random.default_rng(0)) > 0.99
+
+
+def test_a_gradient_that_is_nowhere_is_no_score_and_not_robustness(tmp_path: Path):
+    calls: list[pgd.Eager] = []
+    attacker = pgd.Attacker(linear(calls, tmp_path, scale=0.0), calls)
+    with pytest.raises(Skip):
+        attacker.attack(attacker.aim(UNIT), fake=True, eps=8, steps=1, rng=np.random.default_rng(0))
 
 
 def test_units_of_a_pack_are_attacked_and_those_that_cannot_be_judged_left_out(tmp_path: Path):
