@@ -254,7 +254,8 @@ class Bench:
     ) -> Iterator[Row]:
         code = error.code if isinstance(error, DfomError) else "no_such_file"
         # what may pass is tried again when the benchmark goes on; the rest is what a visitor would be told
-        status: Status = "failed" if isinstance(error, RetryableError | WorkerError | OSError) else "not_applicable"
+        passing = error.retryable if isinstance(error, WorkerError) else isinstance(error, RetryableError | OSError)
+        status: Status = "failed" if passing else "not_applicable"
         log.warning("not_judged", file=shown(item.name), condition=condition, code=code)
         for card in cards:
             yield Row(condition=condition, status=status, code=code, **_common(item, sha256, card.id))
