@@ -35,7 +35,7 @@ from detectors.eighteen.detector import (
     network_score,
 )
 from detectors.nets.checkpoint import CheckpointError
-from detectors.nets.own_finder import Finder, Found
+from detectors.nets.own_finder import Finder, Found, overlaps
 from detectors.nets.slowfast import SlowFast
 from tests.packs import finish_pack, write_faces
 from tests.parity.recipe import compare, filled_state, golden_of, listed_names, sighting, wandering
@@ -182,9 +182,13 @@ def seen(golden: dict, research: Path, frames: dict[int, np.ndarray]) -> list[li
     if not (research / FINDER).is_file():
         return seen_boxes(golden, list(frames.values()))
     find, drawn = _finder((research / FINDER).parent, load_detector("detectors.eighteen").card, "cpu"), []
+    last: list[np.ndarray] = []
     for frame in frames.values():
         found = find(frame, origin=(0, 0), frame_size=frame.shape[1::-1])
-        drawn.append([tuple(one.box.tolist()) for one in found])
+        boxes = np.array([one.box for one in found]).reshape(-1, 4)
+        # the surest is first, which may be either person: each is the one nearest to where it was
+        last = [max(boxes, key=lambda box: overlaps(box[None], one)[0]) for one in last or boxes] if found else last
+        drawn.append([tuple(box.tolist()) for box in last] if found else [])
     return drawn
 
 
