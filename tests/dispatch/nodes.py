@@ -36,6 +36,9 @@ ENVIRONMENT = {
 #: of each node
 SMALL = {"object_store_memory": 80 * 2**20, "include_log_monitor": False}
 
+#: in place of seconds: until ``Notes.go``
+GO = "go"
+
 
 def need_ray() -> None:
     """Skip where the extra is not installed. Ray reads its environment once, when it is imported, so this comes before any import of it."""
@@ -46,13 +49,14 @@ def need_ray() -> None:
 
 
 def wait_as_told(notes: Path, job: Job) -> None:
-    """Wait for the seconds that the media names, and note the begin: who had which job."""
+    """Wait for the seconds that the media names, or until ``Notes.go``, and note the begin: who had which job."""
     raylet = os.getppid()
     note = notes / f"{job.id}-{raylet}-{time.monotonic_ns()}"
     note.write_text("begun")
     told = job.media.read_text()
-    until = time.monotonic() + float(told.split()[0])
-    while time.monotonic() < until:
+    seconds = told.split()[0]
+    until = time.monotonic() + (600 if seconds == GO else float(seconds))
+    while time.monotonic() < until and not (seconds == GO and (notes / GO).exists()):
         if job.cancelled():
             note.write_text("cancelled")
             raise Cancelled
@@ -140,6 +144,10 @@ class Notes:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def go(self) -> None:
+        """Let the jobs end that wait for it."""
+        (self.folder / GO).touch()
 
     def begun(self) -> list[tuple[str, int, str]]:
         """(job, raylet of its node, begun | worked | cancelled) in the order of their begin."""

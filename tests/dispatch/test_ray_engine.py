@@ -45,7 +45,7 @@ def site(settings, store, machines, tmp_path) -> Iterator[Callable[..., nodes.Si
 
 @pytest.fixture
 def waits(submit) -> Callable[..., JobId]:
-    """Submit a job that waits so many seconds."""
+    """Submit a job that waits so many seconds, or until ``nodes.GO``."""
     return lambda seconds, **members: submit(f"{seconds} s {secrets.token_hex(4)}".encode(), **members)
 
 
@@ -82,15 +82,16 @@ def test_jobs_go_where_their_images_are_and_end_as_they_should(store, site, wait
 
 
 def test_lost_nodes_lose_no_job_and_publish_nothing_afterwards(store, site, waits, machines, monkeypatch):
-    monkeypatch.setattr("backend.dispatch.ray_engine.LOST_S", 3.0)
+    monkeypatch.setattr("backend.dispatch.ray_engine.LOST_S", 6.0)
     here = site()
     assert here.engine.places() == 3
     frozen, killed = machines.raylets()[:2]
-    jobs = [waits(2.5) for _ in range(6)]
+    jobs = [waits(nodes.GO) for _ in range(6)]
     eventually(lambda: here.notes.at(frozen) and here.notes.at(killed), within_s=60)
     lost = {job for job, raylet, how in here.notes.begun() if raylet in (frozen, killed) and how == "begun"}
     nodes.freeze(frozen)
     nodes.kill(killed)
+    here.notes.go()
     eventually(lambda: {job for job, count in here.notes.begins().items() if count == 2} == lost, within_s=60)
     nodes.wake(frozen)
     eventually(lambda: ended(store, jobs) == {("done", "done"): 6}, within_s=60)
