@@ -100,9 +100,9 @@ def test_lost_nodes_lose_no_job_and_publish_nothing_afterwards(store, site, wait
     assert attempts == {job: 2 if job in lost else 1 for job in jobs}
 
 
-def test_ray_gets_these_options_and_no_others(settings):
+def test_ray_gets_these_options_and_no_others(settings, store, submit, tmp_path):
     nodes.need_ray()
-    from backend.dispatch.ray_engine import actor_options, connection, task_options
+    from backend.dispatch.ray_engine import RayEngine, actor_options, connection, task_options
 
     assert connection(settings, namespace="x") == {
         "address": "auto",
@@ -131,6 +131,13 @@ def test_ray_gets_these_options_and_no_others(settings):
         "num_returns": "streaming",
         "label_selector": {"ray.io/node-id": "!in(n1,n2)"},
     }
+    engine = RayEngine(
+        settings.model_copy(update={"job_gpus": 0.5, "ray_address": "10.0.0.5:6379"}),
+        build=lambda: None,
+        durations=Durations(tmp_path / "d.json"),
+    )
+    assert engine._demand(store.read_submission("new", submit()))["gpus"] == 0.5
+    assert connection(engine._settings, namespace="x")["address"] == "10.0.0.5:6379"
     there = task_options(JobId("abcdefgh"), cores=4, memory_mb=2000, gpus=0, on="cd" * 28, never_on=frozenset({"n1"}))
     where = there.pop("scheduling_strategy")
     assert (where.node_id, where.soft, "label_selector" in there) == ("cd" * 28, False, False)
