@@ -12,15 +12,13 @@ from typing import Final
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from backend.report.palette import curve_colour, hexadecimal
-from backend.report.pictures import drawable
+from backend.report.pictures import FAINT, GREY, INK, drawable, titled_figure
 from base_detector import Array
 
-_INK, _GREY, _FAINT = "#212529", "#5f666e", "#dee2e6"
 _DPI: Final = 110
 #: Bins of scores: .025 each.
 _BINS: Final = 40
@@ -31,10 +29,10 @@ def histogram(scores: Array, *, title: str, threshold: float, colour: int) -> st
     """How many files have which fake score (n,), with the detector's threshold."""
     figure, axes = _figure(title, high=2.4)
     axes.hist(scores, bins=np.linspace(0, 1, _BINS + 1).tolist(), color=hexadecimal(curve_colour(colour)), linewidth=0)
-    axes.axvline(threshold, color=_INK, linewidth=1, linestyle=(0, (5, 4)))
+    axes.axvline(threshold, color=INK, linewidth=1, linestyle=(0, (5, 4)))
     axes.set_xlim(0, 1)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0  real", "0.25", "0.5", "0.75", "1  fake"])
-    axes.set_ylabel("files", color=_GREY, fontsize=9)
+    axes.set_ylabel("files", color=GREY, fontsize=9)
     _whole(axes)
     return _saved(figure, left=0.6)
 
@@ -51,16 +49,16 @@ def outcomes(titles: Sequence[str], counts: Sequence[tuple[int, int, int]]) -> s
         before += values
     axes.set_yticks(places, [drawable(title) for title in titles], parse_math=False)
     axes.set_ylim(len(titles) - 0.4, -0.6)
-    axes.set_xlabel("files", color=_GREY, fontsize=9)
+    axes.set_xlabel("files", color=GREY, fontsize=9)
     axes.grid(axis="y", visible=False)
-    axes.grid(axis="x", color=_FAINT, linewidth=0.8)
+    axes.grid(axis="x", color=FAINT, linewidth=0.8)
     axes.legend(
         loc="lower right",
         bbox_to_anchor=(1.0, 1.0),
         ncols=3,
         frameon=False,
         fontsize=9,
-        labelcolor=_INK,
+        labelcolor=INK,
         borderaxespad=0.2,
     )
     longest = max(len(drawable(title)) for title in titles)
@@ -78,8 +76,8 @@ def durations(seconds: Array) -> str:
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
     _whole(axes)
-    axes.set_ylabel("files", color=_GREY, fontsize=9)
-    axes.set_xlabel("seconds", color=_GREY, fontsize=9)
+    axes.set_ylabel("files", color=GREY, fontsize=9)
+    axes.set_xlabel("seconds", color=GREY, fontsize=9)
     return _saved(figure, left=0.6, bottom=0.5)
 
 
@@ -89,20 +87,7 @@ def _whole(axes: Axes) -> None:
 
 
 def _figure(title: str, *, wide: float = 4.5, high: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(wide, high), dpi=_DPI, facecolor="white")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    heading = figure.suptitle(
-        drawable(title), x=0.01, y=1 - 0.08 / high, ha="left", va="top", fontsize=11, fontweight="bold", color=_INK
-    )
-    heading.set_parse_math(False)
-    axes.grid(axis="y", color=_FAINT, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=_GREY, length=0, labelsize=8.5)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(_GREY)
-    return figure, axes
+    return titled_figure(title, wide=wide, high=high, dpi=_DPI, corner=(0.01, 0.08), sizes=(11, 8.5))
 
 
 def _saved(figure: Figure, *, left: float, bottom: float = 0.34) -> str:

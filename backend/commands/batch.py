@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import click
 from rich.console import Console
@@ -29,15 +29,13 @@ from backend.batch.rows import NOT_JUDGED, Columns
 from backend.batch.run import open_batch, record_of
 from backend.batch.shards import Shards
 from backend.batch.summary import write_summary
-from backend.catalog.detectors import DetectorCatalog
 from backend.commands import rooms
 from backend.commands.analyze import choose
+from backend.commands.back_end import BackEnd
 from backend.commands.batch_line import Line
 from backend.commands.console import say, say_left_out
 from backend.commands.exits import EXIT_NOTHING
 from backend.commands.finding import Found, find_media
-from backend.pipeline import Pipeline
-from backend.workers.pool import WorkerPool
 from shared.errors import UserError
 from shared.names import shown
 from shared.records import Mode
@@ -47,22 +45,6 @@ from shared.words import counted, duration
 
 #: Niceness of a batch on an installation that serves visitors: their workers come first on a full machine.
 _NICE: Final = 10
-
-
-class BackEnd(Protocol):
-    """What the composition root builds."""
-
-    @property
-    def pool(self) -> WorkerPool:
-        """Its workers."""
-
-    @property
-    def catalog(self) -> DetectorCatalog:
-        """Its detectors."""
-
-    @property
-    def pipeline(self) -> Pipeline:
-        """Its pipeline."""
 
 
 @dataclass(frozen=True)

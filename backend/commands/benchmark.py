@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import click
 import numpy as np
@@ -26,13 +26,12 @@ from backend.benchmark import attacks, judging, output, readers
 from backend.benchmark.items import DataSet, Item
 from backend.benchmark.page import figure_words
 from backend.benchmark.records import REFERENCE_NAME, UNTOUCHED, Benchmark, Row
-from backend.catalog.detectors import DetectorCatalog
 from backend.commands import rooms
 from backend.commands.analyze import choose
+from backend.commands.back_end import BackEnd
 from backend.commands.console import say, stdout_console
 from backend.commands.exits import EXIT_NOTHING
 from backend.job import Cancelled
-from backend.pipeline import Pipeline
 from backend.workers.pool import WorkerPool
 from backend.workers.provenance import provenance
 from backend.workers.spec import media_spec
@@ -46,17 +45,6 @@ from shared.results import Provenance
 from shared.settings import Settings
 
 RUN: Final = "run.json"
-
-
-class BackEnd(Protocol):
-    """What is used of the wired back-end."""
-
-    @property
-    def pool(self) -> WorkerPool: ...
-    @property
-    def catalog(self) -> DetectorCatalog: ...
-    @property
-    def pipeline(self) -> Pipeline: ...
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,8 @@ from shared.results import DetectorResult, Result
 from shared.rounding import score
 from shared.words import UNIT_NOUNS, counted, titles
 
-_INK, _GREY, _FAINT = "#212529", "#5f666e", "#dee2e6"
+#: text, secondary text, and lines of a grid
+INK, GREY, FAINT = "#212529", "#5f666e", "#dee2e6"
 _DPI = 130
 #: more persons than this make a tangle; scores.csv has all
 _MOST_PERSONS = 10
@@ -127,13 +128,13 @@ def draw_sorted(detector: DetectorResult, scores: Array, out: Path, *, colour: i
     axes.fill_between(edges, np.r_[curve, curve[-1]], step="post", color=ink, alpha=0.14, linewidth=0)
     axes.step(edges, np.r_[curve, curve[-1]], where="post", color=ink, linewidth=1.8)
     axes.set_xlim(0, 1)
-    axes.set_xlabel(f"share of the scores of {counted(len(curve), UNIT_NOUNS[detector.unit])}", color=_GREY)
-    axes.set_ylabel("integrity score = 1 - fake score", color=_GREY)
+    axes.set_xlabel(f"share of the scores of {counted(len(curve), UNIT_NOUNS[detector.unit])}", color=GREY)
+    axes.set_ylabel("integrity score = 1 - fake score", color=GREY)
     _words(axes, top="real", bottom="fake")
     if detector.auc is not None:
         axes.text(
             0.03, 0.06, f"area under the curve (AUC): {detector.auc:.3f}", transform=axes.transAxes, fontsize=11,
-            fontweight="bold", color=_INK, bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 4},
+            fontweight="bold", color=INK, bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 4},
         )  # fmt: skip
     note = "Equals the mean integrity score. It is not a ROC-AUC: the truth is not known."
     _save(figure, out, note=note, left=1.0, right=0.25, bottom=0.6)
@@ -142,22 +143,34 @@ def draw_sorted(detector: DetectorResult, scores: Array, out: Path, *, colour: i
 # --------------------------------------------------------------------------- parts
 
 
-def _figure(title: str, *, wide: float = 9.0, high: float = 3.9) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(wide, high), dpi=_DPI, facecolor="white")
+def titled_figure(
+    title: str, *, wide: float, high: float, dpi: int, corner: tuple[float, float], sizes: tuple[float, float]
+) -> tuple[Figure, Axes]:
+    """A white figure of ``wide`` by ``high`` inches with its title, and axes with horizontal lines and no frame but the bottom.
+
+    ``corner``: of the title, share of the width from the left and inches from the top; ``sizes``: of title and tick labels, points.
+    """
+    figure = Figure(figsize=(wide, high), dpi=dpi, facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
+    left, top = corner
     heading = figure.suptitle(
-        drawable(title), x=0.008, y=1 - 0.09 / high, ha="left", va="top", fontsize=13, fontweight="bold", color=_INK
+        drawable(title), x=left, y=1 - top / high, ha="left", va="top", fontsize=sizes[0], fontweight="bold", color=INK
     )
     heading.set_parse_math(False)
-    axes.set_ylim(-0.02, 1.02)
-    axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
-    axes.grid(axis="y", color=_FAINT, linewidth=0.8)
+    axes.grid(axis="y", color=FAINT, linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.tick_params(colors=_GREY, length=0, labelsize=9)
+    axes.tick_params(colors=GREY, length=0, labelsize=sizes[1])
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(_GREY)
+    axes.spines["bottom"].set_color(GREY)
+    return figure, axes
+
+
+def _figure(title: str, *, wide: float = 9.0, high: float = 3.9) -> tuple[Figure, Axes]:
+    figure, axes = titled_figure(title, wide=wide, high=high, dpi=_DPI, corner=(0.008, 0.09), sizes=(13, 9))
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
     return figure, axes
 
 
@@ -166,7 +179,7 @@ def _words(axes: Axes, *, top: str, bottom: str) -> None:
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], [f"{bottom}  0", "0.25", "0.5", "0.75", f"{top}  1"])
     for label in (axes.get_yticklabels()[0], axes.get_yticklabels()[-1]):
         label.set_fontweight("bold")
-        label.set_color(_INK)
+        label.set_color(INK)
 
 
 def _draw_series(axes: Axes, series: Sequence[Series], result: Result, *, colours: Sequence[int]) -> None:
@@ -184,10 +197,10 @@ def _draw_series(axes: Axes, series: Sequence[Series], result: Result, *, colour
             marker = "D" if dots else "o" if stop - start == 1 else ""
             axes.plot(one.times[start:stop], one.scores[start:stop], marker=marker, **look)
     for begin, end in damaged_stretches(result):
-        axes.axvspan(begin, end, color=_FAINT, linewidth=0, zorder=0)
-        axes.text((begin + end) / 2, -0.01, "damaged", ha="center", va="bottom", fontsize=8, color=_GREY, clip_on=True)
+        axes.axvspan(begin, end, color=FAINT, linewidth=0, zorder=0)
+        axes.text((begin + end) / 2, -0.01, "damaged", ha="center", va="bottom", fontsize=8, color=GREY, clip_on=True)
     for shot in result.shots[1:]:
-        axes.axvline(shot.start_s, ymax=0.03, color=_GREY, linewidth=1)
+        axes.axvline(shot.start_s, ymax=0.03, color=GREY, linewidth=1)
     end = time_end(result)
     axes.set_xlim(0, max(end, 1e-3))
     ticks = _time_ticks(end)
@@ -196,7 +209,7 @@ def _draw_series(axes: Axes, series: Sequence[Series], result: Result, *, colour
     if len(series) > 1:
         legend = axes.legend(
             loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=min(_LEGEND_COLUMNS, len(series)), frameon=False, fontsize=9,
-            labelcolor=_INK, borderaxespad=0.2, columnspacing=1.6, handlelength=1.6,
+            labelcolor=INK, borderaxespad=0.2, columnspacing=1.6, handlelength=1.6,
         )  # fmt: skip
         for text in legend.get_texts():
             text.set_parse_math(False)
@@ -206,7 +219,7 @@ def _draw_thresholds(axes: Axes, values: Sequence[float]) -> None:
     """Dashed lines, their values at the right end; values too close to be told apart share one label."""
     groups: list[list[float]] = []
     for value in sorted(set(values)):
-        axes.axhline(value, color=_GREY, linewidth=1, linestyle=(0, (5, 4)))
+        axes.axhline(value, color=GREY, linewidth=1, linestyle=(0, (5, 4)))
         if groups and value - groups[-1][-1] < 0.12:
             groups[-1].append(value)
         else:
@@ -215,7 +228,7 @@ def _draw_thresholds(axes: Axes, values: Sequence[float]) -> None:
         words = "threshold\n" + ", ".join(f"{value:.2f}" for value in group)
         axes.annotate(
             words, (1, float(np.mean(group))), xycoords=("axes fraction", "data"), xytext=(5, 0), textcoords="offset points",
-            ha="left", va="center", fontsize=8.5, color=_GREY, linespacing=1.1,
+            ha="left", va="center", fontsize=8.5, color=GREY, linespacing=1.1,
         )  # fmt: skip
 
 
@@ -237,16 +250,16 @@ def _draw_bars(rows: Sequence[tuple[str, float, DetectorResult]], detector: Dete
     axes.set_xlim(0, 1)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0  real", "0.25", "0.5", "0.75", "1  fake"])
     axes.grid(axis="y", visible=False)
-    axes.grid(axis="x", color=_FAINT, linewidth=0.8)
+    axes.grid(axis="x", color=FAINT, linewidth=0.8)
     for place, row in zip(places, shown, strict=True):
         inside = row[1] > 0.93
         axes.annotate(
             score(row[1], threshold=row[2].threshold), (row[1], float(place)), textcoords="offset points", va="center", fontsize=9,
-            xytext=(-4 if inside else 4, 0), ha="right" if inside else "left", color="white" if inside else _INK,
+            xytext=(-4 if inside else 4, 0), ha="right" if inside else "left", color="white" if inside else INK,
         )  # fmt: skip
     notes = []
     if detector:
-        axes.axvline(detector.threshold, color=_GREY, linewidth=1, linestyle=(0, (5, 4)))
+        axes.axvline(detector.threshold, color=GREY, linewidth=1, linestyle=(0, (5, 4)))
         notes.append(f"Dashed: threshold {detector.threshold:.2f}.")
     if len(scored) > len(shown):
         notes.append(f"{len(shown)} of {len(scored)} scores, the highest ones; scores.csv has all.")
@@ -267,7 +280,7 @@ def _save(
     """Write the figure, margins in inches: matplotlib's own layout engine would draw everything twice."""
     wide, high = figure.get_size_inches()
     if note:
-        figure.text(0.008, 0.06 / high, note, ha="left", va="bottom", fontsize=8.5, color=_GREY)
+        figure.text(0.008, 0.06 / high, note, ha="left", va="bottom", fontsize=8.5, color=GREY)
         bottom += 0.22
     top = 0.5 + (0.22 * -(-curves // _LEGEND_COLUMNS) if curves > 1 else 0.0)
     figure.subplots_adjust(left=left / wide, right=1 - right / wide, top=1 - top / high, bottom=bottom / high)
