@@ -176,7 +176,9 @@ class Bench:
                 media = self._damaged(item, condition, folder, seed=plan.seed_of(item))
             if media is None:
                 return
-            job = self._job(media, folder / "job", [card.id for card in wanted or attacked], plan.mode)
+            # an untouched item was read for its digest already; one that could not be read fails here, with its reason
+            digest = (sha256 if condition == UNTOUCHED else "") or sha256_of(media)
+            job = self._job(media, folder / "job", [card.id for card in wanted or attacked], plan.mode, sha256=digest)
             result = self.pipeline.judge(job, board)
             like = _conditions(result, MediaPack(job.pack))
             for answer in result.detectors if wanted else ():
@@ -207,11 +209,11 @@ class Bench:
             )
         return target if made else None
 
-    def _job(self, media: Path, folder: Path, detectors: Sequence[str], mode: Mode) -> Job:
+    def _job(self, media: Path, folder: Path, detectors: Sequence[str], mode: Mode, *, sha256: str) -> Job:
         return Job(
             id=new_id(),
             source=media,
-            sha256=sha256_of(media),
+            sha256=sha256,
             bytes=media.stat().st_size,
             name=shortened(shown(media.name)),
             detectors=tuple(detectors),
