@@ -11,7 +11,7 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -19,8 +19,9 @@ from typing import BinaryIO
 from shared import durable
 from shared.digest import sha256_of
 from shared.errors import NO_SPACE, PermanentError, StoreTrouble
+from shared.names import shortened, shown
 from shared.reading import RecordInvalid, open_regular
-from shared.records import JobId, Mode, Submission
+from shared.records import JobId, Mode, Submission, new_id
 
 #: Without space on the local scratch every job would fail.
 SCRATCH_FULL = (*NO_SPACE, errno.EROFS)
@@ -28,6 +29,11 @@ SCRATCH_FULL = (*NO_SPACE, errno.EROFS)
 
 class Cancelled(BaseException):
     """The job must stop now and will be taken up later. A BaseException, so that handlers of failures do not catch it."""
+
+
+def new_folder(scratch: Path) -> Path:
+    """A scratch folder for one more job below a back-end's ``scratch``; not made yet."""
+    return (scratch / "jobs" / new_id()).absolute()
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,36 @@ class Job:
             detectors=submission.detectors,
             mode=submission.mode,
             video_per_detector=submission.video_per_detector,
+            folder=folder,
+            cancelled=cancelled,
+        )
+
+    @classmethod
+    def of_file(
+        cls,
+        source: Path,
+        *,
+        sha256: str,
+        size: int,
+        name: str,
+        detectors: Iterable[str],
+        mode: Mode,
+        folder: Path,
+        cancelled: Callable[[], bool],
+        video: bool = True,
+        video_per_detector: bool = False,
+    ) -> Job:
+        """The job of a file of this machine that nobody submitted; ``name``: as it is shown, ``folder``: of ``new_folder``, or below it."""
+        return cls(
+            id=new_id(),
+            source=source,
+            sha256=sha256,
+            bytes=size,
+            name=shortened(shown(name)),
+            detectors=tuple(detectors),
+            mode=mode,
+            video_per_detector=video_per_detector,
+            video=video,
             folder=folder,
             cancelled=cancelled,
         )

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backend.batch.entries import Entry
+from shared.digest import sha256_of
 from shared.download import Fetcher, too_large
 from shared.errors import StoreTrouble, UserError
 from shared.names import shown
@@ -99,7 +100,7 @@ def _local(path: Path) -> AtHand:
     try:
         real = path.resolve(strict=True)  # a link of the user's own is followed
         with os.fdopen(open_regular(real), "rb") as stream:
-            return AtHand(real, hashlib.file_digest(stream, "sha256").hexdigest(), os.fstat(stream.fileno()).st_size)
+            return AtHand(real, sha256_of(stream), os.fstat(stream.fileno()).st_size)
     except RecordInvalid:
         what = "is a folder" if path.is_dir() else "is a pipe or a device, not a file"
         raise UserError("no_such_file", f"{shown(path)} {what}.") from None

@@ -22,13 +22,13 @@ from backend.batch.entries import Entry
 from backend.batch.rows import Columns, Row, judged, not_judged, unit_rows
 from backend.batch.shards import Shards
 from backend.board import SilentBoard
-from backend.job import SCRATCH_FULL, Cancelled, Job
+from backend.job import SCRATCH_FULL, Cancelled, Job, new_folder
 from backend.pipeline import Pipeline
 from backend.workers.spec import ENGINE_AWAY
 from shared import durable
 from shared.errors import DfomError, PermanentError, RetryableError, StoreTrouble, UserError, sentence_for
-from shared.names import shortened, shown
-from shared.records import Mode, new_id
+from shared.names import shown
+from shared.records import Mode
 from shared.results import Result
 
 log = structlog.get_logger()
@@ -148,17 +148,14 @@ class Judging:
         raise AssertionError("the last attempt returns or raises")
 
     def _attempt(self, entry: Entry, file: AtHand) -> tuple[Result, Row]:
-        job_id = new_id()
-        job = Job(
-            id=job_id,
-            source=file.path,
+        job = Job.of_file(
+            file.path,
             sha256=file.sha256,
-            bytes=file.bytes,
-            name=shortened(shown(Path(entry.file).name)),
+            size=file.bytes,
+            name=Path(entry.file).name,
             detectors=self.wish.detectors,
             mode=self.wish.mode,
-            video_per_detector=False,
-            folder=(self.pipeline.settings.scratch_folder / "jobs" / job_id).absolute(),
+            folder=new_folder(self.pipeline.settings.scratch_folder),
             cancelled=self.stopping.is_set,
         )
         try:

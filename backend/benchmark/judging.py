@@ -22,7 +22,7 @@ from backend.benchmark import attacks
 from backend.benchmark.items import Item
 from backend.benchmark.records import UNTOUCHED, Conditions, Row, Status
 from backend.board import Board, SilentBoard
-from backend.job import Cancelled, Job
+from backend.job import Cancelled, Job, new_folder
 from backend.pipeline import Pipeline
 from backend.workers.calls import corrupt_media
 from backend.workers.pool import WorkerPool
@@ -32,7 +32,7 @@ from shared import durable
 from shared.digest import sha256_of
 from shared.errors import DfomError, RetryableError, UserError
 from shared.findings import MediaPack
-from shared.names import shortened, shown
+from shared.names import shown
 from shared.records import Mode, new_id
 from shared.results import DetectorResult, Result
 
@@ -167,8 +167,7 @@ class Bench:
         attacked: list[Card],
         board: Board,
     ) -> Iterator[Row]:
-        settings = self.pipeline.settings
-        folder = (settings.scratch_folder / "jobs" / new_id()).absolute()
+        folder = new_folder(self.pipeline.settings.scratch_folder)
         folder.mkdir(parents=True)
         try:
             media: Path | None = item.path.resolve()
@@ -210,15 +209,13 @@ class Bench:
         return target if made else None
 
     def _job(self, media: Path, folder: Path, detectors: Sequence[str], mode: Mode, *, sha256: str) -> Job:
-        return Job(
-            id=new_id(),
-            source=media,
+        return Job.of_file(
+            media,
             sha256=sha256,
-            bytes=media.stat().st_size,
-            name=shortened(shown(media.name)),
-            detectors=tuple(detectors),
+            size=media.stat().st_size,
+            name=media.name,
+            detectors=detectors,
             mode=mode,
-            video_per_detector=False,
             video=False,
             folder=folder,
             cancelled=self.cancelled,

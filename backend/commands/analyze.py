@@ -22,13 +22,13 @@ from backend.catalog.detectors import DetectorCatalog
 from backend.commands.console import Bars, say
 from backend.commands.finding import Medium
 from backend.commands.out_folder import OutFolder, claimants
-from backend.job import Cancelled, Job
+from backend.job import Cancelled, Job, new_folder
 from backend.pipeline import Pipeline
 from shared.digest import sha256_of
 from shared.errors import DfomError, UserError, sentence_for
-from shared.names import readable, shortened, shown
+from shared.names import readable, shown
 from shared.notes import note_sentences
-from shared.records import Mode, new_id
+from shared.records import Mode
 from shared.results import Result
 
 log = structlog.get_logger()
@@ -145,22 +145,20 @@ def analyze(
     cancelled: Callable[[], bool] = lambda: False,
 ) -> tuple[Result, Path]:
     """Judge one file; its result, and the folder below ``out`` that has its report, named when ``turn`` returns. Raises DfomError."""
-    job_id = new_id()
     try:
         sha256, size = sha256_of(medium.path), medium.path.stat().st_size
     except OSError as error:
         raise UserError("no_such_file", f"{shown(medium.path)} cannot be read ({error.strerror}).") from None
-    job = Job(
-        id=job_id,
-        source=medium.path.resolve(),  # a link of the user's own is followed
+    job = Job.of_file(
+        medium.path.resolve(),  # a link of the user's own is followed
         sha256=sha256,
-        bytes=size,
-        name=shortened(shown(medium.path.name)),
-        detectors=tuple(wish.detectors),
+        size=size,
+        name=medium.path.name,
+        detectors=wish.detectors,
         mode=wish.mode,
         video_per_detector=wish.video_per_detector,
         video=wish.video,
-        folder=(pipeline.settings.scratch_folder / "jobs" / job_id).absolute(),
+        folder=new_folder(pipeline.settings.scratch_folder),
         cancelled=cancelled,
     )
     try:

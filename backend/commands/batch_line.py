@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from types import TracebackType
-from typing import Final
+from typing import Final, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
 from backend.batch.judging import Visitors
 from backend.batch.meter import CoresBusy, Meter
-from backend.commands.console import say
+from backend.commands.console import Shown, say
 from shared.words import counted, duration
 
 #: Seconds between two looks at the numbers at a terminal, and between two lines elsewhere.
@@ -20,36 +20,32 @@ _LOOK_S: Final = 2.0
 _LINE_S: Final = 60.0
 
 
-class Line:
+class Line(Shown):
     """A context manager that shows the numbers of ``meter`` until the block ends."""
 
     def __init__(self, console: Console, meter: Meter, visitors: Visitors) -> None:
-        self._console, self._meter, self._visitors = console, meter, visitors
+        self._meter, self._visitors = meter, visitors
         self._cores, self._over = CoresBusy(), threading.Event()
-        self._progress = Progress(
+        columns = (
             TextColumn("batch", style="bold"),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
             TextColumn("{task.description}", markup=False),
-            console=console,
-            transient=True,
-            refresh_per_second=2,
-            disable=not console.is_terminal,
         )
+        super().__init__(console, self.progress(console, *columns, per_second=2))
         self._task = self._progress.add_task("", total=meter.total, completed=meter.done)
         self._thread = threading.Thread(target=self._keep_showing, name="progress", daemon=True)
 
-    def __enter__(self) -> Line:
-        self._progress.start()
+    def __enter__(self) -> Self:
         self._thread.start()
-        return self
+        return super().__enter__()
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over.set()
         self._thread.join()
-        self._progress.stop()
+        super().__exit__(kind, value, trace)
 
     def words(self) -> str:
         """Files not judged, rate, time left, cores busy, visitors: what is known of them."""

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -35,30 +35,19 @@ _STEPS = {"media": "reading the file", "report": "drawing the report", "video": 
 _OTHER_KIND = ("no_picture", "no_sound")
 
 
-class Bars:
-    """Progress of a command: a bar for each file in work and, with more than one file, one for all. A context manager.
+class Shown:
+    """A context manager that shows ``progress`` until the block ends: at a terminal only, and nothing of it stays there."""
 
-    Threads may share it.
-    """
+    def __init__(self, console: Console, progress: Progress) -> None:
+        self._console, self._progress = console, progress
 
-    def __init__(self, console: Console, *, files: int = 1) -> None:
-        self._console, self._files, self._done, self._failed = console, files, 0, 0
-        self._began, self._lock = time.monotonic(), threading.Lock()
-        self._progress = Progress(
-            TextColumn("{task.fields[file]}", style="bold", markup=False),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}", markup=False),
-            console=console,
-            transient=True,
-            refresh_per_second=4,
-            disable=not console.is_terminal,
-        )
-        self._all = self._progress.add_task("", total=files, file="all files", left="") if files > 1 else None
+    @staticmethod
+    def progress(console: Console, *columns: ProgressColumn, per_second: int) -> Progress:
+        """Made of ``columns``, drawn anew so often."""
+        here = console.is_terminal
+        return Progress(*columns, console=console, transient=True, refresh_per_second=per_second, disable=not here)
 
-    def __enter__(self) -> Bars:
+    def __enter__(self) -> Self:
         self._progress.start()
         return self
 
@@ -66,6 +55,24 @@ class Bars:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
+
+
+class Bars(Shown):
+    """Progress of a command: a bar for each file in work and, with more than one file, one for all. Threads may share it."""
+
+    def __init__(self, console: Console, *, files: int = 1) -> None:
+        self._files, self._done, self._failed = files, 0, 0
+        self._began, self._lock = time.monotonic(), threading.Lock()
+        columns = (
+            TextColumn("{task.fields[file]}", style="bold", markup=False),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}", markup=False),
+        )
+        super().__init__(console, self.progress(console, *columns, per_second=4))
+        self._all = self._progress.add_task("", total=files, file="all files", left="") if files > 1 else None
 
     @contextlib.contextmanager
     def board(self, name: str) -> Iterator[ConsoleBoard]:

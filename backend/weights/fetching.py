@@ -24,9 +24,10 @@ from backend.weights.download import TIMEOUT, Progress, Stated, Transfer, size_a
 from backend.weights.known import Known
 from backend.weights.part import Part, Wanted, part_of
 from backend.weights.places import Places, drive_folder
-from backend.weights.state import Installed, installed, sha256_of
+from backend.weights.state import Installed, installed
 from base_detector import WeightsFile
 from shared import durable
+from shared.digest import remembered_sha256
 from shared.errors import UserError
 
 #: After these errors, the card's alternative addresses are tried.
@@ -57,7 +58,7 @@ class Fetching:
         elif (
             not wanted.item.sha256 and before.seen is None
         ):  # installed by an earlier version, which remembered nothing
-            digest = sha256_of(wanted.path)
+            digest = remembered_sha256(wanted.path)
             with contextlib.suppress(OSError):  # a folder that may only be read
                 self.known.remember(wanted.key, wanted.path, sha256=digest, origin="installed before")
         return installed(wanted, self.known)

@@ -8,7 +8,6 @@ what to do. May be imported by the composition root, ``backend.commands``, ``bac
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 import stat
@@ -25,9 +24,10 @@ from backend.weights.fetching import Fetching
 from backend.weights.known import Known
 from backend.weights.part import Wanted, part_of
 from backend.weights.places import Places
-from backend.weights.state import Installed, installed, sha256_of
+from backend.weights.state import Installed, installed
 from base_detector import Card, WeightsFile
 from shared import durable
+from shared.digest import remembered_sha256, sha256_of
 from shared.errors import NO_SPACE, UserError
 
 
@@ -57,7 +57,7 @@ class WeightsFolder:
     def sha256(self, card: Card) -> dict[str, str]:
         """file -> sha256 of every installed file of ``card``; where the card has none, that of the file."""
         return {
-            entry.item.file: entry.item.sha256 or sha256_of(entry.path)
+            entry.item.file: entry.item.sha256 or remembered_sha256(entry.path)
             for entry in self.entries([card])
             if entry.state != "missing"
         }
@@ -70,7 +70,7 @@ class WeightsFolder:
         """
         with _opened(source) as stream, self.storing():
             size = os.fstat(stream.fileno()).st_size
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            digest = sha256_of(stream)
             item = _item_for(card, source, size, digest, name)
             wanted = self.wanted(card, item)
             with part_of(wanted) as part:

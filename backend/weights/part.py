@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import re
@@ -20,6 +19,7 @@ from typing import Final
 
 from base_detector import Card, WeightsFile
 from shared import durable
+from shared.digest import sha256_of
 from shared.errors import UserError
 
 #: Most bytes of a file whose size its card does not give.
@@ -84,7 +84,7 @@ class Part:
     def sha256(self) -> str:
         """Of its content."""
         self.stream.seek(0)
-        return hashlib.file_digest(self.stream, "sha256").hexdigest()
+        return sha256_of(self.stream)
 
     def begun(self) -> Begun:
         """Where its bytes come from, as ``begin`` noted it."""

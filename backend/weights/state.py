@@ -5,8 +5,6 @@ Promises: a file is hashed once, and again only after it changed. May be importe
 
 from __future__ import annotations
 
-import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,6 +12,7 @@ from typing import Literal
 from backend.weights.known import Known, Seen
 from backend.weights.part import Wanted
 from base_detector import WeightsFile
+from shared.digest import forget_remembered, remembered_sha256
 
 State = Literal["installed", "missing", "differs"]
 
@@ -32,7 +31,7 @@ class Installed:
 def installed(wanted: Wanted, known: Known, *, again: bool = False) -> Installed:
     """``wanted`` with its state; ``again``: what was found earlier does not count, its bytes are read."""
     if again:
-        _hashes.clear()
+        forget_remembered()
     seen = None if wanted.item.sha256 else known.of(wanted.key)
     return Installed(wanted.card.id, wanted.item, wanted.path, _state(wanted, seen, again=again), seen)
 
@@ -48,22 +47,8 @@ def _state(wanted: Wanted, seen: Seen | None, *, again: bool) -> State:
             return "differs"
         if seen and not again and seen.stamp == (facts.st_ino, facts.st_mtime_ns):
             return "installed"
-        return "installed" if sha256_of(path) == right else "differs"
+        return "installed" if remembered_sha256(path) == right else "differs"
     except (FileNotFoundError, NotADirectoryError):
         return "missing"
     except OSError:
         return "differs"  # it exists, but is a folder or not readable
-
-
-#: (path, inode, size, time of change) -> sha256, so that the catalog does not read 500 MB each time
-_hashes: dict[tuple[str, int, int, int], str] = {}
-
-
-def sha256_of(path: Path) -> str:
-    """The sha256 of the file ``path``."""
-    with path.open("rb") as stream:
-        facts = os.fstat(stream.fileno())
-        key = (str(path), facts.st_ino, facts.st_size, facts.st_mtime_ns)
-        if key not in _hashes:
-            _hashes[key] = hashlib.file_digest(stream, "sha256").hexdigest()
-        return _hashes[key]

@@ -11,7 +11,6 @@ Imported by the runners and ``backend.workers.worker``.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -26,6 +25,7 @@ import structlog
 from backend.harvest.untrusted import Refused, copy_file, open_folder
 from backend.workers.exchange import remove_tree
 from shared import durable
+from shared.digest import sha256_of
 
 log = structlog.get_logger()
 
@@ -106,6 +106,5 @@ def _take_one(untrusted: Path, entry: Path, *, max_bytes: int) -> bool:
 def _sums(draft: Path, key: str) -> dict[str, str]:
     sums = {"key": key}
     for name in _FILES[:2]:
-        with (draft / name).open("rb") as file:
-            sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
+        sums[name] = sha256_of(draft / name)
     return sums
