@@ -235,6 +235,14 @@ def remove_directory(folder: Path) -> None:
         remove(hidden)
 
 
+def take_away(path: Path) -> None:
+    """Delete an unfinished file or folder that another process may be about to rename: it gets the whole, or FileNotFoundError."""
+    if is_folder(path):
+        remove_directory(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def set_aside(path: Path) -> Path:
     """Rename what is not one of ours to a dot-name beside it, whatever it is (file, folder, link, FIFO); the new path.
 

@@ -243,10 +243,26 @@ class Store:
 
     @_writes
     def count_attempt(self, job: JobId) -> int:
-        """Count one more attempt on disk, before the work, so that a crash during the work is counted."""
+        """Count one more attempt on disk, before the work, so that a crash during the work is counted.
+
+        A fence, too: what earlier attempts prepared for the result is taken away, so that one of them that is frozen between its check and
+        its rename finds nothing to rename when it wakes up.
+        """
         attempt = self.attempts(job) + 1
         self._write_attempts(job, attempt)
+        current = self.begun(job)
+        prepared = self._prepared(job)
+        if self.begun(job) == current:  # else we were frozen ourselves, and some of it may be our successor's
+            for path in prepared:
+                durable.take_away(path)
         return attempt
+
+    def _prepared(self, job: JobId) -> list[Path]:
+        """Unfinished files and folders of ``publish`` and ``complete``."""
+        folder = self.result(job)
+        report = folder / "report"
+        inside = report.rglob(".*.part") if durable.is_folder(report) else ()
+        return [*folder.glob(".report-*.part"), *inside]
 
     @_reads
     def attempts(self, job: JobId) -> int:
@@ -336,7 +352,8 @@ class Store:
         """Copy a finished report beside its place, then publish it with one rename. Publishing twice is a no-op.
 
         ``check`` is called before the rename: what it raises leaves nothing published. Two who publish at once, one of them woken after a
-        long stop, do not touch each other's copies.
+        long stop, do not touch each other's copies; a stop between ``check`` and the rename ends in FileNotFoundError when another attempt
+        was counted meanwhile.
         """
         target = self._own_result(job) / "report"
         if durable.is_folder(target):
@@ -346,9 +363,6 @@ class Store:
         with durable.staging(target, tag=f"-{secrets.token_hex(4)}") as staging:
             durable.copy_tree(finished, staging)
             check()
-        for leftover in target.parent.glob(f".{target.name}-*.part"):  # of a crash
-            with contextlib.suppress(OSError):
-                durable.remove(leftover)
 
     @_reads
     def is_published(self, job: JobId) -> bool:
@@ -362,8 +376,8 @@ class Store:
     def complete(self, job: JobId, finished: Path, *, check: Callable[[], None] = lambda: None) -> None:
         """Bring a published report to the state of ``finished``, file by file; ``result.json``, which names them all, last.
 
-        ``check`` is called before each rename. May be repeated after a crash. FileNotFoundError when the report is gone: its owner deleted
-        it, or its time is over; no folder is made again then, save one inside the report.
+        ``check`` is called before each rename. May be repeated after a crash. FileNotFoundError when the report is gone (its owner deleted
+        it, or its time is over; no folder is made again then, save one inside the report), or as with ``publish``.
         """
         target = self.report(job)
         for name in sorted(durable.files_below(finished), key=lambda item: item == Path("result.json")):
@@ -374,9 +388,6 @@ class Store:
             with durable.staging(target / name, tag=f"-{secrets.token_hex(4)}") as staging:
                 shutil.copyfile(finished / name, staging)
                 check()
-        for leftover in target.rglob(".*.part"):  # of a crash
-            with contextlib.suppress(OSError):
-                durable.remove(leftover)
 
     @_reads
     def fetch_report(self, job: JobId, copy: Path) -> None:

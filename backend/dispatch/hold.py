@@ -8,6 +8,8 @@ the moment it was counted. Imported by the dispatcher, its runs and ``node``.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -92,12 +94,23 @@ class Hold:
     def publish(self, report: Path) -> None:
         """Show the finished report."""
         self.check()
-        self._store.publish(self.job, report, check=self.check)
+        with self._fenced():
+            self._store.publish(self.job, report, check=self.check)
 
     def complete(self, report: Path) -> None:
         """Show what was added to the published report; FileNotFoundError when that is gone."""
         self.check()
-        self._store.complete(self.job, report, check=self.check)
+        with self._fenced():
+            self._store.complete(self.job, report, check=self.check)
+
+    @contextlib.contextmanager
+    def _fenced(self) -> Iterator[None]:
+        """NotOurs when what was prepared is gone because another attempt was counted meanwhile (``Store.count_attempt``)."""
+        try:
+            yield
+        except FileNotFoundError:
+            self.check()
+            raise
 
     def move(self, target: Stage) -> None:
         """Move the job from ``active`` to ``target``; it may be gone, when its owner deleted it."""

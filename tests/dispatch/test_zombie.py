@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from backend.dispatch.heartbeat import Heartbeat, Superseded
+from backend.dispatch.hold import Hold, NotOurs, Unclaimed
 from backend.job import Cancelled, Job
+from shared import durable
 from shared.errors import PermanentError, RetryableError, StoreTrouble
 from shared.records import JobId, Status
 from shared.store import Store
@@ -142,6 +144,43 @@ def test_a_job_that_was_deleted_during_its_work_is_dropped_and_others_go_on(stor
     assert back_end.thread.is_alive()
     assert not store.report(job).exists()
     assert not list((settings.scratch_folder / "jobs").glob(f"*/{job}"))
+
+
+@pytest.mark.parametrize("step", ["publish", "complete"])
+def test_one_that_was_frozen_between_its_check_and_the_rename_shows_nothing(step, store, submit, tmp_path, monkeypatch):
+    job = submit()
+    store.move(job, "new", "active")
+
+    def report(words: str) -> Path:
+        folder = tmp_path / words
+        folder.mkdir()
+        (folder / "result.json").write_text(words)
+        return folder
+
+    if step == "complete":
+        store.count_attempt(job)
+        store.publish(job, report("numbers"))
+    frozen, current = (
+        Hold(job, attempt=store.count_attempt(job), store=store, heartbeat=Unclaimed()) for _ in range(2)
+    )
+    store.uncount_attempt(job)  # the frozen one's is the current attempt until it stops
+    checked, name = [], {"publish": "move_directory", "complete": "move_file"}[step]
+
+    def stops_here(source: Path, target: Path) -> None:
+        if target.parent in (store.result(job), store.report(job)) and not checked:
+            checked.append(target)
+            store.count_attempt(job)
+        moves(source, target)
+
+    moves = getattr(durable, name)
+    monkeypatch.setattr(durable, name, stops_here)
+    with pytest.raises(NotOurs):
+        getattr(frozen, step)(report("of the frozen one"))
+    assert checked, "it had passed its last check"
+    seen = [path.read_text() for path in store.result(job).rglob("*") if path.is_file()]
+    assert seen == (["numbers"] if step == "complete" else [])
+    getattr(current, step)(report("of its successor"))
+    assert (store.report(job) / "result.json").read_text() == "of its successor"
 
 
 # ------------------------------------------------------------------ the claim

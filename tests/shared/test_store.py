@@ -139,12 +139,14 @@ def test_publishing_twice_keeps_the_first_report(store: Store, tmp_path: Path):
     assert finished.is_dir(), "publishing leaves the scratch alone"
 
 
-def test_a_half_copied_report_of_a_crash_is_replaced(store: Store, tmp_path: Path):
+def test_a_half_copied_report_of_a_crash_is_gone_when_the_next_attempt_begins(store: Store, tmp_path: Path):
     job = submitted(store)
+    store.move(job, "new", "active")
     (store.result(job) / ".report-12345678.part").mkdir(parents=True)
     (store.result(job) / ".report-12345678.part" / "stray").touch()
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "result.json").touch()
+    store.count_attempt(job)
     store.publish(job, tmp_path / "report")
     assert [path.name for path in store.report(job).iterdir()] == ["result.json"]
     assert [path.name for path in store.result(job).iterdir()] == ["report"]
