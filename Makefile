@@ -14,7 +14,7 @@ endif
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --no-deps
 RESOLVE := $(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --python-version 3.11 --custom-compile-command "make lock"
 
-.PHONY: help setup cluster run weights recommended test test-slow test-gpu check-gpu soak coverage check images bench lock clean
+.PHONY: help setup cluster run weights recommended references test test-slow test-gpu check-gpu soak coverage check images bench lock clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -86,6 +86,13 @@ check: setup  ## style, spelling, types and import rules
 	@git ls-files -z | xargs -0 $(BIN)/codespell
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+
+# a set of another version of a detector is void: this writes it anew
+NAME ?= clips-2026
+references: setup  ## write reference sets beside the detectors: SET=labelled-folder DETECTORS=a,b NAME=... ABOUT="..." (docs/evidence.md)
+	@test -n "$(SET)" -a -n "$(DETECTORS)" || { echo 'Say which: make references SET=FOLDER DETECTORS=a,b NAME=clips-2026 ABOUT="what the material is"'; exit 2; }
+	@$(BIN)/deepfake-o-meter benchmark "$(SET)" --detectors $(DETECTORS) --subset-by method --reference $(NAME) --about "$(ABOUT)" \
+	    --references detectors --out "$(or $(OUT),var/references-$(NAME))"
 
 images: setup  ## build the worker images (needs a Docker engine); only what changed is built; TORCH=cuda: for GPUs
 	@$(BIN)/python docker/build.py --torch $(TORCH)

@@ -101,8 +101,11 @@ class Card:
     memory_mb: int = 2048
     seconds_per_face: float = 0.1
     batch: int = 8
+    family: str = ""
+    looks_for: tuple[str, ...] = ()
     sees: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
+    fails_below: dict[str, Any] = field(default_factory=dict)
     state: str = "draft"
     folder: Path = field(compare=False)
 
@@ -345,8 +348,7 @@ class BaseDetector:
         return square_crop(image, face.box, margin=self.card.margin)
 
     def preproc(self, face: Array) -> Array:
-        """Turn one unit into the net's input array (same shape for all): a crop or, for ``input = "picture"``, a whole picture,
-        (h, w, 3) uint8 RGB; for ``input = "sound"`` the samples of a window, (n,) float32."""
+        """Turn one unit, a crop or picture (h, w, 3) uint8 RGB or samples (n,) float32, into the net's input (of one shape for all)."""
         return face
 
     def get_softlabel(self, batch: Array) -> Array:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -26,6 +27,7 @@ from backend.job import Cancelled, Job
 from backend.report.build import Render, add_video, build_report
 from backend.scores.assemble import DetectorOutcome, assemble, scores_of, shadow_entry
 from backend.scores.cache import ScoreCache, pack_digest
+from backend.scores.references import References
 from backend.workers.calls import draw_result, judge_pack, make_pack, wanted_by
 from backend.workers.pool import WorkerPool
 from backend.workers.provenance import as_run_by, provenance
@@ -84,7 +86,7 @@ class Pipeline:
         """As ``run``, without report and video, for batches and benchmarks; ``job.pack`` stays until the job is removed."""
         seconds: dict[str, float] = {}
         with self._judging(job, board, seconds) as (pack, outcomes, _):
-            return assemble(job, pack, outcomes, seconds=seconds, media_worker=_media_worker(job))
+            return self._assembled(job, pack, outcomes, seconds)
 
     @contextlib.contextmanager
     def _judging(
@@ -147,6 +149,16 @@ class Pipeline:
                 continue
             outcome = self._detector(job, card, pack, SilentBoard())
             self.states.record_shadow(card, shadow_entry(outcome, pack))
+
+    @cached_property
+    def _references(self) -> References:
+        return References(self.settings.references)
+
+    def _assembled(
+        self, job: Job, pack: MediaPack, outcomes: list[DetectorOutcome], seconds: dict[str, float]
+    ) -> Result:
+        worker = _media_worker(job)
+        return assemble(job, pack, outcomes, seconds=seconds, media_worker=worker, references=self._references)
 
     # -- media pass
 
@@ -287,7 +299,7 @@ class Pipeline:
         *,
         video_later: bool,
     ) -> Result:
-        result = assemble(job, pack, outcomes, seconds=seconds, media_worker=_media_worker(job))
+        result = self._assembled(job, pack, outcomes, seconds)
         evidence = {
             item.card.id: masks
             for item in outcomes

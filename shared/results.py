@@ -28,6 +28,10 @@ HardLabel = Literal["real", "fake"]
 FileLabel = Literal["real", "fake", "no_trace"]
 #: What one score is about: a face, a whole picture, a window of sound. Scores of different units are never joined.
 Unit = Literal["face", "picture", "sound"]
+#: Where an answer points. Never that a file is fake or real.
+Points = Literal["points_to_fake", "points_to_real", "inconclusive"]
+#: ENFSI's verbal scale of likelihood ratios (``shared.evidence.LEVELS``).
+SupportLevel = Literal["limited", "moderate", "moderately_strong", "strong", "very_strong", "extremely_strong"]
 #: What became of the result video (a still: of the marked picture). ``pending``: it follows, and this record is replaced then;
 #: ``nothing``: no detector has a score, so there is nothing to draw.
 VideoState = Literal["ready", "pending", "failed", "not_asked", "nothing"]
@@ -103,6 +107,87 @@ class Evidence(Record):
     file: str
 
 
+class Conditions(Record):
+    """What a file is like: a score is to be read beside those of files like it. None where it is not known.
+
+    ``face_px``: median of the longer sides of the faces' boxes, pixels. ``sharpness``: median variance of the Laplacian of the faces (of
+    the picture) at 64 pixels a side. ``bits_per_pixel``: of the file, over all its pictures. ``blocking``: how much stronger steps of
+    brightness are at every eighth pixel than between; 1 = no trace of blocks (``backend.scores.conditions`` says what it shows).
+    """
+
+    kind: str
+    width: int
+    height: int
+    codec: str
+    duration_s: float
+    face_px: float | None = None
+    sharpness: float | None = None
+    bits_per_pixel: float | None = None
+    blocking: float | None = None
+
+
+class Tally(Record):
+    """``reached`` of ``of`` items of a reference set; ``low`` to ``high``: 95 % interval of that share (Clopper and Pearson)."""
+
+    reached: Count
+    of: Count
+    low: Score
+    high: Score
+
+
+class Ratio(Record):
+    """How many times likelier a score is for manipulated than for real material, with its 95 % interval.
+
+    All lie from ``least`` to ``most``: a set of this size supports nothing beyond.
+    """
+
+    value: Annotated[float, Field(gt=0)]
+    low: Annotated[float, Field(gt=0)]
+    high: Annotated[float, Field(gt=0)]
+    least: Annotated[float, Field(gt=0)]
+    most: Annotated[float, Field(gt=0)]
+
+
+class Worth(Record):
+    """What one score is worth, by a reference set of this very detector: docs/evidence.md says how each number is computed.
+
+    ``real``, ``fake``: items of each kind with a score at least as high; ``..._as_low``: with one at most as high; ``..._flagged``: with
+    one at or above the threshold.
+    ``like``: what the items have in common with the file, in words; null when the whole set was taken, and ``why_whole`` says why.
+    ``groups``: scenes or identities among the items, which the intervals count, not the items.
+    """
+
+    reference: str
+    about: str
+    own: bool
+    created: Moment
+    data_sha256: str
+    real: Tally
+    fake: Tally
+    real_as_low: Tally
+    fake_as_low: Tally
+    real_flagged: Tally
+    fake_flagged: Tally
+    groups: Count
+    ratio: Ratio
+    cllr: float | None
+    min_cllr: float | None
+    like: str | None
+    why_whole: str | None
+
+
+class Finding(Record):
+    """Where one detector's answer points, and why; ``code`` and the words are in ``shared.evidence``.
+
+    ``level``: how strongly, by the end of the ratio's interval that is nearer to 1; null where no ratio is known.
+    """
+
+    points: Points
+    code: str
+    sentence: str
+    level: SupportLevel | None = None
+
+
 class DetectorResult(Record):
     """One detector's answer. ``scores`` is parallel to ``Result.faces``, ``Result.pictures`` or ``windows``, as ``unit`` says (null = no
     opinion on that one). ``windows``: start and end of each window of sound, seconds on the clock of the pictures.
@@ -133,6 +218,13 @@ class DetectorResult(Record):
     provenance: Provenance
     paper: str = ""
     limits: tuple[str, ...] = ()
+    #: what it looks at, and the kinds of manipulation it looks for, as its card says (``shared.evidence``)
+    family: str = ""
+    looks_for: tuple[str, ...] = ()
+    #: where it points; None without a score, and in a result of an earlier version
+    finding: Finding | None = None
+    #: None: this version of it was not measured on files of this kind in this mode
+    worth: Worth | None = None
 
 
 class Consensus(Record):
@@ -171,6 +263,8 @@ class Result(Record):
     detectors: tuple[DetectorResult, ...]
     #: one for each unit that two or more detectors scored
     consensus: tuple[Consensus, ...] = ()
+    #: what the file is like; None in a result of an earlier version
+    conditions: Conditions | None = None
     #: None where it is not known: the result of an earlier version
     media_worker: MediaWorker | None = None
     #: seconds by stage: stage, media (and its parts), detector.<id>, report, video

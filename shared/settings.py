@@ -245,6 +245,11 @@ class Settings(BaseSettings):
         return self.weights or self.data / "weights"
 
     @property
+    def references(self) -> Path:
+        """The operator's own reference sets, one folder per detector; those we ship are beside the detectors."""
+        return self.data / "references"
+
+    @property
     def scratch_folder(self) -> Path:
         """Local scratch of the back-end: face packs, exchange folders, logs of workers."""
         return self.scratch or self.data / "scratch"

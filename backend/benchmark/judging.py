@@ -20,21 +20,20 @@ import structlog
 
 from backend.benchmark import attacks
 from backend.benchmark.items import Item
-from backend.benchmark.records import UNTOUCHED, Conditions, Row, Status
+from backend.benchmark.records import UNTOUCHED, Row, Status
 from backend.board import Board, SilentBoard
 from backend.job import Cancelled, Job, new_folder
 from backend.pipeline import Pipeline
 from backend.workers.calls import corrupt_media
 from backend.workers.pool import WorkerPool
 from backend.workers.spec import WorkerError, media_spec
-from base_detector import Array, Card, NotApplicable
+from base_detector import Card, NotApplicable
 from shared import durable
 from shared.digest import sha256_of
 from shared.errors import DfomError, RetryableError, UserError
-from shared.findings import MediaPack
 from shared.names import shown
 from shared.records import Mode, new_id
-from shared.results import DetectorResult, Result
+from shared.results import Conditions, DetectorResult
 
 log = structlog.get_logger()
 
@@ -44,9 +43,6 @@ PICTURES: Final = (
     "jpeg_90", "jpeg_60", "jpeg_30", "h264_23", "h264_32", "h264_40", "half_size", "blur", "noise", "brightness", "messenger",
 )  # fmt: skip
 SOUNDS: Final = ("mp3_64", "aac_32", "sound_messenger", "telephone", "quieter", "sound_noise")
-#: Faces that are looked at for their sharpness.
-_MOST_LOOKED_AT: Final = 16
-_SHARPNESS_SIDE: Final = 64
 
 
 def corruptions_for(cards: Iterable[Card]) -> list[str]:
@@ -179,7 +175,8 @@ class Bench:
             digest = (sha256 if condition == UNTOUCHED else "") or sha256_of(media)
             job = self._job(media, folder / "job", [card.id for card in wanted or attacked], plan.mode, sha256=digest)
             result = self.pipeline.judge(job, board)
-            like = _conditions(result, MediaPack(job.pack))
+            like = result.conditions
+            assert like is not None
             for answer in result.detectors if wanted else ():
                 yield _row(item, sha256, condition, answer, like)
             for card in attacked:
@@ -276,41 +273,3 @@ def _row(item: Item, sha256: str, condition: str, answer: DetectorResult, like: 
         seconds=round(sum(answer.seconds.values()), 4),
         **_common(item, sha256, answer.id),
     )
-
-
-# --------------------------------------------------------------------------- what a file is like
-
-
-def _conditions(result: Result, pack: MediaPack) -> Conditions:
-    media = result.media
-    sides = [max(face.box[2] - face.box[0], face.box[3] - face.box[1]) for face in result.faces]
-    pixels = media.width * media.height * max(1, media.frames)
-    return Conditions(
-        kind=media.kind,
-        width=media.width,
-        height=media.height,
-        codec=media.codec,
-        duration_s=round(media.duration_s, 3),
-        face_px=round(float(np.median(sides)), 1) if sides else None,
-        sharpness=_sharpness(pack),
-        bits_per_pixel=round(8 * media.bytes / pixels, 5) if media.kind != "sound" and pixels else None,
-    )
-
-
-def _sharpness(pack: MediaPack) -> float | None:
-    """Median over some faces, or pictures where there are no faces, of the variance of the Laplacian at one size."""
-    import cv2
-
-    views: list[Array] = []
-    for row in np.unique(np.linspace(0, len(pack) - 1, _MOST_LOOKED_AT).round().astype(int)) if len(pack) else ():
-        box = pack.face(int(row)).box.astype(int)
-        image = pack.image(int(row))
-        views.append(image[max(0, box[1]) : max(0, box[3]), max(0, box[0]) : max(0, box[2])])
-    if not views:
-        views = [pack.picture(number) for number in range(min(_MOST_LOOKED_AT, len(pack.pictures)))]
-    found = []
-    for view in views:
-        if min(view.shape[:2]) >= 2:
-            small = cv2.resize(view, (_SHARPNESS_SIDE, _SHARPNESS_SIDE), interpolation=cv2.INTER_AREA)
-            found.append(float(cv2.Laplacian(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var()))
-    return round(float(np.median(found)), 2) if found else None

@@ -11,21 +11,17 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy.optimize import isotonic_regression
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
+from backend.scores.ratios import both_kinds, cllr, log_odds, log_ratios, min_cllr
 from base_detector import Array
+
+#: figures that results need as well are in ``backend.scores``
+__all__ = ["both_kinds", "cllr", "log_odds", "log_ratios", "min_cllr"]
 
 #: Bins of the expected calibration error and of the reliability plot, equally wide: Guo et al., "On Calibration of Modern Neural
 #: Networks", ICML 2017, section 2 (they use 15).
 BINS: Final = 15
-#: Probabilities are kept this far from 0 and 1 before their odds are taken: a float32 cannot tell smaller ones from 0 beside 1.
-CLOSEST: Final = 2.0**-24
-
-
-def both_kinds(fake: Array) -> bool:
-    """Whether there is a fake and a real one: without, no figure that compares them exists."""
-    return bool(fake.any() and not fake.all())
 
 
 def roc_auc(fake: Array, scores: Array) -> float:
@@ -109,46 +105,6 @@ def calibration_error(fake: Array, probabilities: Array, *, bins: int = BINS) ->
         return float("nan")
     gaps = (abs(stated - found) * items for stated, found, items in reliability(fake, probabilities, bins=bins))
     return float(sum(gaps) / len(fake))
-
-
-def log_odds(probabilities: Array) -> Array:
-    """log(p / (1 - p)), (n,) float64; p is kept ``CLOSEST`` away from 0 and 1."""
-    kept = np.clip(np.asarray(probabilities, np.float64), CLOSEST, 1 - CLOSEST)
-    return np.asarray(np.log(kept) - np.log1p(-kept))
-
-
-def cllr(fake: Array, evidence: Array) -> float:
-    """Cost of log-likelihood ratios in bits: 0 = perfect, 1 = says nothing, more = misleads.
-
-    ``evidence`` (n,): natural logarithms of likelihood ratios, positive = speaks for *fake*; infinite ones are allowed where they are
-    right. Brümmer and du Preez, "Application-independent evaluation of speaker detection", Computer Speech & Language 20 (2006), eq. 22.
-    """
-    if not both_kinds(fake):
-        return float("nan")
-    missed, alarmed = np.logaddexp(0, -evidence[fake]).mean(), np.logaddexp(0, evidence[~fake]).mean()
-    return float((missed + alarmed) / (2 * np.log(2)))
-
-
-def calibrated(fake: Array, scores: Array) -> Array:
-    """The best log-likelihood ratios that any rising function of the scores could give on these very items, (n,); may be infinite.
-
-    Isotonic regression of the labels (pool adjacent violators), odds of the set taken out. Same paper, section 5. Ties get one value.
-    """
-    levels, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    return log_ratios(np.bincount(place, weights=fake, minlength=len(levels)), counts.astype(float))[place]
-
-
-def log_ratios(fakes: Array, items: Array) -> Array:
-    """``calibrated`` of levels of a score in rising order, of which each has ``fakes`` among its ``items`` (n,): (n,)."""
-    fitted = np.clip(isotonic_regression(fakes / items, weights=items).x, 0, 1)
-    with np.errstate(divide="ignore"):
-        odds = np.log(fitted) - np.log1p(-fitted)
-    return np.asarray(odds - np.log(fakes.sum() / (items.sum() - fakes.sum())))
-
-
-def min_cllr(fake: Array, scores: Array) -> float:
-    """``cllr`` of ``calibrated``: what the order of the scores is worth, however they are scaled."""
-    return cllr(fake, calibrated(fake, scores)) if both_kinds(fake) else float("nan")
 
 
 def roc_points(fake: Array, scores: Array) -> tuple[Array, Array]:

@@ -6,6 +6,7 @@ Imported by the command.
 
 from __future__ import annotations
 
+import json
 import platform
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,14 +21,11 @@ from backend.benchmark.page import page
 from backend.benchmark.records import (
     Attacked,
     Benchmark,
-    Data,
-    Detector,
     Pinned,
-    Reference,
-    ReferenceSet,
     Row,
 )
 from backend.benchmark.tables import Maker, group_of
+from backend.scores.references import Data, Detector, Reference, ReferenceSet
 from base_detector import CONTRACT_VERSION, Card
 from shared import durable
 from shared.clock import utc_now
@@ -99,24 +97,42 @@ def write(benchmark: Benchmark, rows: Iterable[Row], out: Path) -> None:
         durable.replace_bytes(out / name, text.encode("utf-8", "replace"))
 
 
-def keep_references(benchmark: Benchmark, rows: Sequence[Row], folder: Path, *, name: str) -> list[Path]:
-    """Keep the scores of each detector as the reference set ``name`` below ``folder``; where they are. An older one is replaced."""
+def keep_references(
+    benchmark: Benchmark, rows: Sequence[Row], folder: Path, *, name: str, about: str = ""
+) -> list[Path]:
+    """Keep the scores of each detector as the reference set ``name`` below ``folder``; where they are. An older one is replaced.
+
+    ``about``: what the material is. Groups get numbers, and no file is named: a set may be passed on without the material.
+    """
     kept = []
+    numbers = {group: f"{place:04}" for place, group in enumerate(sorted({group_of(row) for row in rows}))}
     for detector in benchmark.detectors:
         own = [row for row in rows if row.detector == detector.id and not row.condition.startswith("pgd_")]
         made = ReferenceSet(
             name=name,
+            about=about,
             created=benchmark.created,
             detector=detector,
-            data=benchmark.data,
+            data=benchmark.data.model_copy(update={"missing": ()}),
             mode=benchmark.pinned.mode,
-            rows=tuple(_reference(row, row.fake_score) for row in own if row.fake_score is not None),
+            rows=tuple(
+                _reference(row, row.fake_score, group=numbers[group_of(row)])
+                for row in own
+                if row.fake_score is not None
+            ),
         )
         path = folder / detector.id / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        durable.replace_bytes(path, made.model_dump_json(indent=1).encode())
+        durable.replace_bytes(path, _lines(made).encode())
         kept.append(path)
     return kept
+
+
+def _lines(made: ReferenceSet) -> str:
+    """The set as JSON with one row on a line, so that two of them can be compared."""
+    whole = made.model_dump(mode="json")
+    rows = ",\n  ".join(json.dumps(row, allow_nan=False) for row in whole.pop("rows"))
+    return f'{json.dumps(whole, indent=1, allow_nan=False)[:-2]},\n "rows": [\n  {rows}\n ]\n}}\n'
 
 
 def data_of(data: DataSet, rows: Sequence[Row]) -> Data:
@@ -156,9 +172,9 @@ def _attacked(card: Card, refused: str | None) -> Attacked:
     return Attacked(detector=card.id, eps=attacks.EPS, steps=attacks.STEPS, units_per_file=attacks.MOST_UNITS)
 
 
-def _reference(row: Row, score: float) -> Reference:
+def _reference(row: Row, score: float, *, group: str) -> Reference:
     return Reference(
-        fake=row.fake, fake_score=score, subset=row.subset, group=group_of(row), condition=row.condition, like=row.like
+        fake=row.fake, fake_score=score, subset=row.subset, group=group, condition=row.condition, like=row.like
     )
 
 

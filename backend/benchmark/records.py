@@ -5,39 +5,18 @@ Owns the shape of the results. Promises: a figure that does not exist is null; c
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field
-
+from backend.scores.references import Data, Detector
 from shared.records import Mode, Moment, Record, RunnerKind
-from shared.results import Provenance, Score, Unit
+from shared.results import Conditions, Score
 
 #: A score counts for the whole file, or for each of its faces, pictures or windows.
 Level = Literal["file", "unit"]
 Status = Literal["ok", "not_applicable", "failed", "timed_out"]
 
-#: Names of reference sets, which are names of files.
-REFERENCE_NAME = r"^[a-z0-9][a-z0-9_.-]{0,60}$"
-
 #: The condition of untouched files; others are names of corruptions, or ``pgd_<eps>``.
 UNTOUCHED = "untouched"
-
-
-class Conditions(Record):
-    """What a file is like: a score is to be read beside those of files like it. None where it is not known.
-
-    ``face_px``: median of the longer sides of the faces' boxes, pixels. ``sharpness``: median variance of the Laplacian of the faces (of
-    the picture) at 64 pixels a side. ``bits_per_pixel``: of the file, over all its pictures.
-    """
-
-    kind: str
-    width: int
-    height: int
-    codec: str
-    duration_s: float
-    face_px: float | None = None
-    sharpness: float | None = None
-    bits_per_pixel: float | None = None
 
 
 class Row(Record):
@@ -166,18 +145,6 @@ class Attacked(Record):
     units_per_file: int = 0
 
 
-class Detector(Record):
-    """One detector that was measured, and what exactly ran."""
-
-    id: str
-    title: str
-    unit: Unit
-    threshold: Score
-    strategy: str
-    paper: str
-    provenance: Provenance
-
-
 class Pinned(Record):
     """What the figures depend on beside the detectors. ``software``: package -> version."""
 
@@ -188,21 +155,6 @@ class Pinned(Record):
     software: dict[str, str]
     media_runner: RunnerKind
     media_image: str | None
-
-
-class Data(Record):
-    """The data set. ``sha256`` pins it: of the sorted lines "sha256 of the file, label, name". Missing files were listed and not there."""
-
-    name: str
-    format: str
-    sha256: str
-    real: int
-    fake: int
-    groups: int
-    subsets: dict[str, int]
-    missing: tuple[str, ...]
-    missing_count: int
-    unlabelled: int
 
 
 class Benchmark(Record):
@@ -223,31 +175,6 @@ class Benchmark(Record):
     attacks: tuple[Attacked, ...] = ()
     #: what a reader must know, in sentences
     notes: tuple[str, ...] = ()
-
-
-class Reference(Record):
-    """One file of a reference set: the score, the truth and what the file was like."""
-
-    fake: bool
-    fake_score: Score
-    subset: str
-    group: str
-    condition: str
-    like: Conditions | None
-
-
-class ReferenceSet(Record):
-    """``<DATA>/backend/references/<detector>/<name>.json``: scores with their truth, made by exactly this detector version."""
-
-    max_bytes: ClassVar[int] = 256_000_000
-
-    schema_version: Literal[1] = 1
-    name: Annotated[str, Field(pattern=REFERENCE_NAME)]
-    created: Moment
-    detector: Detector
-    data: Data
-    mode: Mode
-    rows: tuple[Reference, ...]
 
 
 def schema() -> dict[str, Any]:

@@ -21,13 +21,13 @@ from backend.benchmark.records import (
     Comparison,
     Counts,
     Coverage,
-    Detector,
     Figure,
     Level,
     Row,
     Share,
     Table,
 )
+from backend.scores.references import Detector
 from base_detector import Array
 
 #: Points of a stored ROC curve.

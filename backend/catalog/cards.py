@@ -3,7 +3,7 @@
 The contract (``base_detector.Card``) checks what a judgement on its own needs: that the keys are there and have their types. The platform
 shows the texts of strangers on terminals and pages, keeps parameters in its results, installs files by name and counts on every number:
 this module asks for all of it, and names all mistakes of a card at once. docs/detector.md has the same words.
-May be imported by all of the back-end and by ``docker/``; imports the contract only.
+May be imported by all of the back-end and by ``docker/``; imports the contract and the vocabulary of evidence only.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from backend.media.sampling import SAMPLING
 from base_detector import UNITS, Card, ContractError, WeightsFile
+from shared.evidence import CONDITIONS_WITH_LIMITS, FAMILIES, KINDS
 
 #: The states of a detector (docs/admission.md); the card's own counts until the operator decides.
 STATES: Final = ("draft", "quarantine", "shadow", "enabled", "disabled")
@@ -54,6 +55,22 @@ def _number(kind: type, low: float, high: float) -> Rule:
 
 def _one_of(choices: tuple[str, ...]) -> Rule:
     return f"one of {', '.join(choices)}", choices.__contains__
+
+
+def _list_of(choices: tuple[str, ...]) -> Rule:
+    words = f"a list of {', '.join(choices)}, each once"
+    return words, lambda value: isinstance(value, list) and len(set(map(str, value)) & set(choices)) == len(value)
+
+
+def _limits_of(conditions: tuple[str, ...]) -> Rule:
+    """A table from conditions of a file to the least value that the detector can judge."""
+    return (
+        f"a table of numbers above 0 for {', '.join(conditions)}",
+        lambda value: (
+            isinstance(value, dict)
+            and all(key in conditions and type(each) in (int, float) and 0 < each < 1e9 for key, each in value.items())
+        ),
+    )
 
 
 def _of(kind: type, words: str) -> Rule:
@@ -101,8 +118,11 @@ RULES: Final[Mapping[type, Mapping[str, Rule]]] = {
         "memory_mb": _number(int, 1, 10_000_000),
         "seconds_per_face": _number(float, 0, 3600),
         "batch": _number(int, 1, 65_536),
+        "family": (f"one of {', '.join(FAMILIES)}, or left out", ("", *FAMILIES).__contains__),
+        "looks_for": _list_of(tuple(KINDS)),
         "sees": _LIST,
         "limits": _LIST,
+        "fails_below": _limits_of(CONDITIONS_WITH_LIMITS),
         "state": _one_of(STATES),
     },
 }

@@ -25,13 +25,14 @@ from backend.batch.at_once import clips_at_once, shared_out
 from backend.benchmark import attacks, judging, output, readers
 from backend.benchmark.items import DataSet, Item
 from backend.benchmark.page import figure_words
-from backend.benchmark.records import REFERENCE_NAME, UNTOUCHED, Benchmark, Row
+from backend.benchmark.records import UNTOUCHED, Benchmark, Row
 from backend.commands import rooms
 from backend.commands.analyze import choose
 from backend.commands.back_end import BackEnd
 from backend.commands.console import say, stdout_console
 from backend.commands.exits import EXIT_NOTHING
 from backend.job import Cancelled
+from backend.scores.references import REFERENCE_NAME
 from backend.workers.pool import WorkerPool
 from backend.workers.provenance import provenance
 from backend.workers.spec import media_spec
@@ -64,6 +65,9 @@ class Asked:
     seed: int = 0
     jobs: int | None = None
     reference: str | None = None
+    #: what the material is, in a sentence; where the set goes, the operator's own folder when None
+    about: str = ""
+    references: Path | None = None
     as_json: bool = False
 
 
@@ -111,16 +115,13 @@ def run(asked: Asked, settings: Settings, *, build: Callable[[Settings], BackEnd
     benchmark = output.assemble(measured)
     output.write(benchmark, measured.rows, asked.out)
     if asked.reference:
-        for path in output.keep_references(benchmark, measured.rows, references(settings), name=asked.reference):
+        for path in output.keep_references(
+            benchmark, measured.rows, asked.references or settings.references, name=asked.reference, about=asked.about
+        ):
             say(console, f"Reference set: {path}")
     _print(benchmark, asked)
     if not any(row.status == "ok" for row in measured.rows):
         raise SystemExit(EXIT_NOTHING)
-
-
-def references(settings: Settings) -> Path:
-    """Folder of the reference sets: ``<detector>/<name>.json``."""
-    return settings.backend_state / "references"
 
 
 # --------------------------------------------------------------------------- what is chosen

@@ -9,19 +9,24 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from backend.harvest.scores import HarvestedScores
 from backend.job import Job
 from backend.scores.aggregate import consensus, report_auc, video_score
+from backend.scores.conditions import conditions_of
+from backend.scores.evidence import worth_of
+from backend.scores.findings import finding_of
+from backend.scores.references import References
 from base_detector import Array, Card, NotApplicable
 from shared.clock import utc_now
 from shared.errors import sentence_for
 from shared.findings import LEAST_SOUND_S, MediaPack
-from shared.records import DetectorProgress, DetectorState
+from shared.records import DetectorProgress, DetectorState, Mode
 from shared.results import (
+    Conditions,
     DetectorResult,
     FaceRow,
     MediaFacts,
@@ -31,6 +36,9 @@ from shared.results import (
     Provenance,
     Result,
 )
+
+#: the sets that are beside the detectors
+_SHIPPED_ONLY: Final = References(None)
 
 
 @dataclass
@@ -70,15 +78,20 @@ def assemble(
     *,
     seconds: dict[str, float],
     media_worker: MediaWorker | None = None,
+    references: References = _SHIPPED_ONLY,
 ) -> Result:
-    """The result of ``job``, without the report's files."""
-    detectors = tuple(detector_result(outcome, pack) for outcome in outcomes)
+    """The result of ``job``, without the report's files. ``references``: what its scores are weighed by."""
+    media = MediaFacts(name=job.name, sha256=job.sha256, bytes=job.bytes, **vars(pack.media))
+    like = conditions_of(media, pack)
+    detectors = tuple(
+        _weighed(detector_result(outcome, pack), outcome, references, mode=job.mode, like=like) for outcome in outcomes
+    )
     parts = {f"media.{name}": value for name, value in pack.seconds.items()}
     return Result(
         id=job.id,
         created=utc_now(),
         platform_version=version("deepfake-o-meter"),
-        media=MediaFacts(name=job.name, sha256=job.sha256, bytes=job.bytes, **vars(pack.media)),
+        media=media,
         mode=job.mode,
         sampled_frames=len(pack.frames),
         notes=pack.notes,
@@ -89,6 +102,7 @@ def assemble(
         sound=pack.heard,
         detectors=detectors,
         consensus=consensus(detectors),
+        conditions=like,
         media_worker=media_worker,
         seconds={name: round(value, 4) for name, value in (seconds | parts).items()},
     )
@@ -158,6 +172,8 @@ def detector_result(outcome: DetectorOutcome, pack: MediaPack) -> DetectorResult
         "provenance": outcome.provenance,
         "paper": card.paper,
         "limits": card.limits,
+        "family": card.family,
+        "looks_for": card.looks_for,
         "cached": outcome.cached,
         "seconds": {"wall": round(outcome.wall_s, 4)},
     }
@@ -186,6 +202,19 @@ def detector_result(outcome: DetectorOutcome, pack: MediaPack) -> DetectorResult
         skipped=dict(scores.skipped),
         **common,
     )
+
+
+def _weighed(
+    answer: DetectorResult, outcome: DetectorOutcome, references: References, *, mode: Mode, like: Conditions
+) -> DetectorResult:
+    """``answer`` with what its score is worth, and where it points."""
+    if answer.fake_score is None:
+        return answer
+    card = outcome.card
+    usable = references.best(card, answer.provenance, mode=mode, kind=like.kind)
+    worth = worth_of(answer.fake_score, usable, threshold=card.threshold, like=like) if usable else None
+    answer = answer.model_copy(update={"worth": worth})
+    return answer.model_copy(update={"finding": finding_of(answer, card, like=like, is_clip=like.kind == "video")})
 
 
 def shadow_entry(outcome: DetectorOutcome, pack: MediaPack) -> dict[str, Any]:

@@ -7,9 +7,9 @@ from typing import Any
 
 from backend.benchmark.items import DataSet, Item
 from backend.benchmark.output import Measured
-from backend.benchmark.records import UNTOUCHED, Conditions, Row
+from backend.benchmark.records import UNTOUCHED, Row
 from backend.catalog.detectors import read_cards
-from shared.results import Provenance
+from shared.results import Conditions, Provenance
 
 ROOT = Path(__file__).resolve().parents[2]
 CARDS = {card.id: card for card in read_cards(ROOT / "detectors")}

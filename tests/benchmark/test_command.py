@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from backend.benchmark.records import Benchmark, ReferenceSet
+from backend.benchmark.records import Benchmark
+from backend.scores.references import ReferenceSet
 from tests.commands.test_cli import CommandLine
 
 
@@ -46,7 +47,7 @@ def test_a_benchmark_counts_what_it_judged_keeps_it_and_goes_on(tmp_path: Path, 
     assert by_eps["pgd_8"].shift_fake is not None
     assert by_eps["pgd_8"].shift_real is not None
     assert by_eps["pgd_8"].shift_fake <= 0 <= by_eps["pgd_8"].shift_real  # towards the error
-    reference = tmp_path / "var/backend/references/selfblend/portraits.json"
+    reference = tmp_path / "var/references/selfblend/portraits.json"
     assert len(ReferenceSet.model_validate_json(reference.read_bytes()).rows) == 8
     assert {path.name for path in out.iterdir()} == {
         "benchmark.html", "benchmark.json", "run.json", "scores.csv", "scores.jsonl", "tables.csv", "tables.tex",

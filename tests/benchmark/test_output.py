@@ -13,8 +13,9 @@ import pytest
 
 from backend.benchmark import exports, output
 from backend.benchmark.page import page
-from backend.benchmark.records import Benchmark, ReferenceSet
+from backend.benchmark.records import Benchmark
 from backend.benchmark.schema import SCHEMA_FILE, schema_text
+from backend.scores.references import ReferenceSet
 from tests.benchmark.rows import measured, row
 
 SCORES = {"r1": 0.1, "r2": 0.2, "r3": 0.6, "f1": 0.5, "f2": 0.8, "f3": 0.9}

@@ -1,0 +1,55 @@
+"""Where one detector's answer points: the rules, in the order in which they are asked.
+
+Owns ``finding_of``. Promises: inconclusive wherever one of the rules of docs/evidence.md says so; the label of the published threshold is
+never changed. All thresholds are in ``shared.evidence``, all words in ``shared.statement``. May be imported by the back-end.
+"""
+
+from __future__ import annotations
+
+from base_detector import Card
+from shared.evidence import LEAST_RATIO, NEAR, level_of
+from shared.results import Conditions, DetectorResult, Finding, Points, SupportLevel
+from shared.statement import enough, finding_sentence
+
+
+def finding_of(answer: DetectorResult, card: Card, *, like: Conditions, is_clip: bool) -> Finding | None:
+    """The finding of ``answer`` (with its ``worth``); None where there is no score."""
+    if answer.status != "ok" or answer.fake_score is None:
+        return None
+    points, code, level = _rule(answer, card, like=like, is_clip=is_clip)
+    return Finding(points=points, code=code, level=level, sentence=finding_sentence(answer, points, code, level))
+
+
+def _rule(
+    answer: DetectorResult, card: Card, *, like: Conditions, is_clip: bool
+) -> tuple[Points, str, SupportLevel | None]:
+    flagged = answer.hard_label == "fake"
+    side: Points = "points_to_fake" if flagged else "points_to_real"
+    if not enough(answer, is_clip=is_clip):
+        return "inconclusive", "few_units", None
+    if beyond(card, like):
+        return "inconclusive", "outside_limits", None
+    if card.lossless_only and not flagged:  # whoever wrote the file may have removed what it looks for
+        return "inconclusive", "no_trace", None
+    if answer.worth is None:
+        near = abs((answer.fake_score or 0.0) - card.threshold) < NEAR
+        return ("inconclusive", "near_threshold", None) if near else (side, "unmeasured", None)
+    ratio = answer.worth.ratio
+    if ratio.low <= 1 <= ratio.high:
+        return "inconclusive", "ratio_holds_one", None
+    if 1 / LEAST_RATIO < ratio.value < LEAST_RATIO:
+        return "inconclusive", "ratio_near_one", None
+    if flagged != (ratio.value > 1):
+        return "inconclusive", "threshold_disagrees", None
+    nearer = ratio.low if ratio.value > 1 else ratio.high
+    return side, "measured", level_of(nearer) or "limited"
+
+
+def beyond(card: Card, like: Conditions) -> list[str]:
+    """The conditions in which the file is outside the limits that the card states: below them the detector is known to fail."""
+    found = []
+    for name, least in card.fails_below.items():
+        value = getattr(like, name)
+        if value is not None and value < least:
+            found.append(name)
+    return found

@@ -1,0 +1,176 @@
+"""Reference sets: scores with their truth and conditions, made by one version of one detector on labelled material.
+
+Owns the shape of their files and which of them may speak of a score. ``detectors/<id>/references/<name>.json`` are shipped,
+``DATA/references/<id>/<name>.json`` are the operator's own. Promises: a set of another version, other weights or other parameters is
+void, and so is a damaged file; nobody writes one by hand (``benchmark --reference`` does).
+May be imported by the rooms above.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+import numpy as np
+import structlog
+from pydantic import Field
+
+from backend.scores.ratios import Measured
+from base_detector import Card
+from shared.reading import RecordInvalid, read_record
+from shared.records import Mode, Moment, Record
+from shared.results import Conditions, Provenance, Score, Unit
+
+log = structlog.get_logger()
+
+#: Names of reference sets, which are names of files.
+REFERENCE_NAME: Final = r"^[a-z0-9][a-z0-9_.-]{0,60}$"
+#: The condition of files that nobody damaged on purpose.
+_UNTOUCHED: Final = "untouched"
+#: Below a detector's folder.
+SHIPPED: Final = "references"
+
+
+class Detector(Record):
+    """One detector that was measured, and what exactly ran."""
+
+    id: str
+    title: str
+    unit: Unit
+    threshold: Score
+    strategy: str
+    paper: str
+    provenance: Provenance
+
+
+class Data(Record):
+    """The data set. ``sha256`` pins it: of the sorted lines "sha256 of the file, label, name". Missing files were listed and not there."""
+
+    name: str
+    format: str
+    sha256: str
+    real: int
+    fake: int
+    groups: int
+    subsets: dict[str, int]
+    missing: tuple[str, ...]
+    missing_count: int
+    unlabelled: int
+
+
+class Reference(Record):
+    """One file of a reference set: the score, the truth and what the file was like."""
+
+    fake: bool
+    fake_score: Score
+    subset: str
+    #: a number for each scene or identity: names could be those of persons or files
+    group: str
+    condition: str
+    like: Conditions | None
+
+
+class ReferenceSet(Record):
+    """A file of reference scores. ``about``: what the material is, in a sentence; ``judged``: files that got a score, of all."""
+
+    max_bytes: ClassVar[int] = 256_000_000
+
+    schema_version: Literal[1] = 1
+    name: Annotated[str, Field(pattern=REFERENCE_NAME)]
+    about: str = ""
+    created: Moment
+    detector: Detector
+    data: Data
+    mode: Mode
+    rows: tuple[Reference, ...]
+
+    def void_for(self, card: Card, ran: Provenance) -> str | None:
+        """Why it says nothing of scores that ``ran`` made: the member that differs. None when it does."""
+        own = self.detector
+        same: dict[str, tuple[Any, Any]] = {
+            "detector": (own.id, card.id),
+            "version": (own.provenance.version, ran.version),
+            "contract": (own.provenance.contract, ran.contract),
+            "weights": (own.provenance.weights, ran.weights),
+            "parameters": (own.provenance.parameters, ran.parameters),
+            "strategy": (own.strategy, card.aggregation),
+        }
+        return next((name for name, (there, here) in same.items() if there != here), None)
+
+
+@dataclass(frozen=True)
+class Usable:
+    """A set that may speak of a file, as arrays: its untouched items of the file's kind. ``like``: their conditions, parallel."""
+
+    set: ReferenceSet
+    own: bool
+    measured: Measured
+    like: tuple[Conditions | None, ...]
+
+    @property
+    def rarer(self) -> int:
+        """Items of the rarer kind."""
+        return min(len(self.measured.of_kind(fake=kind)) for kind in (True, False))
+
+
+class References:
+    """The sets of ``own`` (``DATA/references``; None: none) and those beside the detectors. Threads may share it."""
+
+    def __init__(self, own: Path | None) -> None:
+        self._own, self._lock = own, threading.Lock()
+        self._read: dict[Path, tuple[tuple[int, int], ReferenceSet | None]] = {}
+
+    def best(self, card: Card, ran: Provenance, *, mode: Mode, kind: str) -> Usable | None:
+        """The set that speaks of a file of ``kind`` judged in ``mode``: the operator's own before a shipped one, then the one with most
+        items of the rarer kind. None: it was not measured here."""
+        usable = [
+            _usable(one, own=own, kind=kind)
+            for one, own in self._sets(card)
+            if one.void_for(card, ran) is None and (one.mode == mode or kind == "image" or card.unit == "sound")
+        ]
+        able = [one for one in usable if one.rarer]
+        return max(able, key=lambda one: (one.own, one.rarer, one.set.name), default=None)
+
+    def _sets(self, card: Card) -> Iterator[tuple[ReferenceSet, bool]]:
+        places = [(card.folder / SHIPPED, False), *([(self._own / card.id, True)] if self._own else [])]
+        for folder, own in places:
+            for path in sorted(folder.glob("*.json")):
+                if (found := self._of(path)) is not None:
+                    yield found, own
+
+    def _of(self, path: Path) -> ReferenceSet | None:
+        """The set in ``path``, read again when the file was replaced; None, and a line in the log, when it cannot be used."""
+        try:
+            facts = path.stat()
+            stamp = (facts.st_mtime_ns, facts.st_size)
+            with self._lock:
+                known = self._read.get(path)
+            if known and known[0] == stamp:
+                return known[1]
+            found: ReferenceSet | None = read_record(path, ReferenceSet)
+        except FileNotFoundError:
+            return None
+        except (RecordInvalid, OSError) as error:
+            log.warning("reference_set_left_out", file=str(path), reason=str(error))
+            found = None
+        with self._lock:
+            self._read[path] = (stamp, found)
+        return found
+
+
+def _usable(one: ReferenceSet, *, own: bool, kind: str) -> Usable:
+    """Sound is judged alike in a clip and alone; a face or picture of a still is another thing than the mean over a clip's."""
+    sound = one.detector.unit == "sound"
+    rows = [
+        row
+        for row in one.rows
+        if row.condition == _UNTOUCHED and (sound or (row.like is not None and row.like.kind == kind))
+    ]
+    _, groups = np.unique(np.array([row.group for row in rows], str), return_inverse=True)
+    measured = Measured(
+        np.array([row.fake for row in rows], bool), np.array([row.fake_score for row in rows], np.float64), groups
+    )
+    return Usable(one, own, measured, tuple(row.like for row in rows))

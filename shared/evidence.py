@@ -1,0 +1,84 @@
+"""What a score is worth: every threshold of it in one place, the families of detectors, the kinds of manipulation, and their words.
+
+Owns the rules' numbers (docs/evidence.md explains each) and the vocabulary of cards. Promises: no word says that a file is fake or real.
+May be imported by all; imports the records only.
+"""
+
+from __future__ import annotations
+
+from typing import Final, get_args
+
+from shared.results import SupportLevel
+
+#: A score of a clip's faces counts from so many judged faces on, and from this share of those that were found.
+LEAST_UNITS: Final = 20
+LEAST_SHARE: Final = 0.2
+#: Without a reference set, a score this near to the published threshold says nothing.
+NEAR: Final = 0.1
+#: Ratios from 1 to here, and from 1 to its inverse, support neither side: ENFSI's scale begins at 2.
+LEAST_RATIO: Final = 2.0
+#: Items of a quality cell, and of its rarer kind, below which the whole set is taken.
+LEAST_IN_CELL: Final = 50
+LEAST_OF_A_KIND_IN_CELL: Final = 10
+#: Items of the rarer kind below which a set gives no ratio at all.
+LEAST_OF_A_KIND: Final = 5
+#: Where quality cells end: the size of faces (longer side, pixels), and bits for each pixel of a file.
+FACE_PX_EDGES: Final = (64.0, 128.0, 256.0)
+BITS_EDGES: Final = (0.05, 0.2)
+
+#: ENFSI, "Guideline for evaluative reporting in forensic science" (2015), note 4: from which ratio on, the level and its words. What we
+#: call "limited", as an earlier British standard does (AFSP, Science & Justice 49, 2009), is "weak" there.
+LEVELS: Final[tuple[tuple[float, SupportLevel, str], ...]] = (
+    (2, "limited", "limited support"),
+    (10, "moderate", "moderate support"),
+    (100, "moderately_strong", "moderately strong support"),
+    (1_000, "strong", "strong support"),
+    (10_000, "very_strong", "very strong support"),
+    (1_000_000, "extremely_strong", "extremely strong support"),
+)
+assert {name for _, name, _ in LEVELS} == set(get_args(SupportLevel))
+
+#: What detectors look at: a family of them is one kind of evidence.
+FAMILIES: Final[dict[str, str]] = {
+    "blending": "traces of a face that was pasted in",
+    "synthesis": "traces of a face that a network made or altered",
+    "picture": "traces of a generator in the whole picture",
+    "motion": "how a face changes from picture to picture",
+    "sound": "traces of a synthetic voice",
+}
+#: Conditions of a file below which a card may say that its detector fails, as measured in its benchmark.
+CONDITIONS_WITH_LIMITS: Final = ("face_px", "sharpness", "bits_per_pixel")
+#: Kinds of manipulation, in the order of tables.
+KINDS: Final[dict[str, str]] = {
+    "swap": "face swap",
+    "reenactment": "re-enacted face",
+    "lipsync": "lip-sync",
+    "generated_picture": "wholly generated picture",
+    "generated_voice": "generated or cloned voice",
+    "edited_region": "edited region",
+}
+
+
+#: Codes of findings, in the order in which the rules are asked.
+CODES: Final = (
+    "few_units",
+    "outside_limits",
+    "no_trace",
+    "near_threshold",
+    "unmeasured",
+    "ratio_holds_one",
+    "ratio_near_one",
+    "threshold_disagrees",
+    "measured",
+)
+
+
+def level_of(ratio: float) -> SupportLevel | None:
+    """The level of a likelihood ratio, for either side; None where it supports neither."""
+    size = max(ratio, 1 / ratio)
+    return next((name for least, name, _ in reversed(LEVELS) if size >= least), None)
+
+
+def level_words(level: SupportLevel) -> str:
+    """``limited`` -> 'limited support'."""
+    return next(words for _, name, words in LEVELS if name == level)

@@ -1,0 +1,252 @@
+"""What a result says, in words: the same for mail, summary, JSON, CSV, command line and page.
+
+Owns the sentences about findings. Promises: at most what was looked for, what points where, how often that happens on real material, and
+what was not looked for; never that a file is fake or real. May be imported by all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from shared.evidence import FAMILIES, KINDS, LEAST_SHARE, LEAST_UNITS, level_words
+from shared.results import DetectorResult, Points, Result, SupportLevel, Tally, Worth
+from shared.rounding import score as rounded
+from shared.words import UNIT_NOUNS, counted, joined, titles
+
+#: Where the evidence of a family points, or that its detectors point to both sides.
+Direction = Points | str
+
+#: Codes of findings that need no numbers (docs/evidence.md lists all).
+_REASONS: Final[dict[str, str]] = {
+    "outside_limits": "The file is beyond what it can judge, as measured on its own test material; its score is shown and not counted.",
+    "no_trace": "It found no trace. Anyone who saved the file again would have removed what it looks for, so this points nowhere.",
+    "near_threshold": "Its score is near its threshold, and how often that happens on real material was not measured here.",
+}
+
+
+def enough(answer: DetectorResult, *, is_clip: bool) -> bool:
+    """Whether it judged enough of the file to be counted: a fifth of what there was, and of a clip's faces at least 20."""
+    units = len(answer.scores)
+    least = LEAST_UNITS if is_clip and answer.unit == "face" else 1
+    return answer.units_scored >= least and answer.units_scored >= LEAST_SHARE * units
+
+
+# --------------------------------------------------------------------------- one detector
+
+
+def finding_sentence(answer: DetectorResult, points: Points, code: str, level: SupportLevel | None) -> str:
+    """Why an answer points where it does, in one or two sentences."""
+    if code == "few_units":
+        noun = UNIT_NOUNS[answer.unit]
+        return f"It could judge only {answer.units_scored:,} of {counted(len(answer.scores), noun)}: too few to be counted."
+    if code in _REASONS:
+        return _REASONS[code]
+    side = "at or above" if answer.hard_label == "fake" else "below"
+    where = f"Its score of {rounded(answer.fake_score, threshold=answer.threshold)} is {side} its threshold of {answer.threshold:.2f}"
+    if answer.worth is None:
+        return f"{where}. How often that happens on real material was not measured here."
+    told = reached_words(answer.worth, low=answer.hard_label != "fake")
+    if code == "ratio_holds_one":
+        return f"{told} This does not tell them apart ({ratio_words(answer.worth)})."
+    if code == "ratio_near_one":
+        return f"{told} The difference is too small to support either side ({ratio_words(answer.worth)})."
+    if code == "threshold_disagrees":
+        return f"{where}, but scores like it are more common on the other side: {told[0].lower()}{told[1:]}"
+    kind = "manipulated" if points == "points_to_fake" else "real"
+    support = f"{level_words(level)} for {kind} material" if level else f"points to {kind} material"
+    return f"{told} That is {support} ({ratio_words(answer.worth)})."
+
+
+def reached_words(worth: Worth, *, low: bool) -> str:
+    """How many items of a reference set of each kind have a score this high or higher; ``low``: this low or lower."""
+    like = f"files like this one ({worth.like})" if worth.like else "files"
+    whole = " Too few of them are like this file to be counted apart." if worth.why_whole == "few_like_it" else ""
+    real, fake, as_this = (
+        (worth.real_as_low, worth.fake_as_low, "low or lower") if low else (worth.real, worth.fake, "high or higher")
+    )
+    return f"Of the {like} that it was measured on, {_of(real)} real and {_of(fake)} manipulated ones scored this {as_this}.{whole}"
+
+
+def _of(tally: Tally) -> str:
+    return f"{tally.reached:,} of {tally.of:,}"
+
+
+def alarm_words(worth: Worth) -> str:
+    """How often real material is flagged at the threshold, with the interval."""
+    tally = worth.real_flagged
+    return (
+        f"{tally.reached:,} of {tally.of:,} real files that it was measured on were flagged as well "
+        f"({percent(tally.low)} to {percent(tally.high)} %, 95 % interval)"
+    )
+
+
+def ratio_words(worth: Worth) -> str:
+    """'likelihood ratio 4.2, 95 % interval 1.5 to 12'; smaller than 1 speaks for real material."""
+    ratio = worth.ratio
+    most = " or more" if ratio.value >= ratio.most > 1 else " or less" if ratio.value <= ratio.least < 1 else ""
+    return f"likelihood ratio {number(ratio.value)}{most}, 95 % interval {number(ratio.low)} to {number(ratio.high)}"
+
+
+def number(value: float) -> str:
+    """Two digits that count: '0.052', '1.3', '14', '1,200'."""
+    if value >= 10:
+        digits = len(str(int(value))) - 2
+        return f"{round(value, -digits):,.0f}"
+    return f"{value:.2g}"
+
+
+def percent(share: float) -> str:
+    """A share as a percentage, with a digit more below one."""
+    return f"{100 * share:.1f}" if 0 < share < 0.1 else f"{100 * share:.0f}"
+
+
+# --------------------------------------------------------------------------- the whole result
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of manipulation, in words, and the titles of the detectors that looked for it and could judge the file."""
+
+    code: str
+    words: str
+    looked: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What stands above a result. ``headline`` is what points where; ``details`` say how often that happens on real material."""
+
+    headline: str
+    looked_for: str
+    details: tuple[str, ...]
+    not_looked_for: str
+    kinds: tuple[Kind, ...]
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """All of it, in the order in which it is read."""
+        return tuple(text for text in (self.headline, *self.details, self.looked_for, self.not_looked_for) if text)
+
+
+def statement_of(result: Result) -> Statement | None:
+    """The statement of ``result``; None for a result of an earlier version, which has no findings."""
+    scored = [item for item in result.detectors if item.status == "ok"]
+    if any(item.finding is None for item in scored):
+        return None
+    kinds = kinds_of(scored)
+    return Statement(
+        headline=_headline(scored),
+        looked_for=_looked_for(kinds),
+        details=tuple(_details(result, scored)),
+        not_looked_for=_not_looked_for(kinds),
+        kinds=kinds,
+    )
+
+
+def kinds_of(scored: Iterable[DetectorResult]) -> tuple[Kind, ...]:
+    """Every kind of manipulation with those of ``scored`` that looked for it and could judge enough of the file to be counted."""
+    able = [item for item in scored if item.finding is not None and item.finding.code not in _NOT_COUNTED]
+    return tuple(
+        Kind(code, words, tuple(item.title for item in able if code in item.looks_for)) for code, words in KINDS.items()
+    )
+
+
+#: Findings of detectors that are in no count.
+_NOT_COUNTED: Final = ("few_units", "outside_limits")
+
+
+def families_of(scored: Iterable[DetectorResult]) -> dict[str, Direction]:
+    """Where each family of detectors points: one that points somewhere decides, two that contradict each other are ``both``.
+
+    A detector without a family is one of its own. Detectors that judged too little are left out.
+    """
+    members: dict[str, set[str]] = {}
+    for item in scored:
+        if item.finding is not None and item.finding.code not in _NOT_COUNTED:
+            members.setdefault(item.family or item.id, set()).add(item.finding.points)
+    found: dict[str, Direction] = {}
+    for family, points in members.items():
+        sides = points - {"inconclusive"}
+        found[family] = "both" if len(sides) > 1 else sides.pop() if sides else "inconclusive"
+    return found
+
+
+def _headline(scored: Sequence[DetectorResult]) -> str:
+    if not scored:
+        return "No detector could judge this file, so nothing points anywhere."
+    families = families_of(scored)
+    if not families:
+        return "No detector could judge enough of this file to be counted."
+    to_fake, to_real = (_pointing(families, side) for side in ("points_to_fake", "points_to_real"))
+    both = _pointing(families, "both")
+    if not (to_fake or to_real or both):
+        kinds = "The one kind" if len(families) == 1 else f"None of the {len(families)} kinds"
+        verb = "points nowhere" if len(families) == 1 else "points anywhere"
+        return f"{kinds} of evidence {verb}: inconclusive. That does not show that the file is genuine."
+    parts = []
+    if to_fake:
+        parts.append(_counted(to_fake, families, scored, "points_to_fake"))
+    if to_real:
+        parts.append(_counted(to_real, families, scored, "points_to_real"))
+    if both:
+        parts.append(f"Within {_few(len(both))} of evidence, detectors contradict each other.")
+    if to_real and not to_fake and not both:
+        parts.append("That does not show that the file is genuine.")
+    if to_fake and to_real:
+        parts.append("The evidence is contradictory.")
+    return " ".join(parts)
+
+
+def _pointing(families: dict[str, Direction], side: Direction) -> list[str]:
+    return [family for family, points in families.items() if points == side]
+
+
+def _few(number: int) -> str:
+    return "one kind" if number == 1 else f"{number} kinds"
+
+
+def _counted(
+    pointing: list[str], families: dict[str, Direction], scored: Sequence[DetectorResult], side: Points
+) -> str:
+    """'1 of 2 kinds of evidence points to manipulation: traces of a face that was pasted in (Self-blend traces, limited support).'"""
+    verb = "points" if len(pointing) == 1 else "point"
+    of = f"{len(pointing)} of {len(families)} kinds of evidence" if len(families) > 1 else "The one kind of evidence"
+    told = []
+    for family in pointing:
+        own = [
+            item
+            for item in scored
+            if (item.family or item.id) == family and item.finding and item.finding.points == side
+        ]
+        names = [f"{item.title}, {_strength(item)}" for item in own]
+        words = FAMILIES.get(family)
+        told.append(f"{words} ({'; '.join(names)})" if words else "; ".join(names))
+    target = "manipulation" if side == "points_to_fake" else "real material"
+    return f"{of} {verb} to {target}: {joined(told)}."
+
+
+def _strength(item: DetectorResult) -> str:
+    assert item.finding is not None
+    return level_words(item.finding.level) if item.finding.level else "not measured here"
+
+
+def _details(result: Result, scored: Sequence[DetectorResult]) -> Iterable[str]:
+    """Of each counted detector: the finding in a sentence, and of those that point to manipulation, how often real files are flagged."""
+    names = titles(result)
+    for item in scored:
+        assert item.finding is not None
+        yield f"{names[item.id]}: {item.finding.sentence}"
+        if item.worth and item.finding.points == "points_to_fake":
+            yield f"{names[item.id]}: {alarm_words(item.worth)}."
+
+
+def _looked_for(kinds: Sequence[Kind]) -> str:
+    found = [kind.words for kind in kinds if kind.looked]
+    return f"Looked for: {joined(found)}." if found else ""
+
+
+def _not_looked_for(kinds: Sequence[Kind]) -> str:
+    missing = [kind.words for kind in kinds if not kind.looked]
+    return f"Nobody looked for: {joined(missing, 'or')}." if missing else ""

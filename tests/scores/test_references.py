@@ -1,0 +1,121 @@
+"""Reference sets are read where they are, and speak only of scores of the very detector that made them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend.scores.references import References, ReferenceSet
+from base_detector import Card
+from tests.scores.sets import CARDS, LIKE, card, ran, reference_set, spread
+
+ALL = {"mode": "standard", "kind": "video"}
+
+
+def kept(folder: Path, made: ReferenceSet, name: str = "made-up") -> Path:
+    """``made`` as a file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    path.write_text(made.model_dump_json())
+    return path
+
+
+@pytest.fixture
+def own() -> Card:
+    return card()
+
+
+@pytest.fixture
+def made(own: Card) -> ReferenceSet:
+    return reference_set(own, spread(30, 0.0, 0.6), spread(20, 0.4, 1.0))
+
+
+def test_a_set_is_read_beside_the_detector_and_in_the_operators_folder(tmp_path: Path, own: Card, made: ReferenceSet):
+    shipped = replace(own, folder=tmp_path / "mesonet")
+    assert References(tmp_path / "data").best(shipped, ran(own), **ALL) is None
+    kept(tmp_path / "mesonet/references", made)
+    found = References(tmp_path / "data").best(shipped, ran(own), **ALL)
+    assert found is not None
+    assert (found.own, found.rarer, len(found.measured.scores)) == (False, 20, 50)
+    kept(tmp_path / "data/mesonet", reference_set(own, spread(9, 0, 1), spread(8, 0, 1), name="ours"), "ours")
+    found = References(tmp_path / "data").best(shipped, ran(own), **ALL)
+    assert found is not None  # the operator's own comes first, though it is smaller
+    assert (found.own, found.set.name) == (True, "ours")
+
+
+@pytest.mark.parametrize(
+    ("changed", "what"),
+    [
+        ({"version": "9.9"}, "version"),
+        ({"weights": {"a.h5": "00" * 32}}, "weights"),
+        ({"weights": {}}, "weights"),
+        ({"parameters": {"variant": "other"}}, "parameters"),
+        ({"contract": "2"}, "contract"),
+    ],
+)
+def test_a_set_of_another_version_or_of_other_weights_is_void(
+    tmp_path: Path, own: Card, made: ReferenceSet, changed: dict[str, Any], what: str
+):
+    kept(tmp_path / "mesonet", made)
+    other = ran(own, **changed)
+    assert made.void_for(own, other) == what
+    assert References(tmp_path).best(own, other, **ALL) is None
+    assert made.void_for(own, ran(own, runner="docker", image="x@sha256:1")) is None  # the same code elsewhere
+
+
+def test_a_set_of_clips_says_nothing_of_stills_and_one_of_another_mode_nothing_of_this(
+    tmp_path: Path, own: Card, made: ReferenceSet
+):
+    kept(tmp_path / "mesonet", made)
+    sets = References(tmp_path)
+    assert sets.best(own, ran(own), mode="standard", kind="image") is None
+    assert sets.best(own, ran(own), mode="quick", kind="video") is None
+
+
+def test_damaged_copies_are_no_reference_and_one_kind_alone_is_none(tmp_path: Path, own: Card, made: ReferenceSet):
+    rows = [
+        made.rows[0].model_copy(update={"condition": "jpeg_30"}),
+        *made.rows[1:30],
+        *(row.model_copy(update={"condition": "blur"}) for row in made.rows[30:]),
+    ]
+    kept(tmp_path / "mesonet", made.model_copy(update={"rows": tuple(rows)}))
+    assert References(tmp_path).best(own, ran(own), **ALL) is None
+
+
+def test_a_damaged_file_is_left_out_and_a_replaced_one_is_read_again(tmp_path: Path, own: Card, made: ReferenceSet):
+    path = kept(tmp_path / "mesonet", made)
+    sets = References(tmp_path)
+    assert sets.best(own, ran(own), **ALL) is not None
+    path.write_text(made.model_dump_json()[:-40])
+    assert sets.best(own, ran(own), **ALL) is None
+    path.write_text(made.model_copy(update={"name": "again"}).model_dump_json())
+    found = sets.best(own, ran(own), **ALL)
+    assert found is not None
+    assert found.set.name == "again"
+
+
+def test_sound_is_measured_alike_in_a_clip_and_alone(tmp_path: Path):
+    own = card("aasist")
+    made = reference_set(own, spread(9, 0, 0.5), spread(9, 0.4, 1))
+    alone = [row.model_copy(update={"like": LIKE.model_copy(update={"kind": "sound"})}) for row in made.rows]
+    kept(tmp_path / "aasist", made.model_copy(update={"rows": tuple(alone)}))
+    assert References(tmp_path).best(own, ran(own), mode="quick", kind="video") is not None
+
+
+def test_every_shipped_set_is_one_of_its_card_and_names_no_file():
+    """A set that a change of its detector made void is removed or made anew (``make references``)."""
+    for own in CARDS.values():
+        for path in sorted((own.folder / "references").glob("*.json")):
+            made = ReferenceSet.model_validate_json(path.read_bytes())
+            assert made.name == path.stem
+            assert (made.detector.id, made.detector.provenance.version) == (own.id, own.version), path
+            assert made.detector.provenance.parameters == own.parameters, path
+            known = {item.file: item.sha256 for item in own.weights}
+            for name, digest in made.detector.provenance.weights.items():
+                assert known.get(name, digest) in ("", digest), path
+            assert made.data.missing == ()
+            assert all(row.group.isdigit() for row in made.rows)
+            assert made.about

@@ -1,0 +1,143 @@
+"""The words above a result, on made-up results: one strong, one weak, a conflict, nothing, an unmeasured detector alone, tiny faces."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from backend.scores.findings import finding_of
+from shared.evidence import KINDS
+from shared.results import DetectorResult, Result, Worth
+from shared.statement import Statement, alarm_words, number, percent, ratio_words, statement_of
+from tests.report.conftest import make_result
+from tests.scores.sets import LIKE, answer, card
+from tests.scores.test_findings import worth
+
+STRONG, WEAK = worth(60.0, 15.0, 110.0), worth(1.4, 0.8, 3.0, real=(60, 139), fake=(70, 115))
+
+
+def judged(
+    name: str, score: float, *, worth: Worth | None = None, units: int = 100, of: int = 100, **limits: float
+) -> DetectorResult:
+    """An answer with its finding."""
+    own = card(name, fails_below=limits)
+    said = answer(own, score, units=units, of=of, worth=worth)
+    return said.model_copy(update={"finding": finding_of(said, own, like=LIKE, is_clip=True)})
+
+
+def stated(*answers: DetectorResult) -> Statement:
+    result = make_result().model_copy(update={"detectors": answers, "conditions": LIKE})
+    said = statement_of(result)
+    assert said is not None
+    for sentence in said.sentences:
+        assert sentence.endswith("."), sentence
+        for claim in (" is fake", " is real", " are fake", " are real", "deepfake", "certain", "prove"):
+            assert claim not in sentence, sentence
+    return said
+
+
+def test_one_strong_detector_points_with_its_strength_and_how_often_real_files_do():
+    said = stated(judged("mesonet", 0.9, worth=STRONG))
+    assert said.headline == (
+        "The one kind of evidence points to manipulation: traces of a face that a network made or altered (MesoNet, moderate support)."
+    )
+    assert said.details == (
+        "MesoNet: Of the files that it was measured on, 4 of 139 real and 60 of 115 manipulated ones scored this high or higher. Too few "
+        "of them are like this file to be counted apart. That is moderate support for manipulated material (likelihood ratio 60, 95 % "
+        "interval 15 to 110).",
+        "MesoNet: 4 of 139 real files that it was measured on were flagged as well (0 to 100 %, 95 % interval).",
+    )
+    assert said.looked_for == "Looked for: face swap."
+    assert said.not_looked_for == (
+        "Nobody looked for: re-enacted face, lip-sync, wholly generated picture, generated or cloned voice or edited region."
+    )
+
+
+def test_a_weak_detector_points_nowhere_and_that_is_no_sign_of_a_genuine_file():
+    said = stated(judged("mesonet", 0.9, worth=WEAK))
+    assert said.headline == (
+        "The one kind of evidence points nowhere: inconclusive. That does not show that the file is genuine."
+    )
+    assert "This does not tell them apart (likelihood ratio 1.4, 95 % interval 0.8 to 3)." in said.details[0]
+
+
+def test_a_conflict_is_said_first_between_kinds_of_evidence_and_within_one():
+    real = worth(0.05, 0.02, 0.3)
+    between = stated(judged("mesonet", 0.9, worth=STRONG), judged("selfblend", 0.05, worth=real))
+    assert between.headline == (
+        "1 of 2 kinds of evidence points to manipulation: traces of a face that a network made or altered (MesoNet, moderate support). "
+        "1 of 2 kinds of evidence points to real material: traces of a face that was pasted in (Self-blend traces, limited support). "
+        "The evidence is contradictory."
+    )
+    within = stated(judged("mesonet", 0.9, worth=STRONG), judged("classnseg", 0.05, worth=real))
+    assert within.headline == "Within one kind of evidence, detectors contradict each other."
+
+
+def test_cousins_are_one_kind_of_evidence():
+    said = stated(
+        judged("mesonet", 0.9, worth=STRONG), judged("classnseg", 0.9, worth=STRONG), judged("selfblend", 0.5, worth=WEAK)
+    )  # fmt: skip
+    assert said.headline == (
+        "1 of 2 kinds of evidence points to manipulation: traces of a face that a network made or altered (MesoNet, moderate support; "
+        "ClassNSeg, moderate support)."
+    )
+
+
+def test_points_to_real_never_without_its_caution():
+    said = stated(judged("mesonet", 0.1, worth=worth(0.05, 0.02, 0.3)))
+    assert said.headline == (
+        "The one kind of evidence points to real material: traces of a face that a network made or altered (MesoNet, limited support). "
+        "That does not show that the file is genuine."
+    )
+
+
+def test_nothing_judged_points_nowhere():
+    silent = answer(card(), None, status="not_applicable", code="no_face", units=0, of=0)
+    said = stated(silent)
+    assert said.headline == "No detector could judge this file, so nothing points anywhere."
+    assert (said.details, said.looked_for) == ((), "")
+    assert all(kind.looked == () for kind in said.kinds)
+    assert [kind.code for kind in said.kinds] == list(KINDS)
+
+
+def test_an_unmeasured_detector_alone_says_that_it_was_not_measured():
+    said = stated(judged("mesonet", 0.97))
+    assert said.headline.endswith("(MesoNet, not measured here).")
+    assert said.details == (
+        "MesoNet: Its score of 0.97 is at or above its threshold of 0.50. How often that happens on real material was not measured here.",
+    )
+
+
+def test_tiny_faces_are_in_no_count_and_nobody_looked():
+    said = stated(judged("mesonet", 0.97, worth=STRONG, face_px=200.0))
+    assert said.headline == "No detector could judge enough of this file to be counted."
+    assert said.looked_for == ""
+    few = stated(judged("mesonet", 0.97, worth=STRONG, units=9, of=200), judged("selfblend", 0.5, worth=WEAK))
+    assert few.headline.startswith("The one kind of evidence points nowhere")
+    assert few.details[0] == "MesoNet: It could judge only 9 of 200 faces: too few to be counted."
+    assert next(kind for kind in few.kinds if kind.code == "swap").looked == ("Self-blend traces",)
+
+
+def test_a_result_of_an_earlier_version_has_no_statement():
+    assert statement_of(make_result()) is None
+    assert Result.model_validate_json(make_result().model_dump_json()).conditions is None
+
+
+def test_numbers_are_rounded_to_what_counts():
+    told = [number(value) for value in (0.0521, 0.5, 1.34, 9.99, 14.2, 146.0, 1234.0)]
+    assert told == ["0.052", "0.5", "1.3", "10", "14", "150", "1,200"]
+    assert [percent(share) for share in (0.0, 0.004, 0.056, 0.25, 1.0)] == ["0", "0.4", "5.6", "25", "100"]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "words"),
+    [
+        ((120.0, 15.0, 120.0), "likelihood ratio 120 or more, 95 % interval 15 to 120"),
+        ((0.01, 0.01, 0.2), "likelihood ratio 0.01 or less, 95 % interval 0.01 to 0.2"),
+        ((3.0, 1.5, 6.0), "likelihood ratio 3, 95 % interval 1.5 to 6"),
+    ],
+)
+def test_a_ratio_at_the_bound_of_its_set_says_that_it_may_be_beyond(ratio: Any, words: str):
+    assert ratio_words(worth(*ratio)) == words
+    assert "4 of 139 real files" in alarm_words(worth(*ratio))
