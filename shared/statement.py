@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from shared.evidence import FAMILIES, KINDS, LEAST_SHARE, LEAST_UNITS, level_words
-from shared.results import DetectorResult, Points, Result, SupportLevel, Tally, Worth
+from shared.results import DetectorResult, Finding, Points, Result, SupportLevel, Tally, Worth
 from shared.rounding import score as rounded
 from shared.words import UNIT_NOUNS, counted, joined, titles
 
@@ -57,6 +57,18 @@ def finding_sentence(answer: DetectorResult, points: Points, code: str, level: S
     kind = "manipulated" if points == "points_to_fake" else "real"
     support = f"{level_words(level)} for {kind} material" if level else f"points to {kind} material"
     return f"{told} That is {support} ({ratio_words(answer.worth)})."
+
+
+def finding_words(finding: Finding) -> str:
+    """A finding as tables show it: 'points to manipulation, limited support', 'inconclusive'."""
+    if finding.points == "inconclusive":
+        return "inconclusive"
+    target = "manipulation" if finding.points == "points_to_fake" else "real material"
+    return f"points to {target}, {_level(finding)}"
+
+
+def _level(finding: Finding) -> str:
+    return level_words(finding.level) if finding.level else "not measured here"
 
 
 def reached_words(worth: Worth, *, low: bool) -> str:
@@ -220,16 +232,11 @@ def _counted(
             for item in scored
             if (item.family or item.id) == family and item.finding and item.finding.points == side
         ]
-        names = [f"{item.title}, {_strength(item)}" for item in own]
+        names = [f"{item.title}, {_level(item.finding)}" for item in own if item.finding]
         words = FAMILIES.get(family)
         told.append(f"{words} ({'; '.join(names)})" if words else "; ".join(names))
     target = "manipulation" if side == "points_to_fake" else "real material"
     return f"{of} {verb} to {target}: {joined(told)}."
-
-
-def _strength(item: DetectorResult) -> str:
-    assert item.finding is not None
-    return level_words(item.finding.level) if item.finding.level else "not measured here"
 
 
 def _details(result: Result, scored: Sequence[DetectorResult]) -> Iterable[str]:

@@ -39,10 +39,14 @@ FIXED: Final[tuple[tuple[str, Any], ...]] = (
     ("seconds", pa.float64()),
     ("report", pa.string()),
 )
-#: Columns of each detector, after its id: the file's score (1 = fake), the label of the published threshold, and how many units it scored.
+#: Columns of each detector, after its id: the file's score (1 = fake), the label of the published threshold, where it points and why, what
+#: its score is worth as a likelihood ratio, and how many units it scored.
 OF_A_DETECTOR: Final[tuple[tuple[str, Any], ...]] = (
     ("score", pa.float64()),
     ("label", pa.string()),
+    ("finding", pa.string()),
+    ("finding_code", pa.string()),
+    ("ratio", pa.float64()),
     ("status", pa.string()),
     ("code", pa.string()),
     ("units", pa.int32()),
@@ -154,6 +158,9 @@ def _answer(item: DetectorResult) -> Row:
     return {
         "score": item.fake_score,
         "label": item.hard_label,
+        "finding": item.finding.points if item.finding else None,
+        "finding_code": item.finding.code if item.finding else None,
+        "ratio": item.worth.ratio.value if item.worth else None,
         "status": item.status,
         "code": item.code,
         "units": item.units_scored,

@@ -30,6 +30,7 @@ from shared.names import readable, shown
 from shared.notes import note_sentences
 from shared.records import Mode
 from shared.results import Result
+from shared.statement import statement_of
 
 log = structlog.get_logger()
 
@@ -186,9 +187,14 @@ def summary(medium: Medium, result: Result, *, folder: Path) -> dict[str, Any]:
                 "message": item.message,
                 "unit": item.unit,
                 "units_scored": item.units_scored,
+                "finding": item.finding.model_dump(mode="json") if item.finding else None,
+                "worth": item.worth.model_dump(mode="json") if item.worth else None,
             }
             for item in result.detectors
         },
+        "statement": list(said.sentences) if (said := statement_of(result)) else [],
+        "not_looked_for": [kind.code for kind in said.kinds if not kind.looked] if said else [],
+        "conditions": result.conditions.model_dump(mode="json") if result.conditions else None,
         "persons": len(result.persons),
         "notes": note_sentences(result.notes),
         "seconds": result.seconds,

@@ -25,7 +25,9 @@ from base_detector import Card
 from shared.errors import sentence_for
 from shared.names import shown
 from shared.records import DetectorProgress
+from shared.results import Finding
 from shared.rounding import score as rounded
+from shared.statement import finding_words
 from shared.words import UNIT_NOUNS, counted, judges_in_words, label_in_words
 
 #: Names of the pipeline's steps on the terminal.
@@ -134,27 +136,30 @@ def say_left_out(console: Console, found: Found, *, verbose: bool) -> None:
 
 def print_summaries(summaries: Iterable[dict[str, Any]]) -> None:
     """A table of what ``analyze`` found, on stdout."""
-    table = Table("file", "detector", "fake score", "label", "remark", box=None, pad_edge=False)
-    places = []
+    table = Table("file", "detector", "fake score", "label", "finding", "remark", box=None, pad_edge=False)
+    places, statements = [], list[str]()
     for item in summaries:
         name = Path(item["file"]).name
         for row in _rows(item.get("detectors", {})):
             table.add_row(*_cells(name, *row))
         for sentence in item.get("notes", ()):
-            table.add_row(*_cells("", "", "", "", f"Note: {sentence}"))
+            table.add_row(*_cells("", "", "", "", "", f"Note: {sentence}"))
+        statements += [f"{name}: {sentence}" for sentence in item.get("statement", ())]
         if "detectors" in item:
             places.append(f"{name} -> {item['out']}")
         else:
-            table.add_row(*_cells(name, "-", "-", "-", item["message"]))
+            table.add_row(*_cells(name, "-", "-", "-", "-", item["message"]))
     console = stdout_console()
     console.print(table)
+    for sentence in statements:
+        say(console, sentence)
     for place in places:  # not in the table, which would break them into pieces that cannot be copied
         say(console, place)
     console.print("Fake score: 0 = real, 1 = fake. A score is an indication, not a proof.", style="dim")
 
 
-def _rows(answers: dict[str, dict[str, Any]]) -> list[tuple[str, str, str, str]]:
-    """Detector, score, label and remark of each answer; detectors without a score for the same reason share a row."""
+def _rows(answers: dict[str, dict[str, Any]]) -> list[tuple[str, str, str, str, str]]:
+    """Detector, score, label, finding and remark of each answer; detectors without a score for the same reason share a row."""
     rows, silent = [], dict[str, list[str]]()
     for detector, answer in answers.items():
         if answer["fake_score"] is None:
@@ -162,8 +167,13 @@ def _rows(answers: dict[str, dict[str, Any]]) -> list[tuple[str, str, str, str]]
             continue
         score = rounded(answer["fake_score"], threshold=answer["threshold"])
         judged = counted(answer["units_scored"], UNIT_NOUNS[answer["unit"]])
-        rows.append((detector, score, label_in_words(answer["hard_label"]), judged))
-    return [*rows, *((", ".join(names), "-", "-", remark) for remark, names in silent.items())]
+        rows.append((detector, score, label_in_words(answer["hard_label"]), _finding(answer["finding"]), judged))
+    return [*rows, *((", ".join(names), "-", "-", "-", remark) for remark, names in silent.items())]
+
+
+def _finding(finding: dict[str, Any] | None) -> str:
+    """Where an answer points, and how strongly, as the table shows it."""
+    return finding_words(Finding.model_validate(finding)) if finding else "-"
 
 
 def _cells(*texts: str) -> list[Text]:

@@ -46,16 +46,20 @@ def _answer(score: float | None, message: str | None = None, *, unit: str = "fac
     label = None if score is None else "real" if score < 0.5 else "fake"
     return {
         "fake_score": score, "threshold": 0.5, "hard_label": label, "code": code, "message": message, "unit": unit, "units_scored": 3,
+        "finding": None if score is None else {"points": "inconclusive", "code": "near_threshold", "sentence": "Near.", "level": None},
     }  # fmt: skip
 
 
 def test_detectors_without_a_score_for_one_reason_share_a_row(capsys: pytest.CaptureFixture[str]):
     why = "The file has no pictures to look at."
     answers = {"a": _answer(None, why), "listens": _answer(0.49999, unit="sound"), "b": _answer(None, why)}
-    print_summaries([{"file": "voice.mp3", "out": "out/voice", "detectors": answers}])
-    rows = [re.split(r"  +", line.strip()) for line in capsys.readouterr().out.splitlines()]
-    assert ["voice.mp3", "listens", "<0.50", "real", "3 stretches of sound"] in rows
-    assert ["voice.mp3", "a, b", "-", "-", why] in rows
+    said = ["The one kind of evidence points nowhere: inconclusive.", "Nobody looked for: face swap."]
+    print_summaries([{"file": "voice.mp3", "out": "out/voice", "detectors": answers, "statement": said}])
+    lines = capsys.readouterr().out.splitlines()
+    rows = [re.split(r"  +", line.strip()) for line in lines]
+    assert ["voice.mp3", "listens", "<0.50", "real", "inconclusive", "3 stretches of sound"] in rows
+    assert ["voice.mp3", "a, b", "-", "-", "-", why] in rows
+    assert [f"voice.mp3: {sentence}" for sentence in said] == [line for line in lines if line.startswith("voice.mp3: ")]
 
 
 def test_the_list_of_detectors_says_what_each_judges():

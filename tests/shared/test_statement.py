@@ -9,7 +9,7 @@ import pytest
 from backend.scores.findings import finding_of
 from shared.evidence import KINDS
 from shared.results import DetectorResult, Result, Worth
-from shared.statement import Statement, alarm_words, number, percent, ratio_words, statement_of
+from shared.statement import Statement, alarm_words, finding_words, number, percent, ratio_words, statement_of
 from tests.report.conftest import make_result
 from tests.scores.sets import LIKE, answer, card
 from tests.scores.test_findings import worth
@@ -122,6 +122,19 @@ def test_tiny_faces_are_in_no_count_and_nobody_looked():
 def test_a_result_of_an_earlier_version_has_no_statement():
     assert statement_of(make_result()) is None
     assert Result.model_validate_json(make_result().model_dump_json()).conditions is None
+
+
+def test_tables_show_a_finding_in_a_few_words():
+    answers = [
+        judged("mesonet", 0.9, worth=STRONG), judged("mesonet", 0.1, worth=worth(0.05, 0.02, 0.3)), judged("mesonet", 0.97),
+        judged("mesonet", 0.9, worth=WEAK),
+    ]  # fmt: skip
+    assert [finding_words(item.finding) for item in answers if item.finding] == [
+        "points to manipulation, moderate support",
+        "points to real material, limited support",
+        "points to manipulation, not measured here",
+        "inconclusive",
+    ]
 
 
 def test_numbers_are_rounded_to_what_counts():
