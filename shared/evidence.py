@@ -64,6 +64,7 @@ CODES: Final = (
     "few_units",
     "outside_limits",
     "no_trace",
+    "measured_otherwise",
     "near_threshold",
     "unmeasured",
     "ratio_holds_one",

@@ -22,6 +22,7 @@ Direction = Points | str
 _REASONS: Final[dict[str, str]] = {
     "outside_limits": "The file is beyond what it can judge, as measured on its own test material; its score is shown and not counted.",
     "no_trace": "It found no trace. Anyone who saved the file again would have removed what it looks for, so this points nowhere.",
+    "measured_otherwise": "It was measured on files of another kind or in another mode, so nothing is known of scores like this one.",
     "near_threshold": "Its score is near its threshold, and how often that happens on real material was not measured here.",
 }
 

@@ -211,10 +211,13 @@ def _weighed(
     if answer.fake_score is None:
         return answer
     card = outcome.card
-    usable = references.best(card, answer.provenance, mode=mode, kind=like.kind)
+    ran, is_clip = answer.provenance, like.kind == "video"
+    usable = references.best(card, ran, mode=mode, kind=like.kind)
     worth = worth_of(answer.fake_score, usable, threshold=card.threshold, like=like) if usable else None
     answer = answer.model_copy(update={"worth": worth})
-    return answer.model_copy(update={"finding": finding_of(answer, card, like=like, is_clip=like.kind == "video")})
+    elsewhere = worth is None and references.measured(card, ran)
+    finding = finding_of(answer, card, like=like, is_clip=is_clip, elsewhere=elsewhere)
+    return answer.model_copy(update={"finding": finding})
 
 
 def shadow_entry(outcome: DetectorOutcome, pack: MediaPack) -> dict[str, Any]:

@@ -12,16 +12,21 @@ from shared.results import Conditions, DetectorResult, Finding, Points, SupportL
 from shared.statement import enough, finding_sentence
 
 
-def finding_of(answer: DetectorResult, card: Card, *, like: Conditions, is_clip: bool) -> Finding | None:
-    """The finding of ``answer`` (with its ``worth``); None where there is no score."""
+def finding_of(
+    answer: DetectorResult, card: Card, *, like: Conditions, is_clip: bool, elsewhere: bool = False
+) -> Finding | None:
+    """The finding of ``answer`` (with its ``worth``); None where there is no score.
+
+    ``elsewhere``: there is a reference set of this detector, but not of such files or of this mode.
+    """
     if answer.status != "ok" or answer.fake_score is None:
         return None
-    points, code, level = _rule(answer, card, like=like, is_clip=is_clip)
+    points, code, level = _rule(answer, card, like=like, is_clip=is_clip, elsewhere=elsewhere)
     return Finding(points=points, code=code, level=level, sentence=finding_sentence(answer, points, code, level))
 
 
 def _rule(
-    answer: DetectorResult, card: Card, *, like: Conditions, is_clip: bool
+    answer: DetectorResult, card: Card, *, like: Conditions, is_clip: bool, elsewhere: bool
 ) -> tuple[Points, str, SupportLevel | None]:
     flagged = answer.hard_label == "fake"
     side: Points = "points_to_fake" if flagged else "points_to_real"
@@ -32,6 +37,8 @@ def _rule(
     if card.lossless_only and not flagged:  # whoever wrote the file may have removed what it looks for
         return "inconclusive", "no_trace", None
     if answer.worth is None:
+        if elsewhere:  # what it is worth on other files is no reason to trust it blindly on these
+            return "inconclusive", "measured_otherwise", None
         near = abs((answer.fake_score or 0.0) - card.threshold) < NEAR
         return ("inconclusive", "near_threshold", None) if near else (side, "unmeasured", None)
     ratio = answer.worth.ratio

@@ -127,12 +127,16 @@ class References:
         """The set that speaks of a file of ``kind`` judged in ``mode``: the operator's own before a shipped one, then the one with most
         items of the rarer kind. None: it was not measured here."""
         usable = [
-            _usable(one, own=own, kind=kind)
+            usable_of(one, own=own, kind=kind)
             for one, own in self._sets(card)
             if one.void_for(card, ran) is None and (one.mode == mode or kind == "image" or card.unit == "sound")
         ]
         able = [one for one in usable if one.rarer]
         return max(able, key=lambda one: (one.own, one.rarer, one.set.name), default=None)
+
+    def measured(self, card: Card, ran: Provenance) -> bool:
+        """Whether there is a set at all of exactly this detector, be it of other files or of another mode."""
+        return any(one.void_for(card, ran) is None for one, _ in self._sets(card))
 
     def _sets(self, card: Card) -> Iterator[tuple[ReferenceSet, bool]]:
         places = [(card.folder / SHIPPED, False), *([(self._own / card.id, True)] if self._own else [])]
@@ -161,8 +165,11 @@ class References:
         return found
 
 
-def _usable(one: ReferenceSet, *, own: bool, kind: str) -> Usable:
-    """Sound is judged alike in a clip and alone; a face or picture of a still is another thing than the mean over a clip's."""
+def usable_of(one: ReferenceSet, *, own: bool, kind: str) -> Usable:
+    """What of a set may speak of files of ``kind``.
+
+    Sound is judged alike in a clip and alone; a face or picture of a still is another thing than the mean over a clip's.
+    """
     sound = one.detector.unit == "sound"
     rows = [
         row

@@ -92,6 +92,13 @@ def test_an_unmeasured_answer_points_only_far_from_its_threshold_and_says_so():
         assert outcome(found(score)) == ("inconclusive", "near_threshold", None)
 
 
+def test_what_is_measured_on_other_files_only_points_nowhere():
+    for score in (0.05, 0.95):
+        finding = finding_of(answer(OWN, score), OWN, like=LIKE, is_clip=True, elsewhere=True)
+        assert finding is not None
+        assert outcome(finding) == ("inconclusive", "measured_otherwise", None)
+
+
 def test_too_few_faces_of_a_clip_are_not_counted():
     strong = worth(60.0, 20.0, 110.0)
     assert outcome(found(0.9, units=19, of=19, worth=strong)) == ("inconclusive", "few_units", None)

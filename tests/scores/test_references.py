@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
-from backend.scores.references import References, ReferenceSet
+from backend.scores.evidence import worth_of
+from backend.scores.findings import finding_of
+from backend.scores.references import Reference, References, ReferenceSet, usable_of
 from base_detector import Card
-from tests.scores.sets import CARDS, LIKE, card, ran, reference_set, spread
+from shared.results import Finding
+from tests.scores.sets import CARDS, LIKE, answer, card, ran, reference_set, spread
 
 ALL = {"mode": "standard", "kind": "video"}
 
@@ -73,6 +76,8 @@ def test_a_set_of_clips_says_nothing_of_stills_and_one_of_another_mode_nothing_o
     sets = References(tmp_path)
     assert sets.best(own, ran(own), mode="standard", kind="image") is None
     assert sets.best(own, ran(own), mode="quick", kind="video") is None
+    assert sets.measured(own, ran(own))
+    assert not sets.measured(own, ran(own, version="9.9"))
 
 
 def test_damaged_copies_are_no_reference_and_one_kind_alone_is_none(tmp_path: Path, own: Card, made: ReferenceSet):
@@ -119,3 +124,29 @@ def test_every_shipped_set_is_one_of_its_card_and_names_no_file():
             assert made.data.missing == ()
             assert all(row.group.isdigit() for row in made.rows)
             assert made.about
+
+
+def test_on_its_own_material_no_shipped_set_says_more_than_limited_support_for_a_fake_of_a_real_file():
+    """Each file is weighed by the set without its own scene."""
+    for own in CARDS.values():
+        for path in sorted((own.folder / "references").glob("*.json")):
+            made = ReferenceSet.model_validate_json(path.read_bytes())
+            for row in made.rows:
+                if row.fake or row.like is None:
+                    continue
+                others = tuple(one for one in made.rows if one.group != row.group)
+                finding = left_out(own, made.model_copy(update={"rows": others}), row)
+                assert (finding.points, finding.level) in {
+                    ("inconclusive", None), ("points_to_real", finding.level), ("points_to_fake", "limited"),
+                }, (path, row)  # fmt: skip
+
+
+def left_out(own: Card, others: ReferenceSet, row: Reference) -> Finding:
+    """The finding of a file by the other files of its set."""
+    assert row.like is not None
+    usable = usable_of(others, own=False, kind=row.like.kind)
+    worth = worth_of(row.fake_score, usable, threshold=own.threshold, like=row.like) if usable.rarer else None
+    said = answer(own, row.fake_score, worth=worth)
+    finding = finding_of(said, own, like=row.like, is_clip=row.like.kind == "video", elsewhere=worth is None)
+    assert finding is not None
+    return finding
