@@ -58,7 +58,7 @@ _ATTEMPTS = 4
 def blend(
     face: Array, landmarks: Array, *, rng: np.random.Generator, pasted: Array | None = None
 ) -> tuple[Array, Array]:
-    """Blend ``face`` ((P, P) float32 luma, 0..255) with an altered copy: the blend (same shape), its mask ((P, P) float32, 0..1).
+    """Blend ``face`` ((P, P) float32 luma or (P, P, 3) RGB, 0..255) with an altered copy: the blend, its mask ((P, P) float32, 0..1).
 
     ``landmarks`` are MTCNN's five points in the face's pixels. ``pasted``: take the copy from this picture of the same face, which
     was not compressed yet, say. Where the mask is 0 the blend equals ``face``.
@@ -66,9 +66,9 @@ def blend(
     for attempt in range(_ATTEMPTS):
         mask = draw_mask(face.shape[0], landmarks, rng=rng)
         source = _altered_copy(face if pasted is None else pasted, landmarks, rng=rng, stronger=attempt > 0)
-        mixed = face + mask * (source - face)
+        mixed = face + (mask if face.ndim == 2 else mask[:, :, None]) * (source - face)
         weight = float(mask.sum())
-        change = float(np.abs(mixed - face).sum()) / max(weight, 1.0)
+        change = float(np.abs(mixed - face).sum()) / max(weight, 1.0) / (face.size / mask.size)
         if weight > 0.02 * mask.size and change >= LEAST_CHANGE:
             break
     return np.clip(mixed, 0, 255), mask
@@ -159,7 +159,10 @@ def _toned(face: Array, *, rng: np.random.Generator) -> Array:
         toned = np.float32(255) * (np.clip(toned, 0, 255) * np.float32(1 / 255)) ** power
     if rng.random() < 0.25:
         ramp = np.linspace(-1, 1, face.shape[0], dtype=np.float32) * np.float32(rng.normal(0, 10))
-        toned = toned + (ramp[:, None] if rng.random() < 0.5 else ramp[None])
+        slope = ramp[:, None] if rng.random() < 0.5 else ramp[None]
+        toned = toned + (slope if face.ndim == 2 else slope[:, :, None])
+    if face.ndim == 3 and rng.random() < 0.5:  # another camera's white
+        toned = toned * rng.uniform(0.95, 1.05, 3).astype(np.float32)
     return toned
 
 

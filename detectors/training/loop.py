@@ -37,6 +37,7 @@ class Plan:
 
     ``lowest``: share of the rate at the end. Weights that still move there are worth averaging over more steps.
     ``short``: the net computes in bfloat16 where torch's autocast deems that safe; the loss must widen what it is answered.
+    ``faster``: times the rate for parameters whose name starts with ``head``, of a net whose other numbers are not new.
     """
 
     steps: int
@@ -49,6 +50,8 @@ class Plan:
     report_every: int = 100
     check_every: int = 1000
     short: bool = False
+    head: str = ""
+    faster: float = 1.0
 
     def rate_at(self, step: int) -> float:
         """Learning rate: linear warm-up, then half a cosine to ``lowest`` of it."""
@@ -97,15 +100,12 @@ class _State:
         self.nets = [net, *(_sharing(net) for _ in range(replicas - 1))]
         self.pool = ThreadPoolExecutor(replicas)
         self.averaged = copy.deepcopy(net).eval().requires_grad_(False)
-        decayed = [p for p in net.parameters() if p.ndim > 1]
-        plain = [p for p in net.parameters() if p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": plan.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        self.optimiser = torch.optim.AdamW(groups, lr=plan.rate)
+        self.optimiser = torch.optim.AdamW(_groups(net, plan), lr=plan.rate)
         self.count = 0
 
     def step(self, loss: Loss, batch: Any, rate: float) -> dict[str, float]:
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["times"]
         pieces = [batch] if len(self.nets) == 1 else batch.split(len(self.nets))
         done = list(self.pool.map(lambda net, piece: _backward(net, loss, piece, self.plan.short), self.nets, pieces))
         for own, *others in zip(*(net.parameters() for net in self.nets), strict=True):
@@ -150,6 +150,22 @@ class _State:
         torch.set_rng_state(content["random"])
         self.count = int(content["count"])
         return int(content["done"])
+
+
+def _groups(net: nn.Module, plan: Plan) -> list[dict[str, Any]]:
+    """Parameters by the times they learn faster, and by whether they decay: biases and scales do not."""
+    times = {
+        name: plan.faster if plan.head and name.startswith(plan.head) else 1.0 for name, _ in net.named_parameters()
+    }
+    return [
+        {
+            "params": [p for name, p in net.named_parameters() if times[name] == own and (p.ndim > 1) == decayed],
+            "weight_decay": plan.weight_decay if decayed else 0.0,
+            "times": own,
+        }
+        for own in dict.fromkeys(times.values())
+        for decayed in (True, False)
+    ]
 
 
 def _sharing(net: nn.Module) -> nn.Module:
