@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,7 @@ if TYPE_CHECKING:  # a command loads what it needs, so that help and version are
     from backend.batch.judging import Visitors
     from backend.catalog.detectors import DetectorCatalog
     from backend.catalog.durations import Durations
+    from backend.commands.batch import Cluster as ClusterOfBatch
     from backend.dispatch.ray_engine import RayEngine
     from backend.pipeline import Pipeline
     from backend.scores.cache import ScoreCache
@@ -273,14 +275,31 @@ def batch(source: str, mode: Mode | None, resume: bool, **options: Any) -> None:
         settings = read_settings()
         asked = work.Asked(source, mode=mode or "standard", resume=resume, **options)
 
-        def build(settings: Settings) -> Backend:
-            """The cache of scores is shared with the portal; durations are those of its own jobs. A dry run measures, so it has none."""
-            backend = build_backend(settings)
-            cache = None if asked.dry_run else backend.cache
-            pipeline = replace(backend.pipeline, cache=cache, durations=None, states=None)
-            return replace(backend, pipeline=pipeline)
+        build = partial(batch_backend, cached=not asked.dry_run)  # a dry run measures
+        cluster = _batch_cluster(settings) if settings.engine == "ray" and not asked.dry_run else None
+        work.run(asked, settings, build=build, visitors=_visitors(settings), console=console, cluster=cluster)
 
-        work.run(asked, settings, build=build, visitors=_visitors(settings), console=console)
+
+def batch_backend(settings: Settings, *, cached: bool = True) -> Backend:
+    """The back-end of a batch, also on each machine of a cluster: the cache of scores is shared with the portal, durations are those of
+    its own jobs."""
+    backend = build_backend(settings)
+    pipeline = replace(backend.pipeline, cache=backend.cache if cached else None, durations=None, states=None)
+    return replace(backend, pipeline=pipeline)
+
+
+def _batch_cluster(settings: Settings) -> ClusterOfBatch:
+    import deepfake_o_meter  # this module may be __main__, which the machines do not have
+    from backend.dispatch.batch_cluster import ClusterHands
+
+    try:
+        from backend.dispatch.ray_engine import Cluster
+    except ModuleNotFoundError:
+        raise UserError("cluster_missing") from None
+    cluster = Cluster(settings)
+    return lambda order, source: ClusterHands(
+        settings, cluster=cluster, build=deepfake_o_meter.batch_backend, order=order, source=source
+    )
 
 
 def _visitors(settings: Settings) -> Visitors | None:

@@ -144,6 +144,7 @@ SENTENCES: Final[dict[str, str]] = {
     # storage
     "cluster_away": "The Ray cluster does not answer. The operator starts its head, and checks DFOM_RAY_ADDRESS.",
     "cluster_open": "The Ray cluster takes work from anyone who reaches it: its token authentication is off. The operator turns it on.",
+    "cluster_unfit": "No machine of the cluster can judge this batch. The same command goes on when one can.",
     "cluster_missing": "The Python package 'ray' is missing. The operator runs 'make cluster'.",
     "second_dispatcher": "Another dispatcher works on this folder. Stop it first; two would do the work twice.",
     "disk_full": "The disk of this site is full, so nothing was stored. Try again later; the operator has to free some space.",

@@ -20,9 +20,13 @@ def clips_at_once(settings: Settings, cards: Sequence[Card], *, asked: int | Non
     if asked is not None:
         return max(1, min(asked, files))
     sizes = sorted(detector_spec(card, settings).memory_mb for card in cards)
-    one = media_spec(settings).memory_mb + sizes[-1]
-    fitting = (settings.worker_memory_mb - sum(sizes[:-1])) // one
+    fitting = (settings.worker_memory_mb - sum(sizes[:-1])) // memory_of_a_file(settings, cards)
     return max(1, min(cores(), files, fitting))
+
+
+def memory_of_a_file(settings: Settings, cards: Sequence[Card]) -> int:
+    """MB that the workers of one file in work need: the media worker and the largest detector."""
+    return media_spec(settings).memory_mb + max(detector_spec(card, settings).memory_mb for card in cards)
 
 
 def shared_out(settings: Settings, at_once: int) -> Settings:

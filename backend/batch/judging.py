@@ -1,4 +1,4 @@
-"""Judges one file of a batch and keeps its row; the same content is judged once, whoever else waits for it.
+"""Decides what is judged of a batch, and keeps the rows: the same content is judged once, whoever else waits for it.
 
 Promises: whatever is wrong with a file is its row's reason, and ends nothing. Trouble of the machine (a full disk, no container engine)
 is no file's fault: it is tried again, then ends the batch with ``RetryableError``, and no row is made of it. Threads share it. May be
@@ -13,51 +13,42 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 import structlog
 
-from backend.batch.arriving import AtHand, Source
+from backend.batch.arriving import AtHand
 from backend.batch.entries import Entry
-from backend.batch.rows import Columns, Row, judged, not_judged, unit_rows
+from backend.batch.hands import UNFINISHED, Found, Hands, is_of_the_machine, report_of
+from backend.batch.rows import Columns, Row, not_judged
 from backend.batch.shards import Shards
-from backend.board import SilentBoard
-from backend.job import SCRATCH_FULL, Cancelled, Job, new_folder
-from backend.pipeline import Pipeline
-from backend.workers.spec import ENGINE_AWAY
+from backend.job import Cancelled
 from shared import durable
 from shared.errors import DfomError, PermanentError, RetryableError, StoreTrouble, UserError, sentence_for
 from shared.names import shown
-from shared.records import Mode
-from shared.results import Result
 
 log = structlog.get_logger()
 
-#: Seconds before each further try after trouble of the machine.
-PAUSES_S: Final = (2.0, 10.0)
 
+@dataclass
+class _Look:
+    """One entry being judged. ``file``: once it was read; ``holds``: others with its content wait for its row."""
 
-@dataclass(frozen=True)
-class Wish:
-    """What is wanted of each file. ``report``: the full report with its video, too; ``units``: a row of each face, picture and window."""
-
-    detectors: tuple[str, ...]
-    mode: Mode = "standard"
-    report: bool = False
-    units: bool = False
+    entry: Entry
+    began: float
+    file: AtHand | None = None
+    holds: str | None = None
+    #: the row of the same content
+    first: Row | None = None
 
 
 @dataclass
 class Judging:
-    """The judge of one batch. ``stopping``: set when the batch ends early; nothing is kept any more then."""
+    """The judge of one batch. Nothing is kept any more once ``hands.stopping`` is set."""
 
-    pipeline: Pipeline
-    wish: Wish
+    hands: Hands
     columns: Columns
     shards: Shards
-    source: Source
     reports: Path
-    stopping: threading.Event
     _lock: threading.Lock = field(default_factory=threading.Lock)
     #: contents that have a row, as 32 bytes each
     _known: set[bytes] = field(default_factory=set)
@@ -65,124 +56,85 @@ class Judging:
     _waiting: dict[str, list[tuple[Entry, float]]] = field(default_factory=dict)
 
     def know(self, digests: Iterable[str]) -> None:
-        """Contents that have a row from an earlier process."""
+        """Contents that have a row from an earlier process; reports that it left beside their places are removed."""
         self._known.update(map(bytes.fromhex, digests))
+        for leftover in self.reports.glob(f"*/.*{UNFINISHED}"):
+            durable.remove(leftover)
 
     def judge(self, entry: Entry) -> list[Row]:
         """Judge ``entry`` and keep its row, and the rows of those that waited for its content; none when it waits for another's."""
-        began = time.perf_counter()
+        look = _Look(entry, time.perf_counter())
         try:
-            with self.source.opened(entry) as file:
-                if entry.trouble:
-                    return [self._keep(entry, _failed(entry.trouble, file, began))]
-                return self._judge(entry, file, began)
-        except UserError as error:
-            found = not_judged(error.code, error.sentence, seconds=time.perf_counter() - began)
-            return [self._keep(entry, found)]
-
-    def rehearse(self, entry: Entry) -> bool:
-        """Judge ``entry`` for an estimate: nothing is kept; whether it could be judged."""
-        try:
-            with self.source.opened(entry) as file:
-                self._result(entry, file)
+            found = self.hands.judge(entry, lambda file: self._wanted(look, file))
         except (UserError, PermanentError, RetryableError) as error:
-            if isinstance(error, RetryableError) and _is_of_the_machine(error):
+            if isinstance(error, RetryableError) and is_of_the_machine(error):
                 raise
-            return False
-        return True
-
-    # -- inside
-
-    def _judge(self, entry: Entry, file: AtHand, began: float) -> list[Row]:
-        with self._lock:
-            if file.sha256 in self._waiting:
-                self._waiting[file.sha256].append((entry, began))
-                return []
-            known = bytes.fromhex(file.sha256) in self._known
-            first = self.shards.row_with(file.sha256) if known else None
-            if first is None:
-                self._waiting[file.sha256] = []
-        if first is not None:
-            return [self._keep(entry, self.columns.same_content(first, seconds=time.perf_counter() - began))]
-        units: list[Row] = []
-        try:
-            result, report = self._result(entry, file)
-            found = judged(result, seconds=time.perf_counter() - began) | report
-            units = list(unit_rows(result, file=entry.file)) if self.wish.units else []
-        except (UserError, PermanentError, RetryableError) as error:
-            if isinstance(error, RetryableError) and _is_of_the_machine(error):
-                raise
-            found = _failed(error, file, began)
+            found = _failed(error, look)
         except Exception as error:
-            if self.stopping.is_set():
+            if self.hands.stopping.is_set():
                 raise Cancelled from None
             log.error("file_failed", file=shown(entry.file), exc_info=error)
             sentence = f"{sentence_for('internal')} ({type(error).__name__})"
-            found = _failed(PermanentError("internal", sentence), file, began)
-        rows = [self._keep(entry, found, units)]
+            found = _failed(PermanentError("internal", sentence), look)
+        if found is None:
+            return self._without(look)
+        rows = [self._keep(entry, self._report(found) | {"seconds": _seconds(look.began)}, found.units)]
+        return rows + self._others(look, rows[0])
+
+    # -- inside
+
+    def _wanted(self, look: _Look, file: AtHand) -> bool:
+        """Whether this content is to be judged now, and by whom it is not."""
+        look.file = file
+        if look.entry.trouble:
+            return False
         with self._lock:
-            others = self._waiting.pop(file.sha256)
-            self._known.add(bytes.fromhex(file.sha256))
-        for other, came in others:
-            same = self.columns.same_content(rows[0], seconds=time.perf_counter() - came)
-            rows.append(self._keep(other, same))
-        return rows
+            if look.holds is not None:
+                if look.holds != file.sha256:
+                    raise UserError("no_such_file", f"{shown(look.entry.file)} was changed while it was judged.")
+                return True  # begun again on another machine
+            if file.sha256 in self._waiting:
+                self._waiting[file.sha256].append((look.entry, look.began))
+                return False
+            known = bytes.fromhex(file.sha256) in self._known
+            look.first = self.shards.row_with(file.sha256) if known else None
+            if look.first is None:
+                self._waiting[file.sha256], look.holds = [], file.sha256
+            return look.first is None
 
-    def _result(self, entry: Entry, file: AtHand) -> tuple[Result, Row]:
-        """The result of a file, tried again where that may help; what else its row says (``report``)."""
-        for number in range(self.pipeline.settings.max_attempts):
-            last = number + 1 == self.pipeline.settings.max_attempts
-            try:
-                return self._attempt(entry, file)
-            except OSError as error:
-                trouble = error if isinstance(error, StoreTrouble) else StoreTrouble(error)
-                if error.errno not in SCRATCH_FULL and not isinstance(error, StoreTrouble):
-                    raise
-                if last:
-                    raise trouble from None
-            except RetryableError:
-                if last:
-                    raise
-            if self.stopping.wait(PAUSES_S[min(number, len(PAUSES_S) - 1)]):
-                raise Cancelled
-        raise AssertionError("the last attempt returns or raises")
+    def _without(self, look: _Look) -> list[Row]:
+        """The row of a file that was read only; none when it waits for another's."""
+        if look.entry.trouble:
+            return [self._keep(look.entry, _failed(look.entry.trouble, look).row)]
+        if look.first is None:
+            return []
+        return [self._keep(look.entry, self.columns.same_content(look.first, seconds=_seconds(look.began)))]
 
-    def _attempt(self, entry: Entry, file: AtHand) -> tuple[Result, Row]:
-        job = Job.of_file(
-            file.path,
-            sha256=file.sha256,
-            size=file.bytes,
-            name=Path(entry.file).name,
-            detectors=self.wish.detectors,
-            mode=self.wish.mode,
-            folder=new_folder(self.pipeline.settings.scratch_folder),
-            cancelled=self.stopping.is_set,
-        )
+    def _others(self, look: _Look, row: Row) -> list[Row]:
+        """The rows of those that waited for this one."""
+        if look.holds is None:
+            return []
+        with self._lock:
+            others = self._waiting.pop(look.holds)
+            self._known.add(bytes.fromhex(look.holds))
+        return [self._keep(other, self.columns.same_content(row, seconds=_seconds(came))) for other, came in others]
+
+    def _report(self, found: Found) -> Row:
+        """Give a report its place, under the name of its content; the row with its path below the batch's folder."""
+        if found.staged is None:
+            return found.row
+        target = report_of(self.reports, found.row["sha256"])
         try:
-            if not self.wish.report:
-                return self.pipeline.judge(job, SilentBoard()), {}
-            result = self.pipeline.run(job, SilentBoard())
-            return result, {"report": self._publish(job)}
-        except DfomError:
-            if self.stopping.is_set():  # it was cut off
-                raise Cancelled from None
-            raise
-        finally:
-            job.remove()
-
-    def _publish(self, job: Job) -> str:
-        """Keep a report under the name of its content; its path below the batch's folder."""
-        target = self.reports / job.sha256[:2] / job.sha256
-        target.parent.mkdir(parents=True, exist_ok=True)
-        durable.remove(target)  # of a process that ended before the row was kept
-        with durable.staging(target) as staging:
-            durable.copy_tree(job.report, staging)
-        return target.relative_to(self.reports.parent).as_posix()
+            durable.remove(target)  # of a process that ended before the row was kept
+            durable.move_directory(found.staged, target)
+        except OSError as error:
+            raise StoreTrouble(error, sentence=_cannot_write(self.reports, error)) from error
+        return found.row | {"report": target.relative_to(self.reports.parent).as_posix()}
 
     def _keep(self, entry: Entry, found: Row, units: Iterable[Row] = ()) -> Row:
         row = self.columns.row(entry, found)
         with self._lock:
-            if self.stopping.is_set():
+            if self.hands.stopping.is_set():
                 raise Cancelled
             try:
                 self.shards.add(row, units)
@@ -191,16 +143,24 @@ class Judging:
         return row
 
 
-def _failed(error: DfomError, file: AtHand, began: float) -> Row:
-    seconds = time.perf_counter() - began
-    return not_judged(error.code, error.sentence, seconds=seconds, sha256=file.sha256, size=file.bytes)
+def rehearse(hands: Hands, entry: Entry) -> bool:
+    """Judge ``entry`` for an estimate: nothing is kept; whether it could be judged."""
+    try:
+        hands.judge(entry, lambda _: True)
+    except (UserError, PermanentError, RetryableError) as error:
+        if isinstance(error, RetryableError) and is_of_the_machine(error):
+            raise
+        return False
+    return True
 
 
-def _is_of_the_machine(error: RetryableError) -> bool:
-    """Whether every other file would fail alike."""
-    if isinstance(error, StoreTrouble):
-        return not error.may_be_of_one_file
-    return error.code == ENGINE_AWAY
+def _failed(error: DfomError, look: _Look) -> Found:
+    sha256, size = (look.file.sha256, look.file.bytes) if look.file else (None, None)
+    return Found(not_judged(error.code, error.sentence, seconds=_seconds(look.began), sha256=sha256, size=size))
+
+
+def _seconds(began: float) -> float:
+    return round(time.perf_counter() - began, 4)
 
 
 def _cannot_write(folder: Path, error: OSError) -> str:

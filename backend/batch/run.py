@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import threading
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,9 +17,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 
-from backend.batch.arriving import Source
 from backend.batch.entries import Entry
-from backend.batch.judging import Judging, Visitors, Wish
+from backend.batch.hands import Hands, Wish
+from backend.batch.judging import Judging, Visitors
 from backend.batch.rows import NOT_JUDGED, Columns, Row
 from backend.batch.shards import ROWS_A_SHARD, Shards
 from backend.batch.side_by_side import as_done
@@ -68,8 +67,35 @@ class BatchRecord(Record):
     detectors: dict[str, JudgedBy]
 
 
+@dataclass(frozen=True)
+class Order:
+    """What all machines of a cluster are told of a batch. ``memory_mb``: of one file in work; ``halved``: visitors' jobs run beside it, so
+    it takes half of each memory budget."""
+
+    wish: Wish
+    out: Path
+    record: BatchRecord
+    memory_mb: int
+    halved: bool = False
+
+
 def record_of(pipeline: Pipeline, wish: Wish, *, source: str, columns: Sequence[str], parts: int) -> BatchRecord:
     """The record of a new batch."""
+    return BatchRecord(
+        created=utc_now(),
+        platform_version=version("deepfake-o-meter"),
+        source=source,
+        columns=tuple(columns),
+        mode=wish.mode,
+        units=wish.units,
+        report=wish.report,
+        parts=parts,
+        detectors=judges_of(pipeline, wish),
+    )
+
+
+def judges_of(pipeline: Pipeline, wish: Wish) -> dict[str, JudgedBy]:
+    """What would judge on this machine now."""
     detectors = {}
     for card in map(pipeline.catalog.card, wish.detectors):
         made = provenance(card, settings=pipeline.settings, pool=pipeline.pool)
@@ -82,17 +108,7 @@ def record_of(pipeline: Pipeline, wish: Wish, *, source: str, columns: Sequence[
             weights=made.weights,
             parameters=made.parameters,
         )
-    return BatchRecord(
-        created=utc_now(),
-        platform_version=version("deepfake-o-meter"),
-        source=source,
-        columns=tuple(columns),
-        mode=wish.mode,
-        units=wish.units,
-        report=wish.report,
-        parts=parts,
-        detectors=detectors,
-    )
+    return detectors
 
 
 @dataclass
@@ -107,20 +123,11 @@ class Batch:
     failed: int
     contents: set[str]
 
-    def run(
-        self, pipeline: Pipeline, wish: Wish, *, scratch: Path, at_once: int, visitors: Visitors
-    ) -> Generator[list[Row], None, None]:
-        """Judge what is left; rows as they are kept; in the end the shards are complete. The pool is closed when the caller stops early."""
-        stopping = threading.Event()
-        judging = Judging(
-            pipeline=pipeline,
-            wish=wish,
-            columns=self.shards.columns,
-            shards=self.shards,
-            source=Source(scratch / "fetched", pipeline.settings, at_once=at_once),
-            reports=self.folder / "reports",
-            stopping=stopping,
-        )
+    def run(self, hands: Hands, *, at_once: int, visitors: Visitors) -> Generator[list[Row], None, None]:
+        """Judge what is left; rows as they are kept; in the end the shards are complete. ``hands`` are cut off when the caller stops
+        early."""
+        stopping = hands.stopping
+        judging = Judging(hands, self.shards.columns, self.shards, reports=self.folder / "reports")
         judging.know(self.contents)
         self.contents = set()  # the judge has them now
 
@@ -128,7 +135,7 @@ class Batch:
             visitors.give_way(stopping)
             return judging.judge(self.left[number])
 
-        yield from as_done(work, pieces=len(self.left), at_once=at_once, stopping=stopping, cut_off=pipeline.pool.close)
+        yield from as_done(work, pieces=len(self.left), at_once=at_once, stopping=stopping, cut_off=hands.cut_off)
         self.finish()
 
     def finish(self) -> None:

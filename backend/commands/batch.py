@@ -10,24 +10,25 @@ import contextlib
 import json
 import os
 import sys
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import click
 from rich.console import Console
 
 from backend.batch.arriving import Source
-from backend.batch.at_once import clips_at_once, shared_out
+from backend.batch.at_once import clips_at_once, memory_of_a_file, shared_out
 from backend.batch.entries import Entries, Entry, of_folder, part_of, read_list
 from backend.batch.estimate import Estimate, Measured, estimate, measure_until_sure, most_sampled, sample_of
-from backend.batch.judging import Judging, Visitors, Wish
+from backend.batch.hands import Hands, Here, Wish
+from backend.batch.judging import Visitors, rehearse
 from backend.batch.meter import Meter
-from backend.batch.rows import NOT_JUDGED, Columns
-from backend.batch.run import open_batch, record_of
-from backend.batch.shards import Shards
+from backend.batch.rows import NOT_JUDGED
+from backend.batch.run import BatchRecord, Order, open_batch, record_of
 from backend.batch.summary import write_summary
 from backend.commands import rooms
 from backend.commands.analyze import choose
@@ -45,6 +46,17 @@ from shared.words import counted, duration
 
 #: Niceness of a batch on an installation that serves visitors: their workers come first on a full machine.
 _NICE: Final = 10
+
+
+class Machines(Hands, Protocol):
+    """Those of a cluster."""
+
+    def places(self) -> int:
+        """How many files they judge at once."""
+
+
+#: Joins the cluster for a batch; where this machine's own files come from.
+Cluster = Callable[[Order, Source], AbstractContextManager[Machines]]
 
 
 @dataclass(frozen=True)
@@ -105,8 +117,13 @@ def run(
     build: Callable[[Settings], BackEnd],
     visitors: Visitors | None,
     console: Console,
+    cluster: Cluster | None = None,
 ) -> None:
-    """Judge what was asked for, or say what it would take. ``visitors`` of a portal that runs on the same data; None when none runs."""
+    """Judge what was asked for, or say what it would take. ``visitors`` of a portal that runs on the same data; None when none runs.
+
+    With a ``cluster`` its machines judge. A dry run is always of this machine: what several take follows from one.
+    """
+    jobs = settings.jobs if "jobs" in settings.model_fields_set else None
     ours = [settings.data, settings.scratch_folder, settings.weights_folder]
     entries, found = gather(asked, ours=ours)
     say_left_out(console, found, verbose=asked.verbose)
@@ -123,11 +140,23 @@ def run(
             cards = [first.catalog.card(name) for name in detectors]
             if asked.dry_run:  # what a first call compiles is no part of the start of the next one
                 for picked in sample_of(share, most=1):
-                    _rehearsal(entries, asked.wish(detectors), first, scratch).rehearse(picked.entry)
+                    rehearse(_here(asked.wish(detectors), first, scratch, out=scratch), picked.entry)
         at_once = clips_at_once(settings, cards, asked=asked.jobs, files=max(1, len(share)))
         backend = build(shared_out(settings, at_once))
         with contextlib.closing(backend.pool):
-            work = _Work(asked, entries, share, asked.wish(detectors), backend, scratch, at_once, visitors, console)
+            work = _Work(
+                asked,
+                entries,
+                share,
+                asked.wish(detectors),
+                backend,
+                scratch,
+                at_once,
+                visitors,
+                console,
+                cluster,
+                jobs,
+            )
             work.rehearse() if asked.dry_run else work.judge()
 
 
@@ -144,6 +173,9 @@ class _Work:
     at_once: int
     visitors: Visitors | None
     console: Console
+    cluster: Cluster | None = None
+    #: DFOM_JOBS, where it is set
+    jobs: int | None = None
 
     def judge(self) -> None:
         """Judge what is left, complete the shards and write the summary."""
@@ -161,18 +193,31 @@ class _Work:
             meter = Meter(batch.rows + len(batch.left), batch.rows, batch.failed)
             if batch.rows:
                 say(self.console, f"Going on: {counted(batch.rows, 'file')} done before, {len(batch.left):,} left.")
-            judged = batch.run(
-                self.backend.pipeline, self.wish, scratch=self.scratch, at_once=self.at_once, visitors=visitors
-            )
-            with contextlib.closing(judged), Line(self.console, meter, visitors):
-                for row in (row for rows in judged for row in rows):
-                    meter.add(failed=row["status"] == NOT_JUDGED)
-                    if row["status"] == NOT_JUDGED:
-                        say(self.console, f"{row['file']}: {row['reason']}")
+            with self._hands(batch.record) as (hands, at_once):
+                judged = batch.run(hands, at_once=at_once, visitors=visitors)
+                with contextlib.closing(judged), Line(self.console, meter, visitors):
+                    for row in (row for rows in judged for row in rows):
+                        meter.add(failed=row["status"] == NOT_JUDGED)
+                        if row["status"] == NOT_JUDGED:
+                            say(self.console, f"{row['file']}: {row['reason']}")
             page = write_summary(asked.out, batch.record)
         self._print(meter, page)
         if meter.done == meter.failed:
             raise SystemExit(EXIT_NOTHING)
+
+    @contextlib.contextmanager
+    def _hands(self, record: BatchRecord) -> Iterator[tuple[Hands, int]]:
+        """Who judges, and how many files at once: this machine, or those of a cluster."""
+        if self.cluster is None:
+            yield _here(self.wish, self.backend, self.scratch, out=self.asked.out, at_once=self.at_once), self.at_once
+            return
+        settings = self.backend.pipeline.settings
+        cards = [self.backend.catalog.card(name) for name in self.wish.detectors]
+        memory_mb = memory_of_a_file(settings, cards)
+        halved = self.visitors is not None
+        order = Order(self.wish, self.asked.out.resolve(), record, memory_mb, halved=halved)
+        with self.cluster(order, Source(self.scratch / "fetched", settings, at_once=1)) as machines:
+            yield machines, self.asked.jobs or self.jobs or machines.places()
 
     def _print(self, meter: Meter, page: Path) -> None:
         out = self.asked.out
@@ -189,19 +234,19 @@ class _Work:
         sample = sample_of(self.share, most=most_sampled(files, at_once=self.at_once))
         if not sample:
             raise UserError("no_media", "No file of this list can be read, so there is nothing to estimate from.")
-        judging = _rehearsal(self.entries, self.wish, self.backend, self.scratch, at_once=self.at_once)
+        here = _here(self.wish, self.backend, self.scratch, out=self.scratch, at_once=self.at_once)
         say(self.console, f"Judging up to {counted(len(sample), 'file')}, {self.at_once} at once. No row is kept.")
         measured = measure_until_sure(
-            sample, judging.rehearse, files=files, at_once=self.at_once, cut_off=self.backend.pool.close
+            sample, partial(rehearse, here), files=files, at_once=self.at_once, cut_off=here.cut_off
         )
-        here = estimate(measured, files=files)
+        alone = estimate(measured, files=files)
         several = estimate(measured, files=files, nodes=self.asked.nodes)
         if self.asked.as_json:
             click.echo(json.dumps(_numbers(several, measured, self.asked.price), allow_nan=False))
             return
         each = sum(measured.seconds) / len(measured.seconds)
         click.echo(f"{counted(files, 'file')}, {each:.2f} s in work each, {self.at_once} at once.")
-        click.echo(f"On this machine:    {_time_words(here)}")
+        click.echo(f"On this machine:    {_time_words(alone)}")
         if self.asked.nodes > 1:
             click.echo(f"On {self.asked.nodes} like this one: {_time_words(several)}")
         if self.asked.price is not None:
@@ -216,18 +261,10 @@ class _Work:
         )
 
 
-def _rehearsal(entries: Entries, wish: Wish, backend: BackEnd, scratch: Path, *, at_once: int = 1) -> Judging:
-    """A judge who keeps nothing."""
-    columns = Columns(wish.detectors, entries.columns)
-    return Judging(
-        pipeline=backend.pipeline,
-        wish=wish,
-        columns=columns,
-        shards=Shards(scratch, columns),
-        source=Source(scratch / "fetched", backend.pipeline.settings, at_once=at_once),
-        reports=scratch / "reports",
-        stopping=threading.Event(),
-    )
+def _here(wish: Wish, backend: BackEnd, scratch: Path, *, out: Path, at_once: int = 1) -> Here:
+    """This machine; reports lie below ``out``."""
+    source = Source(scratch / "fetched", backend.pipeline.settings, at_once=at_once)
+    return Here(backend.pipeline, wish, source, reports=out / "reports")
 
 
 def _time_words(value: Estimate) -> str:

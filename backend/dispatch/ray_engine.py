@@ -6,7 +6,7 @@ beside it and waits. A machine that Ray loses, or that gives no sign of life for
 dispatcher begins them again, and what the machine still writes when it wakes up is refused, since its attempt is no longer the current
 one (``hold``).
 
-The only module that imports Ray. Imported by the composition root.
+The only module that imports Ray; ``Cluster`` is what a batch (``batch_cluster``) uses of it. Imported by the composition root.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ import contextlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
 import ray
@@ -26,8 +25,15 @@ from ray._private.authentication.authentication_utils import is_token_auth_enabl
 from ray.exceptions import RayError, RayTaskError, TaskCancelledError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from backend.batch.arriving import AtHand
+from backend.batch.entries import Entry
+from backend.batch.run import Order
+from backend.dispatch.batch_cluster import Lost
+from backend.dispatch.batch_node import Answer, BatchNode
+from backend.dispatch.machines import MB, Machine, lacking, memory_of, slots
 from backend.dispatch.node import MEDIA, Ended, Node, Report, Task
 from backend.dispatch.periodic import Periodic
+from backend.job import Cancelled
 from shared.errors import UserError
 from shared.machine import CORES_OF_A_JOB, MEMORY_OF_A_JOB_MB
 from shared.records import JobId, RunnerKind, Submission
@@ -52,7 +58,6 @@ JOIN_S: Final = 120.0
 CALLS: Final = 64
 #: The label by which Ray names a machine (``ray._raylet.RAY_NODE_ID_KEY``).
 NODE_LABEL: Final = "ray.io/node-id"
-_MB: Final = 1_000_000
 
 
 def connection(settings: Settings, *, namespace: str) -> dict[str, Any]:
@@ -63,6 +68,17 @@ def connection(settings: Settings, *, namespace: str) -> dict[str, Any]:
         "log_to_driver": False,
         "configure_logging": False,
     }
+
+
+def join(settings: Settings, *, namespace: str) -> None:
+    """Join the cluster; UserError when it does not answer or takes work from anyone."""
+    if not is_token_auth_enabled():
+        raise UserError("cluster_open")
+    try:
+        ray.init(**connection(settings, namespace=namespace))
+    except (ConnectionError, RayError, RuntimeError) as error:
+        log.error("cluster_away", address=settings.ray_address, reason=str(error).splitlines()[0])
+        raise UserError("cluster_away") from None
 
 
 def actor_options(node: str) -> dict[str, Any]:
@@ -80,14 +96,14 @@ def actor_options(node: str) -> dict[str, Any]:
 
 
 def task_options(
-    job: JobId, *, cores: float, memory_mb: int, gpus: float, on: str | None, never_on: frozenset[str]
+    job: str, *, cores: float, memory_mb: int, gpus: float, on: str | None, never_on: frozenset[str]
 ) -> dict[str, Any]:
-    """The task of one job, for the machine ``on``, or for any but ``never_on``. Ray never repeats it: attempts are counted on the
+    """The task of one job or file, for the machine ``on``, or for any but ``never_on``. Ray never repeats it: attempts are counted on the
     folder."""
     options: dict[str, Any] = {
         "name": f"job-{job[:6]}",
         "num_cpus": cores,
-        "memory": memory_mb * _MB,
+        "memory": memory_mb * MB,
         "num_gpus": gpus,
         "max_retries": 0,
         "num_returns": "streaming",
@@ -102,16 +118,34 @@ def task_options(
 def attempt(task: Task) -> Iterator[str | Ended]:
     """The task: the machine it came to, then how the attempt ended. Nothing was begun when the first answer is an ``Ended``."""
     here = ray.get_runtime_context().get_node_id()
-    try:
-        actor = _actor_of(here)
-        refused = ray.get(actor.trouble.remote())
-    except (RayError, ValueError):
-        refused = "no actor"
-    if refused is not None:
+    actor = _willing_actor_of(here)
+    if actor is None:
         yield Ended("refused")
         return
     yield here
     yield ray.get(actor.perform.remote(task))
+
+
+def one_file(key: str, entry: Entry) -> Iterator[str | Ended | AtHand | Answer]:
+    """The task of one file of a batch: the machine it came to, the file when it was read, what became of it. As ``attempt``."""
+    here = ray.get_runtime_context().get_node_id()
+    actor = _willing_actor_of(here)
+    if actor is None:
+        yield Ended("refused")
+        return
+    yield here
+    performing = actor.perform.remote(key, entry)
+    yield ray.get(actor.seen.remote(key))
+    yield ray.get(performing)
+
+
+def _willing_actor_of(node: str) -> Any:
+    """The actor of a machine; None when there is none, or it takes no work."""
+    try:
+        actor = _actor_of(node)
+        return actor if ray.get(actor.trouble.remote()) is None else None
+    except (RayError, ValueError):
+        return None
 
 
 def _actor_of(node: str) -> Any:
@@ -123,40 +157,6 @@ def _actor_of(node: str) -> Any:
             if time.monotonic() > until:
                 raise
             time.sleep(0.1)
-
-
-@dataclass
-class _Machine:
-    """One machine: its actor, what it has, and its last report."""
-
-    id: str
-    actor: Any
-    has: Mapping[str, float]
-    seen_at: float
-    report: Report | None = None
-    asked: Any = None
-    broken_at: float | None = None
-
-    @property
-    def trouble(self) -> str | None:
-        """Why it gets no jobs; None when it does."""
-        if self.broken_at is not None:
-            return "its actor broke"
-        if self.report is None:
-            return "it has not reported yet"
-        if self.report.version != version("deepfake-o-meter"):
-            return f"it has version {self.report.version}"
-        return self.report.trouble
-
-    @property
-    def cores(self) -> float:
-        """Cores Ray may give away."""
-        return self.has.get("CPU", 0.0)
-
-    @property
-    def memory_mb(self) -> int:
-        """Memory Ray may give away."""
-        return int(self.has.get("memory", 0.0) / _MB)
 
 
 @dataclass
@@ -186,7 +186,7 @@ class RayEngine:
         self._finished: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
         self._flights: dict[JobId, _Flight] = {}
-        self._machines: dict[str, _Machine] = {}
+        self._machines: dict[str, Machine] = {}
         self._said: dict[str, str | None] = {}
         self._claim = ""
         self._looked_at = time.monotonic()
@@ -197,13 +197,7 @@ class RayEngine:
     def connected(self, _jobs: int, finished: Callable[[], None]) -> RayEngine:
         """Join the cluster; UserError when it does not answer or takes work from anyone. ``finished`` is called when a job ended."""
         self._finished = finished
-        if not is_token_auth_enabled():
-            raise UserError("cluster_open")
-        try:
-            ray.init(**connection(self._settings, namespace="deepfake-o-meter"))
-        except (ConnectionError, RayError, RuntimeError) as error:
-            log.error("cluster_away", address=self._settings.ray_address, reason=str(error).splitlines()[0])
-            raise UserError("cluster_away") from None
+        join(self._settings, namespace="deepfake-o-meter")
         return self
 
     # -- what the dispatcher asks
@@ -244,7 +238,7 @@ class RayEngine:
         if self._jobs is not None:
             return self._jobs
         cores = self._cores()
-        return max(1, sum(_slots(machine, cores=cores, gpus=self._settings.job_gpus) for machine in self._willing()))
+        return max(1, sum(slots(machine, cores=cores, gpus=self._settings.job_gpus) for machine in self._willing()))
 
     def free(self) -> int:
         """Free places."""
@@ -360,7 +354,7 @@ class RayEngine:
         willing = self._willing()
         with self._lock:
             used = Counter(item.node or item.target for item in self._flights.values() if item is not flight)
-            room = {machine.id: _slots(machine, cores=cores, gpus=gpus) - used[machine.id] for machine in willing}
+            room = {machine.id: slots(machine, cores=cores, gpus=gpus) - used[machine.id] for machine in willing}
             best = max((node for node in room if node not in never_on), key=lambda node: room[node], default=None)
             flight.target = best if best is not None and room[best] > 0 else None
 
@@ -389,7 +383,7 @@ class RayEngine:
     def _demand(self, submission: Submission) -> dict[str, Any]:
         """What the job reserves: cores and memory as jobs have them on one machine, and no more than the machines have."""
         willing = self._willing()
-        needs = [_memory_of(submission, machine.report) for machine in willing if machine.report]
+        needs = [memory_of(submission, machine.report) for machine in willing if machine.report]
         most = max((machine.memory_mb for machine in willing), default=MEMORY_OF_A_JOB_MB)
         return {
             "cores": self._cores(),
@@ -405,13 +399,13 @@ class RayEngine:
         with self._lock:
             machines = list(self._machines.values())
         unfit = {machine.id for machine in machines if machine.trouble is not None}
-        lacks = {machine.id: _lacking(machine.report, submission) for machine in machines if machine.id not in unfit}
+        lacks = {machine.id: lacking(machine.report, submission) for machine in machines if machine.id not in unfit}
         least = min(lacks.values(), default=0)
         return frozenset(unfit | {node for node, count in lacks.items() if count > least})
 
     # -- the machines, in one thread
 
-    def _willing(self) -> list[_Machine]:
+    def _willing(self) -> list[Machine]:
         with self._lock:
             return [machine for machine in self._machines.values() if machine.trouble is None]
 
@@ -438,9 +432,9 @@ class RayEngine:
     def _hire(self, node: str, has: Mapping[str, float]) -> None:
         actor = self._actor.options(**actor_options(node)).remote(self._build, claim=self._claim)
         with self._lock:
-            self._machines[node] = _Machine(node, actor, has, time.monotonic())
+            self._machines[node] = Machine(node, actor, has, time.monotonic())
 
-    def _drop(self, machine: _Machine, *, reason: str) -> None:
+    def _drop(self, machine: Machine, *, reason: str) -> None:
         log.warning("node_gone", node=machine.id, reason=reason)
         with self._lock:
             self._machines.pop(machine.id, None)
@@ -449,14 +443,14 @@ class RayEngine:
             ray.kill(machine.actor)
         self._lose(machine)
 
-    def _broke(self, machine: _Machine, reason: str) -> None:
+    def _broke(self, machine: Machine, reason: str) -> None:
         """Its actor is gone, and perhaps the whole machine: Ray needs longer to know."""
         if machine.broken_at is None:
             machine.broken_at, machine.report = time.monotonic(), None
             log.warning("node_broken", node=machine.id, reason=reason)
             self._lose(machine)
 
-    def _lose(self, machine: _Machine) -> None:
+    def _lose(self, machine: Machine) -> None:
         """End the attempts the machine has. When it wakes up, they are to end there, too. What has no place yet is placed anew."""
         with self._lock:
             flights = [flight for flight in self._flights.values() if flight.node == machine.id]
@@ -470,7 +464,7 @@ class RayEngine:
                     machine.actor.cancel.remote(flight.task.job, flight.task.begun, "yield")
                 flight.lost.set()
 
-    def _ask(self, machine: _Machine, now: float) -> None:
+    def _ask(self, machine: Machine, now: float) -> None:
         if machine.broken_at is not None:
             return
         try:
@@ -496,7 +490,7 @@ class RayEngine:
             flight.run.board.follow(progress=state.progress, finished=state.finished)
             flight.run.numbers_out = state.numbers_out
 
-    def _say(self, machine: _Machine) -> None:
+    def _say(self, machine: Machine) -> None:
         """One line when a machine begins or ceases to take jobs."""
         if self._said.get(machine.id, "") != machine.trouble:
             self._said[machine.id] = machine.trouble
@@ -512,22 +506,71 @@ class RayEngine:
                 flight.back.set()
 
 
-def _slots(machine: _Machine, *, cores: float, gpus: float) -> int:
-    """How many jobs a machine holds."""
-    limits = [machine.cores // cores, max(1, machine.memory_mb // MEMORY_OF_A_JOB_MB)]
-    if gpus:
-        limits.append(machine.has.get("GPU", 0.0) // gpus)
-    return int(min(limits))
+class Cluster:
+    """What ``batch_cluster`` asks of Ray: the machines, and each file as one task. Lost where Ray says that something is gone."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._actor, self._task = ray.remote(BatchNode), ray.remote(one_file)
+
+    def join(self, name: str) -> None:
+        """UserError when the cluster does not answer or takes work from anyone."""
+        join(self._settings, namespace=name)
+
+    def machines(self) -> dict[str, Mapping[str, float]]:
+        """Those that are alive and have cores: what each has."""
+        return {
+            item["NodeID"]: item["Resources"] for item in ray.nodes() if item["Alive"] and item["Resources"].get("CPU")
+        }
+
+    def hire(self, node: str, build: Callable[[Settings], NodeBackend], order: Order) -> Any:
+        """The actor of a machine."""
+        return self._actor.options(**actor_options(node)).remote(build, order)
+
+    def ask(self, actor: Any) -> Any:
+        """Ask an actor for its trouble; for ``told``."""
+        return actor.trouble.remote()
+
+    def told(self, asked: Any) -> tuple[bool, str | None]:
+        """Whether it has answered, and what. Lost."""
+        if not ray.wait([asked], timeout=0)[0]:
+            return False, None
+        with _lost():
+            return True, ray.get(asked)
+
+    def begin(self, key: str, entry: Entry, *, never_on: frozenset[str], **demand: Any) -> Any:
+        """Hand a file over; the answers for ``next``."""
+        options = task_options(key, **demand, on=None, never_on=never_on)
+        return self._task.options(**options).remote(key, entry)
+
+    def next(self, answers: Any, stopping: threading.Event) -> Any:
+        """The next answer of ``one_file``. Lost; Cancelled when ``stopping`` is set."""
+        while not ray.wait([answers], timeout=0.5, fetch_local=False)[0]:
+            if stopping.is_set():
+                ray.cancel(answers)
+                raise Cancelled
+        with _lost():
+            return ray.get(next(answers))
+
+    def decide(self, actor: Any, key: str, wanted: bool) -> None:
+        """Tell the machine whether a content is to be judged."""
+        actor.decide.remote(key, wanted)
+
+    def leave(self, actors: Sequence[Any]) -> None:
+        """End the workers of all machines."""
+        closing = [actor.close.remote() for actor in actors]
+        if closing:
+            with contextlib.suppress(RayError):
+                ray.wait(closing, num_returns=len(closing), timeout=10, fetch_local=False)
+        ray.shutdown()
 
 
-def _memory_of(submission: Submission, report: Report) -> int:
-    """What a job needs at least, MB: the media worker, and beside it the largest of its detectors."""
-    sizes = [offer.memory_mb for name in submission.detectors if (offer := report.offers.get(name))]
-    return report.offers[MEDIA].memory_mb + max(sizes, default=MEMORY_OF_A_JOB_MB)
-
-
-def _lacking(report: Report | None, submission: Submission) -> int:
-    """How many of the workers a job needs cannot run on a machine."""
-    offers = report.offers if report else {}
-    needed = [offers.get(name) for name in (MEDIA, *submission.detectors)]
-    return sum(offer is None or offer.unavailable is not None for offer in needed)
+@contextlib.contextmanager
+def _lost() -> Iterator[None]:
+    try:
+        yield
+    except RayError as error:
+        if isinstance(error, RayTaskError) and not isinstance(error.cause, RayError):
+            raise  # our own bug
+        cause = error.cause if isinstance(error, RayTaskError) else error
+        raise Lost(type(cause).__name__) from None

@@ -17,8 +17,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from backend.batch.arriving import Source
 from backend.batch.entries import Entry
-from backend.batch.judging import Visitors, Wish
+from backend.batch.hands import Here, Wish
+from backend.batch.judging import Visitors
 from backend.batch.run import Batch, BatchRecord, JudgedBy, open_batch
 from backend.job import Job
 from shared.clock import utc_now
@@ -97,7 +99,9 @@ def run(batch: Batch, pipeline: Any, scratch: Path, **how: Any) -> list[dict[str
     """Judge what is left of ``batch``; the rows in the order in which they were kept."""
     given: dict[str, Any] = {"at_once": 3, "visitors": Visitors()} | how
     wish = replace(WISH, units=batch.record.units, report=batch.record.report)
-    return [row for rows in batch.run(pipeline, wish, scratch=scratch, **given) for row in rows]
+    source = Source(scratch / "fetched", pipeline.settings, at_once=given["at_once"])
+    here = Here(pipeline, wish, source, batch.folder / "reports")
+    return [row for rows in batch.run(here, **given) for row in rows]
 
 
 def main() -> None:

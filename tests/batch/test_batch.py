@@ -26,7 +26,7 @@ from tests.batch.stand_in import StandIn, files, record, run
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trouble of the machine is tried again at once."""
-    monkeypatch.setattr("backend.batch.judging.PAUSES_S", (0.0,))
+    monkeypatch.setattr("backend.batch.hands.PAUSES_S", (0.0,))
 
 
 def stored(out: Path) -> list[dict[str, Any]]:

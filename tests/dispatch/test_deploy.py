@@ -52,6 +52,16 @@ def test_of_one_machine_only_the_back_end_has_the_engines_socket_and_only_the_po
         assert service["security_opt"] == ["no-new-privileges:true"]
 
 
+def test_the_image_is_built_from_an_archive_that_nothing_is_kept_out_of():
+    """.dockerignore keeps the checkout out of every context, so the archive must not hold it."""
+    recipe = (DEPLOY / "service.Dockerfile").read_text()
+    assert "git archive HEAD | docker build -f docker/deploy/service.Dockerfile" in recipe
+    root = DEPLOY.parents[1]
+    ignored = ["git", "check-attr", "export-ignore", ".dockerignore", "Makefile", "cluster.lock"]
+    said = subprocess.run(ignored, cwd=root, capture_output=True, text=True, timeout=60, check=True).stdout.splitlines()
+    assert [line.rpartition(": ")[2] for line in said] == ["set", "unspecified", "unspecified"]
+
+
 def test_secrets_of_the_portal_and_files_of_the_back_end_are_kept_apart(services):
     inside = {name: {where for _, where in mounts(service)} for name, service in services.items()}
     shared = {"/srv/dfom/submissions", "/srv/dfom/results"}
