@@ -62,7 +62,7 @@ def find_weights() -> Path:
     raise FileNotFoundError("MTCNN's weights are missing: pip install --no-deps facenet-pytorch==2.6.0")
 
 
-def _built(name: str, content: bytes) -> torch.nn.Module:
+def built(name: str, content: bytes) -> torch.nn.Module:
     """One of the nets with the weights in ``content``."""
     import torch
 
@@ -81,7 +81,7 @@ class Mtcnn:
         shapes = {"pnet": (1, 3, 48, 64), "rnet": (2, 3, 24, 24), "onet": (2, 3, 48, 48)}
         self._pnet, self._rnet, self._onet = (
             compiled(
-                _built,
+                built,
                 name,
                 (folder / f"{name}.pt").read_bytes(),
                 example=np.zeros(shape, np.float32),
@@ -108,52 +108,73 @@ class Mtcnn:
         means = _AreaMeans(image)
         boxes = self._propose(means, min_face=min_face, threshold=thresholds[0], factor=factor)
         boxes = self._refine(means, boxes, threshold=thresholds[1])
-        boxes, confidence, landmarks = self._output(means, boxes, threshold=thresholds[2])
-        if largest_first:
-            area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-            order = np.argsort(area)[::-1]
-            boxes, confidence, landmarks = boxes[order], confidence[order], landmarks[order]
-        return MtcnnFaces(boxes=boxes, confidence=confidence, landmarks=landmarks)
+        found = self._output(means, boxes, threshold=thresholds[2])
+        return by_size(*found) if largest_first else MtcnnFaces(*found)
 
     def _propose(self, means: _AreaMeans, *, min_face: float, threshold: float, factor: float) -> Array:
         """First stage: PNet over an image pyramid. Squares (n, 4) worth a second look."""
         found = [np.zeros((0, 9), np.float32)]
-        for scale in _pyramid(means.height, means.width, min_face=min_face, factor=factor):
+        for scale in pyramid(means.height, means.width, min_face=min_face, factor=factor):
             level = means.resized(int(means.height * scale + 1), int(means.width * scale + 1))
             shifts, probability = self._pnet(level)
             score = probability[0, 1]
             rows, columns = np.nonzero(score >= threshold)
-            corner = np.stack([columns, rows], axis=1).astype(np.float32) * _STRIDE
-            boxes = np.hstack([(corner + 1) / np.float32(scale), (corner + _CELL) / np.float32(scale)])
-            scores = score[rows, columns]
-            keep = suppress(np.floor(boxes), scores, threshold=0.5)
-            shift = shifts[0][:, rows[keep], columns[keep]].T
-            found.append(np.hstack([np.floor(boxes[keep]), scores[keep, None], shift]))
-        joined = np.concatenate(found)
-        joined = joined[suppress(joined[:, :4], joined[:, 4], threshold=0.7)]
-        size = joined[:, 2:4] - joined[:, :2]
-        return _squares(joined[:, :4] + joined[:, 5:] * np.hstack([size, size]))
+            found.append(cells_found(rows, columns, score[rows, columns], shifts[0][:, rows, columns].T, scale=scale))
+        return proposals(np.concatenate(found))
 
     def _refine(self, means: _AreaMeans, boxes: Array, *, threshold: float) -> Array:
         """Second stage: RNet on every proposal. Squares (n, 4)."""
         boxes, (shifts, probability) = _judge(self._rnet, means, boxes, side=24, empty=(4, 2))
-        score = probability[:, 1]
-        passed = score > threshold
-        boxes, score, shifts = boxes[passed], score[passed], shifts[passed]
-        keep = suppress(boxes, score, threshold=0.7)
-        return _squares(_shifted(boxes[keep], shifts[keep]))
+        return refined(boxes, shifts, probability[:, 1], threshold=threshold)
 
     def _output(self, means: _AreaMeans, boxes: Array, *, threshold: float) -> tuple[Array, Array, Array]:
         """Third stage: ONet on what is left: boxes (n, 4), probabilities (n,), landmarks (n, 5, 2)."""
         boxes, (shifts, points, probability) = _judge(self._onet, means, boxes, side=48, empty=(4, 10, 2))
-        score = probability[:, 1]
-        passed = score > threshold
-        boxes, score, shifts, points = boxes[passed], score[passed], shifts[passed], points[passed]
-        corner, size = boxes[:, None, :2], (boxes[:, 2:4] - boxes[:, :2] + 1)[:, None]
-        landmarks = size * points.reshape(-1, 2, 5).transpose(0, 2, 1) + corner - 1
-        boxes = _shifted(boxes, shifts)
-        keep = suppress(boxes, score, threshold=0.7, by_smaller=True)
-        return boxes[keep], score[keep], landmarks[keep].astype(np.float32)
+        return final(boxes, shifts, points, probability[:, 1], threshold=threshold)
+
+
+# --------------------------------------------------------------------------- which boxes are kept
+
+
+def cells_found(rows: Array, columns: Array, scores: Array, shifts: Array, *, scale: float) -> Array:
+    """PNet's windows at ``rows``, ``columns`` of one level of the pyramid, overlapping ones dropped: (n, 9) box, score, shift."""
+    corner = np.stack([columns, rows], axis=1).astype(np.float32) * _STRIDE
+    boxes = np.hstack([(corner + 1) / np.float32(scale), (corner + _CELL) / np.float32(scale)])
+    keep = suppress(np.floor(boxes), scores, threshold=0.5)
+    return np.hstack([np.floor(boxes[keep]), scores[keep, None], shifts[keep]])
+
+
+def proposals(joined: Array) -> Array:
+    """What all levels found (``cells_found``), overlapping ones dropped, as squares (n, 4)."""
+    joined = joined[suppress(joined[:, :4], joined[:, 4], threshold=0.7)]
+    size = joined[:, 2:4] - joined[:, :2]
+    return _squares(joined[:, :4] + joined[:, 5:] * np.hstack([size, size]))
+
+
+def refined(boxes: Array, shifts: Array, score: Array, *, threshold: float) -> Array:
+    """What RNet believes of ``boxes`` (n, 4), as squares."""
+    passed = score > threshold
+    boxes, score, shifts = boxes[passed], score[passed], shifts[passed]
+    keep = suppress(boxes, score, threshold=0.7)
+    return _squares(_shifted(boxes[keep], shifts[keep]))
+
+
+def final(boxes: Array, shifts: Array, points: Array, score: Array, *, threshold: float) -> tuple[Array, Array, Array]:
+    """What ONet believes of ``boxes``: boxes (n, 4), probabilities (n,), landmarks (n, 5, 2)."""
+    passed = score > threshold
+    boxes, score, shifts, points = boxes[passed], score[passed], shifts[passed], points[passed]
+    corner, size = boxes[:, None, :2], (boxes[:, 2:4] - boxes[:, :2] + 1)[:, None]
+    landmarks = size * points.reshape(-1, 2, 5).transpose(0, 2, 1) + corner - 1
+    boxes = _shifted(boxes, shifts)
+    keep = suppress(boxes, score, threshold=0.7, by_smaller=True)
+    return boxes[keep], score[keep], landmarks[keep].astype(np.float32)
+
+
+def by_size(boxes: Array, confidence: Array, landmarks: Array) -> MtcnnFaces:
+    """The faces, those of the largest area first."""
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    order = np.argsort(area)[::-1]
+    return MtcnnFaces(boxes=boxes[order], confidence=confidence[order], landmarks=landmarks[order])
 
 
 def suppress(boxes: Array, scores: Array, *, threshold: float, by_smaller: bool = False) -> Array:
@@ -228,8 +249,8 @@ class _AreaMeans:
 
     def resized(self, height: int, width: int) -> Array:
         """The whole picture at another size, normalised for the nets: (1, 3, height, width) float32."""
-        top, bottom = _cells(np.zeros(1, np.int64), np.array([self.height]), height)
-        left, right = _cells(np.zeros(1, np.int64), np.array([self.width]), width)
+        top, bottom = cells(np.zeros(1, np.int64), np.array([self.height]), height)
+        left, right = cells(np.zeros(1, np.int64), np.array([self.width]), width)
         counts = (bottom - top)[0][:, None] * (right - left)[0][None]
         whole = np.empty((1, 3, height, width), np.float32)
         for channel, table in enumerate(self._sums):
@@ -242,8 +263,8 @@ class _AreaMeans:
 
     def crops(self, boxes: Array, side: int) -> Array:
         """Pieces ``boxes`` ((n, 4) int x1 y1 x2 y2, ends exclusive), each ``side`` square: (n, 3, side, side)."""
-        left, right = _cells(boxes[:, 0], boxes[:, 2], side)
-        top, bottom = _cells(boxes[:, 1], boxes[:, 3], side)
+        left, right = cells(boxes[:, 0], boxes[:, 2], side)
+        top, bottom = cells(boxes[:, 1], boxes[:, 3], side)
         counts = (bottom - top)[:, :, None] * (right - left)[:, None, :]
         # places in the flat tables: one index for each corner is gathered faster than a row and a column
         above, below = ((rows * (self.width + 1))[:, :, None] for rows in (top, bottom))
@@ -259,7 +280,7 @@ class _AreaMeans:
         return _normalised(pieces, counts[:, None])
 
 
-def _cells(start: Array, end: Array, count: int) -> tuple[Array, Array]:
+def cells(start: Array, end: Array, count: int) -> tuple[Array, Array]:
     """First pixel and end of each of ``count`` cells over ``start``..``end``: two (n, count) arrays."""
     steps, length = np.arange(count)[None], (end - start)[:, None]
     return start[:, None] + steps * length // count, start[:, None] - (-(steps + 1) * length // count)
@@ -273,7 +294,7 @@ def _normalised(sums: Array, counts: Array) -> Array:
     return sums
 
 
-def _pyramid(height: int, width: int, *, min_face: float, factor: float) -> list[float]:
+def pyramid(height: int, width: int, *, min_face: float, factor: float) -> list[float]:
     """Scales at which a face of ``min_face`` and more fills PNet's window."""
     scale = _CELL / min_face
     shortest, scales = min(height, width) * scale, []
@@ -299,13 +320,18 @@ def _shifted(boxes: Array, shifts: Array) -> Array:
 
 def _judge(net: Any, means: _AreaMeans, boxes: Array, *, side: int, empty: tuple[int, ...]) -> tuple[Array, Any]:
     """Run ``net`` on each box; boxes outside the picture are dropped. ``empty`` = widths of the outputs."""
-    corners = np.trunc(boxes).astype(np.int64)
-    pieces = np.hstack(
-        [np.maximum(corners[:, :2], 1) - 1, np.minimum(corners[:, 2:], [[means.width, means.height]])]
-    ).reshape(-1, 4)
-    inside = (pieces[:, 2] > pieces[:, 0]) & (pieces[:, 3] > pieces[:, 1])
-    boxes, pieces = boxes[inside], pieces[inside]
+    boxes, pieces = pieces_of(boxes, means.width, means.height)
     parts = [net(means.crops(pieces[at : at + _BATCH], side)) for at in range(0, len(pieces), _BATCH)]
     if not parts:
         return boxes, tuple(np.zeros((0, width), np.float32) for width in empty)
     return boxes, tuple(np.concatenate(items) for items in zip(*parts, strict=True))
+
+
+def pieces_of(boxes: Array, width: int, height: int) -> tuple[Array, Array]:
+    """Those of ``boxes`` that are inside the picture, and what of each is: (n, 4) int x1 y1 x2 y2, ends exclusive."""
+    corners = np.trunc(boxes).astype(np.int64)
+    pieces = np.hstack([np.maximum(corners[:, :2], 1) - 1, np.minimum(corners[:, 2:], [[width, height]])]).reshape(
+        -1, 4
+    )
+    inside = (pieces[:, 2] > pieces[:, 0]) & (pieces[:, 3] > pieces[:, 1])
+    return boxes[inside], pieces[inside]
