@@ -32,6 +32,7 @@ from detectors.training.loop import Plan, train
 from detectors.training.measure import roc_auc
 from detectors.training.video_batches import Batch, Draws, Recipe, central
 from detectors.training.video_measure import Scored, table_of
+from detectors.training.video_pictures import draw_curve, draw_worst
 
 #: The label of a fake is this much below 1, that of a real face as much above 0 (half of the smoothing).
 SMOOTHING: Final = 0.05
@@ -179,6 +180,7 @@ def run_fold(setting: Setting, fold: Fold, material: Material, *, out: Path) -> 
     print(f"fold {fold.number}: {', '.join(fold.methods)}", flush=True)
     own = material.of(fold.judged)
     net = fit(setting, material, fold.train, out=out, watched=own)
+    draw_curve(out / "log.csv", out / "curves.png")
     scores = judge(net, own, recipe=setting.recipe, versions=JUDGED_VERSIONS, most=JUDGED)
     rows = [
         {
@@ -223,9 +225,9 @@ _SPLITS: Final = {"methods": leave_methods_out, "scenes": leave_scenes_out}
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Train over the folds, or the final net, or print the table of the folds that are done."""
+    """Train over the folds, or the final net; print the table of the folds that are done, or draw the clips they got most wrong."""
     parser = argparse.ArgumentParser(prog="detectors.training.video", description=main.__doc__)
-    parser.add_argument("verb", choices=("faces", "folds", "final", "table"))
+    parser.add_argument("verb", choices=("faces", "folds", "final", "table", "worst"))
     parser.add_argument("--clips", type=Path, required=True, help="folder of labelled clips with labels.csv")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--faces", type=Path, help="folder of the faces, found when not there (default: OUT/faces)")
@@ -256,6 +258,11 @@ def _run(args: argparse.Namespace) -> int:
     cache = args.faces or args.out / "faces"
     found, without = faces_of_clips(clips, cache)
     print(f"{len(found)} clips with {sum(map(len, found))} faces; without: {without}", flush=True)
+    if args.verb == "worst":
+        print(
+            json.dumps(draw_worst(scored_folds(folds, args.out), {one.clip: one for one in found}, args.out), indent=1)
+        )
+        return 0
     blended = blended_clips(clips, cache) if args.blended_clips else []
     material = Material({one.clip: one for one in found}, blended)
     setting = Setting(_changed(Recipe(), args), _changed(PLAN, args), args.frozen or 0, args.imagenet)

@@ -198,5 +198,12 @@ def test_the_folds_leave_scores_and_a_table_and_are_not_run_twice(
     content = json.loads((tmp_path / "fold0" / "scores.json").read_text())
     assert content["setting"]["recipe"]["side"] == 32
     assert all(set(row) == {"file", "home", *video.JUDGED_VERSIONS} for row in content["scores"])
+    assert (tmp_path / "fold0" / "curves.png").is_file()
+    assert video.main(["worst", *call[1:]]) == 0
+    shown = json.loads(capsys.readouterr().out.partition("\n")[2])
+    assert sorted(shown["misses"]) == ["1.mp4", "3.mp4", "5.mp4", "7.mp4"]
+    assert sorted(shown["alarms"]) == ["0.mp4", "2.mp4", "4.mp4", "6.mp4"]
+    sheet = cv2.imread(str(tmp_path / "misses.png"))
+    assert sheet.shape[1] == 4 * SIDE
     monkeypatch.setattr(video, "fit", lambda *args, **more: pytest.fail("a finished fold was trained again"))
     assert video.main(call) == 0
