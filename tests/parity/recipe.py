@@ -69,6 +69,27 @@ def picture(research: Path, name: str) -> np.ndarray:
     return np.asarray(Image.open(golden_folder(research) / "inputs" / name).convert("RGB"))
 
 
+def scaled_input(research: Path, text: str) -> tuple[np.ndarray, tuple[int, int]]:
+    """The input that golden vectors describe, "PICTURE BGR, cv2.resize to 300x220 (w x h)": the picture, blue first, and the size."""
+    name, width, height = re.findall(r"^(\S+) BGR, cv2\.resize to (\d+)x(\d+)", text)[0]
+    return picture(research, name)[..., ::-1].copy(), (int(width), int(height))
+
+
+def numbers_of(text: str) -> np.ndarray:
+    """The made-up numbers that golden vectors describe, "(0.5*numpy.random.default_rng(7).random(40)**4).astype(float32)"; the factor and
+    the power may be missing, and ``standard_normal((40,4))`` be the draw."""
+    form = r"\((?:([\d.]+)\*)?numpy\.random\.default_rng\((\d+)\)\.(random|standard_normal)\(\(?([\d,]+)\)?\)(?:\*\*(\d+))?\)"
+    factor, seed, kind, shape, power = re.findall(form, text)[0]
+    drawn = getattr(np.random.default_rng(int(seed)), kind)([int(side) for side in shape.split(",")])
+    return np.asarray(float(factor or 1) * drawn ** int(power or 1), np.float32)
+
+
+def part_of(research: Path, text: str) -> np.ndarray:
+    """The part of a picture that golden vectors describe, "PICTURE ... rows 0:480, cols 0:720": RGB."""
+    name, top, bottom, left, right = re.findall(r"^(\S+?):? .*?rows (\d+):(\d+),? cols (\d+):(\d+)", text)[0]
+    return picture(research, name)[int(top) : int(bottom), int(left) : int(right)]
+
+
 def wandering(research: Path, text: str) -> list[np.ndarray]:
     """The clip that golden vectors describe: "PICTURE: frame t = numpy.roll(BGR image,(2t,3t),axis=(0,1)), t=0..11, frame 5 all zero"."""
     name, down, right, last = re.findall(r"^(\S+): .*\((\d+)t,(\d+)t\).* t=0\.\.(\d+)", text)[0]

@@ -74,7 +74,7 @@ def test_the_crop_is_the_published_one(research: Path, golden: dict, detector: B
             )
             np.testing.assert_array_equal(detector.crop_face(context, face), crop)
             compared += 1
-    assert compared == 3
+    assert compared
 
 
 def test_preprocessing_is_the_published_one(research: Path, golden: dict, detector: BaseDetector):
@@ -83,10 +83,10 @@ def test_preprocessing_is_the_published_one(research: Path, golden: dict, detect
 
 
 def test_capsules_and_probabilities_are_the_published_ones(research: Path, golden: dict, detector: BaseDetector):
-    assert len(golden["forward"]) == 4
+    assert golden["forward"]
     batch = np.stack([detector.preproc(crop) for crop in squares(research, golden["preprocess"])])
     rows, probabilities = detector._net(batch)
-    assert rows.shape == (4, 4, 2)
+    assert rows.shape == (len(batch), 4, 2)
     for found, probability, soft, entry in zip(
         rows, probabilities, detector.get_softlabel(batch), golden["forward"], strict=True
     ):
@@ -107,7 +107,13 @@ def test_inner_layers_are_the_published_ones(research: Path, golden: dict, tmp_p
     fill_net(net, torch.load(tmp_path / "capsule_21.pt", weights_only=True))
     fill_net(stages, vgg.used_entries(torch.load(tmp_path / "vgg19-dcbb9e9d.pth", weights_only=True)))
     detector = load_detector("detectors.capsule")
-    for crop, entry in list(zip(squares(research, golden["preprocess"]), golden["forward"], strict=True))[:2]:
+    told = [
+        pair
+        for pair in zip(squares(research, golden["preprocess"]), golden["forward"], strict=True)
+        if "vgg_features" in pair[1]
+    ]
+    assert told
+    for crop, entry in told:
         with torch.no_grad():
             features = stages(torch.from_numpy(detector.preproc(crop)[None]))
             compare(features.numpy(), entry["vgg_features"], atol=1e-4)
@@ -127,7 +133,7 @@ def test_swapped_channels_do_not_give_the_published_capsules(research: Path, gol
 
 def test_a_video_is_the_mean_of_its_faces(golden: dict):
     detector = load_detector("detectors.capsule")
-    assert len(golden["aggregate"]) == 3
+    assert golden["aggregate"]
     for entry in golden["aggregate"]:
         fake = np.array(entry["class_rows"])[:, 1]
         score = video_score(

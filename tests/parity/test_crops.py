@@ -21,7 +21,7 @@ NOWHERE = np.full((5, 2), np.nan, np.float32)
 
 def test_the_square_is_the_published_one(research: Path):
     golden = golden_of(research, "xception_ffpp")
-    assert len(golden["crop_synthetic"]) == 12
+    assert golden["crop_synthetic"]
     for entry in golden["crop_synthetic"]:
         found = square_box(entry["ltrb"], scale=1.3, frame_size=tuple(entry["image_wh"]))
         assert found == tuple(entry["x_y_size"])
@@ -37,7 +37,7 @@ def test_the_square_is_the_published_one(research: Path):
 def test_the_ten_heads_are_the_published_ones(research: Path, name: str):
     golden = golden_of(research, name)
     landmarks = json.loads((golden_folder(research) / "inputs" / "landmarks.json").read_text())["faces"]
-    assert len(golden["crop"]) == 5
+    assert golden["crop"]
     for entry in golden["crop"]:
         image = picture(research, entry["input"])
         points = np.array(landmarks[entry["input"]][entry.get("face", 0)][entry.get("landmark_set", "landmarks68")])
@@ -47,7 +47,7 @@ def test_the_ten_heads_are_the_published_ones(research: Path, name: str):
 
 def test_heads_at_the_border_are_the_published_ones(research: Path):
     golden = golden_of(research, "dsp_fwa")
-    assert len(golden["crop_synthetic"]) == 12
+    assert golden["crop_synthetic"]
     for entry in golden["crop_synthetic"]:
         found = head_box(np.array(entry["points"]), frame_size=tuple(entry["image_wh"]), seed=entry["seed"])
         assert list(found) == entry["loc"]

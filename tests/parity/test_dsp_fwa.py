@@ -45,14 +45,14 @@ def test_names_and_shapes_are_the_published_ones(golden: dict):
 
 
 def test_preprocessing_is_the_published_one(golden: dict, heads: dict):
-    assert len(golden["preprocess"]) == 6
+    assert golden["preprocess"]
     for entry in golden["preprocess"]:
         # 1e-5: the stored numbers have nine digits, the values three before the point
         compare(own.prepared(heads[entry["input"]])[entry["seed"]][None], entry["tensor"], atol=1e-5)
 
 
 def test_logits_and_scores_are_the_published_ones(golden: dict, heads: dict, detector: BaseDetector):
-    assert len(golden["forward"]) == 3
+    assert golden["forward"]
     for entry in golden["forward"]:
         batch = own.prepared(heads[entry["input"]])
         wanted = np.array(entry["logits_10"])
@@ -76,8 +76,8 @@ def test_a_face_of_a_batch_scores_as_alone(heads: dict, detector: BaseDetector):
     np.testing.assert_array_equal(detector.get_softlabel(batch), alone)
 
 
-def test_a_picture_is_judged_from_the_pixels_to_the_score(research: Path, detector: BaseDetector):
-    image = picture(research, "obama.png")
+def test_a_picture_is_judged_from_the_pixels_to_the_score(research: Path, golden: dict, detector: BaseDetector):
+    image = picture(research, golden["forward"][0]["input"])
     score = detector.run(image)
     _, points = detector._landmarker.find(image)
     batch = own.prepared(cut_heads(image, points))
