@@ -96,6 +96,17 @@ class Walk:
         eventually(lambda: self.page.evaluate("document.querySelector('#video').readyState >= 1"), within_s=60)
         assert self.page.evaluate("document.querySelector('#video').duration") == pytest.approx(seconds, abs=0.3)
 
+    def sounds_by_keyboard(self, *, seconds: float) -> None:
+        """The player of the sound alone has the whole sound; the space bar starts and stops it."""
+        player = self.page.get_by_label("The sound alone")
+        eventually(lambda: player.evaluate("it => it.readyState >= 1"), within_s=60)
+        assert player.evaluate("it => it.duration") == pytest.approx(seconds, abs=0.3)
+        player.focus()
+        self.page.keyboard.press("Space")
+        eventually(lambda: player.evaluate("it => !it.paused && it.currentTime > 0"), within_s=60)
+        self.page.keyboard.press("Space")
+        eventually(lambda: player.evaluate("it => it.paused"), within_s=60)
+
 
 @pytest.fixture
 def walk(real_site: Site, watched: Any) -> Walk:
@@ -118,6 +129,7 @@ def test_a_cloned_and_a_genuine_voice_are_told_apart(
     assert walk.page.inner_text("#h-summary") == heading
     walk.page.wait_for_selector("#chart[data-drawn='1']")
     walk.plays(seconds=result.media.duration_s)
+    walk.sounds_by_keyboard(seconds=result.media.duration_s)
     words = walk.page.inner_text("main")
     assert "stretches of sound" in words
     for wrong in ("face", "person", "frames", "0 × 0", "picture"):

@@ -13,6 +13,7 @@ from flask import Flask
 from frontend.portal import portal
 from shared.records import JobId
 from tests.frontend.stories import EMAIL, PIN, FrozenClock, Uploader, Visitor, finish, status, working
+from tests.units import as_sound_file
 
 
 def test_front_page_offers_ready_detectors_and_names_why_others_are_not(visitor: Visitor) -> None:
@@ -180,6 +181,27 @@ def test_listed_name_that_became_a_link_is_not_followed(app: Flask, uploader: Up
     scores.symlink_to("/etc/passwd")
     uploader.enter_pin(job)
     assert uploader.get(f"/r/{job}/files/scores.csv").status_code == 404
+
+
+def test_a_sound_has_a_player_of_its_own_behind_the_pin_and_without_scripts(
+    app: Flask, uploader: Uploader, visitor: Visitor
+) -> None:
+    job = uploader.submit()
+    finish(app, job, change=as_sound_file)
+    assert "<audio" not in visitor.get(f"/r/{job}").get_data(as_text=True)
+    assert uploader.enter_pin(job).status_code == 303
+    page = uploader.get(f"/r/{job}").get_data(as_text=True)
+    (address,) = re.findall(r'<audio id="listen" controls preload="metadata" src="([^"]+)"></audio>', page)
+    part = uploader.get(address, headers={"Range": "bytes=0-99"})
+    assert (part.status_code, part.mimetype) == (206, "video/mp4")
+    assert visitor.get(address).status_code == 403
+
+
+def test_a_clip_has_no_player_of_its_sound_alone(app: Flask, uploader: Uploader) -> None:
+    job = uploader.submit()
+    finish(app, job)
+    uploader.enter_pin(job)
+    assert "<audio" not in uploader.get(f"/r/{job}").get_data(as_text=True)
 
 
 @pytest.mark.parametrize("path", ["", "/files/curves.json", "/files/bundle.zip", "/files/video/side_by_side.mp4"])
