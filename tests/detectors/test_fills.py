@@ -139,6 +139,30 @@ def eighteen(kind: str) -> Case:
     return detector.build(kind), detector._compilation(network)
 
 
+def voice(size: str) -> Case:
+    from detectors.nets import aasist
+    from detectors.nets.voice import SAMPLES
+
+    return aasist.AASIST(getattr(aasist, size)), {"example": np.zeros((1, SAMPLES), np.float32)}
+
+
+def local_dependencies(width: str) -> Case:
+    from detectors.nets import ferretnet
+
+    return ferretnet.FerretNet(getattr(ferretnet, width)), pictures(1, 3, 256, 256)
+
+
+def finder(name: str) -> Case:
+    """The published face finders that thorough modes use, compiled as ``eighteen``, ``wm`` and ``ntech`` do it."""
+    from detectors.nets import dsfd, dsfd_boxes, retinaface, retinaface_boxes
+
+    if name == "dsfd":
+        net, probe = dsfd.Dsfd(), dsfd_boxes.prepare_crop(probes.face(128), factor=1.0)
+    else:
+        net, probe = getattr(retinaface, name)(), retinaface_boxes.prepare(probes.face(96, 128))
+    return net, {"example": probe, "probe": probe, "input_shapes": [(1, 3, None, None)]}
+
+
 def medics(kind: str) -> Case:
     from detectors.medics import detector
 
@@ -146,7 +170,8 @@ def medics(kind: str) -> Case:
     return detector.build(kind, frames=frames), detector.compilation(kind, frames=frames)
 
 
-#: Networks of the published detectors. Not here: selfblend, MTCNN, the networks an operator trains, medics mc3_224.
+#: Networks of the published detectors. Not here: selfblend, MTCNN, the networks an operator trains, medics mc3_224 (mc3_112 on larger
+#: pictures), ssl_aasist (300 million numbers), the small heads of univfd and rine.
 NETS: dict[str, Callable[[], Case]] = {
     **{f"boken {variant}": lambda variant=variant: boken(variant) for variant in ("b0", "b1", "b2")},
     "selim and deepware": b7,
@@ -167,6 +192,9 @@ NETS: dict[str, Callable[[], Case]] = {
         f"eighteen {kind}": lambda kind=kind: eighteen(kind)
         for kind in ("slowfast", "xception", "b3", "resnet34", "b1", "b0")
     },
+    **{f"aasist {size}": lambda size=size: voice(size) for size in ("AASIST_SIZE", "AASIST_L_SIZE")},
+    **{f"ferretnet {width}": lambda width=width: local_dependencies(width) for width in ("S", "B")},
+    **{f"finder {name}": lambda name=name: finder(name) for name in ("mobilenet025", "resnet50", "dsfd")},
     **{f"medics {kind}": lambda kind=kind: medics(kind) for kind in ("i3d", "res34", "mc3_112", "r2p1_112", "2d")},
 }
 
