@@ -139,13 +139,6 @@ def eighteen(kind: str) -> Case:
     return detector.build(kind), detector._compilation(network)
 
 
-def voice(size: str) -> Case:
-    from detectors.nets import aasist
-    from detectors.nets.voice import SAMPLES
-
-    return aasist.AASIST(getattr(aasist, size)), {"example": np.zeros((1, SAMPLES), np.float32)}
-
-
 def local_dependencies(width: str) -> Case:
     from detectors.nets import ferretnet
 
@@ -171,7 +164,8 @@ def medics(kind: str) -> Case:
 
 
 #: Networks of the published detectors. Not here: selfblend, MTCNN, the networks an operator trains, medics mc3_224 (mc3_112 on larger
-#: pictures), ssl_aasist (300 million numbers), the small heads of univfd and rine.
+#: pictures), the small heads of univfd and rine, and those of voices: ssl_aasist has 300 million numbers, and AASIST keeps the nodes with
+#: the highest score of each graph, which a fill may drive to exactly 1 all alike; which of them are kept is then the library's choice.
 NETS: dict[str, Callable[[], Case]] = {
     **{f"boken {variant}": lambda variant=variant: boken(variant) for variant in ("b0", "b1", "b2")},
     "selim and deepware": b7,
@@ -192,7 +186,6 @@ NETS: dict[str, Callable[[], Case]] = {
         f"eighteen {kind}": lambda kind=kind: eighteen(kind)
         for kind in ("slowfast", "xception", "b3", "resnet34", "b1", "b0")
     },
-    **{f"aasist {size}": lambda size=size: voice(size) for size in ("AASIST_SIZE", "AASIST_L_SIZE")},
     **{f"ferretnet {width}": lambda width=width: local_dependencies(width) for width in ("S", "B")},
     **{f"finder {name}": lambda name=name: finder(name) for name in ("mobilenet025", "resnet50", "dsfd")},
     **{f"medics {kind}": lambda kind=kind: medics(kind) for kind in ("i3d", "res34", "mc3_112", "r2p1_112", "2d")},

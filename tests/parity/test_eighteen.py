@@ -1,8 +1,10 @@
 """Our Eighteen Years Old against outputs of the published code: nets, crops and fusion (the golden vectors of the research data).
 
-The tubes' golden vectors were made with RetinaFace. Where its file is at hand (``weights/eighteen`` of the research data), the product's
-own finder draws the boxes. Where it is not, ``seen_boxes`` finds the ones whose squares have the golden mean of each frame, near the
-golden box of the picture that the clip is made of; the golden samples of the tubes then say whether they are right.
+The tubes' golden vectors were made with RetinaFace, and hold its boxes of single pictures, not of the frames of the clip they were cut
+from. Where its file is at hand (``weights/eighteen`` of the research data; ``weights fetch eighteen`` brings it), the product's own finder
+draws the boxes. Where it is not, as on the machine of the CI, which has no network, nothing else tells which squares were cut:
+``seen_boxes`` finds the ones that have the golden mean of each frame, near the golden box of the picture that the clip is made of. That is
+a fit to one number a square; what is tested is not: the golden samples of each tube and network input, and the logits.
 """
 
 from __future__ import annotations
