@@ -33,13 +33,16 @@ class FaceDetector(Protocol):
     def detect(self, image: Array, *, min_face: float = 20.0) -> Any:
         """Faces of (H, W, 3) uint8 RGB: boxes (n, 4), confidence (n,), landmarks (n, 5, 2)."""
 
+    def settle(self, image: Array, boxes: Array) -> Any:
+        """The face at each of ``boxes`` (n, 4) that nearly say where one is: as ``detect``, in their order, however sure."""
+
 
 def believable(detector: FaceDetector, sighting: Sighting) -> bool:
     """Whether the second look finds a face."""
     return second_look(detector, sighting) >= (BELIEVED_TURNED if sighting.found.turn else BELIEVED)
 
 
-def shown_at(sighting: Sighting, side: int) -> Array:
+def shown_at(sighting: Sighting, side: float) -> Array:
     """The crop of ``sighting`` at the size at which the longer side of the face's box has ``side`` pixels."""
     scale = side / sighting.found.side
     height, width = (max(1, round(length * scale)) for length in sighting.crop.shape[:2])

@@ -18,7 +18,7 @@ SHAPE = (np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]]
 class Scripted:
     """Says what ``where(frame)`` says: (x, y, side, confidence) for each face. The frame number stands in the picture.
 
-    In a near look (smaller pictures) the face is in the middle, as long as there is one in the frame.
+    In a near look the face is where it is looked for, as long as there is one in the frame.
     """
 
     def __init__(self, where) -> None:
@@ -27,14 +27,17 @@ class Scripted:
     def detect(self, image: np.ndarray, *, min_face: float = 20.0):
         frame = int(image[0, 0, 0])
         faces = self.where(frame)
-        if image.shape[:2] == (300, 400):
-            self.asked.append(frame)
-        else:
-            self.near.append(frame)
-            faces = [(image.shape[1] / 2 - 24, image.shape[0] / 2 - 24, 48, face[3]) for face in faces[:1]]
+        self.asked.append(frame)
         boxes = np.array([[x, y, x + side, y + side] for x, y, side, _ in faces], np.float32).reshape(-1, 4)
         points = boxes[:, None, :2] + SHAPE * (boxes[:, 2:] - boxes[:, :2])[:, None]
         return SimpleNamespace(boxes=boxes, confidence=np.array([face[3] for face in faces]), landmarks=points)
+
+    def settle(self, image: np.ndarray, boxes: np.ndarray):
+        frame = int(image[0, 0, 0])
+        self.near.append(frame)
+        confidence = np.full(len(boxes), max((face[3] for face in self.where(frame)), default=0.0))
+        points = boxes[:, None, :2] + SHAPE * (boxes[:, 2:] - boxes[:, :2])[:, None]
+        return SimpleNamespace(boxes=boxes, confidence=confidence, landmarks=points)
 
 
 class Picture:

@@ -138,6 +138,9 @@ class Counting:
         self.pixels.append(image.shape[0] * image.shape[1])
         return warm_detector().detect(image, min_face=min_face)
 
+    def settle(self, image: np.ndarray, boxes: np.ndarray):
+        return warm_detector().settle(image, boxes)
+
 
 def count(run_pass: Callable[..., FacePack], clip: Path, **options) -> tuple[FacePack, list[int]]:
     detector = Counting()
