@@ -383,18 +383,17 @@ class BaseDetector:
 
     def run_pack(self, pack: FacePack, out: Path, *, progress: Progress = lambda done, total: None) -> dict[str, Any]:
         """Judge every unit of a pack in batches; write masks below ``out``; return the content of ``scores.json``."""
-        started, masks, preproc_s = time.perf_counter(), list[Any](), 0.0
-        if type(self).judge is BaseDetector.judge:
-            judged, masks, preproc_s = self._judge_units(pack, out, progress)
-        else:
-            judged = self.judge(pack, progress)
+        started, alone = time.perf_counter(), type(self).judge is BaseDetector.judge
+        found = self._judge_units(pack, out, progress) if alone else (self.judge(pack, progress), list[Any](), 0.0)
+        judged, masks, preproc_s = found
         seconds = {"preproc": preproc_s, "net": time.perf_counter() - started - preproc_s}
         softlabels = self._soft(judged.softlabels, len(pack.units(self.card)), gaps=True)
         scored = np.flatnonzero(~np.isnan(softlabels))
-        persons = []
-        for person in np.unique(pack.faces["person"][scored]).tolist() if self.card.unit == "face" else ():
-            own = softlabels[scored][pack.faces["person"][scored] == person]
-            joined = float(self.postproc(own) if judged.persons is None else judged.persons[person])
+        who = pack.faces["person"][scored] if self.card.unit == "face" else scored[:0]
+        persons, order = list[Any](), np.argsort(who, kind="stable")
+        for own in np.split(order, np.flatnonzero(np.diff(who[order])) + 1) if len(who) else ():
+            person, labels = int(who[own[0]]), softlabels[scored[own]]
+            joined = float(self.postproc(labels) if judged.persons is None else judged.persons[person])
             score, label = fake_score_of(joined), self.get_hardlabel(joined)
             persons.append({"person": person, "faces": len(own), "fake_score": score, "hard_label": label})
         video = None if judged.video is None else fake_score_of(float(self._soft([judged.video], 1, gaps=True)[0]))

@@ -219,7 +219,7 @@ def write_pack_json(
     np.save(folder / "windows.npy", windows_of(sound, windows), allow_pickle=False)
     for name in ("pictures.bin", "sound.f32"):
         (folder / name).touch()
-    persons = [_person(rows, person) for person in sorted(keyfaces)]
+    persons = [person for person in _persons(rows) if person.person in keyfaces]
     pack = {
         "schema": PACK_SCHEMA,
         "media": asdict(media),
@@ -243,6 +243,13 @@ def _move_up(file: BinaryIO, start: int, to: int, size: int) -> None:
         file.write(block)
 
 
-def _person(rows: Array, person: int) -> Person:
-    times = rows["time_s"][rows["person"] == person]
-    return Person(person, faces=len(times), first_s=float(times[0]), last_s=float(times[-1]))
+def _persons(rows: Array) -> list[Person]:
+    """The persons of ``rows`` (n,), frames ascending; faces of nobody (-1) are left out."""
+    numbers, first, faces = np.unique(rows["person"], return_index=True, return_counts=True)
+    last = len(rows) - 1 - np.unique(rows["person"][::-1], return_index=True)[1]
+    times = rows["time_s"]
+    return [
+        Person(int(number), faces=int(count), first_s=float(times[begin]), last_s=float(times[end]))
+        for number, count, begin, end in zip(numbers, faces, first, last, strict=True)
+        if number >= 0
+    ]

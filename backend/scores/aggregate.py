@@ -62,15 +62,20 @@ def _max_of_persons(scores: Array, faces: Array, persons_scores: Mapping[int, fl
 
 def _max_of_persons_of_shots(scores: Array, faces: Array, persons_scores: Mapping[int, float]) -> float:
     """MeVer: a person in a shot = mean of its faces; shot = its highest person; video = its highest shot."""
-    known = faces["person"] >= 0
-    pairs = {
-        (int(shot), int(person)) for shot, person in zip(faces["shot"][known], faces["person"][known], strict=True)
-    }
-    if not pairs:
+    means = [float(own.mean()) for own in _groups(scores, faces, by=("shot", "person"))]
+    if not means:
         raise PermanentError("not_judgeable")
-    return max(
-        float(scores[(faces["shot"] == shot) & (faces["person"] == person)].mean()) for shot, person in sorted(pairs)
-    )
+    return max(means)
+
+
+def _groups(scores: Array, faces: Array, *, by: tuple[str, ...]) -> list[Array]:
+    """The scores of each person, or of each (shot, person), ascending; faces of nobody are left out. One pass, however many there are."""
+    known = faces["person"] >= 0
+    keys = np.column_stack([faces[name][known] for name in by])
+    found, group = np.unique(keys, axis=0, return_inverse=True)
+    order = np.argsort(group.reshape(-1), kind="stable")
+    ends = np.cumsum(np.bincount(group.reshape(-1), minlength=len(found)))
+    return np.split(scores[known][order], ends[:-1]) if len(found) else []
 
 
 def deepware_person(scores: Array) -> float:
@@ -99,9 +104,7 @@ def deepware_video(persons: Array) -> float:
 
 
 def _deepware(scores: Array, faces: Array, persons_scores: Mapping[int, float]) -> float:
-    persons = [
-        deepware_person(scores[faces["person"] == person]) for person in np.unique(faces["person"]) if person >= 0
-    ]
+    persons = [deepware_person(own) for own in _groups(scores, faces, by=("person",))]
     if not persons:
         raise PermanentError("not_judgeable")
     return deepware_video(np.array(persons))
