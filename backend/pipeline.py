@@ -24,7 +24,7 @@ from backend.catalog.states import DetectorStates
 from backend.harvest.scores import HarvestedScores, harvested_masks
 from backend.harvest.stored import finished_report, finished_scores, has_pack, read_scores, take_scores
 from backend.job import Cancelled, Job
-from backend.report.build import Render, add_video, build_report
+from backend.report.build import Render, add_video, build_report, load_drawing
 from backend.scores.assemble import DetectorOutcome, assemble, scores_of, shadow_entry
 from backend.scores.cache import ScoreCache, pack_digest
 from backend.scores.references import References
@@ -100,7 +100,7 @@ class Pipeline:
         media, judges = media_spec(self.settings), {card.id: detector_spec(card, self.settings) for card in cards}
         needed = [judges[card.id] for card in cards if self._is_to_judge(job, card)]
         with self.pool.needs([media, *needed, *last]) as over:
-            self._warm_up(needed)
+            self._warm_up(needed, draws=bool(last))
             with _Timed(seconds, "media"):
                 fresh = self._media_pass(job, cards, board)
             over(media)
@@ -124,12 +124,14 @@ class Pipeline:
             add_video(result, out=job.report, video=video, each=job.video_per_detector)
 
     def load_ahead(self) -> None:
-        """Start the media worker and the detectors that are offered, small ones first, while they fit and until a job begins.
+        """Start the media worker and the detectors that are offered, small ones first, while they fit and until a job begins; load what
+        draws reports.
         A failure is only logged: it is reported to the job that needs the worker."""
         began, cold = time.perf_counter(), self.settings.cold
         if self.settings.warm_s <= 0:
             return
         try:
+            load_drawing()
             offered = [card for card in self.catalog if self.catalog.state(card) == "enabled" and card.id not in cold]
             able = [card for card in offered if self.catalog.unavailable(card) is None]
             judges = [detector_spec(card, self.settings) for card in sorted(able, key=lambda card: card.memory_mb)]
@@ -198,8 +200,9 @@ class Pipeline:
         """Whether the worker of ``card`` has work to do in this job, as far as is known before the media pass."""
         return not job.scores(card.id).exists() and self.catalog.unavailable(card) is None
 
-    def _warm_up(self, needed: list[WorkerSpec]) -> None:
-        """Start the detectors' workers during the media pass, as many as fit together: a network takes seconds to load."""
+    def _warm_up(self, needed: list[WorkerSpec], *, draws: bool) -> None:
+        """Start the detectors' workers during the media pass, as many as fit together: a network takes seconds to load. Then, for a
+        job that ``draws`` a report, load what draws it."""
         specs, memory = [], media_spec(self.settings).memory_mb
         for spec in needed:
             memory += spec.memory_mb
@@ -212,6 +215,8 @@ class Pipeline:
             for spec in specs:
                 with contextlib.suppress(WorkerError):  # a worker's failure is reported when its detector is due
                     self.pool.warm(spec)
+            if draws:
+                load_drawing()
 
         threading.Thread(target=start, name="warm-up", daemon=True).start()
 

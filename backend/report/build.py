@@ -21,7 +21,6 @@ from backend.report.checksums import checksums
 from backend.report.curves import write_curves
 from backend.report.faces import CropOf, write_evidence, write_keyframes
 from backend.report.page import write_page, write_readme
-from backend.report.pictures import draw_all_curves, draw_curves, draw_sorted
 from backend.report.plan import build_plan
 from backend.report.series import score_array
 from backend.report.table import write_scores
@@ -109,7 +108,14 @@ def scored_detectors(result: Result) -> list[tuple[DetectorResult, Array]]:
     return [(item, scores) for item, scores in pairs if not np.isnan(scores).all()]
 
 
+def load_drawing() -> None:
+    """Import what draws the still pictures now, half of a command's start, instead of with the first report."""
+    import backend.report.pictures  # noqa: F401
+
+
 def _draw_pictures(result: Result, scored: Sequence[tuple[DetectorResult, Array]], out: Path) -> None:
+    from backend.report.pictures import draw_all_curves, draw_curves, draw_sorted  # matplotlib: see load_drawing
+
     for index, (item, scores) in enumerate(scored):
         for folder in ("curves", "sorted"):
             (out / folder).mkdir(exist_ok=True)

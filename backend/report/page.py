@@ -18,9 +18,8 @@ from PIL import Image
 
 from backend.report import words
 from backend.report.palette import UNSCORED, hexadecimal, score_colour
-from backend.report.pictures import MOST_BARS
 from backend.report.plan import crowd_words
-from backend.report.series import person_name, score_array
+from backend.report.series import MOST_BARS, person_name, score_array
 from shared.notes import note_sentences
 from shared.results import DetectorResult, Result
 from shared.rounding import score as score_words

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 
 from backend.report.palette import curve_colour, curve_style, hexadecimal, side_colour
 from backend.report.series import (
+    MOST_BARS,
     FaceTable,
     Series,
     bar_label,
@@ -40,8 +41,6 @@ INK, GREY, FAINT = "#212529", "#5f666e", "#dee2e6"
 _DPI = 130
 #: more persons than this make a tangle; scores.csv has all
 _MOST_PERSONS = 10
-#: more bars than this make a still's picture too long
-MOST_BARS = 24
 _LEGEND_COLUMNS = 4
 
 

@@ -22,6 +22,8 @@ from shared.results import DetectorResult, Result, Unit
 Style = Literal["line", "steps", "dots"]
 STYLES: Final[dict[Unit, Style]] = {"face": "line", "picture": "dots", "sound": "steps"}
 
+#: more bars than this make a still's picture too long
+MOST_BARS: Final = 24
 #: a pause longer than this many usual steps between frames with faces is a gap
 _GAP_STEPS = 2.5
 #: seconds between the ends of two windows of sound that still touch: their times are rounded to a millionth

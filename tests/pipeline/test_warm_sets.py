@@ -4,6 +4,8 @@ loaded at the start; without a report the scores are the same."""
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -53,6 +55,12 @@ def test_the_light_detectors_judge_two_clips_and_no_worker_is_ended(
         assert pool.ended == {}
     started = [line["worker"] for line in logs if line["event"] == "worker_started"]
     assert sorted(started) == sorted(["media", *LIGHT])
+
+
+def test_a_command_starts_its_workers_before_it_loads_what_draws_reports():
+    code = "import sys, backend.pipeline, backend.commands.analyze; print(sorted({'matplotlib', 'torch'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 class Loading:
