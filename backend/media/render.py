@@ -83,10 +83,18 @@ class Layout:
 
 
 def lay_out(
-    size: tuple[int, int], *, kind: str, duration_s: float, crowded: bool = False, sound: bool = False
+    size: tuple[int, int],
+    *,
+    kind: str,
+    duration_s: float,
+    crowded: bool = False,
+    sound: bool = False,
+    small: bool = False,
 ) -> Layout:
     """Place a picture of ``size`` (width, height as shown) left of its panel. Pure. ``crowded``: a table beside a still; ``sound``: a wave
-    form under a clip. A file of sound (``kind`` "sound") has its wave form for a picture.
+    form under a clip; ``small``: a clip's picture is as that of a long one.
+
+    A file of sound (``kind`` "sound") has its wave form for a picture.
     """
     if kind == "sound":
         size = _SOUND_SIZE
@@ -94,7 +102,8 @@ def lay_out(
     if kind == "image":
         least, most, widest = _CROWD_HEIGHT if crowded else _LEAST_HEIGHT, _STILL_HEIGHT, _STILL_WIDTH
     else:
-        least, most, widest = _LEAST_HEIGHT, _LONG_HEIGHT if duration_s > _LONG_S else _MOST_HEIGHT, _MOST_WIDTH
+        most = _LONG_HEIGHT if small or duration_s > _LONG_S else _MOST_HEIGHT
+        least, widest = _LEAST_HEIGHT, _MOST_WIDTH
     factor = min(max(1.0, least / height), most / height, widest / width)
     shown = (max(2, even(width * factor)), max(2, even(height * factor)))
     pane = (max(shown[0], even(least * 0.5)), max(shown[1], least))
@@ -138,7 +147,8 @@ def _clip(
 ) -> dict[str, Any]:
     size = (int(plan["width"]), int(plan["height"]))
     heard = bool(plan["sound"])
-    layout = lay_out(size, kind="video", duration_s=float(plan["duration_s"]), sound=heard)
+    small = bool(plan.get("small"))
+    layout = lay_out(size, kind="video", duration_s=float(plan["duration_s"]), sound=heard, small=small)
     deadline = Deadline(limits)
     with open_medium(media, limits=limits) as medium:
         scaler = _Scaler(layout.picture)

@@ -9,6 +9,7 @@ Schema 3 (all times in seconds from the first frame, scores are fake scores in [
      "width": int, "height": int,                     the media as shown, after rotation: boxes are in these pixels
      "sizes": [[frame, width, height]],               or in these, from that frame on; none where all frames have one size
      "duration_s": float, "frames": int,              length of the time axis; expected frames, for the progress only
+     "small": bool,                                   a clip is drawn 480 pixels high at most, as a long one is; may be missing
      "heading": str, "note": str, "footer": str,      words above the plot, below the heading, at the foot
      "scale": [[score, colour], ...], "unscored": colour,
      "thresholds": [{"value": float, "label": str, "colour": colour}],
@@ -93,6 +94,7 @@ def build_plan(result: Result, detectors: Sequence[str] | None) -> dict[str, Any
         "sizes": [list(run) for run in result.media.sizes],
         "duration_s": round(result.media.duration_s, 6),
         "frames": result.media.frames,
+        "small": result.mode == "quick",  # drawing it takes longer than all that was judged
         "heading": heading,
         "note": note,
         "footer": FOOTER,

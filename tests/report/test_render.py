@@ -294,6 +294,18 @@ def test_long_clips_get_the_smaller_picture() -> None:
     assert lay_out((1920, 1080), kind="video", duration_s=599).height == 720
 
 
+def test_a_quick_judgement_gets_the_smaller_picture(
+    made_result: Callable[..., Result], astronaut_clip: Path, tmp_path: Path
+) -> None:
+    heights = {}
+    for mode in ("quick", "standard"):
+        result = made_result(size=(1920, 1080), frames=3).model_copy(update={"mode": mode})
+        draw(result, astronaut_clip, tmp_path / f"{mode}.mp4")
+        with av.open(str(tmp_path / f"{mode}.mp4")) as drawn:
+            heights[mode] = drawn.streams.video[0].height
+    assert heights == {"quick": 480, "standard": 720}
+
+
 # --------------------------------------------------------------------------- boxes between samples
 
 
