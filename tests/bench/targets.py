@@ -1,6 +1,6 @@
 """``make bench``, first part: the speed targets, each measured against its floor or its other form in the same run.
 
-    python -m tests.bench.targets [NUMBERS] [--long] [--before CHECKOUT] [--peers FOLDER] [--out FILE]
+    python -m tests.bench.targets [NUMBERS] [--long] [--before CHECKOUT] [--peers FOLDER] [--networks N] [--out FILE]
 
 Seconds of different machines cannot be compared. Limits that are wishes in seconds (targets 1 and 2) were written for a machine that
 decodes the clip in .64 s; here they are that multiple of this machine's own decode time, measured beside them. Prints one table, writes
@@ -105,9 +105,9 @@ def heavy_detectors(scratch: Path) -> Iterator[Line]:
         yield Line(5, f"{what}, {item['faces']} faces, warm, without video", item["ratio"], "x", limit, against)
 
 
-def against_peers(scratch: Path, *, programs: Path | None) -> Iterator[Line]:
+def against_peers(scratch: Path, *, programs: Path | None, networks: int | None) -> Iterator[Line]:
     """6: the published programs with the same weights on the same clip."""
-    for item in peers.measure(CLIP, scratch, programs=programs):
+    for item in peers.measure(CLIP, scratch, programs=programs, networks=networks):
         yield Line(6, item.what, item.ratio, "x", item.limit, item.against, at_least=True)
 
 
@@ -159,6 +159,7 @@ def main() -> int:
     parser.add_argument("--long", action="store_true", help="also folders of 200 clips")
     parser.add_argument("--before", type=Path, help="an earlier checkout with its .venv, for the folder of clips")
     parser.add_argument("--peers", type=Path, help="folder with the published programs (tests/bench/peers.py says how)")
+    parser.add_argument("--networks", type=int, help="of an ensemble, for both sides of target 6; default: all")
     parser.add_argument("--out", type=Path, default=Path("var/targets.json"))
     asked = parser.parse_args()
     if not CLIP.is_file():
@@ -170,7 +171,7 @@ def main() -> int:
         3: lambda scratch: folders(scratch, before=asked.before, long=asked.long),
         4: media_passes,
         5: heavy_detectors,
-        6: lambda scratch: against_peers(scratch, programs=asked.peers),
+        6: lambda scratch: against_peers(scratch, programs=asked.peers, networks=asked.networks),
         7: added_time,
         8: result_video,
         9: lambda scratch: many_files(scratch, long=asked.long),
