@@ -191,7 +191,9 @@ def test_a_sound_has_a_player_of_its_own_behind_the_pin_and_without_scripts(
     assert "<audio" not in visitor.get(f"/r/{job}").get_data(as_text=True)
     assert uploader.enter_pin(job).status_code == 303
     page = uploader.get(f"/r/{job}").get_data(as_text=True)
-    (address,) = re.findall(r'<audio id="listen" controls preload="metadata" src="([^"]+)"></audio>', page)
+    (address,) = re.findall(
+        r'<audio id="listen" aria-labelledby="listen-name" controls preload="metadata" src="([^"]+)"></audio>', page
+    )
     part = uploader.get(address, headers={"Range": "bytes=0-99"})
     assert (part.status_code, part.mimetype) == (206, "video/mp4")
     assert visitor.get(address).status_code == 403
