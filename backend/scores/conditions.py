@@ -19,7 +19,7 @@ _MOST_LOOKED_AT: Final = 16
 _SHARPNESS_SIDE: Final = 64
 #: Side of the blocks of JPEG, MPEG-2 and the larger transforms of H.264.
 _BLOCK: Final = 8
-#: Pixels a side of the middle of a crop that is searched for blocks: 25 ms for all crops.
+#: Pixels a side of the middle of a crop that is searched for blocks: 9 ms of processor time for all 16.
 _MOST_SIDE: Final = 256
 #: Pixels a side below which no grid of blocks can be told from chance.
 _LEAST_SIDE: Final = 64
@@ -81,14 +81,15 @@ def sharpness(view: Array) -> float:
 def blocking(picture: Array) -> float | None:
     """How much stronger steps of brightness are at every eighth pixel than between, at the best of the eight places a grid can have.
 
-    1 = no grid; JPEG of quality 50 gives about 1.5. ``picture`` (H, W, 3) uint8 RGB; None for one of less than 64 pixels or without any
+    1 = no grid; a photograph saved as JPEG of quality 75 has about 1.5, of 50 about 2, of 20 about 3. ``picture`` (H, W, 3) uint8 RGB; None for one of less than 64 pixels or without any
     step. A grid that does not begin at the frame's corner, or a grid in a clip of a codec that smooths its own blocks, is an earlier
     compression; scaling by other than whole factors removes it, so 1 does not show that there was none.
     The second difference at block borders: after Wang, Sheikh and Bovik, "No-reference perceptual quality assessment of JPEG compressed
     images", ICIP 2002, section 2 (theirs: the first difference at a known grid).
     """
     top, left = (max(0, (side - _MOST_SIDE) // 2) for side in picture.shape[:2])
-    grey = np.asarray(picture[top : top + _MOST_SIDE, left : left + _MOST_SIDE], np.float32).mean(axis=2)
+    # green is most of the brightness, and one channel a third of the work
+    grey = picture[top : top + _MOST_SIDE, left : left + _MOST_SIDE, 1].astype(np.float32)
     found = [ratio for plane in (grey, grey.T) if (ratio := _grid(plane)) is not None]
     return float(np.mean(found)) if found else None
 
