@@ -188,6 +188,30 @@ class Finding(Record):
     level: SupportLevel | None = None
 
 
+class Stretch(Record):
+    """From when to when a detector stays at or above its threshold (``fake``) or below it (``real``) for a person; None: for the voice.
+
+    ``units`` were judged there, ``median`` is their middle score. It says on which side the scores are, not what they are worth.
+    """
+
+    person: Count | None
+    side: HardLabel
+    start_s: float
+    end_s: float
+    units: Count
+    median: Score
+
+
+class JointStretch(Record):
+    """When ``detectors`` (ids), of ``families`` kinds of evidence, are at or above their thresholds for one person at once."""
+
+    person: Count | None
+    start_s: float
+    end_s: float
+    detectors: tuple[str, ...]
+    families: Count
+
+
 class DetectorResult(Record):
     """One detector's answer. ``scores`` is parallel to ``Result.faces``, ``Result.pictures`` or ``windows``, as ``unit`` says (null = no
     opinion on that one). ``windows``: start and end of each window of sound, seconds on the clock of the pictures.
@@ -225,6 +249,8 @@ class DetectorResult(Record):
     finding: Finding | None = None
     #: None: this version of it was not measured on files of this kind in this mode
     worth: Worth | None = None
+    #: by person and time; none for whole pictures, stills, and in quick mode, whose samples are too far apart
+    stretches: tuple[Stretch, ...] = ()
 
 
 class Consensus(Record):
@@ -263,6 +289,8 @@ class Result(Record):
     detectors: tuple[DetectorResult, ...]
     #: one for each unit that two or more detectors scored
     consensus: tuple[Consensus, ...] = ()
+    #: where two detectors or more that judged enough of the file are at or above their thresholds at once
+    joint_stretches: tuple[JointStretch, ...] = ()
     #: what the file is like; None in a result of an earlier version
     conditions: Conditions | None = None
     #: None where it is not known: the result of an earlier version

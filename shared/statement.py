@@ -27,6 +27,15 @@ _REASONS: Final[dict[str, str]] = {
 }
 
 
+#: Findings of detectors that are in no count.
+_NOT_COUNTED: Final = ("few_units", "outside_limits")
+
+
+def counts(answer: DetectorResult) -> bool:
+    """Whether a detector gave a score and may be counted."""
+    return answer.finding is not None and answer.finding.code not in _NOT_COUNTED
+
+
 def enough(answer: DetectorResult, *, is_clip: bool) -> bool:
     """Whether it judged enough of the file to be counted: a fifth of what there was, and of a clip's faces at least 20."""
     units = len(answer.scores)
@@ -160,14 +169,10 @@ def statement_of(result: Result) -> Statement | None:
 
 def kinds_of(scored: Iterable[DetectorResult]) -> tuple[Kind, ...]:
     """Every kind of manipulation with those of ``scored`` that looked for it and could judge enough of the file to be counted."""
-    able = [item for item in scored if item.finding is not None and item.finding.code not in _NOT_COUNTED]
+    able = [item for item in scored if counts(item)]
     return tuple(
         Kind(code, words, tuple(item.title for item in able if code in item.looks_for)) for code, words in KINDS.items()
     )
-
-
-#: Findings of detectors that are in no count.
-_NOT_COUNTED: Final = ("few_units", "outside_limits")
 
 
 def families_of(scored: Iterable[DetectorResult]) -> dict[str, Direction]:
@@ -177,7 +182,7 @@ def families_of(scored: Iterable[DetectorResult]) -> dict[str, Direction]:
     """
     members: dict[str, set[str]] = {}
     for item in scored:
-        if item.finding is not None and item.finding.code not in _NOT_COUNTED:
+        if item.finding is not None and counts(item):
             members.setdefault(item.family or item.id, set()).add(item.finding.points)
     found: dict[str, Direction] = {}
     for family, points in members.items():

@@ -19,6 +19,7 @@ from backend.scores.aggregate import consensus, report_auc, video_score
 from backend.scores.conditions import conditions_of
 from backend.scores.evidence import worth_of
 from backend.scores.findings import finding_of
+from backend.scores.lanes import joint_of, stretches_of
 from backend.scores.references import References
 from base_detector import Array, Card, NotApplicable
 from shared.clock import utc_now
@@ -102,6 +103,7 @@ def assemble(
         sound=pack.heard,
         detectors=detectors,
         consensus=consensus(detectors),
+        joint_stretches=joint_of(detectors),
         conditions=like,
         media_worker=media_worker,
         seconds={name: round(value, 4) for name, value in (seconds | parts).items()},
@@ -200,6 +202,7 @@ def detector_result(outcome: DetectorOutcome, pack: MediaPack) -> DetectorResult
         windows=tuple(map(tuple, pack.window_times(card).round(6).tolist())) if card.unit == "sound" else (),
         units_scored=len(scores.index),
         skipped=dict(scores.skipped),
+        stretches=stretches_of(card, each, pack),
         **common,
     )
 

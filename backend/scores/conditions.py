@@ -81,11 +81,11 @@ def sharpness(view: Array) -> float:
 def blocking(picture: Array) -> float | None:
     """How much stronger steps of brightness are at every eighth pixel than between, at the best of the eight places a grid can have.
 
-    1 = no grid; a photograph saved as JPEG of quality 75 has about 1.5, of 50 about 2, of 20 about 3. ``picture`` (H, W, 3) uint8 RGB; None for one of less than 64 pixels or without any
-    step. A grid that does not begin at the frame's corner, or a grid in a clip of a codec that smooths its own blocks, is an earlier
-    compression; scaling by other than whole factors removes it, so 1 does not show that there was none.
-    The second difference at block borders: after Wang, Sheikh and Bovik, "No-reference perceptual quality assessment of JPEG compressed
-    images", ICIP 2002, section 2 (theirs: the first difference at a known grid).
+    1 = no grid; a photograph saved as JPEG of quality 75 has about 1.5, of 50 about 2, of 20 about 3. ``picture`` (H, W, 3) uint8 RGB; None
+    for one of less than 64 pixels or without any step. A grid that does not begin at the frame's corner, or a grid in a clip of a codec
+    that smooths its own blocks, is an earlier compression; scaling by other than whole factors removes it, so 1 does not show that there
+    was none. The second difference at block borders: after Wang, Sheikh and Bovik, "No-reference perceptual quality assessment of JPEG
+    compressed images", ICIP 2002, section 2 (theirs: the first difference at a known grid).
     """
     top, left = (max(0, (side - _MOST_SIDE) // 2) for side in picture.shape[:2])
     # green is most of the brightness, and one channel a third of the work

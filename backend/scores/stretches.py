@@ -33,7 +33,7 @@ class StretchRule:
 
     ``window_s``: seconds of the running median; ``least_units``: judged units without which a median says nothing; ``margin``: how far
     beyond the threshold the median goes to change sides; ``least_s``: shorter ones are none. The values are fitted on made splices
-    (``python -m tests.bench.stretches``; docs/stretches.md has the figures).
+    (``python -m tests.bench.stretches``; docs/evidence.md has the figures).
     """
 
     window_s: float = 1.0
