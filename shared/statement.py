@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from shared.evidence import FAMILIES, KINDS, LEAST_SHARE, LEAST_UNITS, level_words
+from shared.evidence import FAMILIES, FEW_MEASURED, KINDS, LEAST_SHARE, LEAST_UNITS, level_words
 from shared.results import DetectorResult, Finding, Points, Result, SupportLevel, Tally, Worth
 from shared.rounding import score as rounded
 from shared.words import UNIT_NOUNS, counted, joined, titles
@@ -28,12 +28,12 @@ _REASONS: Final[dict[str, str]] = {
 
 
 #: Findings of detectors that are in no count.
-_NOT_COUNTED: Final = ("few_units", "outside_limits")
+NOT_COUNTED: Final = ("few_units", "outside_limits")
 
 
 def counts(answer: DetectorResult) -> bool:
     """Whether a detector gave a score and may be counted."""
-    return answer.finding is not None and answer.finding.code not in _NOT_COUNTED
+    return answer.finding is not None and answer.finding.code not in NOT_COUNTED
 
 
 def enough(answer: DetectorResult, *, is_clip: bool) -> bool:
@@ -59,7 +59,9 @@ def finding_sentence(answer: DetectorResult, points: Points, code: str, level: S
         return f"{where}. How often that happens on real material was not measured here."
     told = reached_words(answer.worth, low=answer.hard_label != "fake")
     if code == "ratio_holds_one":
-        return f"{told} This does not tell them apart ({ratio_words(answer.worth)})."
+        few = min(answer.worth.real.of, answer.worth.fake.of) < FEW_MEASURED
+        verdict = "So few files do not tell" if few else "This does not tell them apart"
+        return f"{told} {verdict} ({ratio_words(answer.worth)})."
     if code == "ratio_near_one":
         return f"{told} The difference is too small to support either side ({ratio_words(answer.worth)})."
     if code == "threshold_disagrees":
@@ -107,8 +109,9 @@ def alarm_words(worth: Worth) -> str:
 def ratio_words(worth: Worth) -> str:
     """'likelihood ratio 4.2, 95 % interval 1.5 to 12'; smaller than 1 speaks for real material."""
     ratio = worth.ratio
-    most = " or more" if ratio.value >= ratio.most > 1 else " or less" if ratio.value <= ratio.least < 1 else ""
-    return f"likelihood ratio {number(ratio.value)}{most}, 95 % interval {number(ratio.low)} to {number(ratio.high)}"
+    at_end = ratio.value >= ratio.most > 1 or ratio.value <= ratio.least < 1
+    bound = ", which is all that so many files can support" if at_end else ""
+    return f"likelihood ratio {number(ratio.value)}{bound}, 95 % interval {number(ratio.low)} to {number(ratio.high)}"
 
 
 def number(value: float) -> str:

@@ -27,7 +27,7 @@ from shared.names import shown
 from shared.records import DetectorProgress
 from shared.results import Finding
 from shared.rounding import score as rounded
-from shared.statement import finding_words
+from shared.statement import NOT_COUNTED, finding_words
 from shared.words import UNIT_NOUNS, counted, judges_in_words, label_in_words
 
 #: Names of the pipeline's steps on the terminal.
@@ -159,7 +159,7 @@ def print_summaries(summaries: Iterable[dict[str, Any]]) -> None:
 
 
 def _rows(answers: dict[str, dict[str, Any]]) -> list[tuple[str, str, str, str, str]]:
-    """Detector, score, label, finding and remark of each answer; detectors without a score for the same reason share a row."""
+    """Detector, score, label (in brackets where it does not count), finding and remark of each answer; detectors without a score for the same reason share a row."""
     rows, silent = [], dict[str, list[str]]()
     for detector, answer in answers.items():
         if answer["fake_score"] is None:
@@ -167,13 +167,12 @@ def _rows(answers: dict[str, dict[str, Any]]) -> list[tuple[str, str, str, str, 
             continue
         score = rounded(answer["fake_score"], threshold=answer["threshold"])
         judged = counted(answer["units_scored"], UNIT_NOUNS[answer["unit"]])
-        rows.append((detector, score, label_in_words(answer["hard_label"]), _finding(answer["finding"]), judged))
+        finding = Finding.model_validate(answer["finding"]) if answer["finding"] else None
+        label = label_in_words(answer["hard_label"])
+        if finding and finding.code in NOT_COUNTED:
+            label = f"({label})"
+        rows.append((detector, score, label, finding_words(finding) if finding else "-", judged))
     return [*rows, *((", ".join(names), "-", "-", "-", remark) for remark, names in silent.items())]
-
-
-def _finding(finding: dict[str, Any] | None) -> str:
-    """Where an answer points, and how strongly, as the table shows it."""
-    return finding_words(Finding.model_validate(finding)) if finding else "-"
 
 
 def _cells(*texts: str) -> list[Text]:

@@ -68,3 +68,13 @@ def test_the_list_of_detectors_says_what_each_judges():
     assert "  whole pictures, lossless files only  " in lines["ferretnet"]
     assert "  sound  " in lines["aasist"]
     assert "  faces over time  " in lines["ntech"]
+
+
+def test_the_label_of_a_detector_that_judged_too_little_is_in_brackets(capsys: pytest.CaptureFixture[str]):
+    few = _answer(0.9) | {
+        "finding": {"points": "inconclusive", "code": "few_units", "sentence": "Too few.", "level": None}
+    }
+    print_summaries([{"file": "clip.mp4", "out": "out/clip", "detectors": {"weak": few, "sure": _answer(0.9)}}])
+    rows = [re.split(r"  +", line.strip()) for line in capsys.readouterr().out.splitlines()]
+    assert ["clip.mp4", "weak", "0.90", "(fake)", "inconclusive", "3 faces"] in rows
+    assert ["clip.mp4", "sure", "0.90", "fake", "inconclusive", "3 faces"] in rows

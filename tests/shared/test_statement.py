@@ -62,6 +62,12 @@ def test_a_weak_detector_points_nowhere_and_that_is_no_sign_of_a_genuine_file():
     assert "This does not tell them apart (likelihood ratio 1.4, 95 % interval 0.8 to 3)." in said.details[0]
 
 
+def test_a_small_set_says_that_it_is_small():
+    said = stated(judged("mesonet", 0.9, worth=worth(3.8, 0.4, 3.8, real=(0, 5), fake=(3, 7))))
+    assert "0 of 5 real and 3 of 7 manipulated ones scored this high or higher." in said.details[0]
+    assert "So few files do not tell (likelihood ratio 3.8, 95 % interval 0.4 to 3.8)." in said.details[0]
+
+
 def test_a_conflict_is_said_first_between_kinds_of_evidence_and_within_one():
     real = worth(0.05, 0.02, 0.3)
     between = stated(judged("mesonet", 0.9, worth=STRONG), judged("selfblend", 0.05, worth=real))
@@ -146,8 +152,14 @@ def test_numbers_are_rounded_to_what_counts():
 @pytest.mark.parametrize(
     ("ratio", "words"),
     [
-        ((120.0, 15.0, 120.0), "likelihood ratio 120 or more, 95 % interval 15 to 120"),
-        ((0.01, 0.01, 0.2), "likelihood ratio 0.01 or less, 95 % interval 0.01 to 0.2"),
+        (
+            (120.0, 15.0, 120.0),
+            "likelihood ratio 120, which is all that so many files can support, 95 % interval 15 to 120",
+        ),
+        (
+            (0.01, 0.01, 0.2),
+            "likelihood ratio 0.01, which is all that so many files can support, 95 % interval 0.01 to 0.2",
+        ),
         ((3.0, 1.5, 6.0), "likelihood ratio 3, 95 % interval 1.5 to 6"),
     ],
 )
