@@ -159,7 +159,10 @@ def print_summaries(summaries: Iterable[dict[str, Any]]) -> None:
 
 
 def _rows(answers: dict[str, dict[str, Any]]) -> list[tuple[str, str, str, str, str]]:
-    """Detector, score, label (in brackets where it does not count), finding and remark of each answer; detectors without a score for the same reason share a row."""
+    """Detector, score, label (in brackets where it does not count), finding and remark of each answer.
+
+    Detectors without a score for the same reason share a row.
+    """
     rows, silent = [], dict[str, list[str]]()
     for detector, answer in answers.items():
         if answer["fake_score"] is None:
