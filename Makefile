@@ -92,7 +92,7 @@ NAME ?= clips-2026
 references: setup  ## write reference sets beside the detectors: SET=labelled-folder DETECTORS=a,b NAME=... ABOUT="..." (docs/evidence.md)
 	@test -n "$(SET)" -a -n "$(DETECTORS)" || { echo 'Say which: make references SET=FOLDER DETECTORS=a,b NAME=clips-2026 ABOUT="what the material is"'; exit 2; }
 	@$(BIN)/deepfake-o-meter benchmark "$(SET)" --detectors $(DETECTORS) --subset-by method --reference $(NAME) --about "$(ABOUT)" \
-	    --references detectors --out "$(or $(OUT),var/references-$(NAME))"
+	    --ship --out "$(or $(OUT),var/references-$(NAME))"
 
 images: setup  ## build the worker images (needs a Docker engine); only what changed is built; TORCH=cuda: for GPUs
 	@$(BIN)/python docker/build.py --torch $(TORCH)

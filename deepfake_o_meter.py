@@ -338,11 +338,7 @@ def _visitors(settings: Settings) -> Visitors | None:
 )
 @click.option("--reference", metavar="NAME", help="keep the scores as the reference set NAME of each detector")
 @click.option("--about", default="", help="with --reference: what the material is, in a sentence")
-@click.option(
-    "--references",
-    type=NamedPath(path_type=Path),
-    help="with --reference: where it goes (DATA/references), DIR/DETECTOR/NAME.json",
-)
+@click.option("--ship", is_flag=True, help="with --reference: beside the detectors, not in DATA/references")
 @click.option("--json", "as_json", is_flag=True, help="print benchmark.json")
 def benchmark(mode: Mode | None, **options: Any) -> None:
     """Measure detectors on a labelled data set: folders real/ and fake/, a CSV (file,label,subset,identity), or a known set.

@@ -92,8 +92,9 @@ def detector_image(folder: Path) -> Image:
 
 
 def _own_files(folder: Path) -> Iterator[Path]:
+    """All but reference sets, which the back-end reads: a new one is no new image."""
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
+        if path.is_file() and not {"__pycache__", "references"} & set(path.relative_to(folder).parts):
             yield path
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import platform
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -98,9 +98,9 @@ def write(benchmark: Benchmark, rows: Iterable[Row], out: Path) -> None:
 
 
 def keep_references(
-    benchmark: Benchmark, rows: Sequence[Row], folder: Path, *, name: str, about: str = ""
+    benchmark: Benchmark, rows: Sequence[Row], *, folder_of: Callable[[str], Path], name: str, about: str = ""
 ) -> list[Path]:
-    """Keep the scores of each detector as the reference set ``name`` below ``folder``; where they are. An older one is replaced.
+    """Keep the scores of each detector as the reference set ``name`` in the folder of its id; where they are. An older one is replaced.
 
     ``about``: what the material is. Groups get numbers, and no file is named: a set may be passed on without the material.
     """
@@ -121,7 +121,7 @@ def keep_references(
                 if row.fake_score is not None
             ),
         )
-        path = folder / detector.id / f"{name}.json"
+        path = folder_of(detector.id) / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         durable.replace_bytes(path, _lines(made).encode())
         kept.append(path)

@@ -32,7 +32,7 @@ from backend.commands.back_end import BackEnd
 from backend.commands.console import say, stdout_console
 from backend.commands.exits import EXIT_NOTHING
 from backend.job import Cancelled
-from backend.scores.references import REFERENCE_NAME
+from backend.scores.references import REFERENCE_NAME, SHIPPED
 from backend.workers.pool import WorkerPool
 from backend.workers.provenance import provenance
 from backend.workers.spec import media_spec
@@ -65,9 +65,9 @@ class Asked:
     seed: int = 0
     jobs: int | None = None
     reference: str | None = None
-    #: what the material is, in a sentence; where the set goes, the operator's own folder when None
+    #: what the material is, in a sentence; whether the set goes beside the detector, to be shipped with it
     about: str = ""
-    references: Path | None = None
+    ship: bool = False
     as_json: bool = False
 
 
@@ -115,8 +115,9 @@ def run(asked: Asked, settings: Settings, *, build: Callable[[Settings], BackEnd
     benchmark = output.assemble(measured)
     output.write(benchmark, measured.rows, asked.out)
     if asked.reference:
+        folders = {card.id: card.folder / SHIPPED if asked.ship else settings.references / card.id for card in cards}
         for path in output.keep_references(
-            benchmark, measured.rows, asked.references or settings.references, name=asked.reference, about=asked.about
+            benchmark, measured.rows, folder_of=folders.__getitem__, name=asked.reference, about=asked.about
         ):
             say(console, f"Reference set: {path}")
     _print(benchmark, asked)

@@ -38,7 +38,7 @@ class StretchRule:
 
     window_s: float = 1.0
     least_units: int = 3
-    margin: float = 0.05
+    margin: float = 0.01
     least_s: float = 0.5
 
 

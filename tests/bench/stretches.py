@@ -118,7 +118,7 @@ def table(path: Path, detector: str, *, threshold: float, splices: int) -> None:
     )
     print(f"|{' --- |' * (len(lengths) + 5)}")
     shipped = StretchRule()
-    for window, margin, least in itertools.product((0.5, 1.0, 1.5), (0.0, 0.05, 0.1, 0.2), (0.3, 0.5, 1.0)):
+    for window, margin, least in itertools.product((0.5, 1.0, 1.5), (0.0, 0.01, 0.05, 0.1), (0.3, 0.5, 1.0)):
         rule = StretchRule(window_s=window, margin=margin, least_s=least)
         overlaps = [
             (length, overlap(stretches(track, threshold=threshold, rule=rule), truth)) for length, track, truth in made

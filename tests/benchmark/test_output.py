@@ -134,10 +134,14 @@ def test_the_latex_tables_escape_names(benchmark: Benchmark):
 
 def test_a_reference_set_has_scores_with_their_truth_and_conditions(benchmark: Benchmark, tmp_path: Path):
     rows = [row("r1", 0.1), row("f1", 0.9), row("f2", None), row("f1", 0.8, condition="pgd_8")]
-    [path] = output.keep_references(benchmark, rows, tmp_path, name="first.set")
+    [path] = output.keep_references(
+        benchmark, rows, folder_of=lambda name: tmp_path / name, name="first.set", about="made up"
+    )
     assert path == tmp_path / "mesonet" / "first.set.json"
     kept = ReferenceSet.model_validate_json(path.read_bytes())
     assert [(one.fake, one.fake_score) for one in kept.rows] == [(False, 0.1), (True, 0.9)]
+    assert (kept.about, kept.data.missing) == ("made up", ())
+    assert [one.group for one in kept.rows] == ["0002", "0000"]  # of f1, f2, r1: no file is named
     assert kept.rows[0].like is not None
     assert kept.rows[0].like.face_px == 50.0
     assert kept.detector.provenance.weights == {"a.h5": "ab" * 32}
