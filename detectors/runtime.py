@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from base_detector import Array
-from detectors import gpu, kept, probes
+from detectors import gpu, graphs, kept, probes
 
 if TYPE_CHECKING:
     import torch
@@ -422,9 +422,11 @@ def _place_on_gpu(net: torch.nn.Module, device: str, *, half: bool, cut: bool = 
         tensor = torch.from_numpy(np.ascontiguousarray(item, np.float32)).to(device=device, dtype=kind)
         return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
 
+    run = graphs.with_graphs(placed, graphs.CardRecorder()) if device != "cpu" else placed
+
     def infer(*inputs: Array) -> Any:
         with torch.inference_mode():
-            outputs = placed(*map(upload, inputs))
+            outputs = run(*map(upload, inputs))
         if isinstance(outputs, tuple):
             return tuple(item.float().cpu().numpy() for item in outputs)
         return outputs.float().cpu().numpy()

@@ -162,6 +162,11 @@ class Settings(BaseSettings):
         [], description="NVIDIA GPUs for detectors, by number or UUID; auto: all of this machine", examples=[["0"]]
     )
 
+    media_gpu: bool = Field(
+        False,
+        description="find faces on a GPU too, in batches of pictures, where DFOM_GPUS names one (not tried on a card yet)",
+    )
+
     # more than one machine
     engine: Literal["local", "ray"] = Field(
         "local", description="where jobs run: local (this machine), or ray (the machines of a Ray cluster)"

@@ -168,6 +168,11 @@ class Directions:
         self._misses = {turn: misses for turn, misses in self._misses.items() if misses < _MOST_MISSES}
 
 
+def searched_upright(image: Array) -> tuple[Array, float]:
+    """What is searched first of a clip's picture, and the smallest face in it: for ``foresight``."""
+    return _reduced(image, _SHORT_SIDE), _MIN_FACE
+
+
 def _reduced(image: Array, short: int) -> Array:
     """The picture with a shorter side of ``short`` pixels at most."""
     height, width = image.shape[:2]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any, cast
 import numpy as np
 
 from backend.media.ahead import Ahead, depth_for
+from backend.media.foresight import Foresight, ManyFinder
 from backend.media.hearing import Listener
 from backend.media.identity import Ways, portraits_of
 from backend.media.limits import UNLIMITED, Deadline, MediaLimits
@@ -55,8 +56,12 @@ Listen = Callable[[], tuple[Sound | None, list[Note]]]
 
 
 @lru_cache(maxsize=1)
-def warm_detector() -> FaceDetector:
-    """MTCNN for the CPU, loaded once in a process."""
+def warm_detector(device: str = "cpu") -> FaceDetector:
+    """MTCNN for ``device`` (``cpu`` or ``cuda:N``), loaded once in a process. RuntimeError when there is no such device."""
+    if device != "cpu":
+        from detectors.nets.mtcnn_batch import MtcnnBatch
+
+        return MtcnnBatch(device=device)
     from detectors.nets.mtcnn import Mtcnn
     from detectors.runtime import own_threads
 
@@ -175,8 +180,13 @@ class _Pass:
         keep = partial(
             _keep, medium, writer, self._ways
         )  # no method: the sweep would keep this pass, which keeps the sweep
+        self._foresight = Foresight(cast(ManyFinder, detector)) if hasattr(detector, "detect_many") else None
         self._sweep = FaceSweep(
-            detector, keep, context=context, still=len(medium.times) == 1, thorough=mode == "thorough"
+            self._foresight or detector,
+            keep,
+            context=context,
+            still=len(medium.times) == 1,
+            thorough=mode == "thorough",
         )
         self._looked_at: set[int] = set()
         self._stillness = Stillness()
@@ -304,7 +314,7 @@ class _Pass:
         follower = {int(a): int(b) for a, b in pairwise(chosen)}
         sampled: list[tuple[int, float]] = []
         with self._ahead(wanted | to_write) as pictures:
-            for picture in pictures:
+            for picture in self._foreseen(pictures, follower, last=int(chosen[-1]) if len(chosen) else -1):
                 started = time.perf_counter()
                 view = shots.feed(picture)
                 self._stillness.feed(picture.thumb(), time_s=picture.time_s)
@@ -327,6 +337,12 @@ class _Pass:
                     self._gallery.describe([track for track in ended if track.number in self._looked_at])
         self._seconds["decode"] = pictures.busy_s
         return sampled
+
+    def _foreseen(self, pictures: Ahead, follower: dict[int, int], *, last: int) -> Iterator[Picture]:
+        """The pictures, searched in batches before they are walked through where the finder takes many at once."""
+        if self._foresight is None:
+            return pictures
+        return self._foresight.over(pictures, {**follower, last: -1}, self._sweep.last_searched)
 
     def _ahead(self, wanted: set[int]) -> Ahead:
         """The pictures, decoded and converted in a second thread while faces are searched."""

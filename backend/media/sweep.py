@@ -109,6 +109,10 @@ class FaceSweep:
         self._end_tracks(self._alive)
         return self.tracks
 
+    def last_searched(self) -> int | None:
+        """The picture in which faces were searched last; None when the next sampled one is searched in any case."""
+        return self._anchor.frame if self._anchor else None
+
     def ended(self) -> list[Track]:
         """Believed tracks that will not grow any more."""
         alive = {track.number for track in self._alive}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import inspect
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +19,25 @@ from base_detector import Verb, WorkerFailure, serve_worker
 Progress = Callable[[int, int], None]
 
 
-def load(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def load(request: dict[str, Any], progress: Progress, *, device: str = "cpu") -> dict[str, Any]:
     """Load the networks of faces and speech and all modules of both verbs now instead of with the first job."""
     import backend.media.render  # noqa: F401  PyAV, OpenCV and what draws
     from backend.media.extract import warm_detector
     from backend.media.speech import warm_network
 
-    warm_detector()
+    warm_detector(device)
     warm_network()
     return {}
 
 
-def extract(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def extract(request: dict[str, Any], progress: Progress, *, device: str = "cpu") -> dict[str, Any]:
     """Run the media pass; answers ``faces``, ``frames`` and ``seconds``. What the request does not ask for is not written."""
-    from backend.media.extract import extract_pack
+    from backend.media.extract import extract_pack, warm_detector
 
     media, pack = _paths(request, "media", "pack")
     limits = MediaLimits.from_request(request.pop("limits", None))
-    return _ask(extract_pack, media, pack, **request, limits=limits, progress=progress)
+    finder = warm_detector(device) if device != "cpu" and request.get("samplings") else None
+    return _ask(extract_pack, media, pack, **request, limits=limits, progress=progress, detector=finder)
 
 
 def render(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -56,7 +58,10 @@ def corrupt(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     return _ask(damage, media, out, **request, limits=limits, progress=progress)
 
 
-VERBS: dict[str, Verb] = {"load": load, "extract": extract, "render": render, "corrupt": corrupt}
+def verbs(device: str) -> dict[str, Verb]:
+    """What the worker answers to; faces are found on ``device``."""
+    found = {"load": partial(load, device=device), "extract": partial(extract, device=device)}
+    return {**found, "render": render, "corrupt": corrupt}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -67,7 +72,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--serve", type=Path, required=True, metavar="EXCHANGE", help="folder of the socket and of the jobs"
     )
-    serve_worker(VERBS, parser.parse_args(argv).serve)
+    parser.add_argument("--device", default="cpu", help="where faces are found: cpu (default) or cuda:N")
+    asked = parser.parse_args(argv)
+    serve_worker(verbs(asked.device), asked.serve)
     return 0
 
 

@@ -116,10 +116,8 @@ class Mtcnn:
 
         For a face whose place is nearly known: two nets, the pyramid and all suppression are spared. A box outside the picture has no face.
         """
-        squares = _squares(boxes.astype(np.float32))
-        inside, (shifts, points, probability) = _judge(
-            self._onet, _AreaMeans(image), squares, side=48, empty=(4, 10, 2)
-        )
+        wanted = squares(boxes.astype(np.float32))
+        inside, (shifts, points, probability) = _judge(self._onet, _AreaMeans(image), wanted, side=48, empty=(4, 10, 2))
         return MtcnnFaces(*settled(inside, shifts, points, probability[:, 1]))
 
     def _propose(self, means: _AreaMeans, *, min_face: float, threshold: float, factor: float) -> Array:
@@ -159,7 +157,7 @@ def proposals(joined: Array) -> Array:
     """What all levels found (``cells_found``), overlapping ones dropped, as squares (n, 4)."""
     joined = joined[suppress(joined[:, :4], joined[:, 4], threshold=0.7)]
     size = joined[:, 2:4] - joined[:, :2]
-    return _squares(joined[:, :4] + joined[:, 5:] * np.hstack([size, size]))
+    return squares(joined[:, :4] + joined[:, 5:] * np.hstack([size, size]))
 
 
 def refined(boxes: Array, shifts: Array, score: Array, *, threshold: float) -> Array:
@@ -167,7 +165,7 @@ def refined(boxes: Array, shifts: Array, score: Array, *, threshold: float) -> A
     passed = score > threshold
     boxes, score, shifts = boxes[passed], score[passed], shifts[passed]
     keep = suppress(boxes, score, threshold=0.7)
-    return _squares(_shifted(boxes[keep], shifts[keep]))
+    return squares(_shifted(boxes[keep], shifts[keep]))
 
 
 def final(boxes: Array, shifts: Array, points: Array, score: Array, *, threshold: float) -> tuple[Array, Array, Array]:
@@ -319,7 +317,7 @@ def pyramid(height: int, width: int, *, min_face: float, factor: float) -> list[
     return scales
 
 
-def _squares(boxes: Array) -> Array:
+def squares(boxes: Array) -> Array:
     """Boxes (n, 4) widened to squares about their centres."""
     size = boxes[:, 2:4] - boxes[:, :2]
     side = size.max(axis=1, keepdims=True)

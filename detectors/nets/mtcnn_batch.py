@@ -38,12 +38,30 @@ class MtcnnBatch:
         if device != "cpu":  # as detectors.runtime: TF32 keeps 10 bits only
             torch.backends.cudnn.allow_tf32 = False
             torch.backends.cuda.matmul.allow_tf32 = False
+            if not torch.cuda.is_available():
+                raise RuntimeError(f"{device} was asked for, but torch sees no CUDA device: DFOM_MEDIA_GPU=false")
         self._device = torch.device(device)
         self._memory = gpu.CardMemory(device) if device != "cpu" else None
         self._pnet, self._rnet, self._onet = (
             copy.deepcopy(mtcnn.built(name, (folder / f"{name}.pt").read_bytes())).eval().to(self._device)
             for name in ("pnet", "rnet", "onet")
         )
+        if device != "cpu":
+            self._check(folder)
+
+    def _check(self, folder: Path) -> None:
+        """Compare each net with itself on the processor; RuntimeError where the card answers otherwise."""
+        shapes = {"pnet": (2, 3, 48, 64), "rnet": (8, 3, 24, 24), "onet": (8, 3, 48, 48)}
+        for net, (name, shape) in zip((self._pnet, self._rnet, self._onet), shapes.items(), strict=True):
+            here = mtcnn.built(name, (folder / f"{name}.pt").read_bytes()).eval()
+            given = torch.from_numpy(np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32))
+            with torch.inference_mode():
+                pairs = zip(net(given.to(self._device)), here(given), strict=True)
+                off = max(float((found.cpu() - expected).abs().max()) for found, expected in pairs)
+            if not off <= BOUND / 10:
+                raise RuntimeError(
+                    f"MTCNN's {name} on {self._device} differs by {off:.1e} from the processor: DFOM_MEDIA_GPU=false"
+                )
 
     def detect(self, image: Array, *, min_face: float = 20.0) -> mtcnn.MtcnnFaces:
         """As ``mtcnn.Mtcnn.detect``."""
@@ -63,6 +81,16 @@ class MtcnnBatch:
                 with torch.inference_mode():
                     found.update(zip(some, self._detect(stack, min_face=min_face), strict=True))
         return [found[number] for number in range(len(images))]
+
+    def settle(self, image: Array, boxes: Array) -> mtcnn.MtcnnFaces:
+        """As ``mtcnn.Mtcnn.settle``."""
+        with torch.inference_mode():
+            means = _Means(torch.from_numpy(np.ascontiguousarray(image)[None]).to(self._device))
+            squares = [mtcnn.squares(boxes.astype(np.float32))]
+            [(inside, (shifts, points, probability))] = self._judge(
+                self._onet, means, squares, side=48, widths=(4, 10, 2)
+            )
+        return mtcnn.MtcnnFaces(*mtcnn.settled(inside, shifts, points, probability[:, 1]))
 
     def _fitting(self, pixels: int) -> int:
         """Pictures of so many pixels that are computed at once."""

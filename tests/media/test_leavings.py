@@ -25,7 +25,7 @@ from pathlib import Path
 from types import SimpleNamespace
 import numpy as np
 import backend.media.extract as extract, backend.media.sweep as sweep
-from backend.media.worker import VERBS
+from backend.media.worker import verbs
 from base_detector import WorkerFailure
 
 class Fixed:
@@ -45,7 +45,7 @@ def job(number):
     bounds = limits | ({"max_pack_mb": 1} if number % 3 == 2 else {})
     request = {"media": media, "pack": f"{room}/pack", "samplings": ["every_frame"], "limits": bounds}
     try:
-        answer = VERBS["extract"](request, lambda done, total: None)["faces"]
+        answer = verbs("cpu")["extract"](request, lambda done, total: None)["faces"]
         shutil.rmtree(f"{room}/pack")
     except WorkerFailure as error:
         answer = str(error)

@@ -51,6 +51,9 @@ def test_a_batch_of_pictures_of_several_sizes_has_the_faces_of_the_processors_fi
     many = MtcnnBatch(device="cpu")
     assert_same(many.detect_many(pictures), expected)
     assert_same([many.detect(picture) for picture in pictures], expected)
+    near = expected[2].boxes + np.float32(3)
+    assert_same([many.settle(pictures[2], near)], [here.settle(pictures[2], near)])
+    assert len(many.settle(pictures[2], near)) == len(near)
 
 
 def test_pictures_that_do_not_fit_together_are_computed_one_after_the_other(pictures, monkeypatch):
@@ -68,3 +71,9 @@ def test_pictures_that_do_not_fit_together_are_computed_one_after_the_other(pict
     assert_same(many.detect_many(pictures[::2]), together)
     assert seen == [3, 1, 1, 1]
     assert many.detect_many([]) == []
+
+
+@pytest.mark.gpu
+def test_on_a_card_the_faces_are_the_same(pictures):
+    here = Mtcnn(threads=1)
+    assert_same(MtcnnBatch(device="cuda:0").detect_many(pictures), [here.detect(picture) for picture in pictures])
