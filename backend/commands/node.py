@@ -20,6 +20,9 @@ from shared.settings import read_settings
 
 #: Ray's ports, fixed so that a firewall can name them: the head's, then those every machine has, then those of its processes.
 HEAD_PORT: Final = 6379
+#: The server for Ray's own clients, which a head starts where grpcio is installed, and which cannot be turned off: in the range that the
+#: firewall closes, not on 10001. Nothing of ours uses it.
+CLIENT_PORT: Final = 6386
 PORTS: Final = {
     "node-manager-port": 6380,
     "object-manager-port": 6381,
@@ -47,7 +50,7 @@ def start_command(
 ) -> list[str]:
     """The command that starts Ray here, in the foreground unless ``detached``. ``head``: HOST:PORT of the head, None: this machine is it;
     ``scaling``: its autoscaler's file. UserError for an address that others could reach."""
-    ports = PORTS if head else {"port": HEAD_PORT} | PORTS
+    ports = PORTS if head else {"port": HEAD_PORT, "ray-client-server-port": CLIENT_PORT} | PORTS
     options = [f"--address={head}"] if head else ["--head", "--include-dashboard=false", "--dashboard-host=127.0.0.1"]
     options += [f"--node-ip-address={_private(address)}", *(f"--{name}={port}" for name, port in ports.items())]
     options += [f"--object-store-memory={OBJECT_STORE_BYTES}", "--disable-usage-stats"]

@@ -30,6 +30,7 @@ def test_the_head_asks_for_tokens_has_no_dashboard_and_announces_a_private_addre
         "--dashboard-host=127.0.0.1",
         "--node-ip-address=10.0.0.5",
         "--port=6379",
+        "--ray-client-server-port=6386",
     }
     assert set(start[6:]) == head | COMMON
     assert len(start[6:]) == len(head | COMMON)
