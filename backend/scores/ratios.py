@@ -2,7 +2,7 @@
 
 Owns the arithmetic of evidence: plain functions of arrays. ``fake`` (n,) bool, True for a fake; ``scores`` (n,) float, higher = more fake.
 Promises: no ratio is beyond what the number of items supports; NaN where a figure does not exist (one kind of item only).
-May be imported by the back-end.
+May be imported by the back-end. SciPy, longer to import than all else that a command needs, is imported when a ratio is asked for.
 """
 
 from __future__ import annotations
@@ -11,9 +11,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy.optimize import isotonic_regression
-from scipy.special import expit
-from scipy.stats import beta
 
 from base_detector import Array
 
@@ -59,6 +56,8 @@ def calibrated(fake: Array, scores: Array) -> Array:
 
 def log_ratios(fakes: Array, items: Array) -> Array:
     """``calibrated`` of levels of a score in rising order, of which each has ``fakes`` among its ``items`` (n,): (n,)."""
+    from scipy.optimize import isotonic_regression
+
     fitted = np.clip(isotonic_regression(fakes / items, weights=items).x, 0, 1)
     with np.errstate(divide="ignore"):
         odds = np.log(fitted) - np.log1p(-fitted)
@@ -78,6 +77,8 @@ def clopper_pearson(reached: float, of: float, *, confidence: float = CONFIDENCE
     between them was taken out, as Korn and Graubard do for surveys (Survey Methodology 24, 1998)."""
     if of <= 0:
         return 0.0, 1.0
+    from scipy.stats import beta
+
     tail = (1 - confidence) / 2
     low = float(beta.ppf(tail, reached, of - reached + 1)) if reached > 0 else 0.0
     high = float(beta.ppf(1 - tail, reached + 1, of - reached)) if reached < of else 1.0
@@ -121,6 +122,8 @@ def ratio_of(measured: Measured, score: float) -> RatioOf:
     The ratio is that of ``calibrated``; between two scores of the set, on the straight line between their probabilities at even odds, as
     scikit-learn's isotonic regression predicts. The interval holds for any rising relation between score and ratio: see ``_interval``.
     """
+    from scipy.special import expit
+
     fake, scores = measured.fake, measured.scores
     evidence = calibrated(fake, scores)
     levels, first = np.unique(scores, return_index=True)

@@ -58,7 +58,7 @@ def test_the_light_detectors_judge_two_clips_and_no_worker_is_ended(
 
 
 def test_a_command_starts_its_workers_before_it_loads_what_draws_reports():
-    code = "import sys, backend.pipeline, backend.commands.analyze; print(sorted({'matplotlib', 'torch'} & set(sys.modules)))"
+    code = "import sys, backend.pipeline, backend.commands.analyze; print(sorted({'matplotlib', 'scipy', 'torch'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
