@@ -17,6 +17,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 
+from pydantic import Field
+
 from backend.batch.entries import Entry
 from backend.batch.hands import Hands, Wish
 from backend.batch.judging import Judging, Visitors
@@ -24,6 +26,7 @@ from backend.batch.rows import NOT_JUDGED, Columns, Row
 from backend.batch.shards import ROWS_A_SHARD, Shards
 from backend.batch.side_by_side import as_done
 from backend.pipeline import Pipeline
+from backend.scores.references import References
 from backend.workers.provenance import provenance
 from shared import durable
 from shared.clock import utc_now
@@ -48,6 +51,8 @@ class JudgedBy(Record):
     contract: str
     weights: dict[str, str]
     parameters: dict[str, Any]
+    #: sets that the findings of the rows were weighed by: file -> sha256
+    references: dict[str, str] = Field(default_factory=dict)
 
 
 class BatchRecord(Record):
@@ -96,7 +101,7 @@ def record_of(pipeline: Pipeline, wish: Wish, *, source: str, columns: Sequence[
 
 def judges_of(pipeline: Pipeline, wish: Wish) -> dict[str, JudgedBy]:
     """What would judge on this machine now."""
-    detectors = {}
+    detectors, references = {}, References(pipeline.settings.references)
     for card in map(pipeline.catalog.card, wish.detectors):
         made = provenance(card, settings=pipeline.settings, pool=pipeline.pool)
         detectors[card.id] = JudgedBy(
@@ -107,6 +112,7 @@ def judges_of(pipeline: Pipeline, wish: Wish) -> dict[str, JudgedBy]:
             contract=made.contract,
             weights=made.weights,
             parameters=made.parameters,
+            references=references.digests(card),
         )
     return detectors
 
@@ -261,7 +267,7 @@ def _differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str
         found.append(f"the detectors {', '.join(earlier['detectors'])}")
     elif earlier["detectors"] != now["detectors"]:
         changed = [name for name, facts in earlier["detectors"].items() if facts != now["detectors"][name]]
-        found.append(f"other versions or weights of {', '.join(changed)}")
+        found.append(f"other versions, weights or reference sets of {', '.join(changed)}")
     if earlier["units"] != now["units"]:
         found.append("rows of faces (--units)" if earlier["units"] else "no rows of faces (--units)")
     if earlier["report"] != now["report"]:

@@ -111,7 +111,7 @@ class BatchNode:
             return f"{shown(order.out)} is not the folder of this batch there"
         ours = judges_of(self._pipeline, order.wish)
         unlike = [name for name, judge in order.record.detectors.items() if ours[name] != judge]
-        return f"its versions or weights of {', '.join(unlike)} differ" if unlike else None
+        return f"its versions, weights or reference sets of {', '.join(unlike)} differ" if unlike else None
 
     def perform(self, key: str, entry: Entry) -> Answer:
         """Judge one file; ``key`` names this attempt."""

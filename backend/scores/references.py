@@ -20,6 +20,7 @@ from pydantic import Field
 
 from backend.scores.ratios import Measured
 from base_detector import Card
+from shared.digest import remembered_sha256
 from shared.reading import RecordInvalid, read_record
 from shared.records import Mode, Moment, Record
 from shared.results import Conditions, Provenance, Score, Unit
@@ -137,6 +138,15 @@ class References:
     def measured(self, card: Card, ran: Provenance) -> bool:
         """Whether there is a set at all of exactly this detector, be it of other files or of another mode."""
         return any(one.void_for(card, ran) is None for one, _ in self._sets(card))
+
+    def digests(self, card: Card) -> dict[str, str]:
+        """File name -> sha256 of each set of ``card``, the operator's own as ``own/NAME``: what findings depend on beside the detector."""
+        places = [(card.folder / SHIPPED, ""), *([(self._own / card.id, "own/")] if self._own else [])]
+        return {
+            f"{prefix}{path.name}": remembered_sha256(path)
+            for folder, prefix in places
+            for path in sorted(folder.glob("*.json"))
+        }
 
     def _sets(self, card: Card) -> Iterator[tuple[ReferenceSet, bool]]:
         places = [(card.folder / SHIPPED, False), *([(self._own / card.id, True)] if self._own else [])]

@@ -161,10 +161,12 @@ def test_a_folder_takes_one_process_and_one_way_of_judging(tmp_path: Path):
         assert caught.value.code == "batch_running"
     judge = record().detectors["mesonet"]
     newer = {"mesonet": judge.model_copy(update={"version": "2.0"})}
+    weighed = {"mesonet": judge.model_copy(update={"references": {"own/ours.json": "ab"}})}
     for change in (
         {"mode": "quick"},
         {"source": "/else"},
         {"detectors": newer},
+        {"detectors": weighed},
         {"columns": ("label",)},
         {"units": True},
     ):
