@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from backend.workers.spec import detector_spec, media_spec
 from base_detector import Card
 from shared.machine import cores
 from shared.settings import Settings
+
+#: Niceness of a batch on an installation that serves visitors: their workers come first on a full machine.
+NICE: Final = 10
 
 
 def clips_at_once(settings: Settings, cards: Sequence[Card], *, asked: int | None, files: int) -> int:

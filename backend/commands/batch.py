@@ -15,13 +15,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import click
 from rich.console import Console
 
 from backend.batch.arriving import Source
-from backend.batch.at_once import clips_at_once, memory_of_a_file, shared_out
+from backend.batch.at_once import NICE, clips_at_once, memory_of_a_file, shared_out
 from backend.batch.entries import Entries, Entry, of_folder, part_of, read_list
 from backend.batch.estimate import Estimate, Measured, estimate, measure_until_sure, most_sampled, sample_of
 from backend.batch.hands import Hands, Here, Wish
@@ -43,9 +43,6 @@ from shared.records import Mode
 from shared.settings import Settings
 from shared.signatures import MEDIA_HEAD_BYTES, is_media
 from shared.words import counted, duration
-
-#: Niceness of a batch on an installation that serves visitors: their workers come first on a full machine.
-_NICE: Final = 10
 
 
 class Machines(Hands, Protocol):
@@ -129,7 +126,7 @@ def run(
     say_left_out(console, found, verbose=asked.verbose)
     share = part_of(entries.entries, part=asked.part[0], parts=asked.part[1])
     if visitors is not None:
-        os.nice(_NICE)
+        os.nice(NICE)
         if "worker_memory_mb" not in settings.model_fields_set:  # the portal's workers have the other half
             settings = settings.model_copy(update={"worker_memory_mb": settings.worker_memory_mb // 2})
     with rooms.scratch(settings.scratch) as scratch:
@@ -195,7 +192,7 @@ class _Work:
                 say(self.console, f"Going on: {counted(batch.rows, 'file')} done before, {len(batch.left):,} left.")
             with self._hands(batch.record) as (hands, at_once):
                 judged = batch.run(hands, at_once=at_once, visitors=visitors)
-                with contextlib.closing(judged), Line(self.console, meter, visitors):
+                with contextlib.closing(judged), Line(self.console, meter, visitors, here=self.cluster is None):
                     for row in (row for rows in judged for row in rows):
                         meter.add(failed=row["status"] == NOT_JUDGED)
                         if row["status"] == NOT_JUDGED:

@@ -21,10 +21,10 @@ _LINE_S: Final = 60.0
 
 
 class Line(Shown):
-    """A context manager that shows the numbers of ``meter`` until the block ends."""
+    """A context manager that shows the numbers of ``meter`` until the block ends. ``here``: the cores of this machine do the work."""
 
-    def __init__(self, console: Console, meter: Meter, visitors: Visitors) -> None:
-        self._meter, self._visitors = meter, visitors
+    def __init__(self, console: Console, meter: Meter, visitors: Visitors, *, here: bool = True) -> None:
+        self._meter, self._visitors, self._here = meter, visitors, here
         self._cores, self._over = CoresBusy(), threading.Event()
         columns = (
             TextColumn("batch", style="bold"),
@@ -49,7 +49,8 @@ class Line(Shown):
 
     def words(self) -> str:
         """Files not judged, rate, time left, cores busy, visitors: what is known of them."""
-        meter, busy, waiting = self._meter, self._cores(), self._visitors.waiting()
+        meter, waiting = self._meter, self._visitors.waiting()
+        busy = self._cores() if self._here else None
         rate, left = meter.rate, meter.left_s
         parts = [f"{meter.failed:,} not judged"] if meter.failed else []
         if rate is not None:

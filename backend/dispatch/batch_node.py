@@ -7,6 +7,7 @@ an actor.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from backend.batch.arriving import AtHand, Source
-from backend.batch.at_once import clips_at_once, shared_out
+from backend.batch.at_once import NICE, clips_at_once, shared_out
 from backend.batch.entries import Entry
 from backend.batch.hands import Found, Here, is_of_the_machine
 from backend.batch.run import RECORD, BatchRecord, Order, judges_of
@@ -76,6 +77,8 @@ class BatchNode:
         self._room = claim(rooms)
         remove_abandoned(rooms)
         changes: dict[str, object] = {"scratch": self._room.folder}
+        if order.halved:
+            os.nice(NICE)
         if order.halved and "worker_memory_mb" not in settings.model_fields_set:
             changes["worker_memory_mb"] = settings.worker_memory_mb // 2
         settings = settings.model_copy(update=changes)

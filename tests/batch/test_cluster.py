@@ -54,6 +54,7 @@ def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[nodes.
     made.close()
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # of Ray's own sockets and files
 def test_a_batch_on_two_machines_has_each_file_once_when_one_of_them_is_killed(tmp_path: Path, machines):
     from backend.dispatch.ray_engine import Cluster

@@ -65,14 +65,14 @@ def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_without_the_extra_everything_else_loads_and_the_engine_says_what_is_missing(tmp_path: Path):
-    modules = "deepfake_o_meter, backend.dispatch.dispatcher, backend.dispatch.node, backend.commands.node"
+    modules = "deepfake_o_meter, backend.dispatch.dispatcher, backend.dispatch.node, backend.commands.node, backend.dispatch.batch_cluster"
     loaded = run(f"import {modules}; print([name for name in sys.modules if name.split('.')[0] == 'ray'])")
     assert loaded.stdout.strip() == "['ray']", loaded.stderr  # our own None
-    asked = run(
-        "import deepfake_o_meter as d; d.main(['dispatch'])", DFOM_ENGINE="ray", DFOM_DATA=str(tmp_path / "var")
-    )
-    assert asked.returncode == 2
-    assert "make cluster" in asked.stderr
+    for command in (["dispatch"], ["batch", str(tmp_path), "--out", str(tmp_path / "out")]):
+        code = f"import deepfake_o_meter as d; d.main({command!r})"
+        asked = run(code, DFOM_ENGINE="ray", DFOM_DATA=str(tmp_path / "var"))
+        assert asked.returncode == 2
+        assert "make cluster" in asked.stderr
 
 
 @pytest.mark.parametrize("address", ["local", "ray://10.0.0.5:10001", "10.0.0.5"])
