@@ -49,7 +49,7 @@ class FakePipeline:
         self._work(job)
         job.report.mkdir()
         (job.report / "result.json").write_text(job.name)
-        return SimpleNamespace(detectors=(), persons=(), notes=(), seconds={}, files={})
+        return SimpleNamespace(conditions=None, detectors=(), persons=(), notes=(), seconds={}, files={})
 
 
 def _picture(path: Path, shade: int) -> None:
