@@ -94,7 +94,9 @@ def test_a_new_detector_needs_its_folder_only(checkout: Path):
 
 
 #: What the image of a detector may hold of ours, besides its own folder; the media image holds the media pass in place of that.
-SHARED = r"base_detector\.py|detectors/__init__\.py|detectors/(?:runtime|kept|probes|gpu)\.py|detectors/nets/\w+\.py"
+SHARED = (
+    r"base_detector\.py|detectors/__init__\.py|detectors/(?:runtime|kept|probes|gpu|graphs)\.py|detectors/nets/\w+\.py"
+)
 MEDIA = r"backend/__init__\.py|backend/media/\w+\.py|shared/\w+\.py"
 
 
