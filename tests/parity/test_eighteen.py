@@ -38,7 +38,7 @@ from detectors.nets.checkpoint import CheckpointError
 from detectors.nets.own_finder import Finder, Found, overlaps
 from detectors.nets.slowfast import SlowFast
 from tests.packs import finish_pack, write_faces
-from tests.parity.eighteen_squares import seen_boxes
+from tests.parity.eighteen_squares import box_about, seen_boxes
 from tests.parity.recipe import compare, filled_state, golden_of, listed_names, sighting, wandering
 
 #: kind of network -> its names in the golden vectors
@@ -150,10 +150,21 @@ def clip(frames: dict, seen: list, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="module")
-def short_clip(golden: dict, frames: dict, seen: list, tmp_path_factory: pytest.TempPathFactory) -> FacePack:
-    """What the golden scores were made of: the first frames."""
+def short_clip(
+    golden: dict, frames: dict, seen: list, clip: FacePack, tmp_path_factory: pytest.TempPathFactory
+) -> FacePack:
+    """What the golden scores were made of: the first frames of the whole clip's tubes, whose side is that of their largest face."""
     (count,) = {int(re.findall(r"first (\d+) frames", entry["input"])[0]) for entry in golden["image_score"]}
-    return golden_pack(frames, seen, tmp_path_factory.mktemp("packs") / "short", count)
+    (whole, _), folder = find_clip(clip), tmp_path_factory.mktemp("packs") / "short"
+    boxes = [
+        [box_about(*tube.corners[at].astype(int).tolist(), tube.side) for tube in whole] if seen[at] else []
+        for at in range(count)
+    ]
+    pack = golden_pack(frames, boxes, folder, count)
+    for tube, wanted in zip(find_clip(pack)[0], whole, strict=True):
+        assert tube.side == wanted.side
+        np.testing.assert_array_equal(tube.corners, wanted.corners[:count])
+    return pack
 
 
 def flat_pack(folder: Path, faces: list[tuple[int, int, tuple]], *, frames: range, total: int = 0) -> FacePack:
