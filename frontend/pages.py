@@ -1,4 +1,4 @@
-"""Pages without a submission: the detectors, the help, the health checks, the chart library. Front-end only."""
+"""Pages without a submission: the detectors, the help, how sure findings are, the health checks, the chart library. Front-end only."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from markdown_it.rules_core import StateCore
 from frontend import plotting
 from frontend.portal import portal
 from frontend.wording import catalog_is_fresh
+from shared import how_sure
 from shared.errors import StoreTrouble
 from shared.records import Catalog
 
@@ -73,6 +74,12 @@ def detector_card(untrusted_id: str) -> Response:
 def help_page() -> Response:
     """How to read a result, limits, privacy and retention."""
     return make_response(render_template("help.html", settings=portal().settings))
+
+
+@blueprint.get("/how-sure")
+def how_sure_page() -> Response:
+    """What a finding is worth: reasons, thresholds and levels, from the constants of the rules."""
+    return make_response(render_template("how_sure.html", explained=how_sure))
 
 
 @blueprint.get("/healthz")

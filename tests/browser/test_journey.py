@@ -241,7 +241,7 @@ def test_every_page_fits_its_screen_and_is_silent(site: Any, watched: Any, width
     app, url = site
     job = Uploader(app.test_client()).submit()
     seen = watched(width=width)
-    for path in ("/", "/detectors", "/help", f"/r/{job}"):
+    for path in ("/", "/detectors", "/help", "/how-sure", f"/r/{job}"):
         seen.page.goto(url + path)
         assert seen.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
     assert seen.trouble == []
