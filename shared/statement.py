@@ -36,6 +36,11 @@ def counts(answer: DetectorResult) -> bool:
     return answer.finding is not None and answer.finding.code not in NOT_COUNTED
 
 
+def left_out(answer: DetectorResult) -> bool:
+    """Whether a detector gave a score that is in no count, so that its label is shown in grey."""
+    return answer.finding is not None and answer.finding.code in NOT_COUNTED
+
+
 def enough(answer: DetectorResult, *, is_clip: bool) -> bool:
     """Whether it judged enough of the file to be counted: a fifth of what there was, and of a clip's faces at least 20."""
     units = len(answer.scores)

@@ -20,9 +20,12 @@ from backend.report import words
 from backend.report.palette import UNSCORED, hexadecimal, score_colour
 from backend.report.plan import crowd_words
 from backend.report.series import MOST_BARS, person_name, score_array
+from shared import how_sure
+from shared.how_sure import reason, reasons_among
 from shared.notes import note_sentences
 from shared.results import DetectorResult, Result
 from shared.rounding import score as score_words
+from shared.statement import finding_words, left_out, statement_of
 from shared.words import (
     UNITS_OF,
     clock_time,
@@ -47,12 +50,17 @@ _MOST_SIZES = 4
 def write_page(result: Result, out: Path, *, not_drawn: str | None) -> None:
     """Write ``out/summary.html`` from ``result`` and the pictures already in ``out``."""
     scored = [item for item in result.detectors if item.status == "ok"]
+    said = statement_of(result)
     page = _template().render(
         result=result,
         created=date_and_time(result.created),
         facts=_facts(result),
         headline=words.headline(result),
         details=words.details(result),
+        said=said,
+        found=any(item.finding for item in scored),
+        explained=_explained(scored) if said else [],
+        reasons=reasons_among({item.finding.code for item in scored if item.finding}),
         notes=note_sentences(result.notes),
         cautions=words.cautions(result),
         several_units=len({item.unit for item in result.detectors}) > 1,
@@ -75,6 +83,7 @@ def write_page(result: Result, out: Path, *, not_drawn: str | None) -> None:
 
 def write_readme(result: Result, out: Path, *, not_drawn: str | None) -> None:
     """Write ``out/README.txt``: what each file is and how to read the numbers."""
+    said = statement_of(result)
     lines = [
         "DeepFake-o-meter report",
         "",
@@ -84,6 +93,7 @@ def write_readme(result: Result, out: Path, *, not_drawn: str | None) -> None:
         "",
         words.headline(result),
         *words.details(result),
+        *((text for text in (said.looked_for, said.not_looked_for) if text) if said else ()),
         *(f"Note: {sentence}" for sentence in note_sentences(result.notes)),
         "",
         *(f"* {item.title}: {_line(item)}" for item in result.detectors),
@@ -188,14 +198,17 @@ def _row(item: DetectorResult) -> dict[str, Any]:
         "title": item.title,
         "judges": UNITS_OF[item.unit],
         "paper": item.paper,
-        "sentence": detector_sentence(item),
+        "sentence": words.in_words(item),
         "strategy": "" if item.strategy == "mean" and item.units_scored == 1 else strategy(item.strategy, item.unit),
         "score": None if score is None else score_words(score, threshold=item.threshold),
         "at": None if score is None else round(100 * score, 1),
-        "colour": hexadecimal(UNSCORED if item.hard_label == "no_trace" else score_colour(score)),
+        "colour": hexadecimal(UNSCORED if item.hard_label == "no_trace" or left_out(item) else score_colour(score)),
         "threshold": f"{item.threshold:.2f}",
         "threshold_at": round(100 * item.threshold, 1),
         "label": words.label_words(item),
+        "left_out": left_out(item),
+        "finding": finding_words(item.finding) if item.finding else None,
+        "reason": known.short if item.finding and (known := reason(item.finding.code)) else None,
         "auc": None if item.auc is None else f"{item.auc:.3f}",
         "cached": item.cached,
     }
@@ -212,7 +225,11 @@ def _persons(result: Result, scored: list[DetectorResult], out: Path) -> list[di
                 "picture": _embedded(out / person.keyframe) if person.keyframe else None,
                 "seen": counted(person.faces, "face") + (f", {span}" if result.media.kind == "video" else ""),
                 "scores": [
-                    (item.title, score_words(one.fake_score, threshold=item.threshold), one.hard_label)
+                    (
+                        item.title,
+                        score_words(one.fake_score, threshold=item.threshold),
+                        f"({one.hard_label})" if left_out(item) else one.hard_label,
+                    )
                     for item, one in own
                 ],
             }
@@ -296,4 +313,12 @@ def _line(item: DetectorResult) -> str:
     if item.fake_score is None:
         return detector_sentence(item)
     score = score_words(item.fake_score, threshold=item.threshold)
-    return f"{score}, label {words.label_words(item)}. {detector_sentence(item)}"
+    finding = f", finding: {finding_words(item.finding)}" if item.finding else ""
+    return f"{score}, label {words.label_words(item)}{finding}. {words.in_words(item)}"
+
+
+def _explained(scored: list[DetectorResult]) -> list[str]:
+    """What the words of the findings mean, as the page ``/how-sure`` says it; of ratios only where there is one."""
+    if not any(item.worth for item in scored):
+        return []
+    return [how_sure.RATIO, how_sure.INTERVAL, how_sure.LEVEL, how_sure.FOREIGN]

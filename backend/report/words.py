@@ -10,7 +10,8 @@ from typing import Final
 
 from shared.results import DetectorResult, Result
 from shared.rounding import score
-from shared.words import UNITS_OF, counted, joined, label_in_words, likeness, titles, units_of
+from shared.statement import enough, left_out, statement_of
+from shared.words import UNITS_OF, counted, detector_sentence, joined, label_in_words, likeness, titles, units_of
 
 _WEIGH: Final = (
     "Weigh it with other evidence: origin and earlier copies of the file, other footage of the event, the people shown or "
@@ -50,8 +51,17 @@ def cautions(result: Result) -> tuple[str, ...]:
 
 
 def headline(result: Result) -> str:
-    """The first sentence of the summary."""
-    scored = [item for item in result.detectors if item.status == "ok"]
+    """The first sentence of the summary: that of the statement, or, in a result without findings, what the labels say."""
+    said = statement_of(result)
+    return said.headline if said else _of_labels(result)
+
+
+def _of_labels(result: Result) -> str:
+    """How many detectors are above their thresholds. Those that judged too little are in no count."""
+    given = [item for item in result.detectors if item.status == "ok"]
+    scored = [item for item in given if enough(item, is_clip=result.media.kind == "video")]
+    if given and not scored:
+        return "No detector could judge enough of this file to be counted."
     if not scored:
         if units_of(result) != ("face",) or result.media.kind == "sound":
             return "No detector could give a score for this file; the table says why."
@@ -76,10 +86,11 @@ def headline(result: Result) -> str:
 
 
 def details(result: Result) -> list[str]:
-    """What follows the first sentence."""
+    """What follows the first sentence: the findings of the detectors, or, in a result without findings, their mean; then who is silent."""
     silent = [item for item in result.detectors if item.status != "ok"]
-    sentences = []
-    for mean in result.consensus:
+    said = statement_of(result)
+    sentences = list(said.details) if said else []
+    for mean in () if said else result.consensus:
         sentences.append(
             f"The mean fake score of the {mean.detectors} detectors of {UNITS_OF[mean.unit]} is {score(mean.mean)}, from "
             f"{score(mean.minimum)} to {score(mean.maximum)} (standard deviation "
@@ -93,8 +104,16 @@ def details(result: Result) -> list[str]:
 
 
 def label_words(detector: DetectorResult) -> str:
-    """The detector's label as the table shows it, a dash without one."""
-    return label_in_words(detector.hard_label) if detector.hard_label else "–"
+    """The detector's label as the table shows it: in brackets where it is in no count, a dash without one."""
+    if not detector.hard_label:
+        return "–"
+    label = label_in_words(detector.hard_label)
+    return f"({label})" if left_out(detector) else label
+
+
+def in_words(detector: DetectorResult) -> str:
+    """What the answer means; of a detector that is in no count, why it is not."""
+    return detector.finding.sentence if detector.finding and left_out(detector) else detector_sentence(detector)
 
 
 def plain(untrusted_words: str) -> str:
