@@ -21,6 +21,7 @@ from flask_mail import Mail as FlaskMail
 
 from frontend.access import Access
 from frontend.outbox import Kind, Mail, Outbox
+from frontend.reading import read_report
 from frontend.receipts import REMEMBERED, Receipt, Receipts
 from frontend.withdrawal import withdraw
 from shared.clock import Clock
@@ -28,6 +29,7 @@ from shared.errors import PermanentError, sentence_for
 from shared.reading import RecordInvalid
 from shared.records import JobId
 from shared.settings import Settings
+from shared.statement import statement_of
 from shared.store import Store, checked_id
 from shared.words import date, date_and_time
 
@@ -287,6 +289,7 @@ class Postman:
             "sent": date_and_time(sent),
             "deleted": date(finished + timedelta(days=self._settings.keep_results_days)),
             "kind": mail.kind,
+            "said": self._said(mail),
             "follows": VIDEO_FOLLOWS if mail.kind == "finished" and status and status.video == "pending" else None,
         }
         message = Message(
@@ -299,6 +302,19 @@ class Postman:
         message.msgId = mail.message_id
         message.date = mail.created.timestamp()
         return message
+
+    def _said(self, mail: Mail) -> tuple[str, ...]:
+        """What the mail about a result says of it: what points where, what was looked for and what not; () without findings.
+
+        The sentences about each detector have scores in them, so they stay on the page, behind the PIN.
+        """
+        if mail.kind != "finished":
+            return ()
+        try:
+            said = statement_of(read_report(self._store.report(JobId(mail.job))).result)
+        except PermanentError:  # deleted meanwhile, or not readable: its page says so
+            return ()
+        return tuple(text for text in (said.headline, said.looked_for, said.not_looked_for) if text) if said else ()
 
     def _tidy(self, now: datetime) -> None:
         names = timedelta(days=2 * self._settings.keep_results_days + 1)

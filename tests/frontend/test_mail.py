@@ -1,13 +1,15 @@
-"""Mails: made once, never lost while the server is away, and nothing in them but a link."""
+"""Mails: made once, never lost while the server is away, and nothing in them but a link and what points where."""
 
 from __future__ import annotations
 
 import email
 import email.policy
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator
+from html import unescape
 from typing import Any
 
 import pytest
@@ -17,7 +19,9 @@ from flask import Flask
 from frontend import notify
 from frontend.portal import portal
 from shared.records import JobId
+from shared.statement import statement_of
 from tests.frontend.stories import EMAIL, PIN, FrozenClock, Uploader, add_video, finish, status
+from tests.told import ANSWERS, told
 
 
 class Postbox:
@@ -120,6 +124,42 @@ def test_submission_is_told_received_and_finished_once_each(mailing: Flask, serv
     assert "The result is deleted on 4 February 2026." in mail.get_body(("plain",)).get_content()
     assert mail["Auto-Submitted"] == "auto-generated"
     assert list(portal(mailing).outbox.waiting()) == []
+
+
+@pytest.mark.parametrize("case", ANSWERS)
+def test_mail_about_a_result_leads_with_the_statement_and_has_no_score(
+    mailing: Flask, server: Server, case: str
+) -> None:
+    server.start()
+    job = Uploader(mailing.test_client()).submit()
+    result = finish(mailing, job, change=lambda usual: told(case, id=usual.id, created=usual.created))
+    portal(mailing).postman.tick()
+    mail = next(mail for _, mail in server.box.mails if "result is ready" in mail["Subject"])
+    said = statement_of(result)
+    assert said is not None
+    expected = [text for text in (said.headline, said.looked_for, said.not_looked_for) if text]
+    for kind in ("plain", "html"):
+        text = unescape(" ".join(mail.get_body((kind,)).get_content().split()))
+        places = [text.index(sentence) for sentence in expected]
+        assert places == sorted(places)
+        assert places[-1] < text.index("Open the result with the PIN"), "it leads"
+        assert "likelihood ratio" not in text
+        for detector in result.detectors:
+            assert detector.fake_score is None or f"{detector.fake_score:.2f}" not in re.sub(r"<[^>]*>", " ", text)
+
+
+def test_mail_about_a_result_that_cannot_be_read_any_more_is_sent_without_its_words(
+    mailing: Flask, server: Server
+) -> None:
+    job = Uploader(mailing.test_client()).submit()
+    result = finish(mailing, job, change=lambda usual: told("strong", id=usual.id, created=usual.created))
+    (portal(mailing).store.report(JobId(job)) / "result.json").write_text("{")
+    server.start()
+    portal(mailing).postman.tick()
+    mail = next(mail for _, mail in server.box.mails if "result is ready" in mail["Subject"])
+    said = statement_of(result)
+    assert said is not None
+    assert said.headline not in mail.get_body(("plain",)).get_content()
 
 
 def test_failed_submission_is_told_why(mailing: Flask, server: Server, clock: FrozenClock) -> None:
