@@ -15,7 +15,7 @@ from frontend.outbox import Outbox
 from frontend.pins import Pins, read_secret
 from frontend.portal import EXTENSION, Portal
 from frontend.receipts import Receipts
-from shared import rounding, words
+from shared import how_sure, rounding, statement, words
 from shared.clock import Clock, utc_now
 from shared.download import Fetcher
 from shared.notes import note_sentences
@@ -92,12 +92,15 @@ def _init_templates(app: Flask) -> None:
         units_of=words.UNITS_OF.__getitem__,
         unit_noun=words.UNIT_NOUNS.__getitem__,
         side=words.side_of_threshold,
+        finding=statement.finding_words,
+        left_out=statement.left_out,
         strategy=words.strategy,
         notes=note_sentences,
     )
     app.jinja_env.globals.update(
         modes=wording.MODES,
         format_name=words.format_name,
+        reason=how_sure.reason,
         summary_heading=wording.summary_heading,
         summary_rest=wording.summary_rest,
         of_other_kinds=words.of_other_kinds,

@@ -36,6 +36,7 @@ from frontend.security import wrong_pins
 from frontend.withdrawal import withdraw
 from shared.errors import SENTENCES, PermanentError, sentence_for
 from shared.records import JobId, Stage, Status, Submission
+from shared.statement import statement_of
 from shared.store import checked_id
 
 #: Files are visitors' media: shown by the browser, never run.
@@ -123,6 +124,7 @@ def _result_page(site: Portal, seen: Seen) -> Response:
             job=seen.job,
             reading=reading,
             result=reading.result,
+            said=statement_of(reading.result),
             cards={entry.id: entry for entry in catalog.detectors} if catalog else {},
             result_deleted=((seen.status and seen.status.finished) or reading.result.created)
             + timedelta(days=site.settings.keep_results_days),

@@ -68,4 +68,6 @@ def test_the_explanations_claim_nothing_about_a_file(page: str) -> None:
 
 
 def test_the_help_leads_there(app: Flask) -> None:
-    assert 'href="/how-sure"' in app.test_client().get("/help").get_data(as_text=True)
+    page = app.test_client().get("/help").get_data(as_text=True)
+    assert 'href="/how-sure"' in page
+    assert "no mean of them is shown" in page

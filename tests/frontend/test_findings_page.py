@@ -1,0 +1,72 @@
+"""The result page leads with the statement of the result, and shows each finding with its reason."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from html import unescape
+
+import pytest
+from flask import Flask
+
+from shared.how_sure import reason
+from shared.results import Result
+from shared.statement import NOT_COUNTED, finding_words, statement_of
+from tests.frontend.stories import Uploader, finish
+from tests.told import ANSWERS, told
+
+
+def opened(app: Flask, uploader: Uploader, change: Callable[[Result], Result]) -> tuple[Result, str]:
+    """A finished result and its page, as text without tags."""
+    job = uploader.submit()
+    result = finish(app, job, change=change)
+    uploader.enter_pin(job)
+    page = re.sub(r"<[^>]*>", " ", unescape(uploader.get(f"/r/{job}").get_data(as_text=True)))
+    return result, re.sub(r"\s+", " ", page)
+
+
+@pytest.mark.parametrize("case", ANSWERS)
+def test_page_leads_with_the_statement_and_the_table_of_who_looked(app: Flask, uploader: Uploader, case: str) -> None:
+    result, page = opened(app, uploader, lambda usual: told(case, id=usual.id, created=usual.created))
+    said = statement_of(result)
+    assert said is not None
+    places = [page.index(f" {sentence} ") for sentence in said.sentences]
+    assert places == sorted(places)
+    assert places[-1] < page.index(" Detectors ", places[0]), "all of it stands above the detectors"
+    for kind in said.kinds:
+        assert f" {kind.words} {', '.join(kind.looked) or 'nobody'} " in page
+    assert "Consensus" not in page
+
+
+@pytest.mark.parametrize("case", [case for case in ANSWERS if case != "nothing"])
+def test_each_detector_shows_its_finding_and_why_with_a_link(app: Flask, uploader: Uploader, case: str) -> None:
+    job = uploader.submit()
+    result = finish(app, job, change=lambda usual: told(case, id=usual.id, created=usual.created))
+    uploader.enter_pin(job)
+    page = unescape(uploader.get(f"/r/{job}").get_data(as_text=True))
+    rows = page.split('<ul class="scores">')[1].split("<details>")
+    for item, row in zip(result.detectors, rows, strict=False):
+        assert item.finding
+        known = reason(item.finding.code)
+        assert known
+        assert f"Finding: {finding_words(item.finding)}." in row
+        assert f'href="/how-sure#{item.finding.code}">Why: {known.short}</a>' in row
+        assert f">{item.fake_score:.2f}</div>" in row
+        grey = item.finding.code in NOT_COUNTED
+        assert ('class="chip none"' in row) is grey, "a label in no count is grey"
+        assert (item.finding.sentence in row) is grey
+    assert 'href="/how-sure"' in page
+
+
+def test_a_label_that_does_not_count_is_in_no_count_of_the_page(app: Flask, uploader: Uploader) -> None:
+    _, page = opened(app, uploader, lambda usual: told("tiny faces", id=usual.id, created=usual.created))
+    assert "The one kind of evidence points nowhere: inconclusive." in page
+    assert "detectors are at or above" not in page
+
+
+def test_a_result_without_findings_keeps_its_words_and_its_mean(app: Flask, uploader: Uploader) -> None:
+    _, page = opened(app, uploader, lambda usual: usual)
+    assert "1 of 2 detectors is at or above its threshold: MesoInception4" in page
+    assert "Consensus: faces" in page
+    assert "Finding:" not in page
+    assert "Who looked" not in page
