@@ -105,7 +105,7 @@ def extract_pack(
                 if isinstance(medium, SoundMedium):
                     answer = _hear(medium, writer, listener, mode=mode, windows=lengths)
                     continue
-                finder = detector if detector or not samplings else warm_detector()
+                finder = (detector or warm_detector()) if samplings else None
                 done = _Pass(medium, writer, deadline, cast(FaceDetector, finder), context=context, mode=mode)
                 listen = partial(listener.to_video, media, medium)
                 answer = done.run(samplings, pictures, progress, listen=listen, windows=lengths, whole=whole)
