@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import stat
@@ -111,9 +112,8 @@ def test_links_and_pipes_are_not_taken_in(exchange: Exchange, tmp_path: Path) ->
 
 def test_a_socket_swapped_for_a_link_to_anothers_is_not_dialled(exchange: Exchange, tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as other:
-        os.chdir(tmp_path)
-        other.bind("engine.sock")
-        os.chdir("/")
+        with contextlib.chdir(tmp_path):  # the address of a socket is short
+            other.bind("engine.sock")
         other.listen(1)
         other.settimeout(0.2)
         (exchange.folder / "worker.sock").symlink_to(tmp_path / "engine.sock")
