@@ -72,8 +72,8 @@ def finding_sentence(answer: DetectorResult, points: Points, code: str, level: S
     if code == "threshold_disagrees":
         return f"{where}, but scores like it are more common on the other side: {told[0].lower()}{told[1:]}"
     kind = "manipulated" if points == "points_to_fake" else "real"
-    support = f"{level_words(level)} for {kind} material" if level else f"points to {kind} material"
-    return f"{told} That is {support} ({ratio_words(answer.worth)})."
+    assert level is not None, "what is measured and not inconclusive has a level"
+    return f"{told} That is {level_words(level)} for {kind} material ({ratio_words(answer.worth)})."
 
 
 def finding_words(finding: Finding) -> str:

@@ -15,7 +15,7 @@ import contextlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -117,26 +117,26 @@ def task_options(
 
 def attempt(task: Task) -> Iterator[str | Ended]:
     """The task: the machine it came to, then how the attempt ended. Nothing was begun when the first answer is an ``Ended``."""
-    here = ray.get_runtime_context().get_node_id()
-    actor = _willing_actor_of(here)
-    if actor is None:
-        yield Ended("refused")
-        return
-    yield here
-    yield ray.get(actor.perform.remote(task))
+    actor = yield from _arrival()
+    if actor is not None:
+        yield ray.get(actor.perform.remote(task))
 
 
 def one_file(key: str, entry: Entry) -> Iterator[str | Ended | AtHand | Answer]:
     """The task of one file of a batch: the machine it came to, the file when it was read, what became of it. As ``attempt``."""
+    actor = yield from _arrival()
+    if actor is not None:
+        performing = actor.perform.remote(key, entry)
+        yield ray.get(actor.seen.remote(key))
+        yield ray.get(performing)
+
+
+def _arrival() -> Generator[str | Ended, None, Any]:
+    """The first answer of a task: the machine it came to, or that it was refused there. Returns that machine's actor, None if refused."""
     here = ray.get_runtime_context().get_node_id()
     actor = _willing_actor_of(here)
-    if actor is None:
-        yield Ended("refused")
-        return
-    yield here
-    performing = actor.perform.remote(key, entry)
-    yield ray.get(actor.seen.remote(key))
-    yield ray.get(performing)
+    yield Ended("refused") if actor is None else here
+    return actor
 
 
 def _willing_actor_of(node: str) -> Any:

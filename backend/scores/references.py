@@ -75,7 +75,7 @@ class Reference(Record):
 
 
 class ReferenceSet(Record):
-    """A file of reference scores. ``about``: what the material is, in a sentence; ``judged``: files that got a score, of all."""
+    """A file of reference scores. ``about``: what the material is, in a sentence."""
 
     max_bytes: ClassVar[int] = 256_000_000
 

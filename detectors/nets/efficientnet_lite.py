@@ -1,8 +1,8 @@
 """EfficientNet-Lite0: EfficientNet-B0 without squeeze-and-excitation and with ReLU6, made for processors without a GPU.
 
 Owns: the architecture, under the names of efficientnet_lite_pytorch (``_blocks.3._depthwise_conv``), and how a face becomes its input.
-Promises: the published ImageNet state dict fills ``EfficientNetLite(classes=1000)`` strictly (tests/training/test_video_net.py); another
-number of classes changes ``_fc`` alone.
+Promises: the published ImageNet state dict fills ``EfficientNetLite(classes=1000)`` strictly (its parameters are counted in
+tests/training/test_video.py); another number of classes changes ``_fc`` alone.
 May be imported by detectors, in workers, and by detectors.training. Torch is imported with this module.
 
 Source: the authors' description (tensorflow/tpu, models/official/efficientnet/lite): no squeeze-and-excitation, ReLU6 for swish, stem and
