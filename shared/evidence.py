@@ -24,6 +24,8 @@ LEAST_OF_A_KIND_IN_CELL: Final = 10
 LEAST_OF_A_KIND: Final = 5
 #: Items of the rarer kind below which a sentence says that the set is small.
 FEW_MEASURED: Final = 20
+#: Stretches on real video that are rarer than this a minute are said without the remark that one alone says little.
+RARE_A_MINUTE: Final = 0.1
 #: Where quality cells end: the size of faces (longer side, pixels), and bits for each pixel of a file.
 FACE_PX_EDGES: Final = (64.0, 128.0, 256.0)
 BITS_EDGES: Final = (0.05, 0.2)

@@ -188,6 +188,19 @@ class Finding(Record):
     level: SupportLevel | None = None
 
 
+class FalseStretches(Record):
+    """How often ``detectors`` (ids; two: at once) had a stretch of ``fake`` on real video: ``found`` times in ``minutes``.
+
+    ``reference``: the set of real clips, ``about``: what they are.
+    """
+
+    reference: str
+    about: str
+    detectors: tuple[str, ...]
+    found: Count
+    minutes: Annotated[float, Field(gt=0)]
+
+
 class Stretch(Record):
     """From when to when a detector stays at or above its threshold (``fake``) or below it (``real``) for a person; None: for the voice.
 
@@ -203,13 +216,17 @@ class Stretch(Record):
 
 
 class JointStretch(Record):
-    """When ``detectors`` (ids), of ``families`` kinds of evidence, are at or above their thresholds for one person at once."""
+    """When ``detectors`` (ids), of ``families`` kinds of evidence, are at or above their thresholds for one person at once.
+
+    ``false_stretches``: of two of them, of two families where there are two; None: that was not measured.
+    """
 
     person: Count | None
     start_s: float
     end_s: float
     detectors: tuple[str, ...]
     families: Count
+    false_stretches: FalseStretches | None = None
 
 
 class DetectorResult(Record):
@@ -251,6 +268,8 @@ class DetectorResult(Record):
     worth: Worth | None = None
     #: by person and time; none for whole pictures, stills, and in quick mode, whose samples are too far apart
     stretches: tuple[Stretch, ...] = ()
+    #: of it alone, on real video; None: that was not measured of this version in this mode
+    false_stretches: FalseStretches | None = None
 
 
 class Consensus(Record):

@@ -13,6 +13,7 @@ from typing import Final
 from shared.evidence import FAMILIES, FEW_MEASURED, KINDS, LEAST_SHARE, LEAST_UNITS, level_words
 from shared.results import DetectorResult, Finding, Points, Result, SupportLevel, Tally, Worth
 from shared.rounding import score as rounded
+from shared.stretch_words import agreement, cannot_tell, joint_headline, joint_worth, single_sentences
 from shared.words import UNIT_NOUNS, counted, joined, titles
 
 #: Where the evidence of a family points, or that its detectors point to both sides.
@@ -146,10 +147,12 @@ class Kind:
 
 @dataclass(frozen=True)
 class Statement:
-    """What stands above a result. ``headline`` is what points where; ``details`` say how often that happens on real material."""
+    """What stands above a result. ``headline`` is what points where, joint stretches first; ``details`` say how often that happens on real
+    material. ``joint``: the first of them, those about joint stretches, which have no score in them."""
 
     headline: str
     looked_for: str
+    joint: tuple[str, ...]
     details: tuple[str, ...]
     not_looked_for: str
     kinds: tuple[Kind, ...]
@@ -166,10 +169,12 @@ def statement_of(result: Result) -> Statement | None:
     if any(item.finding is None for item in scored):
         return None
     kinds = kinds_of(scored)
+    joint = tuple(joint_worth(result, titles(result)))
     return Statement(
-        headline=_headline(scored),
+        headline=_headline(result, scored),
         looked_for=_looked_for(kinds),
-        details=tuple(_details(result, scored)),
+        joint=joint,
+        details=(*joint, *_details(result, scored), *_of_time(result, scored)),
         not_looked_for=_not_looked_for(kinds),
         kinds=kinds,
     )
@@ -199,7 +204,14 @@ def families_of(scored: Iterable[DetectorResult]) -> dict[str, Direction]:
     return found
 
 
-def _headline(scored: Sequence[DetectorResult]) -> str:
+def _headline(result: Result, scored: Sequence[DetectorResult]) -> str:
+    whole = _of_the_whole(scored)
+    joint = joint_headline(result, titles(result), kinds=len(families_of(scored)))
+    return f"{joint} Over the whole file, {whole[0].lower()}{whole[1:]}" if joint else whole
+
+
+def _of_the_whole(scored: Sequence[DetectorResult]) -> str:
+    """What points where by the score of the file."""
     if not scored:
         return "No detector could judge this file, so nothing points anywhere."
     families = families_of(scored)
@@ -261,6 +273,13 @@ def _details(result: Result, scored: Sequence[DetectorResult]) -> Iterable[str]:
         yield f"{names[item.id]}: {item.finding.sentence}"
         if item.worth and item.finding.points == "points_to_fake":
             yield f"{names[item.id]}: {alarm_words(item.worth)}."
+
+
+def _of_time(result: Result, scored: Sequence[DetectorResult]) -> Iterable[str]:
+    """What is known of from when to when: that nobody can tell, that no two agree, and the stretches of each detector."""
+    able = [item for item in scored if counts(item)]
+    yield from filter(None, (cannot_tell(result, able), agreement(result, able)))
+    yield from single_sentences(result, able, titles(result))
 
 
 def _looked_for(kinds: Sequence[Kind]) -> str:

@@ -189,10 +189,12 @@ def summary(medium: Medium, result: Result, *, folder: Path) -> dict[str, Any]:
                 "units_scored": item.units_scored,
                 "finding": item.finding.model_dump(mode="json") if item.finding else None,
                 "worth": item.worth.model_dump(mode="json") if item.worth else None,
+                "stretches": [one.model_dump(mode="json") for one in item.stretches],
             }
             for item in result.detectors
         },
         "statement": list(said.sentences) if (said := statement_of(result)) else [],
+        "joint_stretches": [one.model_dump(mode="json") for one in result.joint_stretches],
         "not_looked_for": [kind.code for kind in said.kinds if not kind.looked] if said else [],
         "conditions": result.conditions.model_dump(mode="json") if result.conditions else None,
         "persons": len(result.persons),

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Final
 
 from shared.results import DetectorResult, Result
-from shared.rounding import score
 from shared.statement import enough, left_out, statement_of
 from shared.words import UNITS_OF, counted, detector_sentence, joined, label_in_words, likeness, titles, units_of
 
@@ -86,16 +85,10 @@ def _of_labels(result: Result) -> str:
 
 
 def details(result: Result) -> list[str]:
-    """What follows the first sentence: the findings of the detectors, or, in a result without findings, their mean; then who is silent."""
+    """What follows the first sentence: the findings of the detectors; then who is silent."""
     silent = [item for item in result.detectors if item.status != "ok"]
     said = statement_of(result)
     sentences = list(said.details) if said else []
-    for mean in () if said else result.consensus:
-        sentences.append(
-            f"The mean fake score of the {mean.detectors} detectors of {UNITS_OF[mean.unit]} is {score(mean.mean)}, from "
-            f"{score(mean.minimum)} to {score(mean.maximum)} (standard deviation "
-            f"{mean.standard_deviation:.2f}). Detectors are not calibrated alike: the mean is a summary, not a verdict."
-        )
     if len(silent) < len(result.detectors) and silent:
         sentences.append(f"{counted(len(silent), 'detector')} gave no score; the table says why.")
     if len(silent) == len(result.detectors):

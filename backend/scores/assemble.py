@@ -16,6 +16,7 @@ import numpy as np
 from backend.harvest.scores import HarvestedScores
 from backend.job import Job
 from backend.scores.aggregate import consensus, report_auc, video_score
+from backend.scores.alarms import alone
 from backend.scores.conditions import conditions_of
 from backend.scores.evidence import worth_of
 from backend.scores.findings import finding_of
@@ -103,7 +104,7 @@ def assemble(
         sound=pack.heard,
         detectors=detectors,
         consensus=consensus(detectors),
-        joint_stretches=joint_of(detectors),
+        joint_stretches=joint_of(detectors, mode=job.mode),
         conditions=like,
         media_worker=media_worker,
         seconds={name: round(value, 4) for name, value in (seconds | parts).items()},
@@ -220,7 +221,7 @@ def _weighed(
     answer = answer.model_copy(update={"worth": worth})
     elsewhere = worth is None and references.measured(card, ran)
     finding = finding_of(answer, card, like=like, is_clip=is_clip, elsewhere=elsewhere)
-    return answer.model_copy(update={"finding": finding})
+    return answer.model_copy(update={"finding": finding, "false_stretches": alone(answer, mode=mode)})
 
 
 def shadow_entry(outcome: DetectorOutcome, pack: MediaPack) -> dict[str, Any]:

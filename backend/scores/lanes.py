@@ -11,10 +11,11 @@ from typing import Final
 
 import numpy as np
 
-from backend.scores.stretches import Stretch as Found
+from backend.scores.alarms import together
 from backend.scores.stretches import StretchRule, Track, joint_stretches, stretches
 from base_detector import Array, Card
 from shared.findings import MediaPack
+from shared.records import Mode
 from shared.results import DetectorResult, JointStretch, Stretch
 from shared.statement import counts
 
@@ -24,48 +25,25 @@ _HOPS: Final = 3
 
 def stretches_of(card: Card, each: Array, pack: MediaPack) -> tuple[Stretch, ...]:
     """The stretches of a detector on each person, or on the voice. ``each`` (units,): scores parallel to its units, NaN without one."""
-    found = []
-    for person, track in _lanes(card, each, pack):
-        rule = StretchRule(window_s=_HOPS * card.hop_s) if card.unit == "sound" else StretchRule()
-        found += [
-            Stretch(
-                person=person,
-                side=item.side,
-                start_s=round(item.start_s, 3),
-                end_s=round(item.end_s, 3),
-                units=item.units,
-                median=item.median,
-            )
-            for item in stretches(track, threshold=card.threshold, rule=rule)
-        ]
-    return tuple(found)
+    rule = StretchRule(window_s=_HOPS * card.hop_s) if card.unit == "sound" else StretchRule()
+    return tuple(
+        item
+        for person, track in _lanes(card, each, pack)
+        for item in stretches(track, threshold=card.threshold, person=person, rule=rule)
+    )
 
 
-def joint_of(answers: Sequence[DetectorResult]) -> tuple[JointStretch, ...]:
+def joint_of(answers: Sequence[DetectorResult], *, mode: Mode) -> tuple[JointStretch, ...]:
     """The joint stretches of all detectors that judged enough of the file to be counted, by person."""
-    counted = [item for item in answers if counts(item)]
-    families = {item.id: item.family or item.id for item in counted}
-    lanes = {item.person for answer in counted for item in answer.stretches}
+    counted = {item.id: item for item in answers if counts(item)}
+    families = {name: item.family or name for name, item in counted.items()}
+    lanes = {item.person for answer in counted.values() for item in answer.stretches}
     joint = []
     for person in sorted(lanes, key=lambda lane: -1 if lane is None else lane):
-        own = {
-            answer.id: [
-                Found(item.side, item.start_s, item.end_s, item.units, item.median)
-                for item in answer.stretches
-                if item.person == person
-            ]
-            for answer in counted
-        }
-        joint += [
-            JointStretch(
-                person=person,
-                start_s=item.start_s,
-                end_s=item.end_s,
-                detectors=item.detectors,
-                families=len({families[name] for name in item.detectors}),
-            )
-            for item in joint_stretches(own)
-        ]
+        own = {name: [item for item in answer.stretches if item.person == person] for name, answer in counted.items()}
+        for item in joint_stretches(own, families=families, person=person):
+            false = together([counted[name] for name in item.detectors], mode=mode)
+            joint.append(item.model_copy(update={"false_stretches": false}))
     return tuple(joint)
 
 
@@ -77,10 +55,21 @@ def _lanes(card: Card, each: Array, pack: MediaPack) -> Iterator[tuple[int | Non
     elif card.unit == "face" and not pack.is_image and pack.mode != "quick" and len(pack.times) > 1:
         faces, step = np.asarray(pack.faces), float(np.median(np.diff(pack.times)))
         piece = faces["shot"] + np.searchsorted(_torn(pack), faces["time_s"], side="right")
-        for person in np.unique(faces["person"][faces["person"] >= 0]).tolist():
-            own = faces["person"] == person
-            start = faces["time_s"][own].astype(np.float64)
-            yield person, Track(start, start + step, each[own], piece[own])
+        yield from face_lanes(
+            faces["person"], faces["time_s"].astype(np.float64), each, step_s=step, piece=np.asarray(piece)
+        )
+
+
+def face_lanes(
+    person: Array, time_s: Array, each: Array, *, step_s: float, piece: Array
+) -> Iterator[tuple[int, Track]]:
+    """(person, its scores in time) of faces, all (n,): ``time_s`` seconds ascending, ``each`` scores, ``piece`` as of ``Track``.
+
+    Faces of nobody (-1) have no lane.
+    """
+    for one in np.unique(person[person >= 0]).tolist():
+        own = person == one
+        yield one, Track(time_s[own], time_s[own] + step_s, each[own], piece[own])
 
 
 def _torn(pack: MediaPack) -> Array:

@@ -10,15 +10,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Final, Literal
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from base_detector import Array
+from shared.results import HardLabel, JointStretch, Stretch
 
-#: "fake": above the detector's threshold, "real": below it.
-Side = Literal["fake", "real"]
 #: Rows of the running median that are worked on at a time: 100,000 faces need no more memory than a thousand.
 _ROWS: Final = 4096
 #: A pause longer than this many usual steps ends a stretch, as it breaks a curve (``backend/report/series.py``).
@@ -56,28 +55,13 @@ class Track:
     piece: Array
 
 
-@dataclass(frozen=True)
-class Stretch:
-    """``units`` judged ones from ``start_s`` to ``end_s`` (seconds), their ``median`` score in [0, 1]."""
+def stretches(
+    track: Track, *, threshold: float, person: int | None = None, rule: StretchRule | None = None
+) -> list[Stretch]:
+    """The stretches of one detector on ``track``, which is ``person``'s (None: the voice's), in order of time.
 
-    side: Side
-    start_s: float
-    end_s: float
-    units: int
-    median: float
-
-
-@dataclass(frozen=True)
-class JointStretch:
-    """``detectors`` (ids, at least two) are above their thresholds at one time, from ``start_s`` to ``end_s`` (seconds)."""
-
-    start_s: float
-    end_s: float
-    detectors: tuple[str, ...]
-
-
-def stretches(track: Track, *, threshold: float, rule: StretchRule | None = None) -> list[Stretch]:
-    """The stretches of one detector on ``track``, in order of time. ``threshold`` is the detector's own, in [0, 1]."""
+    ``threshold`` is the detector's own, in [0, 1]. Times are rounded to thousandths of a second.
+    """
     rule = rule or StretchRule()
     known = ~np.isnan(track.scores)
     start, end, scores = track.start_s[known], track.end_s[known], np.asarray(track.scores, np.float64)[known]
@@ -88,14 +72,29 @@ def stretches(track: Track, *, threshold: float, rule: StretchRule | None = None
             rows = slice(first + begin, first + stop)
             from_s, to_s = float(start[rows][0]), float(end[rows].max())
             if stop - begin >= rule.least_units and to_s - from_s >= rule.least_s:
-                found.append(Stretch(side, from_s, to_s, stop - begin, float(np.median(scores[rows]))))
+                found.append(
+                    Stretch(
+                        person=person,
+                        side=side,
+                        start_s=round(from_s, 3),
+                        end_s=round(to_s, 3),
+                        units=stop - begin,
+                        median=float(np.median(scores[rows])),
+                    )
+                )
     return found
 
 
-def joint_stretches(found: Mapping[str, Sequence[Stretch]], *, rule: StretchRule | None = None) -> list[JointStretch]:
-    """Where two or more detectors have a stretch of ``fake`` at one time. ``found``: id of a detector -> its stretches.
+def joint_stretches(
+    found: Mapping[str, Sequence[Stretch]],
+    *,
+    families: Mapping[str, str],
+    person: int | None = None,
+    rule: StretchRule | None = None,
+) -> list[JointStretch]:
+    """Where two or more detectors have a stretch of ``fake`` at one time. ``found``: id of a detector -> its stretches of ``person``.
 
-    A joint stretch has one set of detectors throughout; where a third one joins, the next one begins.
+    A joint stretch has one set of detectors throughout; where a third one joins, the next one begins. ``families``: id -> family.
     """
     rule = rule or StretchRule()
     fakes = {name: [each for each in its if each.side == "fake"] for name, its in found.items()}
@@ -108,9 +107,10 @@ def joint_stretches(found: Mapping[str, Sequence[Stretch]], *, rule: StretchRule
         if len(names) < 2:
             continue
         if joint and joint[-1].end_s == start and joint[-1].detectors == names:
-            joint[-1] = replace(joint[-1], end_s=end)
+            joint[-1] = joint[-1].model_copy(update={"end_s": end})
         else:
-            joint.append(JointStretch(start, end, names))
+            kinds = len({families[name] for name in names})
+            joint.append(JointStretch(person=person, start_s=start, end_s=end, detectors=names, families=kinds))
     return [each for each in joint if each.end_s - each.start_s >= rule.least_s]
 
 
@@ -149,14 +149,14 @@ def _running_median(middle: Array, scores: Array, *, rule: StretchRule) -> Array
     return medians
 
 
-def _sides(medians: Array, *, threshold: float, margin: float) -> Iterator[tuple[Side, int, int]]:
+def _sides(medians: Array, *, threshold: float, margin: float) -> Iterator[tuple[HardLabel, int, int]]:
     """(side, first, last) of runs on one side: a side is entered beyond ``margin`` of the threshold and left at the threshold.
 
     The margin is at most half the way to 0 or 1, so that a threshold near an end can be passed.
     """
     over = threshold + min(margin, (1 - threshold) / 2)
     under = threshold - min(margin, threshold / 2)
-    side: Side | None = None
+    side: HardLabel | None = None
     first = 0
     for index, median in enumerate([*medians.tolist(), math.nan]):
         left = side is not None and not (median >= threshold if side == "fake" else median < threshold)

@@ -1,4 +1,9 @@
-"""How well stretches are found, and how often they are false: ``python -m tests.bench.stretches OUT/scores.jsonl [--splices 300]``.
+"""How well stretches are found, and how often they are false.
+
+``python -m tests.bench.stretches scores OUT/scores.jsonl [--splices 300]``: splices of scores, for a grid of rules.
+``python -m tests.bench.stretches count OUT/scores.jsonl --name NAME --about WORDS``: writes how often real clips have stretches, which the
+sentences about stretches say (``backend.scores.alarms``).
+``python -m tests.bench.stretches media CLIPS OUT``: splices of media (``judged_clips``).
 
 ``OUT`` is a benchmark of labelled clips (``deepfake-o-meter benchmark``), whose rows have the score of each face. Splices are made of these
 scores: .5 to 8 s of a fake that the detector sees (its mean is at or above the threshold) within scores of real clips that it passes (below
@@ -13,15 +18,19 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
 from backend.catalog.detectors import BUNDLED, read_cards
-from backend.scores.stretches import Stretch, StretchRule, Track, joint_stretches, stretches
+from backend.scores.alarms import FOLDER, Counted, CountedStretches
+from backend.scores.stretches import StretchRule, Track, joint_stretches, stretches
 from base_detector import Array, Card
 from shared.evidence import LEAST_UNITS
+from shared.results import Stretch
+from tests.bench.judged_clips import judge_parts, report
 
 LENGTHS_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 #: more faces a second than this are several people in one row
@@ -132,38 +141,96 @@ def table(path: Path, detector: str, *, threshold: float, splices: int) -> None:
         )  # fmt: skip
 
 
-def joint_alarms(path: Path, cards: list[Card]) -> None:
-    """Print how often detectors of two families have a stretch at once on real clips, by the rule that ships."""
+def real_lanes(path: Path, cards: list[Card]) -> tuple[dict[str, dict[str, list[Stretch]]], dict[str, float]]:
+    """Of real clips of one person: clip -> detector -> its stretches, for detectors that judged enough; and clip -> seconds.
+
+    Only detectors that judge every face have times here: the rows have no places of those that were not judged.
+    """
     lanes: dict[str, dict[str, list[Stretch]]] = {}
     seconds: dict[str, float] = {}
-    for line in path.read_text().splitlines():
-        row = json.loads(line)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    most: dict[str, int] = {}
+    for row in rows:
+        most[row["item"]] = max(most.get(row["item"], 0), len(row["units"]))
+    for row in rows:
         card = next((one for one in cards if one.id == row["detector"]), None)
-        if card is None or row["fake"] or row["status"] != "ok" or len(row["units"]) < LEAST_UNITS:
+        units = len(row["units"])
+        if card is None or row["fake"] or row["status"] != "ok" or row["condition"] != "untouched":
             continue
-        step = row["like"]["duration_s"] / len(row["units"])
-        start = np.arange(len(row["units"])) * step
-        track = Track(start, start + step, np.array(row["units"]), np.zeros(len(start), np.int64))
-        lanes.setdefault(row["item"], {})[card.id] = stretches(track, threshold=card.threshold)
+        if units < LEAST_UNITS or units < most[row["item"]] or units / row["like"]["duration_s"] > _MOST_A_SECOND:
+            continue
+        step = row["like"]["duration_s"] / units
+        start = np.arange(units) * step
+        track = Track(start, start + step, np.array(row["units"]), np.zeros(units, np.int64))
+        lanes.setdefault(row["item"], {})[card.id] = stretches(track, threshold=card.threshold, person=0)
         seconds[row["item"]] = row["like"]["duration_s"]
-    family = {card.id: card.family for card in cards}
-    found = [item for own in lanes.values() for item in joint_stretches(own)]
-    two = [item for item in found if len({family[name] for name in item.detectors}) > 1]
-    minutes = sum(seconds.values()) / 60
-    print(f"\n{len(lanes)} real clips, {minutes:.1f} min: {len(found)} joint stretches, {len(two)} of two families")
+    return lanes, seconds
+
+
+def count(path: Path, cards: list[Card], *, name: str, about: str, out: Path) -> None:
+    """Write how often each detector, and each two of them, have stretches on the real clips of a benchmark (``backend.scores.alarms``)."""
+    run = json.loads((path.parent / "run.json").read_text())
+    lanes, seconds = real_lanes(path, cards)
+    families = {card.id: card.family or card.id for card in cards}
+    counts = []
+    for names in [(card.id,) for card in cards] + list(itertools.combinations(families, 2)):
+        judged = [clip for clip, own in lanes.items() if all(one in own for one in names)]
+        minutes = sum(seconds[clip] for clip in judged) / 60
+        if len(judged) < LEAST_UNITS:
+            continue
+        if len(names) == 1:
+            found = sum(item.side == "fake" for clip in judged for item in lanes[clip][names[0]])
+        else:
+            found = sum(
+                len(joint_stretches({one: lanes[clip][one] for one in names}, families=families)) for clip in judged
+            )
+        counts.append(Counted(detectors=names, found=found, minutes=round(minutes, 2), clips=len(judged)))
+        print(f"{' and '.join(names)}: {found} in {minutes:.1f} min, {len(judged)} clips")
+    known = {one for counted in counts for one in counted.detectors}
+    made = CountedStretches(
+        name=name,
+        about=about,
+        created=datetime.now(UTC),
+        mode=run["mode"],
+        rule=asdict(StretchRule()),
+        ran={key: value for key, value in run["detectors"].items() if key in known},
+        counts=tuple(counts),
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    (out / f"{name}.json").write_text(f"{made.model_dump_json(indent=1)}\n", encoding="utf-8")
 
 
 def main() -> None:
     """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("rows", type=Path)
-    parser.add_argument("--splices", type=int, default=300)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    scores = commands.add_parser("scores", help="splices of scores, for a grid of rules")
+    scores.add_argument("rows", type=Path)
+    scores.add_argument("--splices", type=int, default=300)
+    counting = commands.add_parser("count", help="write how often real clips have stretches")
+    counting.add_argument("rows", type=Path)
+    counting.add_argument("--name", required=True)
+    counting.add_argument("--about", required=True, help="what the clips are, in a few words")
+    media = commands.add_parser("media", help="made clips, encoded and judged")
+    media.add_argument("clips", type=Path, help="folder of labelled clips, with labels.csv")
+    media.add_argument("out", type=Path)
+    media.add_argument("--count", type=int, default=400, help="clips, half of them clean")
+    media.add_argument("--detectors", default="selfblend,mesonet")
+    media.add_argument("--judged-only", action="store_true", help="make and judge nothing, print what is there")
     args = parser.parse_args()
+    if args.command == "media":
+        names = args.detectors.split(",")
+        if not args.judged_only:
+            judge_parts(args.clips, args.out, count=args.count, detectors=names)
+        report(args.out, [card for card in read_cards(BUNDLED) if card.id in names])
+        return
     judged = {json.loads(line)["detector"] for line in args.rows.read_text().splitlines()}
     cards = [card for card in read_cards(BUNDLED) if card.id in judged and card.unit == "face"]
+    if args.command == "count":
+        count(args.rows, cards, name=args.name, about=args.about, out=FOLDER)
+        return
     for card in cards:
         table(args.rows, card.id, threshold=card.threshold, splices=args.splices)
-    joint_alarms(args.rows, cards)
 
 
 if __name__ == "__main__":

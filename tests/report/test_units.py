@@ -216,7 +216,7 @@ def test_a_report_on_all_three_draws_every_curve(mixed: Result, tmp_path: Path) 
     words = page_of(tmp_path / "report")
     assert "AASIST sound" in words
     assert "It judged 3 of 4 stretches of sound." in words
-    assert "The mean fake score of the 2 detectors of faces is" in words
+    assert "mean fake score" not in words
 
 
 def test_means_of_faces_pictures_and_sound_are_never_joined(mixed: Result) -> None:

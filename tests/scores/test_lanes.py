@@ -79,11 +79,11 @@ def judged(name: str, *spans: tuple[float, float], units: int = 100) -> Detector
 
 
 def test_joint_stretches_count_kinds_of_evidence_and_leave_out_who_judged_too_little():
-    both = joint_of([judged("mesonet", (1, 5)), judged("selfblend", (3, 8))])
+    both = joint_of([judged("mesonet", (1, 5)), judged("selfblend", (3, 8))], mode="standard")
     assert [(item.person, item.start_s, item.end_s, item.detectors, item.families) for item in both] == [
         (2, 3, 5, ("mesonet", "selfblend"), 2)
     ]
-    cousins = joint_of([judged("mesonet", (1, 5)), judged("classnseg", (3, 8))])
+    cousins = joint_of([judged("mesonet", (1, 5)), judged("classnseg", (3, 8))], mode="standard")
     assert [item.families for item in cousins] == [1]
-    assert joint_of([judged("mesonet", (1, 5)), judged("selfblend", (3, 8), units=9)]) == ()
-    assert joint_of([judged("mesonet", (1, 5))]) == ()
+    assert joint_of([judged("mesonet", (1, 5)), judged("selfblend", (3, 8), units=9)], mode="standard") == ()
+    assert joint_of([judged("mesonet", (1, 5))], mode="standard") == ()

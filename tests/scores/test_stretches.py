@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.scores.stretches import Stretch, StretchRule, Track, joint_stretches, stretches
+from backend.scores.stretches import StretchRule, Track, joint_stretches, stretches
+from shared.results import Stretch
 
 STEP = 0.04
 
@@ -93,24 +94,29 @@ def test_stretches_are_in_order_apart_and_made_of_judged_units(scores: list[floa
     asked = track(scores, piece=piece)
     found = stretches(asked, threshold=threshold)
     for each in found:
-        inside = (asked.start_s >= each.start_s) & (asked.end_s <= each.end_s + 1e-9) & ~np.isnan(asked.scores)
+        inside = (asked.start_s >= each.start_s - 1e-9) & (asked.end_s <= each.end_s + 1e-9) & ~np.isnan(asked.scores)
         assert inside.sum() == each.units >= 3
         assert len(set(piece[inside])) == 1
         assert np.median(asked.scores[inside]) == each.median
     assert all(one.end_s <= two.start_s + 1e-9 for one, two in itertools.pairwise(found))
 
 
-def test_detectors_are_joined_where_two_are_above_at_one_time():
-    def fake(start: float, end: float) -> Stretch:
-        return Stretch("fake", start, end, 10, 0.9)
+def test_detectors_are_joined_where_two_are_above_at_one_time_and_their_families_counted():
+    def fake(start: float, end: float, side: str = "fake") -> Stretch:
+        return Stretch(person=3, side=side, start_s=start, end_s=end, units=10, median=0.9)
 
+    families = {"a": "blending", "b": "synthesis", "c": "synthesis", "d": "motion"}
     joint = joint_stretches(
-        {"a": [fake(0, 4)], "b": [fake(2, 6)], "c": [fake(3, 8)], "d": [Stretch("real", 0, 8, 10, 0.1)]}
+        {"a": [fake(0, 4)], "b": [fake(2, 6)], "c": [fake(3, 8)], "d": [fake(0, 8, "real")]},
+        families=families,
+        person=3,
     )
-    assert [(each.start_s, each.end_s, each.detectors) for each in joint] == [
-        (2, 3, ("a", "b")),
-        (3, 4, ("a", "b", "c")),
-        (4, 6, ("b", "c")),
+    assert [(each.person, each.start_s, each.end_s, each.detectors, each.families) for each in joint] == [
+        (3, 2, 3, ("a", "b"), 2),
+        (3, 3, 4, ("a", "b", "c"), 2),
+        (3, 4, 6, ("b", "c"), 1),
     ]
-    assert joint_stretches({"a": [fake(0, 4)]}) == []
-    assert joint_stretches({"a": [fake(0, 4)], "b": [fake(3.8, 6)]}) == [], "shorter than half a second"
+    assert joint_stretches({"a": [fake(0, 4)]}, families=families) == []
+    assert joint_stretches({"a": [fake(0, 4)], "b": [fake(3.8, 6)]}, families=families) == [], (
+        "shorter than half a second"
+    )

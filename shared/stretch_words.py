@@ -1,0 +1,196 @@
+"""Stretches in words: who, from when to when, according to whom, and how often that happens on real video.
+
+Owns these sentences for page, mail, summary, JSON and command line (``shared.statement`` puts them together). Promises: no score in them,
+and never that a file is fake or real; a stretch of one detector alone is never said without how often it has one on real video, or that
+this was not measured. May be imported by all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from shared.evidence import RARE_A_MINUTE
+from shared.results import DetectorResult, FalseStretches, JointStretch, Result, Stretch
+from shared.words import clock_time, duration, joined
+
+#: Most stretches that a sentence names; result.json has all.
+_MOST: Final = 3
+#: A joint stretch this near to both ends of what was seen is all of it, seconds.
+_ALL_BUT_S: Final = 0.5
+
+
+@dataclass(frozen=True)
+class Span:
+    """From when to when detectors of ``families`` kinds of evidence (at the least moment) are at or above their thresholds at once.
+
+    ``changing``: not the same detectors throughout; then at least two of ``detectors`` at each moment.
+    """
+
+    person: int | None
+    start_s: float
+    end_s: float
+    detectors: tuple[str, ...]
+    families: int
+    changing: bool
+    false_stretches: FalseStretches | None
+
+
+def spans_of(result: Result) -> tuple[Span, ...]:
+    """Joint stretches as they are told: those that touch are one. Most kinds of evidence first, then the longest."""
+    spans: list[Span] = []
+    for item in result.joint_stretches:
+        last = spans[-1] if spans else None
+        if (
+            last
+            and (last.person, last.end_s) == (item.person, item.start_s)
+            and (last.families > 1) == (item.families > 1)
+        ):
+            spans[-1] = _merged(last, item)
+        else:
+            own = item.detectors, item.families, False, item.false_stretches
+            spans.append(Span(item.person, item.start_s, item.end_s, *own))
+    return tuple(sorted(spans, key=lambda span: (-span.families, span.start_s - span.end_s, span.start_s)))
+
+
+def _merged(span: Span, item: JointStretch) -> Span:
+    names = tuple(dict.fromkeys((*span.detectors, *item.detectors)))
+    false = span.false_stretches, item.false_stretches
+    known = [one for one in false if one is not None]
+    return Span(
+        span.person,
+        span.start_s,
+        item.end_s,
+        names,
+        min(span.families, item.families),
+        span.changing or span.detectors != item.detectors,
+        None if None in false else max(known, key=_rate),
+    )
+
+
+def _rate(false: FalseStretches) -> tuple[float, float]:
+    return false.found / false.minutes, -false.minutes
+
+
+def joint_headline(result: Result, names: Mapping[str, str], *, kinds: int) -> str:
+    """Joint stretches of two kinds of evidence or more, in a sentence or two; empty where there is none.
+
+    ``names``: id of a detector -> its title; ``kinds``: how many kinds of evidence judged the file.
+    """
+    spans = [span for span in spans_of(result) if span.families > 1]
+    if not spans:
+        return ""
+    told = []
+    for span in spans[:_MOST]:
+        many = f"{span.families} of {kinds} kinds" if kinds > span.families else f"{span.families} kinds"
+        told.append(
+            f"{_where(span)}: {many} of evidence reach their thresholds for manipulation at the same time "
+            f"({_which(span, names)})."
+        )
+    if len(spans) > _MOST:
+        told.append(f"There {_more(len(spans) - _MOST)}.")
+    if not _covers_all(result, spans):
+        told.append("Elsewhere no two kinds do.")
+    return " ".join(told)
+
+
+def joint_worth(result: Result, names: Mapping[str, str]) -> Iterator[str]:
+    """How often joint stretches happen on real video; those of one kind of evidence are told here, too, as the weaker ones they are."""
+    spans = spans_of(result)
+    apart, alike = [span for span in spans if span.families > 1], [span for span in spans if span.families == 1]
+    if apart:
+        yield from dict.fromkeys(_how_often(span.false_stretches, names, joint=True) for span in apart)
+    if alike:
+        told = "; ".join(f"{_where(span)} ({_which(span, names)})" for span in alike[:_MOST])
+        more = f"; and {len(alike) - _MOST} more" if len(alike) > _MOST else ""
+        yield f"Detectors that look at the same thing reach their thresholds together: {told}{more}. That is one kind of evidence."
+        yield from dict.fromkeys(_how_often(span.false_stretches, names, joint=True) for span in alike)
+
+
+def single_sentences(result: Result, counted_ones: Iterable[DetectorResult], names: Mapping[str, str]) -> Iterator[str]:
+    """For each of the detectors that are counted and have one: its stretches of ``fake``, and how often it has them on real video."""
+    for answer in counted_ones:
+        found = sorted((one for one in answer.stretches if one.side == "fake"), key=lambda one: one.start_s - one.end_s)
+        if not found:
+            continue
+        told = joined(list(_by_person(found[:_MOST])))
+        rest = len(found) - _MOST
+        more = f", and in {'one shorter stretch' if rest == 1 else f'{rest:,} shorter ones'}" if rest > 0 else ""
+        often = _how_often(answer.false_stretches, names, joint=False)
+        yield f"{names[answer.id]} alone: at or above its threshold for {told}{more}. {often}"
+
+
+def cannot_tell(result: Result, counted_ones: Sequence[DetectorResult]) -> str:
+    """Why nothing is said about from when to when; empty where stretches were looked for."""
+    units = {answer.unit for answer in counted_ones}
+    if result.media.kind == "image" and units:
+        return "This is one picture, so nothing can be said about from when to when."
+    if "face" in units and result.mode == "quick":
+        return "Quick mode looks at too few pictures to tell from when to when; a short manipulation can be missed."
+    if units == {"picture"}:
+        return "The pictures that were judged are too far apart to tell from when to when."
+    return ""
+
+
+def agreement(result: Result, counted_ones: Sequence[DetectorResult]) -> str:
+    """That no two detectors agree on a stretch; empty where they do, and where there are no two to compare."""
+    units = [answer.unit for answer in counted_ones]
+    faces = units.count("face") if result.media.kind == "video" and result.mode != "quick" else 0
+    if max(faces, units.count("sound")) < 2 or result.joint_stretches:
+        return ""
+    return "There is no stretch of time in which two detectors reach their thresholds together."
+
+
+# --------------------------------------------------------------------------- inside
+
+
+def person_words(person: int | None) -> str:
+    """'Person 1', as pages and pictures number them, or 'The voice'."""
+    return "The voice" if person is None else f"Person {person + 1}"
+
+
+def _where(span: Span) -> str:
+    return f"{person_words(span.person)}, {clock_time(span.start_s)} to {clock_time(span.end_s)}"
+
+
+def _which(span: Span, names: Mapping[str, str]) -> str:
+    told = joined([names.get(name, name) for name in span.detectors])
+    return f"at each moment at least two of {told}" if span.changing else told
+
+
+def _by_person(found: Sequence[Stretch]) -> Iterator[str]:
+    """'person 1 from 0:01.0 to 0:04.0 and from 0:06.0 to 0:07.0', in the order of persons."""
+    for person in dict.fromkeys(sorted((one.person for one in found), key=lambda one: -1 if one is None else one)):
+        own = sorted((one for one in found if one.person == person), key=lambda one: one.start_s)
+        times = joined([f"from {clock_time(one.start_s)} to {clock_time(one.end_s)}" for one in own])
+        name = person_words(person)
+        yield f"{name[0].lower()}{name[1:]} {times}"
+
+
+def _covers_all(result: Result, spans: Sequence[Span]) -> bool:
+    """Whether these are all of the time that there is, so that there is no elsewhere."""
+    whole = max([result.media.duration_s, *(end for item in result.detectors for _, end in item.windows)])
+    lanes = {one.person for item in result.detectors for one in item.stretches}
+    covered = {span.person for span in spans if span.start_s <= _ALL_BUT_S and span.end_s >= whole - _ALL_BUT_S}
+    return lanes <= covered
+
+
+def _more(count: int) -> str:
+    return "is one more such stretch" if count == 1 else f"are {count:,} more such stretches"
+
+
+def _how_often(false: FalseStretches | None, names: Mapping[str, str], *, joint: bool) -> str:
+    if false is None:
+        return f"How often that happens on real video was not measured {'for these together' if joint else 'for it'}."
+    who = f"{joined([names.get(name, name) for name in false.detectors])} together" if joint else "it"
+    where = f"{false.minutes:.1f} minutes of real video that {'both were' if joint else 'it was'} measured on"
+    if not false.found:
+        return f"On {where}, {who} never did that; so little video cannot exclude that it happens once in {_time(false.minutes / 3)}."
+    times = "once" if false.found == 1 else f"{false.found:,} times"
+    rare = false.found < RARE_A_MINUTE * false.minutes
+    return f"On {where}, {who} did that {times}{'' if rare else ', so this alone says little'}."
+
+
+def _time(minutes: float) -> str:
+    return duration(60 * minutes)

@@ -1,0 +1,188 @@
+"""Stretches in words: who, from when to when, according to whom, and how often that happens on real video."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from backend.scores.lanes import joint_of
+from shared.results import DetectorResult, Result
+from shared.statement import Statement, statement_of
+from tests.report.conftest import make_result
+from tests.scores.sets import LIKE
+from tests.shared.test_statement import WEAK, judged
+from tests.told import false_stretches, stretched
+from tests.units import scored, windows
+
+NEVER = false_stretches("mesonet", "selfblend", found=0)
+
+
+def made(*answers: DetectorResult, seconds: float = 8.0, joint: Any = None, **facts: Any) -> Result:
+    """A clip that these detectors judged; ``joint``: what was counted of joint stretches on real video."""
+    found = [item.model_copy(update={"false_stretches": joint}) for item in joint_of(answers, mode="standard")]
+    result = make_result(frames=round(25 * seconds), kind=facts.pop("kind", "video"))
+    given = {"detectors": answers, "conditions": LIKE, "joint_stretches": tuple(found), "mode": "standard"}
+    return result.model_copy(update=given | facts)
+
+
+def told(*answers: DetectorResult, **facts: Any) -> Statement:
+    said = statement_of(made(*answers, **facts))
+    assert said is not None
+    for sentence in said.sentences:
+        assert sentence.endswith("."), sentence
+        for claim in (" is fake", " is real", " are fake", " are real", "deepfake", "certain", "prove"):
+            assert claim not in sentence, sentence
+    return said
+
+
+def meso(*spans: tuple[float, float], **more: Any) -> DetectorResult:
+    return stretched(judged("mesonet", 0.55, worth=WEAK), *spans, **more)
+
+
+def blend(*spans: tuple[float, float], **more: Any) -> DetectorResult:
+    return stretched(judged("selfblend", 0.6, worth=WEAK), *spans, **{"false": 4, **more})
+
+
+def cousin(*spans: tuple[float, float], **more: Any) -> DetectorResult:
+    return stretched(judged("classnseg", 0.6, worth=WEAK), *spans, **{"false": 5, **more})
+
+
+# --------------------------------------------------------------------------- joint stretches
+
+
+def test_two_kinds_of_evidence_at_once_lead_and_the_whole_file_follows():
+    said = told(meso((3.8, 8)), blend((4, 8)), joint=NEVER)
+    assert said.headline == (
+        "Person 1, 0:04.0 to 0:08.0: 2 kinds of evidence reach their thresholds for manipulation at the same time (MesoNet and Self-blend "
+        "traces). Elsewhere no two kinds do. Over the whole file, none of the 2 kinds of evidence points anywhere: inconclusive. That does "
+        "not show that the file is genuine."
+    )
+    assert said.details[0] == said.joint[0] == (
+        "On 6.4 minutes of real video that both were measured on, MesoNet and Self-blend traces together never did that; so little video "
+        "cannot exclude that it happens once in 2 min."
+    )  # fmt: skip
+
+
+def test_a_joint_stretch_that_was_not_measured_says_so():
+    said = told(meso((3.8, 8)), blend((4, 8)))
+    assert said.joint == ("How often that happens on real video was not measured for these together.",)
+
+
+def test_a_joint_stretch_of_all_there_is_has_no_elsewhere():
+    said = told(meso((0, 8)), blend((0.2, 8)), joint=NEVER)
+    assert "Elsewhere" not in said.headline
+    assert said.headline.startswith("Person 1, 0:00.2 to 0:08.0: ")
+
+
+def test_where_detectors_change_the_stretch_goes_on_and_says_that_two_are_there_at_each_moment():
+    first, second = meso((1, 4)), cousin((3, 6))
+    said = told(first, second, blend((1, 6)), joint=NEVER)
+    assert said.headline.startswith(
+        "Person 1, 0:01.0 to 0:06.0: 2 kinds of evidence reach their thresholds for manipulation at the same time (at each moment at least "
+        "two of MesoNet, Self-blend traces and ClassNSeg)."
+    )
+
+
+def test_cousins_at_once_are_one_kind_of_evidence_and_lead_nothing():
+    often = false_stretches("classnseg", "mesonet", found=6)
+    said = told(meso((1, 4)), cousin((1, 4)), joint=often)
+    assert said.headline == (
+        "The one kind of evidence points nowhere: inconclusive. That does not show that the file is genuine."
+    )
+    assert said.joint == (
+        "Detectors that look at the same thing reach their thresholds together: Person 1, 0:01.0 to 0:04.0 (MesoNet and ClassNSeg). That "
+        "is one kind of evidence.",
+        "On 6.4 minutes of real video that both were measured on, ClassNSeg and MesoNet together did that 6 times, so this alone says "
+        "little.",
+    )
+
+
+def test_of_many_joint_stretches_the_longest_are_named():
+    spans = [(float(start), start + 1.0 + start / 100) for start in range(0, 20, 4)]
+    said = told(meso(*spans), blend(*spans), seconds=24, joint=NEVER)
+    assert said.headline.count("Person 1, ") == 3
+    assert "Person 1, 0:16.0 to 0:17.2" in said.headline
+    assert "There are 2 more such stretches." in said.headline
+
+
+def test_the_person_of_several_is_named_and_the_voice_is_a_lane_of_its_own():
+    said = told(meso((1, 4), person=2), blend((1, 4), person=2), joint=NEVER)
+    assert said.headline.startswith("Person 3, 0:01.0 to 0:04.0: ")
+    spans = windows(4)
+    voice = [
+        stretched(
+            scored(name, name.upper(), "sound", (0.9,) * 4, windows=spans, finding=judged("mesonet", 0.9).finding, family=name),
+            (0.0, 6.0), person=None,
+        )
+        for name in ("aa", "bb")
+    ]  # fmt: skip
+    heard = told(*voice, joint=None)
+    assert heard.headline.startswith("The voice, 0:00.0 to 0:06.0: 2 kinds of evidence reach their thresholds")
+
+
+def test_a_detector_that_judged_too_little_joins_nothing():
+    few = stretched(judged("selfblend", 0.97, worth=WEAK, units=9, of=200), (1, 4))
+    said = told(meso((1, 4)), few)
+    assert "at the same time" not in said.headline
+    assert all("Self-blend traces alone" not in sentence for sentence in said.details)
+
+
+# --------------------------------------------------------------------------- single ones
+
+
+def test_a_stretch_of_one_detector_comes_last_with_how_often_it_has_one_on_real_video():
+    said = told(meso((4, 8)), blend())
+    assert said.details[-2:] == (
+        "There is no stretch of time in which two detectors reach their thresholds together.",
+        "MesoNet alone: at or above its threshold for person 1 from 0:04.0 to 0:08.0. On 6.4 minutes of real video that it was measured "
+        "on, it did that 36 times, so this alone says little.",
+    )
+    assert "0:04.0" not in said.headline
+
+
+def test_how_often_is_counted_or_said_not_to_be_known():
+    ends = [told(meso((4, 8), false=false)).details[-1].split(". ")[-1] for false in (None, 0, 1)]
+    assert ends == [
+        "How often that happens on real video was not measured for it.",
+        "On 6.4 minutes of real video that it was measured on, it never did that; so little video cannot exclude that it happens once in "
+        "2 min.",
+        "On 6.4 minutes of real video that it was measured on, it did that once, so this alone says little.",
+    ]
+    rare = meso((4, 8)).model_copy(update={"false_stretches": false_stretches("mesonet", found=1, minutes=60)})
+    assert told(rare).details[-1].endswith("60.0 minutes of real video that it was measured on, it did that once.")
+
+
+def test_of_many_stretches_of_one_detector_the_longest_are_named():
+    spans = [(float(start), start + 1.0 + start / 100) for start in range(0, 20, 4)]
+    last = told(meso(*spans), seconds=24).details[-1]
+    assert (
+        "person 1 from 0:08.0 to 0:09.1, from 0:12.0 to 0:13.1 and from 0:16.0 to 0:17.2, and in 2 shorter ones."
+        in last
+    )
+
+
+# --------------------------------------------------------------------------- what cannot be told
+
+
+@pytest.mark.parametrize(
+    ("facts", "sentence"),
+    [
+        (
+            {"mode": "quick"},
+            "Quick mode looks at too few pictures to tell from when to when; a short manipulation can be missed.",
+        ),
+        ({"kind": "image"}, "This is one picture, so nothing can be said about from when to when."),
+    ],
+    ids=["quick", "still"],
+)
+def test_quick_mode_and_stills_say_that_they_cannot_tell_from_when_to_when(facts: dict[str, Any], sentence: str):
+    said = told(judged("mesonet", 0.9, worth=WEAK), judged("selfblend", 0.9, worth=WEAK), **facts)
+    assert said.details[-1] == sentence
+    assert all("no stretch of time" not in one for one in said.details)
+
+
+def test_where_no_detector_could_judge_nothing_is_said_about_time():
+    assert told(judged("mesonet", 0.97, worth=WEAK, units=2, of=200)).details == (
+        "MesoNet: It could judge only 2 of 200 faces: too few to be counted.",
+    )
