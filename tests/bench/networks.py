@@ -148,19 +148,19 @@ def install(name: str, folder: Path) -> None:
         importlib.import_module(f"tests.parity.test_{name}").write_weights(folder, RESEARCH)
 
 
-def practice_clip(folder: Path) -> FacePack:
-    """The clip that every detector of faces judges."""
+def practice_clip(folder: Path, *, faces: int = FACES) -> FacePack:
+    """The clip that every detector of faces judges, with so many of them."""
     from backend.media.extract import extract_pack
 
     extract_pack(SAMPLES / "portrait.jpg", folder / "portrait", samplings=["every_frame"], context=3.0)
-    return FacePack(PracticePacks(folder / "packs", portrait=folder / "portrait").clip(FACES))
+    return FacePack(PracticePacks(folder / "packs", portrait=folder / "portrait").clip(faces))
 
 
-def own_clip(name: str, folder: Path) -> FacePack:
-    """What detector ``name`` judges: the clip of ``practice_clip`` in ``folder``, or one batch of whole pictures or of windows of sound."""
+def own_clip(name: str, folder: Path, *, faces: int = FACES) -> FacePack:
+    """What detector ``name`` judges: the clip of ``practice_clip`` in ``folder`` (so many faces), or one batch of pictures or of sound."""
     card = load_detector(f"detectors.{name}").card
     if card.unit == "face":
-        return FacePack(PracticePacks(folder / "packs", portrait=folder / "portrait").clip(FACES))
+        return FacePack(PracticePacks(folder / "packs", portrait=folder / "portrait").clip(faces))
     return FacePack(practice_packs(folder / f"packs-{name}", portrait=folder / "portrait", card=card).clip(BATCH))
 
 
@@ -208,6 +208,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("ids", nargs="*")
     parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument(
+        "--faces", type=int, default=FACES, help="of the practice clip; large networks take seconds each"
+    )
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     names = args.ids or [card.id for card in read_cards(ROOT / "detectors")]
@@ -218,12 +221,14 @@ def main() -> int:
     )
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as first:
-        practice_clip(Path(first))
+        practice_clip(Path(first), faces=args.faces)
         for name in names:
             with tempfile.TemporaryDirectory() as scratch:
                 rates = gemm_gflops()
                 peak = max(rates.values())
-                row = measure(name, own_clip(name, Path(first)), Path(scratch), runs=args.runs) | {"gemm": rates}
+                row = measure(name, own_clip(name, Path(first), faces=args.faces), Path(scratch), runs=args.runs) | {
+                    "gemm": rates
+                }
             rows.append(row)
             cells = [row[key] for key in ("detector", "load_s", "faces", "ms", "net_ms", "gflop", "gflops")]
             print("| " + " | ".join(map(str, cells)) + f" | {row['gflops'] / peak:.0%} |", flush=True)

@@ -54,6 +54,16 @@ def test_version(bare: CommandLine):
     assert said.stdout.startswith("deepfake-o-meter ")
 
 
+@pytest.mark.usefixtures("engine")
+def test_images_that_are_not_built_are_spoken_of_once_and_only_for_what_was_asked(cli: CommandLine):
+    """A machine with an engine and without images: one line, not one for every detector there is."""
+    cli.environment |= {"DFOM_RUNNER": "docker", "DFOM_IMAGE_PREFIX": "nowhere"}
+    said = cli("analyze", PORTRAIT, "--detectors", "mesonet", "--out", cli.folder / "out")
+    assert said.returncode == 3
+    assert (said.stdout + said.stderr).count("image is not built. The operator runs 'make images'.") == 1
+    assert len((said.stdout + said.stderr).splitlines()) <= 4
+
+
 def test_help_is_quick_because_it_loads_no_network_library(bare: CommandLine):
     heavy = ("torch", "openvino", "cv2", "av", "dlib", "flask", "numpy")
     code = f"import sys, deepfake_o_meter; print([m for m in {heavy} if m in sys.modules])"
