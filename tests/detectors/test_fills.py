@@ -195,18 +195,33 @@ NETS: dict[str, Callable[[], Case]] = {
 OFTEN = ("boken b1", "classnseg Classifier")
 
 
+#: DSFD multiplies what these layers give; without a batch norm behind them the products of a fill lie millions apart, and no float32 holds
+#: the small ones beside the large. They get powers of two of their own, as batch norms do.
+_MULTIPLIED = ("latlayer", "smooth")
+
+
 def filled(net: nn.Module, inputs: np.ndarray, *, salt: str) -> nn.Module:
     """``net`` with the recipe's numbers under its own names; each batch norm's variance times the power of two of what reaches it."""
     for name, tensor in net.eval().state_dict().items():
         if tensor.dtype.is_floating_point and name not in ("mean", "std"):
             tensor.copy_(torch.from_numpy(fill(name, tuple(tensor.shape), salted=salt)))
 
+    def power(maps: torch.Tensor) -> float:
+        variance = float(maps.transpose(0, 1).flatten(1).var(1, unbiased=False).mean())
+        return 2.0 ** round(np.log2(max(variance, 1e-30)))
+
     def scale(norm: nn.Module, given: tuple[torch.Tensor, ...]) -> None:
-        variance = float(given[0].transpose(0, 1).flatten(1).var(1, unbiased=False).mean())
-        norm.running_var.mul_(2.0 ** round(np.log2(max(variance, 1e-30))))
+        norm.running_var.mul_(power(given[0]))
+
+    def shrink(layer: nn.Module, _: object, maps: torch.Tensor) -> torch.Tensor:
+        factor = 2.0 ** round(-np.log2(power(maps)) / 2)
+        layer.weight.mul_(factor)
+        layer.bias.mul_(factor)
+        return maps * factor
 
     norms = [part for part in net.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
     hooks = [norm.register_forward_pre_hook(scale) for norm in norms]
+    hooks += [part.register_forward_hook(shrink) for name, part in net.named_children() if name.startswith(_MULTIPLIED)]
     with torch.inference_mode():
         net(torch.from_numpy(inputs))
     for hook in hooks:
