@@ -92,6 +92,7 @@ def _init_templates(app: Flask) -> None:
         units_of=words.UNITS_OF.__getitem__,
         unit_noun=words.UNIT_NOUNS.__getitem__,
         side=words.side_of_threshold,
+        person_label=statement.person_label,
         finding=statement.finding_words,
         left_out=statement.left_out,
         strategy=words.strategy,

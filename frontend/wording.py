@@ -153,7 +153,11 @@ def video_words(result: Result) -> str:
     of_faces = [item for item in result.detectors if item.unit == "face" and item.fake_score is not None]
     boxes = ""
     if result.faces and of_faces:
-        score = "its mean score" if len(of_faces) > 1 else f"its score by {of_faces[0].title}"
+        score = (
+            "how many of the detectors that judged it are at or above their own thresholds there (“2 of 3”)"
+            if len(of_faces) > 1
+            else f"its score by {of_faces[0].title}"
+        )
         boxes = f"Each face is framed and carries {score}; beside it, the "
     curves = f"{boxes or 'Beside it, the '}curves of all detectors."
     return curves.replace("Beside it, the", "Wave form and") if result.media.kind == "sound" else curves

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from shared.evidence import FAMILIES, FEW_MEASURED, KINDS, LEAST_SHARE, LEAST_UNITS, level_words
-from shared.results import DetectorResult, Finding, Points, Result, SupportLevel, Tally, Worth
+from shared.results import DetectorResult, Finding, PersonScore, Points, Result, SupportLevel, Tally, Worth
 from shared.rounding import score as rounded
 from shared.stretch_words import agreement, cannot_tell, joint_headline, joint_worth, single_sentences
 from shared.words import UNIT_NOUNS, counted, joined, titles
@@ -47,6 +47,29 @@ def enough(answer: DetectorResult, *, is_clip: bool) -> bool:
     units = len(answer.scores)
     least = LEAST_UNITS if is_clip and answer.unit == "face" else 1
     return answer.units_scored >= least and answer.units_scored >= LEAST_SHARE * units
+
+
+@dataclass(frozen=True)
+class PersonLabel:
+    """How a person's score is shown: on which ``side`` of the threshold, or ``none`` for grey, and why it is grey (or empty)."""
+
+    side: Literal["fake", "real", "none"]
+    why: str
+
+
+def person_label(answer: DetectorResult, one: PersonScore, *, faces: int, is_clip: bool) -> PersonLabel:
+    """The label of a person of whom ``faces`` were found. It has a colour only where the detector's finding points to its side.
+
+    The finding is about the file: where that is inconclusive, a person's score cannot be more. Without findings the label decides.
+    """
+    if left_out(answer):
+        return PersonLabel("none", "not counted")
+    if one.faces < LEAST_SHARE * faces or (is_clip and one.faces < LEAST_UNITS):
+        return PersonLabel("none", "too few faces")
+    side: Points = "points_to_fake" if one.hard_label == "fake" else "points_to_real"
+    if answer.finding is not None and answer.finding.points != side:
+        return PersonLabel("none", "inconclusive")
+    return PersonLabel(one.hard_label, "")
 
 
 # --------------------------------------------------------------------------- one detector

@@ -27,6 +27,7 @@ from backend.benchmark.records import (
     Share,
     Table,
 )
+from backend.scores.ratios import known
 from backend.scores.references import Detector
 from base_detector import Array
 
@@ -182,8 +183,8 @@ class Maker:
             condition=condition,
             common=len(pairs),
             crossed=int(crossed.sum()),
-            roc_auc_untouched=_known(metrics.roc_auc(fake, old)),
-            roc_auc=_known(metrics.roc_auc(fake, new)),
+            roc_auc_untouched=known(metrics.roc_auc(fake, old)),
+            roc_auc=known(metrics.roc_auc(fake, new)),
             difference=gap,
             shift_real=shifts[0],
             shift_fake=shifts[1],
@@ -241,10 +242,6 @@ FIGURES: Final[dict[str, tuple[str, int]]] = {
     "cllr": ("Cllr", 3),
     "min_cllr": ("min Cllr", 3),
 }
-
-
-def _known(value: float) -> float | None:
-    return None if np.isnan(value) else value
 
 
 def _figure(value: float, span: tuple[float, float] | None) -> Figure:

@@ -1,7 +1,7 @@
-"""The boxes on the picture: which faces a frame shows, where, and their score tags.
+"""The boxes on the picture: which faces a frame shows, where, and their tags.
 
 ``labels`` places the tags. Owns the rule between sampled frames: the box moves evenly from one sampled face of a person to the
-next within a shot; the score is that of the earlier frame, because none was computed in between. Imported by ``render`` only.
+next within a shot; what is written is that of the earlier frame, because nothing was computed in between. Imported by ``render`` only.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Any
 from backend.media.canvas import Canvas, Colour, even, text_width
 from backend.media.labels import STYLES, Box, Label, Style, place
 from backend.media.panel import Rect, ink_on
-from shared.rounding import score as rounded
 
 #: frames a block of the index covers, so that a film of a thousand shots is not searched whole for each frame
 _BLOCK = 256
@@ -27,10 +26,11 @@ _TRIED = 8
 
 @dataclass(frozen=True)
 class Mark:
-    """One face in one frame: box in pixels of the media as shown, fake score or None, the person's number."""
+    """One face in one frame: box in pixels of the media as shown, what is written of it, its level, the person's number."""
 
     box: Box
-    score: float | None
+    words: str
+    level: int
     person: int
 
 
@@ -43,19 +43,18 @@ class Marks:
     def __init__(self, plan: dict[str, Any], *, size: tuple[int, int], pane: Rect) -> None:
         boxes = plan["boxes"]
         self._gap = int(plan["gap"])
-        self._scale: list[tuple[float, Colour]] = [(float(at), colour) for at, colour in plan["scale"]]
-        self._unscored: Colour = plan["unscored"]
+        self._levels: list[Colour] = plan["levels"]
         self._size, self._pane = (max(size[0], 1), max(size[1], 1)), pane
         self._sizes: list[tuple[int, int, int]] = [tuple(run) for run in plan.get("sizes", ())]
         self._starts = [run[0] for run in self._sizes]
         self._tracks: dict[tuple[int, int, int], _Track] = {}
         seen: dict[tuple[int, int, int], int] = {}
-        rows = zip(boxes["frame"], boxes["shot"], boxes["person"], boxes["box"], boxes["score"], strict=True)
-        for frame, shot, person, box, score in rows:
+        names = ("frame", "shot", "person", "box", "words", "level")
+        for frame, shot, person, box, words, level in zip(*(boxes[name] for name in names), strict=True):
             # two faces of one person in one frame (a mirror, or an unassigned face) make two tracks
             count = seen[key] + 1 if (key := (frame, shot, person)) in seen else 0
             seen[key] = count
-            self._tracks.setdefault((shot, person, count), _Track()).add(frame, self._usual(frame, box), score)
+            self._tracks.setdefault((shot, person, count), _Track()).add(frame, self._usual(frame, box), (words, level))
         self._several = len(set(boxes["person"])) > 1
         self._blocks: dict[int, list[tuple[int, _Track]]] = {}
         for (_, person, _), track in self._tracks.items():
@@ -74,15 +73,16 @@ class Marks:
         for person, track in self._blocks.get(frame // _BLOCK, []):
             face = track.at(frame, gap=self._gap)
             if face is not None:
-                found.append(Mark(face[0], face[1], person))
+                box, (words, level) = face
+                found.append(Mark(box, words, level, person))
         return found
 
     def draw(self, canvas: Canvas, frame: int) -> int:
-        """Draw the faces of ``frame``, the highest score on top; returns how many got no label for want of room."""
-        marks = sorted(self.at(frame), key=lambda mark: -1.0 if mark.score is None else mark.score)
+        """Draw the faces of ``frame``, the highest level on top; returns how many got no label for want of room."""
+        marks = sorted(self.at(frame), key=lambda mark: (mark.level, mark.words))
         shown = [(mark, box) for mark in marks if (box := self._shown(mark, frame))]
         for mark, box in shown:
-            self._draw_box(canvas, box, self.colour(mark.score))
+            self._draw_box(canvas, box, self.colour(mark.level))
         style = self._style_for(canvas)
         words = [self._words(mark, style) for mark, _ in reversed(shown)]
         size = max(_LEAST_TYPE, round(canvas.height / 26 * 0.9 * style.size))
@@ -90,18 +90,12 @@ class Marks:
         labels = place([box for _, box in reversed(shown)], sizes, pane=self._around, far=True)
         for (mark, box), text, label in zip(reversed(shown), words, labels, strict=True):
             if label:
-                self._draw_label(canvas, text, label, box=box, colour=self.colour(mark.score), size=size)
+                self._draw_label(canvas, text, label, box=box, colour=self.colour(mark.level), size=size)
         return labels.count(None)
 
-    def colour(self, score: float | None) -> Colour:
-        """Colour of a score on the plan's scale."""
-        if score is None:
-            return self._unscored
-        for (low, first), (high, second) in zip(self._scale, self._scale[1:], strict=False):
-            if score <= high:
-                share = (score - low) / (high - low)
-                return [round(a + share * (b - a)) for a, b in zip(first, second, strict=True)]
-        return self._scale[-1][1]
+    def colour(self, level: int) -> Colour:
+        """Colour of a level of the plan."""
+        return self._levels[min(level, len(self._levels) - 1)]
 
     def _size_of(self, frame: int) -> tuple[int, int]:
         """Width and height of ``frame`` as shown."""
@@ -124,7 +118,7 @@ class Marks:
         return None if x2 - x1 < 4 or y2 - y1 < 4 else (x1, y1, x2, y2)
 
     def _words(self, mark: Mark, style: Style) -> str:
-        number = "no score" if mark.score is None else rounded(mark.score)
+        number = mark.words
         if not self._several or mark.person < 0:
             return number if style.words != "number" or mark.person >= 0 else "-"
         if style.words == "number":
@@ -192,7 +186,7 @@ class _Track:
 
     def __init__(self) -> None:
         self._frames: list[int] = []
-        self._faces: list[tuple[Box, float | None]] = []
+        self._faces: list[tuple[Box, tuple[str, int]]] = []
 
     @property
     def first(self) -> int:
@@ -204,19 +198,19 @@ class _Track:
         """Last frame."""
         return self._frames[-1]
 
-    def add(self, frame: int, box: Box, score: float | None) -> None:
+    def add(self, frame: int, box: Box, said: tuple[str, int]) -> None:
         self._frames.append(int(frame))
-        self._faces.append((box, None if score is None else float(score)))
+        self._faces.append((box, said))
 
-    def at(self, frame: int, *, gap: int) -> tuple[Box, float | None] | None:
+    def at(self, frame: int, *, gap: int) -> tuple[Box, tuple[str, int]] | None:
         last = bisect_right(self._frames, frame) - 1
         if last < 0:
             return None
-        start, (box, score) = self._frames[last], self._faces[last]
+        start, (box, said) = self._frames[last], self._faces[last]
         if start == frame:
-            return box, score
+            return box, said
         if last + 1 == len(self._frames) or self._frames[last + 1] - start > gap:
             return None
         share = (frame - start) / (self._frames[last + 1] - start)
         x1, y1, x2, y2 = (a + share * (b - a) for a, b in zip(box, self._faces[last + 1][0], strict=True))
-        return (x1, y1, x2, y2), score
+        return (x1, y1, x2, y2), said

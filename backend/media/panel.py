@@ -272,7 +272,7 @@ class BarPanel:
 
 
 class TablePanel:
-    """The faces of a crowd on a still: number, bar and score of each row of the plan's ``table``, in columns."""
+    """The faces of a crowd on a still: number, bar and words of each row of the plan's ``table``, in columns."""
 
     def __init__(self, plan: dict[str, Any], where: Rect) -> None:
         self._sheet = Sheet(plan, where)
@@ -292,8 +292,7 @@ class TablePanel:
             canvas.text(line, (inner.x1, foot + (0.6 + 1.1 * index) * unit), INK, size=small)
         foot -= 1.3 * unit
         if self._draw_rows(canvas, top, foot):
-            mark = "; upright mark: threshold" if self._plan["thresholds"] else ""
-            line = fitted(f"Bars from 0 = real to 1 = fake{mark}", size=small, width=inner.width)
+            line = fitted(self._plan["table_note"], size=small, width=inner.width)
             canvas.text(line, (inner.x1, foot + 0.7 * unit), GREY, size=small)
 
     def _draw_rows(self, canvas: Canvas, top: float, foot: float) -> bool:
@@ -304,27 +303,28 @@ class TablePanel:
         step = min(1.5 * unit, (foot - top) / high)
         size = max(9, min(self._sheet.size(0.85), round(step * 0.74)))
         width, chip = inner.width / columns, text_width("0000", size=size, bold=True)
-        number = text_width(">0.99", size=size)
+        number = max(text_width(words, size=size) for words in (">0.99", *(row[1] for row in rows)))
         room = width - chip - number - 1.55 * unit
-        for index, (person, score, colour) in enumerate(rows):
+        for index, (person, words, share, level) in enumerate(rows):
             column, row = divmod(index, high)
             left, middle = inner.x1 + column * width, top + (row + 0.5) * step
             # in the colour of the label on the picture
+            colour = self._plan["levels"][level]
             canvas.fill((left, middle - 0.42 * step, left + chip, middle + 0.42 * step), colour)
             canvas.text(str(person), (left + chip / 2, middle), ink_on(colour), size=size, bold=True, anchor="m")
-            begin, words = left + chip + 0.3 * unit, "-" if score is None else rounded(score)
+            begin = left + chip + 0.3 * unit
             if room < _LEAST_BAR * unit:
                 canvas.text(words, (begin + number, middle), INK, size=size, anchor="r")
                 continue
             canvas.text(words, (left + width - 0.9 * unit, middle), INK, size=size, anchor="r")
-            self._draw_bar(canvas, score, (begin, middle - 0.25 * step, begin + room, middle + 0.25 * step))
+            self._draw_bar(canvas, share, (begin, middle - 0.25 * step, begin + room, middle + 0.25 * step))
         return room >= _LEAST_BAR * unit
 
-    def _draw_bar(self, canvas: Canvas, score: float | None, where: tuple[float, float, float, float]) -> None:
+    def _draw_bar(self, canvas: Canvas, share: float | None, where: tuple[float, float, float, float]) -> None:
         left, low, right, below = where
         canvas.fill(where, FAINT)
-        if score is not None:
-            canvas.fill((left, low, left + max(2.0, (right - left) * score), below), _BAR)
+        if share is not None:
+            canvas.fill((left, low, left + max(2.0, (right - left) * share), below), _BAR)
         for threshold in self._plan["thresholds"]:
             mark = even(left + (right - left) * float(threshold["value"]))
             canvas.fill((mark, low - 2, mark + 2, below + 2), INK)

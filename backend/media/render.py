@@ -41,7 +41,7 @@ from backend.media.video import VideoMedium, VideoPicture, open_container
 from backend.media.wave import Peaks, WaveStrip, peaks_of
 from base_detector import Array, WorkerFailure
 
-PLAN_SCHEMA = 3
+PLAN_SCHEMA = 4
 
 #: time base of the output: ticks a second, the usual one of MPEG
 _TICKS = 90_000

@@ -22,7 +22,6 @@ from backend.media.panel import Rect
 from backend.media.sound import first_sound, hear
 from backend.media.video import open_container
 from base_detector import SOUND_RATE, Array, WorkerFailure
-from shared.rounding import score as rounded
 
 #: behind the wave, its words, the cursor
 _GROUND: Colour = (24, 26, 28)
@@ -80,15 +79,17 @@ def peaks_of(media: Path, *, clock: SoundClock, limits: MediaLimits, deadline: D
 
 
 class WaveStrip:
-    """Draw ``draw_base`` once, then ``draw_now`` on each frame's copy. ``colour``: of a score or of None."""
+    """Draw ``draw_base`` once, then ``draw_now`` on each frame's copy. ``colour``: of a level."""
 
     def __init__(
-        self, plan: dict[str, Any], where: Rect, peaks: Peaks, *, unit: float, colour: Callable[[float | None], Colour]
+        self, plan: dict[str, Any], where: Rect, peaks: Peaks, *, unit: float, colour: Callable[[int], Colour]
     ) -> None:
         self._sound, self._where, self._unit, self._colour = plan["sound"], where, unit, colour
         self._duration = max(float(plan["duration_s"]), 1e-3)
-        self._spans = [(float(start), float(end), float(score)) for start, end, score in self._sound["spans"]]
-        self._starts = [start for start, _, _ in self._spans]
+        self._spans = [
+            (float(start), float(end), str(words), int(level)) for start, end, words, level in self._sound["spans"]
+        ]
+        self._starts = [span[0] for span in self._spans]
         self._peaks = peaks
         self._wave = Rect(where.x1, even(where.y1 + 1.7 * unit), where.x2, where.y2)
 
@@ -107,21 +108,20 @@ class WaveStrip:
         for number, (low, high) in enumerate(table):
             left = wave.x1 + number * 2 * _COLUMN
             top, bottom = middle - half * high / loudest, middle - half * low / loudest
-            score = self._score_at((number + 0.5) / count * self._duration)
-            canvas.fill((left, min(top, middle - 1), left + _COLUMN, max(bottom, middle + 1)), self._colour(score))
+            _, level = self._said_at((number + 0.5) / count * self._duration)
+            canvas.fill((left, min(top, middle - 1), left + _COLUMN, max(bottom, middle + 1)), self._colour(level))
 
     def draw_now(self, canvas: Canvas, time_s: float) -> None:
-        """The cursor, and the score that holds at ``time_s``."""
+        """The cursor, and what holds at ``time_s``."""
         where, unit, wave = self._where, self._unit, self._wave
         x = even(min(wave.x1 + wave.width * min(1.0, max(0.0, time_s / self._duration)), wave.x2 - 2))
         canvas.fill((x, wave.y1, x + 2, wave.y2), _CURSOR)
-        score = self._score_at(time_s)
-        words = "-" if score is None else rounded(score)
+        words, level = self._said_at(time_s)
         at = (where.x2 - 0.7 * unit, where.y1 + 0.9 * unit)
-        canvas.text(words, at, self._colour(score), size=max(9, round(0.95 * unit)), bold=True, anchor="r")
+        canvas.text(words, at, self._colour(level), size=max(9, round(0.95 * unit)), bold=True, anchor="r")
 
-    def _score_at(self, time_s: float) -> float | None:
+    def _said_at(self, time_s: float) -> tuple[str, int]:
         place = bisect_right(self._starts, time_s) - 1
         if place < 0 or time_s >= self._spans[place][1]:
-            return None
-        return self._spans[place][2]
+            return "-", 0
+        return self._spans[place][2:]

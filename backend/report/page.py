@@ -17,15 +17,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from PIL import Image
 
 from backend.report import words
-from backend.report.palette import UNSCORED, hexadecimal, score_colour
+from backend.report.palette import hexadecimal, side_colour
 from backend.report.plan import crowd_words
 from backend.report.series import MOST_BARS, person_name, score_array
 from shared import how_sure
 from shared.how_sure import reason, reasons_among
 from shared.notes import note_sentences
-from shared.results import DetectorResult, Result
+from shared.results import DetectorResult, PersonScore, Result
 from shared.rounding import score as score_words
-from shared.statement import finding_words, left_out, statement_of
+from shared.statement import finding_words, left_out, person_label, statement_of
 from shared.words import (
     UNITS_OF,
     clock_time,
@@ -202,7 +202,7 @@ def _row(item: DetectorResult) -> dict[str, Any]:
         "strategy": "" if item.strategy == "mean" and item.units_scored == 1 else strategy(item.strategy, item.unit),
         "score": None if score is None else score_words(score, threshold=item.threshold),
         "at": None if score is None else round(100 * score, 1),
-        "colour": hexadecimal(UNSCORED if item.hard_label == "no_trace" or left_out(item) else score_colour(score)),
+        "colour": None if score is None else hexadecimal(side_colour(item, score)),
         "threshold": f"{item.threshold:.2f}",
         "threshold_at": round(100 * item.threshold, 1),
         "label": words.label_words(item),
@@ -228,13 +228,22 @@ def _persons(result: Result, scored: list[DetectorResult], out: Path) -> list[di
                     (
                         item.title,
                         score_words(one.fake_score, threshold=item.threshold),
-                        f"({one.hard_label})" if left_out(item) else one.hard_label,
+                        _side_words(item, one, faces=person.faces, is_clip=result.media.kind == "video"),
                     )
                     for item, one in own
                 ],
             }
         )
     return persons
+
+
+def _side_words(item: DetectorResult, one: PersonScore, *, faces: int, is_clip: bool) -> str:
+    """'above', 'below', and in brackets why that is in no count or says nothing."""
+    label, side = (
+        person_label(item, one, faces=faces, is_clip=is_clip),
+        "above" if one.hard_label == "fake" else "below",
+    )
+    return f"{side} ({label.why})" if label.why else side
 
 
 def _pictured(result: Result) -> str:

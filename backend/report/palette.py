@@ -1,28 +1,23 @@
-"""Colours of the report: one scale for fake scores, one list for curves, both safe for colour-blind readers.
+"""Colours of the report: one list for curves, one for how many detectors are above their thresholds, both safe for colour-blind readers.
 
 Owns every colour that means something. May be imported by ``backend.report`` only; the renderer gets colours in its plan.
 """
 
 from __future__ import annotations
 
-import itertools
 from typing import Final
 
 from shared.results import DetectorResult
+from shared.statement import left_out
 
 RGB = tuple[int, int, int]
 
-#: fake score -> colour: blue = real, yellow = between, red = fake (ColorBrewer RdYlBu, marked colour-blind safe)
-SCALE: Final[tuple[tuple[float, RGB], ...]] = (
-    (0.0, (44, 123, 182)),
-    (0.25, (171, 217, 233)),
-    (0.5, (255, 255, 191)),
-    (0.75, (253, 174, 97)),
-    (1.0, (215, 25, 28)),
-)
-
-#: a face no detector scored
+#: what no detector scored, or none that counts
 UNSCORED: Final[RGB] = (158, 158, 158)
+
+#: How many detectors are at or above their own thresholds at one face and time: nobody to count, none, one, two, three or more
+#: (ColorBrewer RdYlBu, marked colour-blind safe). The number is always written beside it.
+LEVELS: Final[tuple[RGB, ...]] = (UNSCORED, (44, 123, 182), (253, 174, 97), (244, 109, 67), (215, 25, 28))
 
 #: bars of single scores, as on the page: at or above the threshold, and below it
 _ABOVE: Final[RGB] = (184, 61, 10)
@@ -46,20 +41,11 @@ CURVES: Final[tuple[RGB, ...]] = (
 _TURNS: Final = ((0, 0.0, "-"), (0, 0.45, "--"), (255, 0.45, ":"))
 
 
-def score_colour(fake_score: float | None) -> RGB:
-    """Colour of a fake score in [0, 1] on ``SCALE``; grey for None."""
-    if fake_score is None:
-        return UNSCORED
-    for (low, first), (high, second) in itertools.pairwise(SCALE):
-        if fake_score <= high:
-            share = (fake_score - low) / (high - low)
-            red, green, blue = (round(a + share * (b - a)) for a, b in zip(first, second, strict=True))
-            return red, green, blue
-    return SCALE[-1][1]
-
-
 def side_colour(detector: DetectorResult, fake_score: float) -> RGB:
-    """Colour of a bar by the side of the detector's threshold; grey where a low score only means that no trace was found."""
+    """Colour of a bar by the side of the detector's threshold; grey where a low score only means that no trace was found,
+    and for a detector that is in no count."""
+    if left_out(detector):
+        return UNSCORED
     if fake_score >= detector.threshold:
         return _ABOVE
     return UNSCORED if detector.hard_label == "no_trace" else _BELOW

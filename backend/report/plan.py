@@ -3,29 +3,31 @@
 Owns the choice of curves and boxes and the plan's schema. The renderer runs in the sandbox and does not know the detectors:
 the plan holds final words, colours and numbers only. May be imported by ``backend.report``.
 
-Schema 3 (all times in seconds from the first frame, scores are fake scores in [0, 1], colours [red, green, blue])::
+Schema 4 (all times in seconds from the first frame, scores are fake scores in [0, 1], colours [red, green, blue])::
 
-    {"schema": 3, "kind": "video"|"image"|"sound",
+    {"schema": 4, "kind": "video"|"image"|"sound",
      "width": int, "height": int,                     the media as shown, after rotation: boxes are in these pixels
      "sizes": [[frame, width, height]],               or in these, from that frame on; none where all frames have one size
      "duration_s": float, "frames": int,              length of the time axis; expected frames, for the progress only
      "small": bool,                                   a clip is drawn 480 pixels high at most, as a long one is; may be missing
      "heading": str, "note": str, "footer": str,      words above the plot, below the heading, at the foot
-     "scale": [[score, colour], ...], "unscored": colour,
+     "levels": [colour],                              of boxes, sound and rows by level: 0 = nobody to count, 1 = no detector is above its
+                                                      threshold, 2 = one is, and so on; the last one for all beyond
      "thresholds": [{"value": float, "label": str, "colour": colour}],
      "curves": [{"label": str, "colour": colour,      none for an image
                  "style": "line"|"steps"|"dots",      points joined; two points for each window of sound; runs of one point
                  "hold_s": float,                     its latest score is called current for this long (steps: to the end of the window)
                  "runs": [[[time, score], ...], ...]}],
      "sound": {"label": str,                          words beside the wave form
-               "spans": [[start, end, score]]}|null,  ascending, without overlap: mean of the detectors of sound; null: none has a score
+               "spans": [[start, end, str, level]]}|null,   ascending, without overlap: what is written there; null: none has a score
      "cuts": [time],                                  where shots begin, without the first
      "damaged": [[start, end]],                       parts that were not judged
      "bars": [{"label": str, "colour": colour, "score": score, "threshold": score}],         an image only
-     "table": [[int, score|null, colour]],            an image with more scores than bars: person's number, mean of the detectors
+     "table": [[int|str, str, share|null, level]],    an image with more scores than bars: person's number, words, length of a bar
+     "table_note": str,                               what the bars of the table are
      "left_out": str,                                 what the table leaves out, empty when it has all
      "boxes": {"frame": [int], "shot": [int], "person": [int],       parallel, ascending by frame; a damaged part begins a new shot
-               "box": [[x1, y1, x2, y2]], "score": [float|null]},
+               "box": [[x1, y1, x2, y2]], "words": [str], "level": [int]},   words: the score of the one detector, or "2 of 3" of several
      "gap": int}                                      faces further apart than this many frames are not joined
 
 A sound file has no boxes, cuts and sizes, and 0 for width, height and frames.
@@ -36,11 +38,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from backend.report.palette import SCALE, UNSCORED, curve_colour, score_colour, side_colour
+from backend.report.palette import LEVELS, curve_colour, side_colour
 from backend.report.series import (
     FaceTable,
     Series,
@@ -56,12 +59,16 @@ from backend.report.series import (
 from base_detector import Array
 from shared.results import DetectorResult, Result
 from shared.rounding import for_drawing
+from shared.rounding import score as rounded
+from shared.statement import left_out as in_no_count
 from shared.words import counted, titles
 
-PLAN_SCHEMA = 3
+PLAN_SCHEMA = 4
 
 #: With at most this many persons a single detector gets one curve per person; more would be unreadable.
 _MOST_PERSON_CURVES = 4
+#: words of a face that no number is written of
+_NOTHING = ("no score", "not counted")
 #: more bars than this cannot be read: a table of all faces takes their place
 _MOST_BARS = 16
 #: more rows than this have no room in the table; scores.csv has all
@@ -76,12 +83,13 @@ def build_plan(result: Result, detectors: Sequence[str] | None) -> dict[str, Any
     table = FaceTable.of(result)
     faces = len(result.faces)
     scored = [(item, scores) for item in chosen if not np.isnan(scores := score_array(item, result)).all()]
-    of_faces = [scores for item, scores in scored if item.unit == "face"]
+    of_faces = [(item, scores) for item, scores in scored if item.unit == "face"]
+    said = counts_at(of_faces, units=faces)
     still = result.media.kind == "image"
     curves, note = ([], "") if still and scored else _curves(result, table, scored)
     heading = "Fake score" if still else "Fake score over time"
-    crowd = still and is_crowd(of_faces)
-    rows = _table(table, of_faces) if crowd else []
+    crowd = still and is_crowd([scores for _, scores in of_faces])
+    rows = _table(table, said) if crowd else []
     if crowd:
         note = _crowd_note(len(of_faces), others=len(scored) - len(of_faces))
     if len(scored) == 1:
@@ -98,8 +106,7 @@ def build_plan(result: Result, detectors: Sequence[str] | None) -> dict[str, Any
         "heading": heading,
         "note": note,
         "footer": FOOTER,
-        "scale": [[at, list(colour)] for at, colour in SCALE],
-        "unscored": list(UNSCORED),
+        "levels": [list(colour) for colour in LEVELS],
         "thresholds": [] if crowd and len(scored) > 1 else _thresholds([item for item, _ in scored]),
         "curves": curves,
         "sound": _sound(scored),
@@ -107,20 +114,47 @@ def build_plan(result: Result, detectors: Sequence[str] | None) -> dict[str, Any
         "damaged": [[start, end] for start, end in damaged_stretches(result)],
         "bars": _bars(table, scored) if still and not crowd else [],
         "table": rows,
+        "table_note": _bars_note(len(of_faces)) if crowd else "",
         "left_out": left_out(len(rows), of=faces) if crowd else "",
-        "boxes": _boxes(result, table, of_faces),
+        "boxes": _boxes(result, table, said),
         "gap": _gap(table),
     }
 
 
-def face_means(scores: Sequence[Array], *, faces: int) -> Array:
-    """Mean over the detectors of each face's score, (faces,) float, NaN where no detector has one."""
-    if not scores or not faces:
-        return np.full(faces, np.nan)
-    stacked = np.stack(list(scores))
-    counts = (~np.isnan(stacked)).sum(axis=0)
-    means: Array = np.where(counts > 0, np.nansum(stacked, axis=0) / np.maximum(counts, 1), np.nan)
-    return means
+@dataclass(frozen=True)
+class Counts:
+    """Of each unit (n,): what is written of it, its level (index of ``LEVELS``), its rank (the higher, the more is to be seen), and the
+    length of its bar in [0, 1], NaN without one."""
+
+    words: list[str]
+    level: Array
+    rank: Array
+    share: Array
+
+
+def counts_at(scored: Sequence[tuple[DetectorResult, Array]], *, units: int) -> Counts:
+    """How many of several detectors are at or above their own thresholds at each of ``units``, or the score of the one there is.
+
+    Each of ``scored`` has scores (units,), NaN = none. Detectors that are in no count are not counted here either.
+    """
+    counted = [(item, scores) for item, scores in scored if not in_no_count(item)]
+    thresholds = np.array([[item.threshold] for item, _ in counted]).reshape(-1, 1)
+    stacked = np.stack([scores for _, scores in counted]) if counted else np.zeros((0, units))
+    known = ~np.isnan(stacked)
+    of, above = known.sum(axis=0), (known & (np.nan_to_num(stacked, nan=-1.0) >= thresholds)).sum(axis=0)
+    level = np.where(of > 0, np.minimum(above + 1, len(LEVELS) - 1), 0)
+    margin = np.where(known, stacked - thresholds, -1.0).max(axis=0, initial=-1.0)
+    if len(scored) == 1:
+        item, alone = scored[0]
+        words = ["no score" if math.isnan(one) else rounded(float(one), threshold=item.threshold) for one in alone]
+        return Counts(words, level, np.nan_to_num(alone, nan=-1.0), alone)
+    any_score = np.any([~np.isnan(scores) for _, scores in scored], axis=0) if scored else np.zeros(units, bool)
+    words = [
+        f"{a} of {n}" if n else "not counted" if some else "no score"
+        for a, n, some in zip(above.tolist(), of.tolist(), any_score.tolist(), strict=True)
+    ]
+    share = np.where(of > 0, above / np.maximum(of, 1), np.nan)
+    return Counts(words, level, np.where(of > 0, above + 1 + margin / 2, -1.0), share)
 
 
 def _curves(
@@ -156,26 +190,33 @@ def _note(detectors: Sequence[DetectorResult], *, several: bool) -> str:
     if len(detectors) == 1:
         return "Highest face of each frame." if several and of_faces else ""
     notes = ["Curves: highest face of each frame."] if several and of_faces else []
-    if len(of_faces) == len(detectors):
-        notes.append("Boxes: mean of the detectors.")
+    if len(of_faces) > 1:
+        notes.append("Boxes: detectors at or above their thresholds.")
     elif of_faces:
-        notes.append(f"Boxes: {'mean of the detectors of faces' if len(of_faces) > 1 else of_faces[0].title}.")
+        notes.append(f"Boxes: {of_faces[0].title}.")
     return " ".join(notes)
 
 
 def _sound(scored: Sequence[tuple[DetectorResult, Array]]) -> dict[str, Any] | None:
-    """The scores of the detectors of sound over time: their mean wherever one or more of them has a score."""
+    """What is written over time of the detectors of sound, wherever one or more of them has a score."""
     heard = [(item, scores) for item, scores in scored if item.unit == "sound"]
     if not heard:
         return None
-    pieces = [piece for item, scores in heard for piece in step_pieces(item, scores)]
-    edges = sorted({edge for start, end, _ in pieces for edge in (start, end)})
-    spans = []
-    for start, end in itertools.pairwise(edges):
-        there = [score for begin, stop, score in pieces if begin <= start and stop >= end]
-        if there:
-            spans.append([round(start, 4), round(end, 4), for_drawing(float(np.mean(there)))])
-    label = heard[0][0].title if len(heard) == 1 else f"mean of {len(heard)} detectors of sound"
+    pieces = [(place, *piece) for place, (item, scores) in enumerate(heard) for piece in step_pieces(item, scores)]
+    edges = sorted({edge for _, start, end, _ in pieces for edge in (start, end)})
+    times = list(itertools.pairwise(edges))
+    each = np.full((len(heard), len(times)), np.nan)
+    for column, (start, end) in enumerate(times):
+        for place, begin, stop, score in pieces:
+            if begin <= start and stop >= end:
+                each[place, column] = score
+    said = counts_at([(item, row) for (item, _), row in zip(heard, each, strict=True)], units=len(times))
+    spans = [
+        [round(start, 4), round(end, 4), said.words[column], int(said.level[column])]
+        for column, (start, end) in enumerate(times)
+        if not np.isnan(each[:, column]).all()
+    ]
+    label = heard[0][0].title if len(heard) == 1 else "detectors at or above their thresholds"
     return {"label": f"Sound: {label}", "spans": spans}
 
 
@@ -196,7 +237,7 @@ def _bars(table: FaceTable, scored: list[tuple[DetectorResult, Array]]) -> list[
 def _crowd_note(of_faces: int, *, others: int) -> str:
     """What is said above the table of a crowd. ``others``: detectors of the whole picture, whose scores it does not have."""
     note = "Numbers as on the picture."
-    note += f" Mean of {counted(of_faces, 'detector')} of faces." if of_faces > 1 else ""
+    note += f" How many of {counted(of_faces, 'detector')} are at or above their thresholds." if of_faces > 1 else ""
     return note + (" Scores of the whole picture: on the page." if others else "")
 
 
@@ -223,16 +264,23 @@ def crowd_words(result: Result, scored: Sequence[tuple[DetectorResult, Array]]) 
     )
 
 
-def _table(table: FaceTable, scores: list[Array]) -> list[list[Any]]:
-    """A row for each face of a crowd, by its number: person, mean score, colour. The highest scores, where there are too many."""
-    means = face_means(scores, faces=len(table.person))
-    order = np.lexsort((table.person, -np.nan_to_num(means, nan=-1.0)))[:_MOST_ROWS]
-    chosen = sorted(order, key=lambda face: (table.person[face] < 0, table.person[face]))
+def _bars_note(of_faces: int) -> str:
+    """What the bars of a crowd's table are."""
+    if of_faces > 1:
+        return "Bars: share of the detectors that are at or above their thresholds"
+    return "Bars from 0 = real to 1 = fake; upright mark: threshold"
+
+
+def _table(table: FaceTable, said: Counts) -> list[list[Any]]:
+    """A row for each face of a crowd, by its number: person, words, bar, level. The highest ones, where there are too many."""
+    order = np.lexsort((table.person, -said.rank))[:_MOST_ROWS]
+    chosen = sorted(order.tolist(), key=lambda face: (table.person[face] < 0, table.person[face]))
     return [
         [
             int(table.person[face]) + 1 if table.person[face] >= 0 else "-",
-            None if math.isnan(means[face]) else for_drawing(float(means[face])),
-            list(UNSCORED if math.isnan(means[face]) else score_colour(float(means[face]))),
+            "-" if said.words[face] in _NOTHING else said.words[face],
+            None if math.isnan(said.share[face]) else for_drawing(float(said.share[face])),
+            int(said.level[face]),
         ]
         for face in chosen
     ]
@@ -260,15 +308,15 @@ def _thresholds(detectors: list[DetectorResult]) -> list[dict[str, Any]]:
     return lines
 
 
-def _boxes(result: Result, table: FaceTable, scores: list[Array]) -> dict[str, Any]:
+def _boxes(result: Result, table: FaceTable, said: Counts) -> dict[str, Any]:
     order = np.lexsort((table.person, table.frame))
-    means = face_means(scores, faces=len(result.faces))
     return {
         "frame": [int(table.frame[i]) for i in order],
         "shot": [int(table.piece[i]) for i in order],
         "person": [int(table.person[i]) for i in order],
         "box": [[round(value, 2) for value in result.faces[i].box] for i in order],
-        "score": [None if math.isnan(means[i]) else for_drawing(float(means[i])) for i in order],
+        "words": [said.words[i] for i in order],
+        "level": [int(said.level[i]) for i in order],
     }
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
-from math import inf, isnan
+from math import inf
 
 import numpy as np
 
-from backend.scores.ratios import Measured, cllr, clopper_pearson, log_odds, min_cllr, ratio_of
+from backend.scores.ratios import Measured, cllr, clopper_pearson, known, log_odds, min_cllr, ratio_of
 from backend.scores.references import Usable
 from base_detector import Array
 from shared.evidence import (
@@ -45,15 +45,11 @@ def worth_of(score: float, usable: Usable, *, threshold: float, like: Conditions
         **_tallies(chosen, score, threshold=threshold),
         groups=chosen.counted(np.arange(len(chosen.fake))),
         ratio=Ratio(value=ratio.value, low=ratio.low, high=ratio.high, least=ratio.least, most=ratio.most),
-        cllr=_known(costs[0]),
-        min_cllr=_known(costs[1]),
+        cllr=known(costs[0]),
+        min_cllr=known(costs[1]),
         like=words,
         why_whole=why_whole,
     )
-
-
-def _known(figure: float) -> float | None:
-    return None if isnan(figure) else figure
 
 
 def _tallies(chosen: Measured, score: float, *, threshold: float) -> dict[str, Tally]:

@@ -27,6 +27,11 @@ def both_kinds(fake: Array) -> bool:
     return bool(fake.any() and not fake.all())
 
 
+def known(figure: float) -> float | None:
+    """A figure as records have it: null where it does not exist (NaN)."""
+    return None if np.isnan(figure) else figure
+
+
 def log_odds(probabilities: Array) -> Array:
     """log(p / (1 - p)), (n,) float64; p is kept ``CLOSEST`` away from 0 and 1."""
     kept = np.clip(np.asarray(probabilities, np.float64), CLOSEST, 1 - CLOSEST)

@@ -35,7 +35,19 @@ function rounded(value) {
 function modeOf(line) {
   if (line.style === "dots") return "markers";
   if (line.style === "steps") return "lines";
-  return line.t.length < 80 ? "lines+markers" : "lines";
+  return line.t.length < 80 || line.y.some((_, place) => isAlone(line, place)) ? "lines+markers" : "lines";
+}
+
+// a score between two gaps: no line reaches it, so it has a mark, as in the pictures and the video
+function isAlone(line, place) {
+  const { y } = line;
+  return y[place] !== null && (y[place - 1] ?? null) === null && (y[place + 1] ?? null) === null;
+}
+
+function markers(line) {
+  if (line.style === "dots") return { size: 9, symbol: "diamond", color: colour(line.colour) };
+  if (line.t.length < 80) return { size: 5 };
+  return { size: line.y.map((_, place) => (isAlone(line, place) ? 5 : 0)) };
 }
 
 function traces(lines) {
@@ -51,7 +63,7 @@ function traces(lines) {
       width: line.style === "steps" ? 3 : 2,
       dash: line.style === "steps" ? "dashdot" : style(line.colour),
     },
-    marker: line.style === "dots" ? { size: 9, symbol: "diamond", color: colour(line.colour) } : { size: 5 },
+    marker: markers(line),
     text: line.y.map(rounded),
     hovertemplate: "%{text}",
   }));

@@ -160,6 +160,10 @@ def test_a_clip_with_a_voice_has_curves_of_faces_pictures_and_sound(
         ["FerretNet (whole pictures)", "markers"],
         ["AASIST (sound)", "lines"],
     ]  # fmt: skip
+    alone = "[0.5, null, 0.5, 0.5, null, ...Array(85).fill(0.2)]"  # the first score is between two gaps: no line would show it
+    sizes = page.evaluate(f"markers({{style: 'line', t: Array(90).fill(0), y: {alone}}}).size.slice(0, 5)")
+    assert sizes == [5, 0, 0, 0, 0]
+    assert page.evaluate(f"modeOf({{style: 'line', t: Array(90).fill(0), y: {alone}}})") == "lines+markers"
     page.select_option("#person", index=2)
     drawn(page, 4)  # the sound and the pictures are those of all persons
     look(page, "result-all")

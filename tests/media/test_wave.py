@@ -33,8 +33,7 @@ def plan(kind: str, spans: list[list[float]], *, duration_s: float, frames: int 
         "heading": "Listener",
         "note": "",
         "footer": "A score is not a proof.",
-        "scale": [[0.0, BLUE], [0.49, BLUE], [0.5, RED], [1.0, RED]],
-        "unscored": GREY,
+        "levels": [GREY, BLUE, RED],
         "thresholds": [],
         "curves": [
             {
@@ -45,13 +44,14 @@ def plan(kind: str, spans: list[list[float]], *, duration_s: float, frames: int 
                 "runs": [[[a, s], [b, s]] for a, b, s in spans],
             }
         ],
-        "sound": {"label": "Sound: Listener", "spans": spans},
+        "sound": {"label": "Sound: Listener", "spans": [[a, b, f"{s:.2f}", 1 + (s >= 0.5)] for a, b, s in spans]},
         "cuts": [],
         "damaged": [],
         "bars": [],
         "table": [],
+        "table_note": "",
         "left_out": "",
-        "boxes": {"frame": [], "shot": [], "person": [], "box": [], "score": []},
+        "boxes": {"frame": [], "shot": [], "person": [], "box": [], "words": [], "level": []},
         "gap": 2,
     }
 

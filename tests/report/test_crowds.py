@@ -139,7 +139,7 @@ def test_the_table_of_a_crowd_has_every_face_under_its_number(made_result: Calla
     result = crowd(made_result, made_detector, size=(2000, 1200), boxes=CROWDS["eighty"][1][:59])
     plan = build_plan(result, None)
     assert plan["bars"] == []
-    assert [(number, score) for number, score, _ in plan["table"]] == [
+    assert [(number, share) for number, _, share, _ in plan["table"]] == [
         (face.person + 1, score) for face, score in zip(result.faces, result.detectors[0].scores, strict=True)
     ]
     assert plan["left_out"] == ""
@@ -151,7 +151,7 @@ def test_a_table_that_is_too_long_has_the_highest_scores_and_says_so(
     result = crowd(made_result, made_detector, size=(4000, 2400), boxes=grid(15, 10, side=60, size=(4000, 2400)))
     plan = build_plan(result, None)
     scores = sorted(result.detectors[0].scores, reverse=True)
-    assert sorted((score for _, score, _ in plan["table"]), reverse=True) == scores[:96]
+    assert sorted((share for _, _, share, _ in plan["table"]), reverse=True) == scores[:96]
     assert [number for number, *_ in plan["table"]] == sorted(number for number, *_ in plan["table"])
     assert plan["left_out"] == "Highest 96 of 150 faces; scores.csv has all."
 
@@ -167,9 +167,10 @@ def test_a_face_without_a_score_is_in_the_table_without_a_number_made_up(
 
     result = crowd(made_result, made_detector, size=(2000, 1200), boxes=CROWDS["eighty"][1][:20], detectors=two)
     plan = build_plan(result, None)
-    scores = {number: score for number, score, _ in plan["table"]}
-    assert (scores[4], scores[6], scores[1]) == (None, 0.6, pytest.approx(0.4))
-    assert "Mean of 2 detectors" in plan["note"]
+    rows = {number: rest for number, *rest in plan["table"]}
+    assert (rows[4], rows[6], rows[1]) == (["-", None, 0], ["1 of 1", 1.0, 2], ["1 of 2", 0.5, 2])
+    assert "How many of 2 detectors are at or above their thresholds" in plan["note"]
+    assert plan["table_note"] == "Bars: share of the detectors that are at or above their thresholds"
     assert plan["thresholds"] == []
 
 
@@ -203,5 +204,5 @@ def test_a_crowd_is_drawn(made_result: Callable, made_detector: Callable, tmp_pa
     drawn = np.asarray(Image.open(tmp_path / "out.png"))
     assert drawn.shape[0] == 900  # enlarged, so that the table can be read
     panel = drawn[:, 1440:]
-    for _, _, colour in plan["table"]:  # each number has the colour of its label
-        assert (panel == colour).all(axis=2).sum() > 100
+    for *_, level in plan["table"]:  # each number has the colour of its label
+        assert (panel == plan["levels"][level]).all(axis=2).sum() > 100

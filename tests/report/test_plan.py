@@ -9,18 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from PIL import Image
 
 from backend.media.canvas import Canvas
 from backend.media.panel import CurvePanel, Rect, _clock, _Curve, _ticks
 from backend.report.build import scored_detectors
 from backend.report.curves import MOST_POINTS, write_curves
-from backend.report.palette import CURVES, SCALE, curve_colour, curve_style, score_colour
+from backend.report.palette import CURVES, LEVELS, UNSCORED, curve_colour, curve_style
 from backend.report.pictures import draw_all_curves, draw_curves, draw_sorted, drawable
-from backend.report.plan import build_plan, face_means
+from backend.report.plan import build_plan, counts_at
 from backend.report.series import FaceTable, highest_series, person_series, score_array
 from shared.findings import Note
-from shared.results import Result
+from shared.results import Finding, Result
 
 
 def table(
@@ -101,6 +102,36 @@ def test_the_chart_breaks_where_the_pictures_do(made_result: Callable, made_dete
     assert [len(curve["runs"]) for curve in drawn] == [2, 1]
 
 
+def test_picture_video_and_chart_draw_one_series_and_nothing_where_nothing_was_computed(
+    made_result: Callable, made_detector: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def detectors(faces: list) -> list:
+        gaps = [
+            None if 10 <= row.frame < 20 or 21 <= row.frame < 30 else 0.5 for row in faces
+        ]  # one score alone between two gaps
+        return [made_detector("aa", faces=faces, level=0.8).model_copy(update={"scores": tuple(gaps)})]
+
+    result = made_result(detectors=detectors)
+    drawn: list[list[float]] = []
+    usual = Axes.plot
+
+    def plot(axes: Axes, x: list, y: list, **look: object) -> object:
+        drawn.append(list(x))
+        return usual(axes, x, y, **look)
+
+    monkeypatch.setattr(Axes, "plot", plot)
+    draw_curves(result, result.detectors[0], score_array(result.detectors[0], result), tmp_path / "one.png")
+    of_picture = [times for times in drawn if times]
+    of_video = [[time for time, _ in run] for run in plan(result)["curves"][0]["runs"]]
+    of_chart: list[list[float]] = [[]]
+    for time in curves_of(result, tmp_path)["lines"][0]["t"]:
+        of_chart[-1].append(time) if time is not None else of_chart.append([])
+    assert [len(times) for times in of_picture] == [10, 1, 20]
+    for one in (of_video, of_chart):
+        assert [len(times) for times in one] == [10, 1, 20]
+        np.testing.assert_allclose(np.concatenate(one), np.concatenate(of_picture), atol=1e-3)
+
+
 def test_a_long_line_is_thinned_without_losing_a_peak_or_a_break(
     made_result: Callable, made_detector: Callable, tmp_path: Path
 ) -> None:
@@ -133,19 +164,23 @@ def test_one_detector_has_a_curve_a_person(made_result: Callable) -> None:
     assert made["heading"] == "MesoNet"
 
 
-def test_several_detectors_share_one_plot_and_boxes_carry_their_mean(
+def test_several_detectors_share_one_plot_and_boxes_say_how_many_are_above_their_own_thresholds(
     made_result: Callable, made_detector: Callable
 ) -> None:
     result = made_result(
         persons=2,
         detectors=lambda faces: [
-            made_detector(name, faces=faces, level=level) for name, level in (("aa", 0.9), ("bb", 0.5))
+            made_detector(name, faces=faces, level=level) for name, level in (("aa", 0.7), ("bb", 0.5))
         ],
     )
     made = plan(result)
     assert [curve["label"] for curve in made["curves"]] == ["Aa", "Bb"]
-    expected = (result.detectors[0].scores[0] + result.detectors[1].scores[0]) / 2
-    assert made["boxes"]["score"][0] == pytest.approx(expected, abs=1e-4)
+    above = [
+        sum(item.scores[place] >= item.threshold for item in result.detectors) for place in range(len(result.faces))
+    ]
+    assert {0, 1, 2} == set(above)
+    assert made["boxes"]["words"] == [f"{count} of 2" for count in above]
+    assert made["boxes"]["level"] == [count + 1 for count in above]
     assert made["boxes"]["frame"] == sorted(made["boxes"]["frame"])
     assert [curve["label"] for curve in plan(result, ["bb"])["curves"]] == ["person 1", "person 2"]
 
@@ -164,7 +199,8 @@ def test_detectors_without_scores_have_no_curve(
     assert len(made["curves"]) == 1
     made = plan(made_result(detectors=lambda faces: [made_silent("aa", status="failed", code="worker_died")]))
     assert made["curves"] == []
-    assert set(made["boxes"]["score"]) == {None}
+    assert set(made["boxes"]["words"]) == {"no score"}
+    assert set(made["boxes"]["level"]) == {0}
     assert plan(made_result(frames=0, detectors=lambda faces: []))["boxes"]["frame"] == []
 
 
@@ -181,11 +217,34 @@ def test_thresholds_are_drawn_once_each(made_result: Callable, made_detector: Ca
     assert lines[1]["colour"] == [90, 90, 90]  # shared
 
 
-def test_a_mean_is_taken_over_detectors_with_a_score_only() -> None:
+def test_a_box_counts_each_detector_by_its_own_threshold_and_only_those_that_judged_the_face_and_count(
+    made_detector: Callable, made_result: Callable
+) -> None:
     nan = np.nan
-    means = face_means([np.array([0.2, nan, nan]), np.array([0.4, 0.6, nan])], faces=3)
-    assert means[:2] == pytest.approx([0.3, 0.6])
-    assert np.isnan(means[2])
+    faces = list(made_result(frames=4).faces)
+    first, second, third = (
+        made_detector(name, faces=faces, level=0.5, threshold=at)
+        for name, at in (("aa", 0.5), ("bb", 0.9), ("cc", 0.5))
+    )
+    few = third.model_copy(update={"finding": Finding(points="inconclusive", code="few_units", sentence="Too few.")})
+    scores = [np.array([0.6, 0.6, nan, nan]), np.array([0.8, 0.9, 0.95, nan]), np.array([nan, 0.9, 0.9, 0.9])]
+    said = counts_at(list(zip((first, second, few), scores, strict=True)), units=4)
+    assert said.words == ["1 of 2", "2 of 2", "1 of 1", "not counted"]
+    assert said.level.tolist() == [2, 3, 2, 0]
+    alone = counts_at([(second, scores[1])], units=4)
+    assert alone.words == ["0.80", "0.90", "0.95", "no score"]
+    assert alone.level.tolist() == [1, 2, 2, 0]
+    assert counts_at([(few, scores[2])], units=4).level.tolist() == [0, 0, 0, 0], "its score is grey"
+    assert counts_at([], units=4).words == ["no score"] * 4
+
+
+def test_beyond_three_detectors_above_the_colour_stays_and_the_number_goes_on(
+    made_detector: Callable, made_result: Callable
+) -> None:
+    faces = list(made_result(frames=1).faces)
+    five = [(made_detector(f"d{n}", faces=faces, level=0.5), np.array([0.9])) for n in range(5)]
+    said = counts_at(five, units=1)
+    assert (said.words, said.level.tolist()) == (["5 of 5"], [len(LEVELS) - 1])
 
 
 # --------------------------------------------------------------------------- the panel's own rules
@@ -310,12 +369,12 @@ def test_words_for_pictures_hold_what_the_font_has() -> None:
     assert len(drawable("x" * 200)) == 60
 
 
-def test_scores_run_from_blue_to_red_and_none_is_grey() -> None:
-    assert score_colour(0.0) == SCALE[0][1]
-    assert score_colour(1.0) == SCALE[-1][1]
-    assert score_colour(0.125) == (108, 170, 208)
-    red, green, blue = score_colour(None)
-    assert red == green == blue
+def test_the_more_detectors_are_above_the_redder_and_nobody_to_count_is_grey() -> None:
+    assert LEVELS[0] == UNSCORED
+    assert len(set(UNSCORED)) == 1
+    warmth = [red - blue for red, _, blue in LEVELS[1:]]
+    assert warmth[0] < 0 < warmth[1]
+    assert len(set(LEVELS)) == len(LEVELS)
     assert len(set(CURVES)) == len(CURVES)
 
 

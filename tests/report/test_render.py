@@ -309,31 +309,31 @@ def test_a_quick_judgement_gets_the_smaller_picture(
 # --------------------------------------------------------------------------- boxes between samples
 
 
-def marks(rows: list[tuple[int, int, int, float, float | None]], *, gap: int = 10) -> Marks:
-    """Marks of (frame, shot, person, x1, score)."""
+def marks(rows: list[tuple[int, int, int, float, int]], *, gap: int = 10) -> Marks:
+    """Marks of (frame, shot, person, x1, level)."""
     plan = {
         "gap": gap,
-        "scale": [[0.0, [0, 0, 255]], [1.0, [255, 0, 0]]],
-        "unscored": [9, 9, 9],
+        "levels": [[9, 9, 9], [0, 0, 255], [255, 0, 0]],
         "boxes": {
             "frame": [row[0] for row in rows],
             "shot": [row[1] for row in rows],
             "person": [row[2] for row in rows],
             "box": [[row[3], 0, row[3] + 10, 10] for row in rows],
-            "score": [row[4] for row in rows],
+            "words": [f"{row[4]} of 2" for row in rows],
+            "level": [row[4] for row in rows],
         },
     }
     return Marks(plan, size=(100, 100), pane=Rect(0, 0, 100, 100))
 
 
-def test_a_box_moves_between_samples_and_its_score_does_not() -> None:
-    found = marks([(0, 0, 0, 0.0, 0.2), (10, 0, 0, 20.0, 0.9)])
-    assert [(mark.box[0], mark.score) for mark in found.at(5)] == [(10.0, 0.2)]
-    assert [(mark.box[0], mark.score) for mark in found.at(10)] == [(20.0, 0.9)]
+def test_a_box_moves_between_samples_and_what_is_written_does_not() -> None:
+    found = marks([(0, 0, 0, 0.0, 1), (10, 0, 0, 20.0, 2)])
+    assert [(mark.box[0], mark.words, mark.level) for mark in found.at(5)] == [(10.0, "1 of 2", 1)]
+    assert [(mark.box[0], mark.words, mark.level) for mark in found.at(10)] == [(20.0, "2 of 2", 2)]
 
 
 def test_no_box_is_drawn_where_no_face_was_sampled() -> None:
-    found = marks([(5, 0, 0, 0.0, 0.2), (30, 0, 0, 20.0, 0.9), (32, 1, 0, 0.0, 0.5)])
+    found = marks([(5, 0, 0, 0.0, 1), (30, 0, 0, 20.0, 2), (32, 1, 0, 0.0, 1)])
     assert not found.at(4)  # before the first
     assert not found.at(12)  # further apart than the sampling explains
     assert not found.at(31)  # a cut lies between
@@ -342,14 +342,13 @@ def test_no_box_is_drawn_where_no_face_was_sampled() -> None:
 
 
 def test_two_faces_of_one_person_in_a_frame_both_have_a_box() -> None:
-    found = marks([(0, 0, -1, 0.0, 0.2), (0, 0, -1, 50.0, None)])
+    found = marks([(0, 0, -1, 0.0, 1), (0, 0, -1, 50.0, 0)])
     assert sorted(mark.box[0] for mark in found.at(0)) == [0.0, 50.0]
-    assert found.colour(None) == [9, 9, 9]
-    assert found.colour(0.5) == [128, 0, 128]
+    assert [found.colour(level) for level in (0, 2, 7)] == [[9, 9, 9], [255, 0, 0], [255, 0, 0]]
 
 
 def test_a_film_of_many_shots_is_indexed() -> None:
-    rows = [(frame, frame // 40, 0, 1.0, 0.5) for frame in range(0, 4000, 10)]
+    rows = [(frame, frame // 40, 0, 1.0, 1) for frame in range(0, 4000, 10)]
     found = marks(rows)
     assert all(len(found.at(frame)) == 1 for frame in (0, 5, 250, 255, 256, 2025, 3990))
     assert not found.at(35)  # between the last sample of a shot and the cut

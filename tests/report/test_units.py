@@ -113,10 +113,10 @@ def test_time_ends_with_the_sound_where_that_is_longer(mixed: Result, made_resul
 # --------------------------------------------------------------------------- the result video
 
 
-def test_boxes_carry_the_scores_of_detectors_of_faces_only(mixed: Result) -> None:
+def test_boxes_count_detectors_of_faces_only(mixed: Result) -> None:
     faces_only = mixed.model_copy(update={"detectors": mixed.detectors[:2]})
     assert build_plan(mixed, None)["boxes"] == build_plan(faces_only, None)["boxes"]
-    assert "Boxes: mean of the detectors of faces." in build_plan(mixed, None)["note"]
+    assert "Boxes: detectors at or above their thresholds." in build_plan(mixed, None)["note"]
 
 
 def test_the_plan_names_what_a_curve_is_about_and_how_it_is_drawn(mixed: Result) -> None:
@@ -128,14 +128,16 @@ def test_the_plan_names_what_a_curve_is_about_and_how_it_is_drawn(mixed: Result)
     ]
 
 
-def test_the_wave_form_has_the_mean_of_the_detectors_of_sound_where_they_have_scores(mixed: Result) -> None:
+def test_the_wave_form_has_the_score_of_the_one_detector_of_sound_or_how_many_are_above(mixed: Result) -> None:
     assert build_plan(mixed, ["mesonet"])["sound"] is None
     alone = build_plan(mixed, None)["sound"]
     assert alone["label"] == "Sound: AASIST"
-    assert [span[2] for span in alone["spans"]] == [0.1, 0.6, 0.3]
+    assert [span[2:] for span in alone["spans"]] == [["0.10", 1], ["0.60", 2], ["0.30", 1]]
     both = with_sound(mixed, [0.3, 0.8, 0.5, 0.9], name="other", title="Other")
-    spans = build_plan(both, None)["sound"]["spans"]
-    assert [span[2] for span in spans] == pytest.approx([0.2, 0.7, 0.5, 0.6])
+    sound = build_plan(both, None)["sound"]
+    assert sound["label"] == "Sound: detectors at or above their thresholds"
+    spans = sound["spans"]
+    assert [span[2] for span in spans] == ["0 of 2", "2 of 2", "1 of 1", "1 of 2"]
     assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
 
 

@@ -8,8 +8,18 @@ import pytest
 
 from backend.scores.findings import finding_of
 from shared.evidence import KINDS
-from shared.results import DetectorResult, Result, Worth
-from shared.statement import Statement, alarm_words, finding_words, number, percent, ratio_words, statement_of
+from shared.results import DetectorResult, PersonScore, Result, Worth
+from shared.statement import (
+    PersonLabel,
+    Statement,
+    alarm_words,
+    finding_words,
+    number,
+    percent,
+    person_label,
+    ratio_words,
+    statement_of,
+)
 from tests.report.conftest import make_result
 from tests.scores.sets import LIKE, answer, card
 from tests.scores.test_findings import worth
@@ -166,3 +176,28 @@ def test_numbers_are_rounded_to_what_counts():
 def test_a_ratio_at_the_bound_of_its_set_says_that_it_may_be_beyond(ratio: Any, words: str):
     assert ratio_words(worth(*ratio)) == words
     assert "4 of 139 real files" in alarm_words(worth(*ratio))
+
+
+def test_a_person_has_a_colour_only_where_the_finding_points_to_its_side_and_enough_of_it_was_judged():
+    def label(
+        answer: DetectorResult, score: float, *, faces: int = 50, of: int = 50, is_clip: bool = True
+    ) -> PersonLabel:
+        one = PersonScore(person=0, faces=faces, fake_score=score, hard_label="fake" if score >= 0.5 else "real")
+        return person_label(answer, one, faces=of, is_clip=is_clip)
+
+    points, weak, few = (
+        judged("mesonet", 0.9, worth=STRONG),
+        judged("mesonet", 0.9, worth=WEAK),
+        judged("mesonet", 0.9, units=9),
+    )
+    assert label(points, 0.9) == PersonLabel("fake", "")
+    assert label(points, 0.2) == PersonLabel("none", "inconclusive"), "another person, on the other side"
+    assert label(weak, 0.9) == PersonLabel("none", "inconclusive")
+    assert label(few, 0.9) == PersonLabel("none", "not counted")
+    assert label(points, 0.9, faces=19) == PersonLabel("none", "too few faces")
+    assert label(points, 0.9, faces=30, of=200) == PersonLabel("none", "too few faces")
+    assert label(points, 0.9, faces=1, of=1, is_clip=False) == PersonLabel("fake", ""), (
+        "a picture has one face of each person"
+    )
+    without = points.model_copy(update={"finding": None})
+    assert label(without, 0.2) == PersonLabel("real", ""), "a result of an earlier version keeps its labels"
