@@ -89,7 +89,19 @@ def _blended(clip: Clip) -> tuple[Array | None, dict[str, Any]]:
 def blended_frames(frames: Iterable[Array], seen: Seen, *, seed: int) -> Iterator[Array]:
     """``frames`` ((H, W, 3) uint8 RGB) with the face of each blended by the same mask, which moves with the landmarks.
 
-    Between the frames the media pass looked at, landmarks move along straight lines. The same random numbers make the blend of each frame.
+    The same random numbers make the blend of each frame.
+    """
+
+    def mixed(square: Array, points: Array) -> Array:
+        return blend(square, points, rng=np.random.default_rng(seed))[0]
+
+    return repainted(frames, seen, mixed)
+
+
+def repainted(frames: Iterable[Array], seen: Seen, change: Callable[[Array, Array], Array]) -> Iterator[Array]:
+    """``frames`` with the square about each face as ``change`` gives it back: ((P, P, 3) float32 RGB, (5, 2) landmarks) -> the same size.
+
+    Between the frames the media pass looked at, landmarks move along straight lines.
     """
     order = np.argsort(seen.frames)
     known = seen.frames[order]
@@ -97,16 +109,16 @@ def blended_frames(frames: Iterable[Array], seen: Seen, *, seed: int) -> Iterato
     for number, frame in enumerate(frames):
         own = np.array([np.interp(number, known, column) for column in points.T]).reshape(5, 2) * frame.shape[1]
         box = np.array([np.interp(number, known, column) for column in boxes.T]) * frame.shape[1]
-        yield _with_blend(frame, box, own, rng=np.random.default_rng(seed))
+        yield _with_face(frame, box, own, change)
 
 
-def _with_blend(frame: Array, box: Array, points: Array, *, rng: np.random.Generator) -> Array:
+def _with_face(frame: Array, box: Array, points: Array, change: Callable[[Array, Array], Array]) -> Array:
     (height, width), longer = frame.shape[:2], float(max(box[2] - box[0], box[3] - box[1]))
     side = min(round(longer * _AROUND), height, width)
     x = int(np.clip(round(float(box[0] + box[2] - side) / 2), 0, width - side))
     y = int(np.clip(round(float(box[1] + box[3] - side) / 2), 0, height - side))
     square = frame[y : y + side, x : x + side].astype(np.float32)
-    mixed, _ = blend(square, (points - np.array([x, y])).astype(np.float32), rng=rng)
+    mixed = change(square, (points - np.array([x, y])).astype(np.float32))
     changed = np.array(frame)
     changed[y : y + side, x : x + side] = mixed.round().astype(np.uint8)
     return changed

@@ -14,6 +14,7 @@ import sys
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +28,8 @@ from detectors.nets.efficientnet_lite import EfficientNetLite
 from detectors.training.clip_blends import blended_clips
 from detectors.training.clips import VERSIONS, Clip, Faces, faces_of_clips, read_clips
 from detectors.training.dataset import DataError
+from detectors.training.decoded_clips import decoded_clips, only
+from detectors.training.decoders import FAMILIES
 from detectors.training.folds import Fold, keep_for_calibration, leave_methods_out, leave_scenes_out
 from detectors.training.loop import Plan, train
 from detectors.training.measure import roc_auc
@@ -95,12 +98,21 @@ def _state(published: Path) -> dict[str, torch.Tensor]:
     return found
 
 
-def loss_of(net: nn.Module, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
-    """Cross-entropy with smoothed labels; accuracy and ROC-AUC of the batch for the log."""
+def loss_of(net: nn.Module, batch: Batch, *, rank: float = 0.0) -> tuple[torch.Tensor, dict[str, float]]:
+    """Cross-entropy with smoothed labels, and ``rank`` times the ranking of fakes above their own originals (RankNet's loss).
+
+    Figures for the log: the ROC-AUC of the batch, and the share of its pairs in the right order.
+    """
     logits = net(as_input(batch.faces)).float().squeeze(1)
     labels = torch.from_numpy(batch.labels)
     loss = functional.binary_cross_entropy_with_logits(logits, labels * (1 - SMOOTHING) + SMOOTHING / 2)
-    return loss, {"auc": roc_auc(batch.labels, logits.detach().numpy())}
+    figures = {"auc": roc_auc(batch.labels, logits.detach().numpy())}
+    if rank and batch.paired:
+        half = len(labels) // 2
+        over = logits[half : half + batch.paired] - logits[: batch.paired]
+        loss = loss + rank * functional.softplus(-over).mean()
+        figures["ordered"] = float((over > 0).float().mean())
+    return loss, figures
 
 
 def as_input(faces: Array) -> torch.Tensor:
@@ -146,10 +158,10 @@ class Setting:
 
 @dataclass(frozen=True)
 class Material:
-    """Faces by clip, and blended copies of real clips (none: blends are made of single faces only)."""
+    """Faces by clip, and copies of real clips that train as fakes: blended, decoded (none: blends are made of single faces only)."""
 
     faces: dict[Clip, Faces]
-    blended: Sequence[Faces] = ()
+    copies: Sequence[Faces] = ()
 
     def of(self, clips: Sequence[Clip]) -> list[Faces]:
         """The faces of those ``clips`` that show one."""
@@ -160,7 +172,7 @@ def fit(
     setting: Setting, material: Material, clips: Sequence[Clip], *, out: Path, watched: Sequence[Faces] = ()
 ) -> nn.Module:
     """One run on ``clips``, resumed where it stopped; the averaged net. ``watched`` clips give the log's curve and choose nothing."""
-    draws, labels = Draws(material.of(clips), material.blended), np.array([float(one.clip.fake) for one in watched])
+    draws, labels = Draws(material.of(clips), material.copies), np.array([float(one.clip.fake) for one in watched])
 
     def batches(first: int, last: int) -> Iterator[Batch]:
         return (draws.step(setting.recipe, seed=setting.plan.seed, step=step) for step in range(first, last))
@@ -170,7 +182,8 @@ def fit(
         return {"watched_auc": roc_auc(labels, scores)}
 
     net = net_for(setting.recipe, published=setting.published, frozen=setting.frozen, seed=setting.plan.seed)
-    return train(net, batches=batches, loss=loss_of, plan=setting.plan, out=out, check=check if len(watched) else None)
+    loss = partial(loss_of, rank=setting.recipe.rank)
+    return train(net, batches=batches, loss=loss, plan=setting.plan, out=out, check=check if len(watched) else None)
 
 
 def run_fold(setting: Setting, fold: Fold, material: Material, *, out: Path) -> None:
@@ -236,10 +249,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--fold", type=int, action="append", help="this fold only (may be repeated)")
     parser.add_argument("--split", choices=tuple(_SPLITS), default="methods", help="what a fold leaves out")
     parser.add_argument("--blended-clips", action="store_true", help="self-blends of whole real clips, too")
+    parser.add_argument(
+        "--decoded-clips", action="store_true", help="real clips whose face went through a decoder, too"
+    )
+    parser.add_argument("--decoded-home", type=int, action="append", help="of this fold's home alone (may be repeated)")
     for name in ("steps", "seed", "side", "frozen"):
         parser.add_argument(f"--{name}", type=int)
     parser.add_argument("--margin", type=float)
     parser.add_argument("--blends", type=float, help="share of self-blends among a step's fakes")
+    parser.add_argument("--pairs", type=float, help="share of a step's fakes that come beside their own originals")
+    parser.add_argument("--rank", type=float, help="weight of the loss that wants a fake above its own original")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     try:
@@ -263,8 +282,11 @@ def _run(args: argparse.Namespace) -> int:
             json.dumps(draw_worst(scored_folds(folds, args.out), {one.clip: one for one in found}, args.out), indent=1)
         )
         return 0
-    blended = blended_clips(clips, cache) if args.blended_clips else []
-    material = Material({one.clip: one for one in found}, blended)
+    faces = {one.clip: one for one in found}
+    copies = blended_clips(clips, cache) if args.blended_clips else []
+    if args.decoded_clips:
+        copies += only(decoded_clips(faces, folds, cache, homes=args.decoded_home or ()), FAMILIES[:-1])
+    material = Material(faces, copies)
     setting = Setting(_changed(Recipe(), args), _changed(PLAN, args), args.frozen or 0, args.imagenet)
     if args.verb == "final":
         _final(setting, material, out=args.out)

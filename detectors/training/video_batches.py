@@ -29,20 +29,30 @@ ZOOM, SHIFT = (0.88, 1.15), 0.06
 
 @dataclass(frozen=True)
 class Recipe:
-    """``side`` pixels showing ``margin`` box sides; ``size`` faces a step, of whose fakes a share of ``blends`` are self-blends."""
+    """``side`` pixels showing ``margin`` box sides; ``size`` faces a step, of whose fakes a share of ``blends`` are self-blends.
+
+    ``pairs``: share of a step's fakes that are handed ones beside their own originals. ``rank``: weight of the loss that wants a fake
+    above its own original; the two faces of a pair go through the same changes then.
+    """
 
     side: int = 128
     margin: float = 1.4
     size: int = 32
     blends: float = 0.3
+    pairs: float = 0.0
+    rank: float = 0.0
 
 
 @dataclass(frozen=True)
 class Batch:
-    """``faces`` (n, side, side, 3) uint8 RGB, ``labels`` (n,) float32, 1 = fake."""
+    """``faces`` (n, side, side, 3) uint8 RGB, ``labels`` (n,) float32, 1 = fake: the second half.
+
+    ``paired``: so many first faces of each half are originals and their own fakes, in the same order.
+    """
 
     faces: Array
     labels: Array
+    paired: int = 0
 
 
 class Draws:
@@ -56,6 +66,10 @@ class Draws:
 
         self._originals = {one.clip.path: one for one in found if not one.clip.fake}
         self._blended = self._by_scene([one for one in blended if one.clip.path in self._originals])
+        self._of_person: dict[str, list[Faces]] = {}
+        for one in self._originals.values():
+            self._of_person.setdefault(one.clip.identity, []).append(one)
+        self._handed = self._by_scene([one for one in found if one.clip.fake and one.clip.pair in self._of_person])
 
     @staticmethod
     def _by_scene(found: Sequence[Faces]) -> list[list[Faces]]:
@@ -70,6 +84,15 @@ class Draws:
         clips = scenes[rng.integers(len(scenes))]
         chosen = clips[rng.integers(len(clips))]
         return chosen, int(rng.integers(len(chosen.pixels))), int(rng.integers(len(chosen)))
+
+    def handed_pair(self, rng: np.random.Generator) -> tuple[Array, Array]:
+        """A face of a fake's own original and one of the fake, from about the same part of their clips, in the same version."""
+        clips = self._handed[rng.integers(len(self._handed))]
+        fake = clips[rng.integers(len(clips))]
+        originals = self._of_person[fake.clip.pair]
+        own = originals[rng.integers(len(originals))]
+        place, version = float(rng.random()), int(rng.integers(len(fake.pixels)))
+        return own.pixels[version, int(place * len(own))], fake.pixels[version, int(place * len(fake))]
 
     def pair(self, rng: np.random.Generator) -> tuple[Array, Array]:
         """A face of a real clip as x264 left it, and the same face of a blended copy, which went through the same x264."""
@@ -87,19 +110,36 @@ class Draws:
         rng = np.random.default_rng([seed, step])
         half, blends = recipe.size // 2, round(recipe.blends * recipe.size / 2)
         paired = [self.pair(rng) for _ in range(blends // 2)] if self._blended else []
+        # the places after the self-blends' are free for handed fakes with their originals
+        handed = min(round(recipe.pairs * recipe.size / 2), half - blends) if self._handed else 0
+        own = [self.handed_pair(rng) for _ in range(handed)]
+        singles = blends - len(paired)
         labels = np.repeat(np.array([0, 1], np.float32), half)
         faces = []
         for number, label in enumerate(labels):
             place = number % half
-            if place < len(paired):
-                face = np.asarray(paired[place][int(label)])
-            else:
-                blended = bool(label) and place < blends
-                found, version, row = self.one(bool(label) and not blended, rng)
-                face = np.asarray(found.pixels[version, row])
-                face = self_blend(face, found.points[row], rng=rng) if blended else face
+            if place < len(paired) + len(own):
+                faces.append(_one_of(paired + own, place, int(label), recipe, rng=rng, seeds=[seed, step, place]))
+                continue
+            blended = bool(label) and place < len(paired) + len(own) + singles
+            found, version, row = self.one(bool(label) and not blended, rng)
+            face = np.asarray(found.pixels[version, row])
+            face = self_blend(face, found.points[row], rng=rng) if blended else face
             faces.append(changed(face, recipe, rng=rng))
-        return Batch(np.stack(faces), labels)
+        return Batch(np.stack(faces), labels, len(paired) + len(own))
+
+
+def _one_of(
+    pairs: Sequence[tuple[Array, Array]],
+    place: int,
+    label: int,
+    recipe: Recipe,
+    *,
+    rng: np.random.Generator,
+    seeds: Sequence[int],
+) -> Array:
+    """One face of the pair at ``place``, changed as the other one where pairs are ranked."""
+    return changed(np.asarray(pairs[place][label]), recipe, rng=np.random.default_rng(seeds) if recipe.rank else rng)
 
 
 def self_blend(face: Array, points: Array, *, rng: np.random.Generator) -> Array:

@@ -20,8 +20,8 @@ from detectors.training import video
 from detectors.training.clips import SIDE, VERSIONS, Clip, Faces
 from detectors.training.dataset import DataError
 from detectors.training.loop import Plan
-from detectors.training.video import Material, Setting, Trainee, fit, net_for
-from detectors.training.video_batches import Draws, Recipe, central, self_blend
+from detectors.training.video import Material, Setting, Trainee, fit, loss_of, net_for
+from detectors.training.video_batches import Batch, Draws, Recipe, central, self_blend
 
 RECIPE = Recipe(side=32, size=8, blends=0.5)
 POINTS = np.array([[62, 66], [98, 66], [80, 84], [66, 102], [94, 102]], np.float64)
@@ -127,6 +127,51 @@ def test_a_blended_copy_comes_with_its_own_original_as_the_same_codec_left_it(fa
     assert flat[4]
     stranger = replace(copies[0], clip=replace(copies[0].clip, path=Path("kept_back.mp4")))
     assert Draws(faces, [stranger])._blended == []
+
+
+def test_a_fake_beside_its_own_original_goes_through_the_same_changes(faces: list[Faces]):
+    flat = {False: 90, True: 160}
+    found = [
+        replace(
+            one,
+            clip=replace(one.clip, pair=f"p{number - 1}" if number == 1 else "gone" if one.clip.fake else ""),
+            pixels=np.full_like(one.pixels, flat[one.clip.fake]),
+        )
+        for number, one in enumerate(faces)
+    ]
+    draws = Draws(found)
+    real, fake = draws.handed_pair(np.random.default_rng(1))
+    assert (real.max(), fake.max()) == (90, 160)
+    assert [one.clip.name for clips in draws._handed for one in clips] == ["1.mp4"], (
+        "a fake whose original is not there has no pair"
+    )
+    recipe = replace(RECIPE, blends=0.0, pairs=0.5, rank=1.0)
+    batches = [draws.step(recipe, seed=1, step=step) for step in range(6)]
+    assert {batch.paired for batch in batches} == {2}
+    for batch in batches:
+        means = batch.faces.astype(float).mean(axis=(1, 2))
+        gain = (means[4:6] - means[:2]) / 70  # the same light turns 90 and 160 into levels 70 gains apart
+        assert np.all((gain > 0.6) & (gain < 1.5))
+    assert draws.step(RECIPE, seed=1, step=1).paired == 0
+
+
+def test_ranking_rewards_a_fake_above_its_own_original_and_no_other_order():
+    class Mean(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.mean((1, 2, 3))[:, None] / 100
+
+    def ranked(levels: list[int]) -> tuple[float, dict[str, float]]:
+        pixels = np.stack([np.full((4, 4, 3), level, np.uint8) for level in levels])
+        batch = Batch(pixels, np.array([0, 0, 1, 1], np.float32), paired=1)
+        with_rank, figures = loss_of(Mean(), batch, rank=1.0)
+        return float(with_rank - loss_of(Mean(), batch)[0]), figures
+
+    right, figures = ranked([10, 90, 200, 90])
+    wrong, _ = ranked([200, 90, 10, 90])
+    free, _ = ranked([10, 200, 200, 10])
+    assert right < np.log(2) < wrong
+    assert figures["ordered"] == 1
+    assert free == pytest.approx(right), "the faces after the pairs are not ranked"
 
 
 def test_training_needs_both_kinds(faces: list[Faces]):
