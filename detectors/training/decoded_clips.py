@@ -44,7 +44,9 @@ METHOD: Final = "decoded"
 #: Clips of each fold's home that are decoded, and the first faces of each.
 CLIPS, FACES = 9, 6
 #: Pixels of the autoencoders of the folds in turn; all halve twice. More halvings would be softer, which is another cue.
-SIDES, LEVELS, STEPS = (64, 80, 64, 96, 64), 2, 150
+SIDES, LEVELS, STEPS = (64, 80, 64, 96, 64), 2, 200
+#: Changes when the autoencoders do, so that older copies are made again.
+_MADE: Final = 2
 #: Box sides that an autoencoder sees, as many as are pasted back.
 _AROUND: Final = 1.4
 
@@ -72,7 +74,7 @@ def decoded_clips(
             continue
         taught_by = [faces[clip] for clip in teachers(fold, folds) if clip in faces]
         home = sorted((clip for clip in fold.home if not clip.fake and clip in faces), key=_hash)
-        nets: dict[str, tuple[Autoencoder, int]] = {}
+        nets: Nets = {}
         for clip in home[:clips]:
             path = cache / f"{key_of(clip)}-decoded{_mark(taught_by, fold, steps=steps)}"
             if not path.with_suffix(".json").is_file():
@@ -106,7 +108,15 @@ def _hash(clip: Clip) -> str:
 
 
 def _mark(taught_by: Sequence[Faces], fold: Fold, *, steps: int) -> str:
-    made = [FAMILIES, FACES, SIDES[fold.number % len(SIDES)], LEVELS, steps, [one.clip.name for one in taught_by]]
+    made = [
+        _MADE,
+        FAMILIES,
+        FACES,
+        SIDES[fold.number % len(SIDES)],
+        LEVELS,
+        steps,
+        [one.clip.name for one in taught_by],
+    ]
     return hashlib.sha256(json.dumps(made).encode()).hexdigest()[:8]
 
 
