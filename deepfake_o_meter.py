@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import click
 from rich.console import Console
@@ -31,6 +31,7 @@ from shared.errors import StoreTrouble, UserError
 from shared.logs import log_to_stderr
 from shared.records import Mode
 from shared.settings import Settings, read_settings
+from shared.stability import Again
 from shared.store import Store
 
 if TYPE_CHECKING:  # a command loads what it needs, so that help and version are fast
@@ -143,6 +144,12 @@ def main(context: click.Context) -> None:
     log_to_stderr(logging.INFO if context.invoked_subcommand in ("serve", "dispatch") else logging.WARNING)
 
 
+#: of ``analyze`` and ``batch``
+STABILITY_HELP: Final = (
+    "who judges a part of each file again after mild re-encoding: detectors of 10 ms a face, all, or none"
+)
+
+
 # --------------------------------------------------------------------------- analyze
 
 
@@ -159,18 +166,10 @@ def main(context: click.Context) -> None:
 @click.option(
     "--jobs", type=click.IntRange(1), help="files in work at once; default: DFOM_JOBS, or by cores and memory"
 )
+@click.option("--stability", type=click.Choice(get_args(Again)), default="fast", show_default=True, help=STABILITY_HELP)
 @click.option("--json", "as_json", is_flag=True, help="print a summary as JSON")
 @click.option("--verbose", is_flag=True, help="name what is left out of folders")
-def analyze(
-    media: Sequence[Path],
-    names: str | None,
-    out: Path,
-    mode: Mode | None,
-    video: str | None,
-    jobs: int | None,
-    as_json: bool,
-    verbose: bool,
-) -> None:
+def analyze(media: Sequence[Path], out: Path, jobs: int | None, as_json: bool, verbose: bool, **wished: Any) -> None:
     """Judge files or folders; each result goes to OUT/<name>/ (result.json, summary.html and the rest).
 
     What is in OUT stays: only the earlier result of the same file is replaced. Several are judged at once; answers keep their order.
@@ -192,10 +191,9 @@ def analyze(
             settings = settings.model_copy(update={"scratch": scratch})
             backend = build_backend(settings, cached=False)
             with contextlib.closing(backend.pool):
-                chosen = work.choose(backend.catalog, names)
-                wish = work.Wish(chosen, mode or "standard", video_per_detector=video == "each", video=video != "none")
-                _say_ways(backend, wish.detectors)
-            cards = [backend.catalog.card(name) for name in wish.detectors]
+                wish = work.Wish.of(backend.catalog, **wished)
+                cards = [backend.catalog.card(name) for name in wish.detectors]
+                _say_beforehand(backend, cards, work.cost_of_bands(cards, wish))
             at_once = clips_at_once(settings, cards, asked=jobs, files=len(found.media))
             backend = build_backend(shared_out(settings, at_once), cached=False)
             with contextlib.closing(backend.pool):
@@ -213,11 +211,12 @@ def analyze(
         raise SystemExit(EXIT_NOTHING)
 
 
-def _say_ways(backend: Backend, detectors: Sequence[str]) -> None:
-    """One line when some of the workers run in containers and others do not."""
+def _say_beforehand(backend: Backend, cards: Sequence[Card], cost: str) -> None:
+    """One line when some of the workers run in containers and others do not, and what judging again costs."""
     from backend.workers.availability import mixed_ways
 
-    if sentence := mixed_ways(map(backend.catalog.card, detectors), settings=backend.settings, pool=backend.pool):
+    ways = mixed_ways(cards, settings=backend.settings, pool=backend.pool)
+    for sentence in filter(None, (ways, cost)):
         console.print(sentence, style="dim", highlight=False, markup=False)
 
 
@@ -248,6 +247,7 @@ class _Part(click.ParamType[tuple[int, int]]):
 @click.option("--column", help="the column of a CSV list that names the files; default: file, path, url and the like")
 @click.option("--report", is_flag=True, help="also a full report of each file, with its video")
 @click.option("--units", is_flag=True, help="also a row of each face, picture and window of sound")
+@click.option("--stability", type=click.Choice(get_args(Again)), default="off", show_default=True, help=STABILITY_HELP)
 @click.option(
     "--jobs", type=click.IntRange(1), help="files in work at once; default: DFOM_JOBS, or by cores and memory"
 )

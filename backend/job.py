@@ -1,8 +1,9 @@
 """One job in work: the request, and the scratch folder whose finished parts survive a crash.
 
-Layout of the scratch folder (local disk): ``media`` (verified copy), ``pack/`` and ``media_worker.json``, ``scores/<detector>/``
-and ``report/``. Each part appears by a rename when it is complete, so after ``kill -9`` the pipeline continues after the last
-one. A part that is nevertheless damaged is removed and made again (``backend.harvest.stored``).
+Layout of the scratch folder (local disk): ``media`` (verified copy), ``pack/`` and ``media_worker.json``, ``scores/<detector>/``,
+``bands/<detector>/`` and ``report/``; ``again/`` holds packs of what is judged again. Each other part appears by a rename when it is
+complete, so after ``kill -9`` the pipeline continues after the last one. A part that is nevertheless damaged is removed and made again
+(``backend.harvest.stored``).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from shared.errors import NO_SPACE, PermanentError, StoreTrouble
 from shared.names import shortened, shown
 from shared.reading import RecordInvalid, open_regular
 from shared.records import JobId, Mode, Submission, new_id
+from shared.stability import Again
 
 #: Without space on the local scratch every job would fail.
 SCRATCH_FULL = (*NO_SPACE, errno.EROFS)
@@ -50,6 +52,8 @@ class Job:
     video_per_detector: bool
     folder: Path
     cancelled: Callable[[], bool] = lambda: False
+    #: which detectors judge again after mild changes (``shared.stability``)
+    stability: Again = "off"
     #: False: no result video of a clip (a still's marked picture costs nothing and is drawn in any case)
     video: bool = True
 
@@ -65,6 +69,7 @@ class Job:
             detectors=submission.detectors,
             mode=submission.mode,
             video_per_detector=submission.video_per_detector,
+            stability=submission.stability,
             folder=folder,
             cancelled=cancelled,
         )
@@ -83,6 +88,7 @@ class Job:
         cancelled: Callable[[], bool],
         video: bool = True,
         video_per_detector: bool = False,
+        stability: Again = "off",
     ) -> Job:
         """The job of a file of this machine that nobody submitted; ``name``: as it is shown, ``folder``: of ``new_folder``, or below it."""
         return cls(
@@ -95,6 +101,7 @@ class Job:
             mode=mode,
             video_per_detector=video_per_detector,
             video=video,
+            stability=stability,
             folder=folder,
             cancelled=cancelled,
         )
@@ -122,6 +129,10 @@ class Job:
     def scores(self, detector: str) -> Path:
         """Scores of one detector; complete when it exists."""
         return self.folder / "scores" / detector
+
+    def band(self, detector: str) -> Path:
+        """The stability band of one detector; complete when it exists."""
+        return self.folder / "bands" / detector
 
     def stage_in(self) -> None:
         """Copy the media to the scratch; PermanentError(media_changed) when it is missing or differs from the upload.

@@ -95,6 +95,8 @@ def _init_templates(app: Flask) -> None:
         person_label=statement.person_label,
         finding=statement.finding_words,
         left_out=statement.left_out,
+        stability=statement.stability_words,
+        after_changes=statement.variant_rows,
         strategy=words.strategy,
         notes=note_sentences,
     )

@@ -11,6 +11,7 @@ from werkzeug.datastructures import MultiDict
 from frontend import pins
 from shared.errors import UserError
 from shared.records import Catalog, Mode
+from shared.stability import Again
 
 MOST_EMAIL_CHARACTERS: Final = 254
 
@@ -28,6 +29,7 @@ class Wish:
     email: str | None
     pin: str = field(repr=False)
     video_per_detector: bool
+    stability: Again
     url: str | None
     key: str
 
@@ -67,6 +69,7 @@ def read_form(untrusted: MultiDict[str, str], *, catalog: Catalog | None, has_fi
         email=email,
         pin=pin,
         video_per_detector=untrusted.get("video_per_detector") == "yes",
+        stability="all" if untrusted.get("stability") == "all" else "fast",
         url=url,
         key=untrusted.get("key", "")[:64],
     )

@@ -35,7 +35,7 @@ MOST_OPEN: Final = 20
 CONFIRMATIONS_A_DAY: Final = 5
 
 #: Fields kept when the form is shown again; never the PIN.
-KEPT: Final = ("url", "email", "mode", "video_per_detector", "consent")
+KEPT: Final = ("url", "email", "mode", "video_per_detector", "stability", "consent")
 
 #: Codes of a file or address that is not taken: the plain form comes back with the reason, as for any other field.
 OF_THE_FILE: Final = frozenset({"upload_too_large", "address_refused", "fetch_failed", "fetch_timed_out", "fetch_busy"})
@@ -109,7 +109,14 @@ def _take(site: Portal, wish: Wish, media: IncomingMedia, *, source: str | None)
     media.close()
     media.check_kind()
     fingerprint = site.receipts.keyed(
-        wish.key, media.sha256, wish.pin, wish.email or "", wish.mode, str(wish.video_per_detector), *wish.detectors
+        wish.key,
+        media.sha256,
+        wish.pin,
+        wish.email or "",
+        wish.mode,
+        str(wish.video_per_detector),
+        wish.stability,
+        *wish.detectors,
     )
     with site.receipts.submitting(fingerprint):
         now = site.clock()
@@ -127,6 +134,7 @@ def _take(site: Portal, wish: Wish, media: IncomingMedia, *, source: str | None)
             detectors=wish.detectors,
             mode=wish.mode,
             video_per_detector=wish.video_per_detector,
+            stability=wish.stability,
             original_name=media.name,
             source_url=source,
             sha256=media.sha256,
@@ -189,6 +197,7 @@ def _form_page(untrusted: MultiDict[str, str], errors: dict[str, str]) -> Respon
             fresh=catalog_is_fresh(catalog, site.clock()),
             errors=errors,
             kept={name: untrusted.get(name, "") for name in KEPT},
+            slow_again=any(not entry.again_by_default and entry.again_seconds for entry in available),
             key=secrets.token_urlsafe(16),
             suggestion=pins.generate(),
             limit_mb=site.settings.max_upload_mb,

@@ -68,6 +68,7 @@ CODES: Final = (
     "few_units",
     "outside_limits",
     "no_trace",
+    "changes_under_reencoding",
     "measured_otherwise",
     "near_threshold",
     "unmeasured",

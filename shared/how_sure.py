@@ -25,6 +25,7 @@ from shared.evidence import (
     LEVELS,
     NEAR,
 )
+from shared.stability import VARIANTS
 from shared.words import joined
 
 _SHARE: Final = f"{100 * LEAST_SHARE:g} %"
@@ -79,6 +80,13 @@ _REASONS: Final[dict[str, tuple[str, str, str]]] = {
     "no_trace": (
         "it found no trace",
         "It is below its threshold, and what it looks for is gone as soon as somebody saves the file again.",
+        _INCONCLUSIVE,
+    ),
+    "changes_under_reencoding": (
+        "its score changes under mild re-encoding",
+        "Some of what it judged was judged again after mild changes, such as those of a messenger: "
+        f"{joined([item.words for item in VARIANTS])}. Its score is on one side of its threshold, and at least one of these changes would "
+        "put it on the other side. The bar around a score shows how far it moves.",
         _INCONCLUSIVE,
     ),
     "measured_otherwise": (

@@ -11,6 +11,8 @@ from typing import Annotated, Any, ClassVar, Literal, NewType
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
+from shared.stability import Again
+
 JobId = NewType("JobId", str)
 
 SUBMISSION_SCHEMA = 1
@@ -69,6 +71,8 @@ class Submission(Record):
     detectors: Annotated[tuple[DetectorId, ...], Field(min_length=1, max_length=64)]
     mode: Mode = "standard"
     video_per_detector: bool = False
+    #: which detectors judge again after mild re-encoding
+    stability: Again = "fast"
     original_name: Annotated[str, StringConstraints(max_length=120)]
     source_url: str | None = None
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -163,6 +167,9 @@ class CatalogEntry(Record):
     #: median seconds for a job in standard mode, as measured here; None while nothing was measured
     typical_seconds: float | None = None
     measured_jobs: int = 0
+    #: seconds of judging a clip again after mild re-encoding, by the card, and whether it does so unless asked otherwise
+    again_seconds: float = 0.0
+    again_by_default: bool = False
     #: place among the detectors worth their download, from 1 (the page offers these first), and why it is one; None: it is not
     recommended: int | None = None
     recommended_why: str = ""

@@ -201,6 +201,36 @@ class FalseStretches(Record):
     minutes: Annotated[float, Field(gt=0)]
 
 
+class VariantScore(Record):
+    """The score that the file would have after one mild change (``shared.stability``), by the difference that the change makes to the
+    ``units`` that were judged again, added to the file's score and kept within 0 and 1. Without a score ``code`` says why."""
+
+    name: str
+    fake_score: Score | None = None
+    units: Count = 0
+    code: str | None = None
+
+
+class Stability(Record):
+    """How far a score moves under mild re-encoding. ``low`` to ``high`` holds the file's score and those of all variants that have one;
+    it is no confidence interval. None where no variant has one. ``units`` of the file were judged again, which took ``seconds``."""
+
+    variants: tuple[VariantScore, ...]
+    low: Score | None
+    high: Score | None
+    units: Count
+    seconds: Annotated[float, Field(ge=0)] = 0.0
+
+    def crosses(self, threshold: float) -> bool:
+        """Whether the label would change somewhere in the band."""
+        return self.low is not None and self.high is not None and self.low < threshold <= self.high
+
+    @property
+    def scored(self) -> tuple[VariantScore, ...]:
+        """The variants that have a score."""
+        return tuple(item for item in self.variants if item.fake_score is not None)
+
+
 class Stretch(Record):
     """From when to when a detector stays at or above its threshold (``fake``) or below it (``real``) for a person; None: for the voice.
 
@@ -266,6 +296,8 @@ class DetectorResult(Record):
     finding: Finding | None = None
     #: None: this version of it was not measured on files of this kind in this mode
     worth: Worth | None = None
+    #: the score after mild re-encoding; None where the detector did not judge again
+    stability: Stability | None = None
     #: by person and time; none for whole pictures, stills, and in quick mode, whose samples are too far apart
     stretches: tuple[Stretch, ...] = ()
     #: of it alone, on real video; None: that was not measured of this version in this mode

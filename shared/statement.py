@@ -10,9 +10,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from shared.errors import sentence_for
 from shared.evidence import FAMILIES, FEW_MEASURED, KINDS, LEAST_SHARE, LEAST_UNITS, level_words
 from shared.results import DetectorResult, Finding, PersonScore, Points, Result, SupportLevel, Tally, Worth
 from shared.rounding import score as rounded
+from shared.stability import BY_NAME as VARIANTS
+from shared.stability import REASONS as VARIANT_REASONS
 from shared.stretch_words import agreement, cannot_tell, joint_headline, joint_worth, single_sentences
 from shared.words import UNIT_NOUNS, counted, joined, titles
 
@@ -84,6 +87,8 @@ def finding_sentence(answer: DetectorResult, points: Points, code: str, level: S
         return _REASONS[code]
     side = "at or above" if answer.hard_label == "fake" else "below"
     where = f"Its score of {rounded(answer.fake_score, threshold=answer.threshold)} is {side} its threshold of {answer.threshold:.2f}"
+    if code == "changes_under_reencoding":
+        return f"{where}, but {band_words(answer)}, which is on both sides of it."
     if answer.worth is None:
         return f"{where}. How often that happens on real material was not measured here."
     told = reached_words(answer.worth, low=answer.hard_label != "fake")
@@ -98,6 +103,47 @@ def finding_sentence(answer: DetectorResult, points: Points, code: str, level: S
     kind = "manipulated" if points == "points_to_fake" else "real"
     assert level is not None, "what is measured and not inconclusive has a level"
     return f"{told} That is {level_words(level)} for {kind} material ({ratio_words(answer.worth)})."
+
+
+def band_words(answer: DetectorResult) -> str:
+    """'under mild re-encoding it is from 0.41 to 0.55': the band of an answer that was judged again."""
+    assert answer.stability is not None, "only what was judged again has a band"
+    low, high = (rounded(value, threshold=answer.threshold) for value in (answer.stability.low, answer.stability.high))
+    return f"under mild re-encoding it is from {low} to {high}"
+
+
+def stability_words(answer: DetectorResult) -> str:
+    """What became of the score when a part of the file was judged again; empty where that was not done.
+
+    'Under mild re-encoding it is from 0.41 to 0.55 (16 faces judged again after 5 changes; 2 more have no score).'
+    """
+    band = answer.stability
+    if band is None:
+        return ""
+    judged = (
+        f"{counted(band.units, UNIT_NOUNS[answer.unit])} judged again after {counted(len(band.scored), 'mild change')}"
+    )
+    missing = len(band.variants) - len(band.scored)
+    if not band.scored:
+        return f"Whether its score changes under mild re-encoding is not known: none of {counted(missing, 'change')} gave a score."
+    more = f"; {missing} more {'has' if missing == 1 else 'have'} no score" if missing else ""
+    words = band_words(answer)
+    return f"{words[0].upper()}{words[1:]} ({judged}{more})."
+
+
+def variant_reason(code: str) -> str:
+    """Why a change has no score."""
+    return VARIANT_REASONS.get(code) or sentence_for(code)
+
+
+def variant_rows(answer: DetectorResult) -> tuple[tuple[str, str], ...]:
+    """Each mild change in words, and the score after it or the reason why there is none."""
+    rows = []
+    for item in answer.stability.variants if answer.stability else ():
+        known = VARIANTS.get(item.name)
+        score = rounded(item.fake_score, threshold=answer.threshold) if item.fake_score is not None else None
+        rows.append((known.words if known else item.name, score or variant_reason(item.code or "not_made")))
+    return tuple(rows)
 
 
 def finding_words(finding: Finding) -> str:

@@ -1,4 +1,4 @@
-"""Made-up results whose words page, summary and mail must share: strong, weak, conflict, nothing, unmeasured alone, tiny faces, splice."""
+"""Made-up results whose words page, summary and mail share: strong, weak, conflict, nothing, unmeasured, tiny faces, splice, unstable."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shared.results import DetectorResult, FalseStretches, Result, Stretch
 from tests.report.conftest import make_result
 from tests.scores.sets import LIKE, answer, card
 from tests.scores.test_findings import worth
-from tests.shared.test_statement import STRONG, WEAK, judged
+from tests.shared.test_statement import STRONG, WEAK, band, judged
 
 #: frames of the clip, each with one face
 FACES: Final = 100
@@ -44,6 +44,9 @@ ANSWERS: Final[dict[str, tuple[DetectorResult, ...]]] = {
     "splice": (
         stretched(judged("mesonet", 0.55, worth=WEAK), (1.9, 4.0)),
         stretched(judged("selfblend", 0.6, worth=WEAK), (2.0, 4.0), false=4),
+    ),
+    "unstable": (
+        judged("mesonet", 0.6, worth=STRONG, stability=band(0.41, 0.66, jpeg_60=0.41, half_size=0.66, h264_28=None)),
     ),
 }
 

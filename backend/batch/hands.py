@@ -24,6 +24,7 @@ from shared import durable
 from shared.errors import DfomError, RetryableError, StoreTrouble
 from shared.records import Mode, new_id
 from shared.results import Result
+from shared.stability import Again
 
 #: Seconds before each further try after trouble of the machine.
 PAUSES_S: Final = (2.0, 10.0)
@@ -33,12 +34,14 @@ CLUSTER_UNFIT: Final = "cluster_unfit"
 
 @dataclass(frozen=True)
 class Wish:
-    """What is wanted of each file. ``report``: the full report with its video, too; ``units``: a row of each face, picture and window."""
+    """What is wanted of each file. ``report``: the full report with its video, too; ``units``: a row of each face, picture and window;
+    ``stability``: who judges again after mild re-encoding."""
 
     detectors: tuple[str, ...]
     mode: Mode = "standard"
     report: bool = False
     units: bool = False
+    stability: Again = "off"
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class Here:
                 return None
             result, staged = self._result(entry, file)
             units = tuple(unit_rows(result, file=entry.file)) if self.wish.units else ()
-            return Found(judged(result, seconds=0.0), units, staged)
+            return Found(judged(result, seconds=0.0, bands=self.wish.stability != "off"), units, staged)
 
     def cut_off(self) -> None:
         """End the workers."""
@@ -124,6 +127,7 @@ class Here:
             name=Path(entry.file).name,
             detectors=self.wish.detectors,
             mode=self.wish.mode,
+            stability=self.wish.stability,
             folder=new_folder(self.pipeline.settings.scratch_folder),
             cancelled=self.stopping.is_set,
         )

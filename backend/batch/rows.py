@@ -51,6 +51,8 @@ OF_A_DETECTOR: Final[tuple[tuple[str, Any], ...]] = (
     ("code", pa.string()),
     ("units", pa.int32()),
 )
+#: And where it was asked for: from where to where the score moves under mild re-encoding.
+OF_A_BAND: Final[tuple[tuple[str, Any], ...]] = (("low", pa.float64()), ("high", pa.float64()))
 _OF_UNITS: Final[tuple[tuple[str, Any], ...]] = (
     ("file", pa.string()),
     ("sha256", pa.string()),
@@ -76,6 +78,7 @@ class Columns:
 
     detectors: tuple[str, ...]
     listed: tuple[str, ...] = ()
+    bands: bool = False
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -100,7 +103,8 @@ class Columns:
 
     @cached_property
     def _own(self) -> dict[str, Any]:
-        return dict([*FIXED, *((f"{name}_{part}", kind) for name in self.detectors for part, kind in OF_A_DETECTOR)])
+        parts = (*OF_A_DETECTOR, *(OF_A_BAND if self.bands else ()))
+        return dict([*FIXED, *((f"{name}_{part}", kind) for name in self.detectors for part, kind in parts)])
 
     @cached_property
     def _kept(self) -> tuple[str, ...]:
@@ -108,8 +112,8 @@ class Columns:
         return tuple(f"list_{name}" if name in self._own else name for name in self.listed)
 
 
-def judged(result: Result, *, seconds: float) -> Row:
-    """What a row says of a judged file. ``seconds``: how long it was in work."""
+def judged(result: Result, *, seconds: float, bands: bool = False) -> Row:
+    """What a row says of a judged file. ``seconds``: how long it was in work; ``bands``: with the columns of bands."""
     media = result.media
     row: Row = {
         "status": JUDGED,
@@ -126,7 +130,8 @@ def judged(result: Result, *, seconds: float) -> Row:
         "seconds": round(seconds, 4),
     }
     for item in result.detectors:
-        row |= {f"{item.id}_{part}": value for part, value in _answer(item).items()}
+        answer = _answer(item) | (_band(item) if bands else {})
+        row |= {f"{item.id}_{part}": value for part, value in answer.items()}
     return row
 
 
@@ -152,6 +157,13 @@ def unit_rows(result: Result, *, file: str) -> Iterator[Row]:
     for item in result.detectors:
         for (start, end), score in zip(item.windows, item.scores if item.windows else (), strict=True):
             yield common | {"unit": "sound", "time_s": start, "end_s": end, f"{item.id}_score": score}
+
+
+def _band(item: DetectorResult) -> Row:
+    return {
+        "low": item.stability.low if item.stability else None,
+        "high": item.stability.high if item.stability else None,
+    }
 
 
 def _answer(item: DetectorResult) -> Row:

@@ -35,6 +35,7 @@ from shared.names import shown
 from shared.reading import RecordInvalid, read_record
 from shared.records import Mode, Record
 from shared.results import Unit
+from shared.stability import Again
 
 #: What makes a folder a batch of ours.
 RECORD: Final = "batch.json"
@@ -68,6 +69,8 @@ class BatchRecord(Record):
     mode: Mode
     units: bool
     report: bool
+    #: who judges again after mild re-encoding
+    stability: Again = "off"
     parts: int
     detectors: dict[str, JudgedBy]
 
@@ -94,6 +97,7 @@ def record_of(pipeline: Pipeline, wish: Wish, *, source: str, columns: Sequence[
         mode=wish.mode,
         units=wish.units,
         report=wish.report,
+        stability=wish.stability,
         parts=parts,
         detectors=judges_of(pipeline, wish),
     )
@@ -173,7 +177,7 @@ def open_batch(
             _same_batch(folder, record)
             shards = Shards(
                 folder,
-                Columns(tuple(record.detectors), record.columns),
+                Columns(tuple(record.detectors), record.columns, bands=record.stability != "off"),
                 part=part,
                 units=record.units,
                 rows_a_shard=rows_a_shard,
@@ -272,6 +276,8 @@ def _differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str
         found.append("rows of faces (--units)" if earlier["units"] else "no rows of faces (--units)")
     if earlier["report"] != now["report"]:
         found.append("reports (--report)" if earlier["report"] else "no reports (--report)")
+    if earlier["stability"] != now["stability"]:
+        found.append(f"--stability {earlier['stability']}")
     if earlier["parts"] != now["parts"]:
         found.append(f"{earlier['parts']} parts (--part)")
     return found

@@ -21,6 +21,7 @@ from base_detector import Card, ContractError
 from shared.clock import utc_now
 from shared.errors import UserError
 from shared.records import Catalog, CatalogEntry, RunnerKind
+from shared.stability import is_judged_again, seconds_for
 
 log = structlog.get_logger()
 
@@ -133,6 +134,8 @@ class DetectorCatalog:
                     runner=self._way(card),
                     typical_seconds=typical.seconds if typical else None,
                     measured_jobs=typical.jobs if typical else 0,
+                    again_seconds=seconds_for(card),
+                    again_by_default=is_judged_again(card, "fast", mode="standard"),
                     recommended=place,
                     recommended_why=choice.why if choice else "",
                 )

@@ -24,13 +24,16 @@ from backend.commands.finding import Medium
 from backend.commands.out_folder import OutFolder, claimants
 from backend.job import Cancelled, Job, new_folder
 from backend.pipeline import Pipeline
+from base_detector import Card
 from shared.digest import sha256_of
 from shared.errors import DfomError, UserError, sentence_for
 from shared.names import readable, shown
 from shared.notes import note_sentences
 from shared.records import Mode
 from shared.results import Result
+from shared.stability import SECONDS_OF_CHANGES, Again, is_judged_again, seconds_for
 from shared.statement import statement_of
+from shared.words import duration, joined
 
 log = structlog.get_logger()
 
@@ -69,6 +72,36 @@ class Wish:
     mode: Mode = "standard"
     video_per_detector: bool = False
     video: bool = True
+    stability: Again = "fast"
+
+    @classmethod
+    def of(
+        cls, catalog: DetectorCatalog, *, names: str | None, mode: Mode | None, video: str | None, stability: Again
+    ) -> Wish:
+        """What the options of the command ask for; UserError when no detector is left."""
+        return cls(
+            choose(catalog, names),
+            mode or "standard",
+            video_per_detector=video == "each",
+            video=video != "none",
+            stability=stability,
+        )
+
+
+def cost_of_bands(cards: Sequence[Card], wish: Wish) -> str:
+    """What judging again after mild re-encoding costs, in a sentence; empty where nobody does it and nobody was left out."""
+    again = [card for card in cards if is_judged_again(card, wish.stability, mode=wish.mode)]
+    left = [card for card in cards if card not in again] if wish.stability == "fast" else []
+    said = f"judged again after mild re-encoding by {joined([card.id for card in again])}: about {_seconds(again)} more a file"
+    more = f"by {'the others' if again else 'all'}, too, with --stability all: about {_seconds(left)} more"
+    words = [said] if again else []
+    words += [more if again else f"Not judged again after mild re-encoding; {more}"] if left else []
+    sentence = "; ".join(words)
+    return f"{sentence[0].upper()}{sentence[1:]}." if sentence else ""
+
+
+def _seconds(cards: Sequence[Card]) -> str:
+    return duration(sum(map(seconds_for, cards)) + SECONDS_OF_CHANGES)
 
 
 def analyze_all(
@@ -159,6 +192,7 @@ def analyze(
         mode=wish.mode,
         video_per_detector=wish.video_per_detector,
         video=wish.video,
+        stability=wish.stability,
         folder=new_folder(pipeline.settings.scratch_folder),
         cancelled=cancelled,
     )
@@ -187,6 +221,7 @@ def summary(medium: Medium, result: Result, *, folder: Path) -> dict[str, Any]:
                 "message": item.message,
                 "unit": item.unit,
                 "units_scored": item.units_scored,
+                "stability": item.stability.model_dump(mode="json") if item.stability else None,
                 "finding": item.finding.model_dump(mode="json") if item.finding else None,
                 "worth": item.worth.model_dump(mode="json") if item.worth else None,
                 "stretches": [one.model_dump(mode="json") for one in item.stretches],

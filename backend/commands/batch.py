@@ -42,6 +42,7 @@ from shared.names import shown
 from shared.records import Mode
 from shared.settings import Settings
 from shared.signatures import MEDIA_HEAD_BYTES, is_media
+from shared.stability import Again
 from shared.words import counted, duration
 
 
@@ -67,6 +68,7 @@ class Asked:
     column: str | None = None
     report: bool = False
     units: bool = False
+    stability: Again = "off"
     jobs: int | None = None
     part: tuple[int, int] = (1, 1)
     resume: bool = True
@@ -79,7 +81,7 @@ class Asked:
 
     def wish(self, detectors: Sequence[str]) -> Wish:
         """What is wanted of each file."""
-        return Wish(tuple(detectors), self.mode, report=self.report, units=self.units)
+        return Wish(tuple(detectors), self.mode, report=self.report, units=self.units, stability=self.stability)
 
 
 def gather(asked: Asked, *, ours: Sequence[Path]) -> tuple[Entries, Found]:

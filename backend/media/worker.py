@@ -1,6 +1,6 @@
 """The media worker: ``python -m backend.media.worker --serve EXCHANGE`` (docs/worker_protocol.md).
 
-Owns the verbs ``load``, ``extract``, ``render`` and ``corrupt``. The only process that opens submitted bytes; the networks stay
+Owns the verbs ``load``, ``extract``, ``render``, ``corrupt`` and ``vary``. The only process that opens submitted bytes; the networks stay
 loaded between jobs. Not imported by other modules.
 """
 
@@ -58,10 +58,19 @@ def corrupt(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     return _ask(damage, media, out, **request, limits=limits, progress=progress)
 
 
+def vary(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """Write the pixels of a small pack after mild changes; answers what ``backend.media.vary.vary`` returns."""
+    from backend.media.vary import vary as change
+
+    pack, out = _paths(request, "pack", "out")
+    limits = MediaLimits.from_request(request.pop("limits", None))
+    return _ask(change, pack, out, **request, limits=limits, progress=progress)
+
+
 def verbs(device: str) -> dict[str, Verb]:
     """What the worker answers to; faces are found on ``device``."""
     found = {"load": partial(load, device=device), "extract": partial(extract, device=device)}
-    return {**found, "render": render, "corrupt": corrupt}
+    return {**found, "render": render, "corrupt": corrupt, "vary": vary}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -25,7 +25,7 @@ from shared.how_sure import reason, reasons_among
 from shared.notes import note_sentences
 from shared.results import DetectorResult, PersonScore, Result
 from shared.rounding import score as score_words
-from shared.statement import finding_words, left_out, person_label, statement_of
+from shared.statement import finding_words, left_out, person_label, stability_words, statement_of
 from shared.words import (
     UNITS_OF,
     clock_time,
@@ -204,6 +204,8 @@ def _row(item: DetectorResult) -> dict[str, Any]:
         "at": None if score is None else round(100 * score, 1),
         "colour": None if score is None else hexadecimal(side_colour(item, score)),
         "threshold": f"{item.threshold:.2f}",
+        "band": _band(item),
+        "moves": stability_words(item),
         "threshold_at": round(100 * item.threshold, 1),
         "label": words.label_words(item),
         "left_out": left_out(item),
@@ -212,6 +214,16 @@ def _row(item: DetectorResult) -> dict[str, Any]:
         "auc": None if item.auc is None else f"{item.auc:.3f}",
         "cached": item.cached,
     }
+
+
+def _band(item: DetectorResult) -> tuple[float, float] | None:
+    """From where to where the score moves under mild re-encoding, of 100."""
+    band = item.stability
+    return (
+        (round(100 * band.low, 1), round(100 * band.high, 1))
+        if band and band.low is not None and band.high is not None
+        else None
+    )
 
 
 def _persons(result: Result, scored: list[DetectorResult], out: Path) -> list[dict[str, Any]]:
@@ -323,7 +335,11 @@ def _line(item: DetectorResult) -> str:
         return detector_sentence(item)
     score = score_words(item.fake_score, threshold=item.threshold)
     finding = f", finding: {finding_words(item.finding)}" if item.finding else ""
-    return f"{score}, label {words.label_words(item)}{finding}. {words.in_words(item)}"
+    return " ".join(
+        filter(
+            None, [f"{score}, label {words.label_words(item)}{finding}.", words.in_words(item), stability_words(item)]
+        )
+    )
 
 
 def _explained(scored: list[DetectorResult]) -> list[str]:

@@ -37,6 +37,7 @@ from shared.results import (
     PictureRow,
     Provenance,
     Result,
+    Stability,
 )
 
 #: the sets that are beside the detectors
@@ -55,6 +56,7 @@ class DetectorOutcome:
     scores: HarvestedScores | None = None
     cached: bool = False
     wall_s: float = 0.0
+    stability: Stability | None = None
 
     def fail(self, code: str) -> None:
         """Say that it failed, and why."""
@@ -204,6 +206,7 @@ def detector_result(outcome: DetectorOutcome, pack: MediaPack) -> DetectorResult
         units_scored=len(scores.index),
         skipped=dict(scores.skipped),
         stretches=stretches_of(card, each, pack),
+        stability=outcome.stability,
         **common,
     )
 

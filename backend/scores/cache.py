@@ -1,7 +1,8 @@
-"""Cached scores: the same media under the same detector is not scored twice.
+"""Cached scores: the same media under the same detector is not scored twice. Stability bands have entries of their own.
 
 The key is (media sha256, face pack digest, detector, version, contract, weights sha256, parameters, runner, image digest, schema of
-``scores.json``); a change in any of them is another key. An entry is one directory that appears by a rename. Local to the back-end.
+``scores.json``), of a band its edition, too (``shared.stability``); a change in any of them is another key. An entry is one directory
+that appears by a rename. Local to the back-end.
 """
 
 from __future__ import annotations
@@ -44,10 +45,21 @@ class ScoreCache:
         folder.mkdir(parents=True, exist_ok=True)
 
     @staticmethod
-    def key(*, detector: str, provenance: Provenance, media_sha256: str, pack_digest: str) -> str:
-        """The name of the entry (64 hex digits)."""
-        parts = [SCORES_SCHEMA, detector, provenance.model_dump(mode="json"), media_sha256, pack_digest]
+    def key(*, detector: str, provenance: Provenance, media_sha256: str, pack_digest: str, what: str = "") -> str:
+        """The name of the entry (64 hex digits). ``what``: what is kept besides the scores, such as the stability band of an edition."""
+        parts = [
+            SCORES_SCHEMA,
+            detector,
+            provenance.model_dump(mode="json"),
+            media_sha256,
+            pack_digest,
+            *filter(None, [what]),
+        ]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def holds(self, key: str) -> bool:
+        """Whether there is an entry; ``fetch`` finds out whether it is whole."""
+        return durable.exists(self._folder / key)
 
     def fetch(self, key: str, target: Path, *, read: Callable[[Path], Scores]) -> Scores | None:
         """Copy the entry to ``target`` (which must not exist) and return what ``read`` makes of the copy; None without an entry.

@@ -36,6 +36,8 @@ def _rule(
         return "inconclusive", "outside_limits", None
     if card.lossless_only and not flagged:  # whoever wrote the file may have removed what it looks for
         return "inconclusive", "no_trace", None
+    if answer.stability is not None and answer.stability.crosses(card.threshold):
+        return "inconclusive", "changes_under_reencoding", None
     if answer.worth is None:
         if elsewhere:  # what it is worth on other files is no reason to trust it blindly on these
             return "inconclusive", "measured_otherwise", None

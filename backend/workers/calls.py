@@ -1,12 +1,13 @@
-"""Requests to workers: the media worker finds faces in a file, draws a result or damages a file; a detector's worker judges a face pack.
+"""Requests to workers: the media worker finds faces in a file, draws a result, damages a file or changes a small pack mildly; a detector's
+worker judges a face pack.
 
-Owns the members of the four requests. The answers are untrusted: they are checked before the room is removed. Imported by the
+Owns the members of the five requests. The answers are untrusted: they are checked before the room is removed. Imported by the
 pipeline, the admission check and the command line of detectors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ from backend.harvest.untrusted import harvest_file
 from backend.media.limits import MediaLimits
 from backend.workers.worker import Worker
 from base_detector import Card
+from shared.errors import PermanentError
 from shared.records import Mode
 from shared.settings import Settings
 
@@ -126,6 +128,42 @@ def corrupt_media(
         most = settings.max_pack_mb * 1_000_000
         harvest_file(room.out, "damaged", target, max_bytes=most, moved=worker.started_by == "process")
         return True
+
+
+def vary_pack(
+    worker: Worker,
+    pack: Path,
+    target: Path,
+    *,
+    name: str,
+    unit: str,
+    variants: Sequence[str],
+    size: int,
+    settings: Settings,
+    cancelled: Callable[[], bool] | None = None,
+) -> set[str]:
+    """Let the media worker write the pixels (or samples) of ``pack`` after ``variants`` (``backend.media.vary``) to files of these names
+    below ``target``, ``size`` bytes each; the names of those that it could make. Raises as ``make_pack``.
+    """
+    with worker.room(name) as room:
+        room.link(pack, "pack")
+        answer = worker.call(
+            "vary",
+            timeout_s=settings.media_timeout_s,
+            cancelled=cancelled,
+            pack=room.path("pack"),
+            out=room.path("out"),
+            unit=unit,
+            variants=list(variants),
+            limits=asdict(MediaLimits.of(settings)),
+        )
+        untrusted_made = answer.get("made")
+        made = {item for item in variants if isinstance(untrusted_made, list) and item in untrusted_made}
+        for item in made:
+            harvest_file(room.out, item, target / item, max_bytes=size, moved=worker.started_by == "process")
+            if (target / item).stat().st_size != size:
+                raise PermanentError("media_bad_output")
+        return made
 
 
 def judge_pack(

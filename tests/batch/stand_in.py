@@ -25,7 +25,7 @@ from backend.batch.run import Batch, BatchRecord, JudgedBy, open_batch
 from backend.job import Job
 from shared.clock import utc_now
 from shared.errors import PermanentError, RetryableError, UserError
-from shared.results import Result
+from shared.results import Result, Stability
 from shared.settings import Settings
 from tests.report.conftest import make_result
 
@@ -59,7 +59,8 @@ class StandIn:
             raise PermanentError("media_unreadable")
         result = make_result(frames=2, name=job.name)
         score = int(job.sha256[:4], 16) / 0xFFFF
-        only = result.detectors[0].model_copy(update={"fake_score": score, "scores": (score, score)})
+        band = Stability(variants=(), low=0.25, high=0.75, units=2) if job.stability != "off" else None
+        only = result.detectors[0].model_copy(update={"fake_score": score, "scores": (score, score), "stability": band})
         return result.model_copy(
             update={"detectors": (only,), "media": replace(result.media, sha256=job.sha256, bytes=job.bytes)}
         )
@@ -98,7 +99,7 @@ def files(folder: Path, contents: Sequence[bytes]) -> list[Entry]:
 def run(batch: Batch, pipeline: Any, scratch: Path, **how: Any) -> list[dict[str, Any]]:
     """Judge what is left of ``batch``; the rows in the order in which they were kept."""
     given: dict[str, Any] = {"at_once": 3, "visitors": Visitors()} | how
-    wish = replace(WISH, units=batch.record.units, report=batch.record.report)
+    wish = replace(WISH, units=batch.record.units, report=batch.record.report, stability=batch.record.stability)
     source = Source(scratch / "fetched", pipeline.settings, at_once=given["at_once"])
     here = Here(pipeline, wish, source, batch.folder / "reports")
     return [row for rows in batch.run(here, **given) for row in rows]

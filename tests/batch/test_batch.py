@@ -232,6 +232,21 @@ def test_a_report_is_kept_for_each_content_when_it_is_asked_for(tmp_path: Path):
     assert (tmp_path / "out" / report / "summary.html").read_text() == "a report"
 
 
+def test_rows_have_the_ends_of_the_band_only_where_it_was_asked_for(tmp_path: Path):
+    entries, found = files(tmp_path / "in", [b"a"]), {}
+    for stability in ("off", "all"):
+        with open_batch(tmp_path / stability, record(stability=stability), entries) as batch:
+            run(batch, StandIn(tmp_path / "var"), tmp_path / "scratch")
+        (found[stability],) = stored(tmp_path / stability)
+    assert set(found["all"]) - set(found["off"]) == {"mesonet_low", "mesonet_high"}
+    assert (found["all"]["mesonet_low"], found["all"]["mesonet_high"]) == (0.25, 0.75)
+    with (
+        pytest.raises(UserError, match="--stability off"),
+        open_batch(tmp_path / "off", record(stability="all"), entries),
+    ):
+        pass
+
+
 def test_files_that_were_not_judged_are_tried_again_when_asked_for(tmp_path: Path):
     entries = files(tmp_path / "in", [b"a", b"bad", b"b", b"never", b"c", b"bad"])
     with open_batch(tmp_path / "out", record(), entries[:5], rows_a_shard=3) as batch:

@@ -58,6 +58,20 @@ def test_each_detector_shows_its_finding_and_why_with_a_link(app: Flask, uploade
     assert 'href="/how-sure"' in page
 
 
+def test_the_band_is_a_bar_over_the_score_with_its_words_and_each_change(app: Flask, uploader: Uploader) -> None:
+    job = uploader.submit()
+    finish(app, job, change=lambda usual: told("unstable", id=usual.id, created=usual.created))
+    uploader.enter_pin(job)
+    page = unescape(uploader.get(f"/r/{job}").get_data(as_text=True))
+    assert '<rect class="band" x="41.00" y="3.5" width="25.00" height="3"/>' in page
+    assert (
+        "Under mild re-encoding it is from 0.41 to 0.66 (16 faces judged again after 2 mild changes; 1 more has no score)."
+        in page
+    )
+    assert "<dt>JPEG at quality 60</dt><dd>0.41</dd>" in page
+    assert "<dt>H.264 at CRF 28</dt><dd>this change could not be made</dd>" in page
+
+
 def test_a_label_that_does_not_count_is_in_no_count_of_the_page(app: Flask, uploader: Uploader) -> None:
     _, page = opened(app, uploader, lambda usual: told("tiny faces", id=usual.id, created=usual.created))
     assert "The one kind of evidence points nowhere: inconclusive." in page

@@ -338,6 +338,15 @@ def test_receipt_names_an_upload_that_is_durable(
     assert "fsync" in calls[calls.index("rename") + 1 :]
 
 
+def test_judging_again_by_all_is_a_tick_of_the_form_that_says_what_it_costs(app: Flask, uploader: Uploader) -> None:
+    page = uploader.get("/").get_data(as_text=True)
+    assert 'name="stability" value="all"' in page
+    asked = [uploader.submit(**fields) for fields in ({}, {"stability": "all"}, {"stability": "none of these"})]
+    with app.app_context():
+        store = portal().store
+        assert [store.read_submission("new", job).stability for job in asked] == ["fast", "all", "fast"]
+
+
 def test_submission_record_holds_what_was_asked(app: Flask, uploader: Uploader) -> None:
     job = uploader.submit(mode="quick", video_per_detector="yes", email=None)
     record: Submission = portal(app).store.read_submission("new", JobId(job))

@@ -72,7 +72,7 @@ def exchange(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def test_a_worker_extracts_with_progress_and_paths_of_its_exchange_folder(exchange: Path, astronaut_clip: Path):
     shutil.copy(astronaut_clip, exchange / "media")
     with Caller(exchange) as caller:
-        assert caller.call(verb="health")[0]["verbs"] == ["corrupt", "extract", "load", "render"]
+        assert caller.call(verb="health")[0]["verbs"] == ["corrupt", "extract", "load", "render", "vary"]
         assert caller.call(verb="load")[0] == {"status": "ok"}
         answer, events = caller.call(
             verb="extract",

@@ -78,6 +78,18 @@ def test_ratios_are_explained_only_where_there_are_some(tmp_path: Path) -> None:
     assert how_sure.RATIO not in without
 
 
+def test_the_band_is_a_bar_below_the_score_with_its_words(tmp_path: Path) -> None:
+    page, readme = pages_of(told("unstable"), tmp_path / "out")
+    words_of_it = "Under mild re-encoding it is from 0.41 to 0.66 (16 faces judged again after 2 mild changes; 1 more has no score)."
+    assert words_of_it in page
+    assert words_of_it in readme
+    drawn = (tmp_path / "out" / "summary.html").read_text(encoding="utf-8")
+    assert re.search(r'<rect x="72\.1\d*" y="18" width="44(\.0)?\d*"', drawn), "from 41 to 66 of 100, of 176 units"
+    assert "threshold 0.50, under mild re-encoding it is from 0.41 to 0.66" in drawn
+    without, _ = pages_of(told("strong"), tmp_path / "without")
+    assert "re-encoding" not in without
+
+
 def test_labels_of_too_little_are_not_counted_in_a_result_without_findings(
     made_result: Callable, made_detector: Callable
 ) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from backend.scores.findings import finding_of
 from shared.evidence import KINDS
-from shared.results import DetectorResult, PersonScore, Result, Worth
+from shared.results import DetectorResult, PersonScore, Result, Stability, VariantScore, Worth
 from shared.statement import (
     PersonLabel,
     Statement,
@@ -18,7 +18,9 @@ from shared.statement import (
     percent,
     person_label,
     ratio_words,
+    stability_words,
     statement_of,
+    variant_rows,
 )
 from tests.report.conftest import make_result
 from tests.scores.sets import LIKE, answer, card
@@ -27,12 +29,30 @@ from tests.scores.test_findings import worth
 STRONG, WEAK = worth(60.0, 15.0, 110.0), worth(1.4, 0.8, 3.0, real=(60, 139), fake=(70, 115))
 
 
+def band(low: float | None, high: float | None, **variants: float | None) -> Stability:
+    """A band of 16 faces; a variant without a score could not be made."""
+    made = [
+        VariantScore(name=name, fake_score=score, units=16)
+        if score is not None
+        else VariantScore(name=name, code="not_made")
+        for name, score in variants.items()
+    ]
+    return Stability(variants=tuple(made), low=low, high=high, units=16, seconds=0.5)
+
+
 def judged(
-    name: str, score: float, *, worth: Worth | None = None, units: int = 100, of: int = 100, **limits: float
+    name: str,
+    score: float,
+    *,
+    worth: Worth | None = None,
+    stability: Stability | None = None,
+    units: int = 100,
+    of: int = 100,
+    **limits: float,
 ) -> DetectorResult:
     """An answer with its finding."""
     own = card(name, fails_below=limits)
-    said = answer(own, score, units=units, of=of, worth=worth)
+    said = answer(own, score, units=units, of=of, worth=worth, stability=stability)
     return said.model_copy(update={"finding": finding_of(said, own, like=LIKE, is_clip=True)})
 
 
@@ -123,6 +143,30 @@ def test_an_unmeasured_detector_alone_says_that_it_was_not_measured():
     assert said.details == (
         "MesoNet: Its score of 0.97 is at or above its threshold of 0.50. How often that happens on real material was not measured here.",
     )
+
+
+def test_a_score_that_crosses_its_threshold_under_reencoding_points_nowhere_and_the_sentence_says_how_far_it_moves():
+    said = stated(judged("mesonet", 0.6, worth=STRONG, stability=band(0.41, 0.66, jpeg_60=0.41, half_size=0.66)))
+    assert said.headline.startswith("The one kind of evidence points nowhere: inconclusive.")
+    assert said.details == (
+        "MesoNet: Its score of 0.60 is at or above its threshold of 0.50, but under mild re-encoding it is from 0.41 to 0.66, which is on "
+        "both sides of it.",
+    )
+
+
+def test_what_was_judged_again_is_said_with_what_could_not_be():
+    item = judged("mesonet", 0.9, stability=band(0.85, 0.93, jpeg_60=0.85, half_size=0.93, h264_28=None))
+    assert stability_words(item) == (
+        "Under mild re-encoding it is from 0.85 to 0.93 (16 faces judged again after 2 mild changes; 1 more has no score)."
+    )
+    assert variant_rows(item) == (
+        ("JPEG at quality 60", "0.85"), ("half the size and back", "0.93"), ("H.264 at CRF 28", "this change could not be made"),
+    )  # fmt: skip
+    nothing = judged("mesonet", 0.9, stability=band(None, None, jpeg_60=None))
+    assert stability_words(nothing) == (
+        "Whether its score changes under mild re-encoding is not known: none of 1 change gave a score."
+    )
+    assert stability_words(judged("mesonet", 0.9)) == ""
 
 
 def test_tiny_faces_are_in_no_count_and_nobody_looked():
