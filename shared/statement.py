@@ -16,7 +16,7 @@ from shared.results import DetectorResult, Finding, PersonScore, Points, Result,
 from shared.rounding import score as rounded
 from shared.stability import BY_NAME as VARIANTS
 from shared.stability import REASONS as VARIANT_REASONS
-from shared.stretch_words import agreement, cannot_tell, joint_headline, joint_worth, single_sentences
+from shared.stretch_words import agreement, cannot_tell, cousins, joint_headline, joint_worth, single_sentences
 from shared.words import UNIT_NOUNS, counted, joined, titles
 
 #: Where the evidence of a family points, or that its detectors point to both sides.
@@ -155,7 +155,7 @@ def finding_words(finding: Finding) -> str:
 
 
 def _level(finding: Finding) -> str:
-    return level_words(finding.level) if finding.level else "not measured here"
+    return level_words(finding.level) if finding.level else "reliability not measured here"
 
 
 def reached_words(worth: Worth, *, low: bool) -> str:
@@ -216,15 +216,22 @@ class Kind:
 
 @dataclass(frozen=True)
 class Statement:
-    """What stands above a result. ``headline`` is what points where, joint stretches first; ``details`` say how often that happens on real
-    material. ``joint``: the first of them, those about joint stretches, which have no score in them."""
+    """What stands above a result. ``lead`` is about joint stretches of two kinds of evidence, ``worth`` how often real video has them, both
+    empty where there are none; ``whole`` is what points where by the scores of the file; ``details`` say how often that happens on real
+    material."""
 
-    headline: str
+    lead: str
+    worth: str
+    whole: str
     looked_for: str
-    joint: tuple[str, ...]
     details: tuple[str, ...]
     not_looked_for: str
     kinds: tuple[Kind, ...]
+
+    @property
+    def headline(self) -> str:
+        """What points where: joint stretches first, never without their worth."""
+        return " ".join(text for text in (self.lead, self.worth, self.whole) if text)
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -238,12 +245,14 @@ def statement_of(result: Result) -> Statement | None:
     if any(item.finding is None for item in scored):
         return None
     kinds = kinds_of(scored)
-    joint = tuple(joint_worth(result, titles(result)))
+    names, whole = titles(result), _of_the_whole(scored)
+    lead = joint_headline(result, names, kinds=len(families_of(scored)))
     return Statement(
-        headline=_headline(result, scored),
+        lead=lead,
+        worth=joint_worth(result, names),
+        whole=f"Over the whole file, {whole[0].lower()}{whole[1:]}" if lead else whole,
         looked_for=_looked_for(kinds),
-        joint=joint,
-        details=(*joint, *_details(result, scored), *_of_time(result, scored)),
+        details=(*cousins(result, names), *_details(result, scored), *_of_time(result, scored)),
         not_looked_for=_not_looked_for(kinds),
         kinds=kinds,
     )
@@ -271,12 +280,6 @@ def families_of(scored: Iterable[DetectorResult]) -> dict[str, Direction]:
         sides = points - {"inconclusive"}
         found[family] = "both" if len(sides) > 1 else sides.pop() if sides else "inconclusive"
     return found
-
-
-def _headline(result: Result, scored: Sequence[DetectorResult]) -> str:
-    whole = _of_the_whole(scored)
-    joint = joint_headline(result, titles(result), kinds=len(families_of(scored)))
-    return f"{joint} Over the whole file, {whole[0].lower()}{whole[1:]}" if joint else whole
 
 
 def _of_the_whole(scored: Sequence[DetectorResult]) -> str:

@@ -91,21 +91,26 @@ def joint_headline(result: Result, names: Mapping[str, str], *, kinds: int) -> s
     if len(spans) > _MOST:
         told.append(f"There {_more(len(spans) - _MOST)}.")
     if not _covers_all(result, spans):
-        told.append("Elsewhere no two kinds do.")
+        told.append("Nowhere else in the file do two kinds agree.")
     return " ".join(told)
 
 
-def joint_worth(result: Result, names: Mapping[str, str]) -> Iterator[str]:
-    """How often joint stretches happen on real video; those of one kind of evidence are told here, too, as the weaker ones they are."""
-    spans = spans_of(result)
-    apart, alike = [span for span in spans if span.families > 1], [span for span in spans if span.families == 1]
-    if apart:
-        yield from dict.fromkeys(_how_often(span.false_stretches, names, joint=True) for span in apart)
+def joint_worth(result: Result, names: Mapping[str, str]) -> str:
+    """How often real video has joint stretches of two kinds of evidence; empty where there is none to speak of."""
+    apart = [span for span in spans_of(result) if span.families > 1]
+    told = (_how_often(span.false_stretches, names, joint=True, sound=span.person is None) for span in apart)
+    return " ".join(dict.fromkeys(told))
+
+
+def cousins(result: Result, names: Mapping[str, str]) -> Iterator[str]:
+    """Where detectors of one kind of evidence are above at once: the weaker joint stretches, told among the details."""
+    alike = [span for span in spans_of(result) if span.families == 1]
     if alike:
         told = "; ".join(f"{_where(span)} ({_which(span, names)})" for span in alike[:_MOST])
         more = f"; and {len(alike) - _MOST} more" if len(alike) > _MOST else ""
         yield f"Detectors that look at the same thing reach their thresholds together: {told}{more}. That is one kind of evidence."
-        yield from dict.fromkeys(_how_often(span.false_stretches, names, joint=True) for span in alike)
+        often = (_how_often(span.false_stretches, names, joint=True, sound=span.person is None) for span in alike)
+        yield from dict.fromkeys(often)
 
 
 def single_sentences(result: Result, counted_ones: Iterable[DetectorResult], names: Mapping[str, str]) -> Iterator[str]:
@@ -117,8 +122,8 @@ def single_sentences(result: Result, counted_ones: Iterable[DetectorResult], nam
         told = joined(list(_by_person(found[:_MOST])))
         rest = len(found) - _MOST
         more = f", and in {'one shorter stretch' if rest == 1 else f'{rest:,} shorter ones'}" if rest > 0 else ""
-        often = _how_often(answer.false_stretches, names, joint=False)
-        yield f"{names[answer.id]} alone: at or above its threshold for {told}{more}. {often}"
+        often = _how_often(answer.false_stretches, names, joint=False, sound=answer.unit == "sound")
+        yield f"{names[answer.id]}, taken by itself, is at or above its threshold for {told}{more}. {often}"
 
 
 def cannot_tell(result: Result, counted_ones: Sequence[DetectorResult]) -> str:
@@ -180,16 +185,17 @@ def _more(count: int) -> str:
     return "is one more such stretch" if count == 1 else f"are {count:,} more such stretches"
 
 
-def _how_often(false: FalseStretches | None, names: Mapping[str, str], *, joint: bool) -> str:
+def _how_often(false: FalseStretches | None, names: Mapping[str, str], *, joint: bool, sound: bool = False) -> str:
+    """How often real material has such a stretch, as counted; where it had none, what so little material cannot rule out."""
+    material = "sound" if sound else "video"
     if false is None:
-        return f"How often that happens on real video was not measured {'for these together' if joint else 'for it'}."
-    who = f"{joined([names.get(name, name) for name in false.detectors])} together" if joint else "it"
-    where = f"{false.minutes:.1f} minutes of real video that {'both were' if joint else 'it was'} measured on"
+        return f"How often real {material} has such stretches was not measured {'for these together' if joint else 'for it'}."
+    who = f" of {joined([names.get(name, name) for name in false.detectors])} together" if joint else ""
+    where = f"the {false.minutes:.1f} minutes that {'both were' if joint else 'it was'} measured on"
     if not false.found:
-        return f"On {where}, {who} never did that; so little video cannot exclude that it happens once in {_time(false.minutes / 3)}."
-    times = "once" if false.found == 1 else f"{false.found:,} times"
-    rare = false.found < RARE_A_MINUTE * false.minutes
-    return f"On {where}, {who} did that {times}{'' if rare else ', so this alone says little'}."
+        return f"Real {material} had no such stretch{who} in {where}; that is too little to rule out one in {_time(false.minutes / 3)}."
+    little = "" if false.found < RARE_A_MINUTE * false.minutes else ", so by itself this says little"
+    return f"Real {material} has such stretches{who}, too: {false.found:,} in {where}{little}."
 
 
 def _time(minutes: float) -> str:

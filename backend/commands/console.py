@@ -150,9 +150,11 @@ def print_summaries(summaries: Iterable[dict[str, Any]]) -> None:
         else:
             table.add_row(*_cells(name, "-", "-", "-", "-", item["message"]))
     console = stdout_console()
-    console.print(table)
-    for sentence in statements:
+    for sentence in statements:  # what points where leads, the numbers follow
         say(console, sentence)
+    if statements:
+        console.print()
+    console.print(table)
     for place in places:  # not in the table, which would break them into pieces that cannot be copied
         say(console, place)
     console.print("Fake score: 0 = real, 1 = fake. A score is an indication, not a proof.", style="dim")

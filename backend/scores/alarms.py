@@ -2,7 +2,7 @@
 
 Owns the file of what was counted, ``detectors/references/<set>.json``, and which count may speak of a result. Promises: another version,
 other weights or parameters, another rule of stretches or another mode have no count; nobody writes one by hand
-(``python -m tests.bench.stretches count``). May be imported by the back-end.
+(``python -m tests.bench.stretches count`` and ``count-made``). May be imported by the back-end.
 """
 
 from __future__ import annotations
@@ -64,24 +64,29 @@ class CountedStretches(Record):
 
 
 def alone(answer: DetectorResult, *, mode: Mode, folder: Path = FOLDER) -> FalseStretches | None:
-    """How often one detector has a stretch on real video; of several sets, the longest one. None: not measured."""
-    return _longest([answer], mode=mode, folder=folder)
+    """How often one detector has a stretch on real video; of several sets, the one where it does most often. None: not measured."""
+    return _most([answer], mode=mode, folder=folder)
 
 
 def together(answers: Sequence[DetectorResult], *, mode: Mode, folder: Path = FOLDER) -> FalseStretches | None:
     """How often two of ``answers`` have one at once: two of different families where there are; of these the two that do most often."""
     pairs = list(itertools.combinations(answers, 2))
     apart = [(one, two) for one, two in pairs if (one.family or one.id) != (two.family or two.id)]
-    found = [_longest(pair, mode=mode, folder=folder) for pair in apart or pairs]
+    found = [_most(pair, mode=mode, folder=folder) for pair in apart or pairs]
     if None in found:  # a pair that was not measured may do it more often
         return None
-    known = [one for one in found if one is not None]
-    return max(known, key=lambda one: (one.found / one.minutes, -one.minutes), default=None)
+    return max((one for one in found if one is not None), key=_rate, default=None)
 
 
-def _longest(answers: Sequence[DetectorResult], *, mode: Mode, folder: Path) -> FalseStretches | None:
+def _most(answers: Sequence[DetectorResult], *, mode: Mode, folder: Path) -> FalseStretches | None:
+    """Of all sets the count that speaks worst of it: real files differ, and nobody knows which of them a file is like."""
     known = [found for one in _read(folder) if (found := one.of(answers, mode=mode)) is not None]
-    return max(known, key=lambda one: one.minutes, default=None)
+    return max(known, key=_rate, default=None)
+
+
+def _rate(found: FalseStretches) -> tuple[float, float]:
+    """The order of counts: the more a minute the worse; where there was none, the fewer minutes the worse."""
+    return found.found / found.minutes, -found.minutes
 
 
 @lru_cache(maxsize=8)

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from backend.scores.lanes import face_lanes
 from backend.scores.stretches import joint_stretches, stretches
 from base_detector import Card
-from shared.results import Stretch
+from shared.results import JointStretch, Stretch
 from tests.bench.made_clips import CRFS, LENGTHS_S, Made, numbered
 
 _PART: Final = 40
@@ -49,30 +49,58 @@ def judge_parts(clips: Path, out: Path, *, count: int, detectors: Sequence[str])
 
 @dataclass(frozen=True)
 class Judged:
-    """A made clip as it was judged. ``found``: detector -> its stretches of ``fake``, of all persons; ``joint`` likewise, of all detectors.
+    """A made clip as it was judged. ``found``: detector -> its stretches of ``fake``, of all persons; ``families``: detector -> its family.
 
     ``manipulated``: the person that the manipulation is on, None where the media pass saw nobody there. ``person_s``: seconds of faces.
     """
 
     made: Made
     found: dict[str, list[Stretch]]
-    joint: list[Stretch]
+    families: dict[str, str]
     manipulated: int | None
     person_s: float
 
+    def joint_of(self, names: Sequence[str]) -> list[JointStretch]:
+        """The joint stretches of the named detectors, of all persons."""
+        return [
+            one
+            for who in sorted({each.person for its in self.found.values() for each in its}, key=str)
+            for one in joint_stretches(
+                {name: [each for each in self.found[name] if each.person == who] for name in names},
+                families=self.families, person=who,
+            )
+        ]  # fmt: skip
+
+    @property
+    def joint(self) -> list[JointStretch]:
+        """Those of two kinds of evidence."""
+        return [one for one in self.joint_of(list(self.found)) if one.families > 1]
+
 
 def judged_in(out: Path, cards: Sequence[Card]) -> Iterator[Judged]:
-    """The clips of each whole part."""
-    for part in sorted(path.parent for path in out.glob("part-*/whole")):
-        files = pq.read_table(part / "judged/rows", columns=["file", "width"]).to_pylist()
-        middles = {row["file"]: (row["width"] or 0) / 2 for row in files}
+    """The clips that are judged so far."""
+    for part in sorted(path.parent for path in out.glob("part-*/judged")):
+        middles = {row["file"]: (row["width"] or 0) / 2 for row in _written(part / "judged", "rows")}
         rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for row in pq.read_table(part / "judged/units").to_pylist():
-            rows[Path(row["file"]).name].append(row | {"middle": middles[row["file"]]})
+        for row in _written(part / "judged", "units"):
+            if row["file"] in middles:
+                rows[row["file"]].append(row | {"middle": middles[row["file"]]})
         for path in sorted((part / "clips").glob("made_*.json")):
             told = json.loads(path.read_text())
             if told and rows[told["file"]]:
                 yield _judged(Made(**told | {"sources": tuple(told["sources"])}), rows[told["file"]], cards)
+
+
+def _written(folder: Path, kind: str) -> Iterator[dict[str, Any]]:
+    """The rows of a batch (``rows`` or ``units``), those of its journal, which are in no shard yet, too."""
+    for shard in sorted((folder / kind).glob("*.parquet")):
+        yield from pq.read_table(shard).to_pylist()
+    for journal in sorted((folder / "journal").glob("*.jsonl")):
+        if journal.name.endswith(".units.jsonl") is (kind == "units"):
+            for line in journal.read_text().splitlines(keepends=True):
+                if line.endswith("\n"):  # the last one may be half written
+                    told = json.loads(line)
+                    yield told | told.get("row", {})
 
 
 def _judged(made: Made, rows: Sequence[Mapping[str, Any]], cards: Sequence[Card]) -> Judged:
@@ -89,20 +117,10 @@ def _judged(made: Made, rows: Sequence[Mapping[str, Any]], cards: Sequence[Card]
             one
             for who, track in lanes
             for one in stretches(track, threshold=card.threshold, person=who)
-            if one.side == "fake"
+            if isinstance(one, JointStretch) or one.side == "fake"
         ]
     families = {card.id: card.family or card.id for card in cards}
-    joint = [
-        Stretch(person=who, side="fake", start_s=one.start_s, end_s=one.end_s, units=3, median=1.0)
-        for who in np.unique(person).tolist()
-        for one in joint_stretches(
-            {name: [each for each in its if each.person == who] for name, its in found.items()},
-            families=families,
-            person=who,
-        )
-        if one.families > 1
-    ]
-    return Judged(made, found, joint, _manipulated(made, faces), len(faces) * step_s)
+    return Judged(made, found, families, _manipulated(made, faces), len(faces) * step_s)
 
 
 def _manipulated(made: Made, faces: Sequence[Mapping[str, Any]]) -> int | None:
@@ -120,12 +138,13 @@ def _at_left(row: Mapping[str, Any]) -> bool:
     return bool((row["x1"] + row["x2"]) / 2 < row["middle"])
 
 
-def overlap(found: Iterable[Stretch], truth: tuple[float, float]) -> float:
-    """The best intersection over union of one of ``found`` with the manipulated part."""
+def overlap(found: Iterable[Stretch | JointStretch], truth: tuple[float, float]) -> float:
+    """The best intersection over union of a stretch of ``fake`` with the manipulated part."""
     shared = [
         (min(one.end_s, truth[1]) - max(one.start_s, truth[0]))
         / (max(one.end_s, truth[1]) - min(one.start_s, truth[0]))
         for one in found
+        if isinstance(one, JointStretch) or one.side == "fake"
     ]
     return max([0.0, *shared])
 
@@ -167,8 +186,10 @@ def report(out: Path, cards: Sequence[Card]) -> None:
         print(f"{each}: {wrong} in {seconds / 60:.1f} min")
 
 
-def _of(one: Judged, name: str) -> list[Stretch]:
-    return one.found.get(name, one.joint)
+def _of(one: Judged, name: str) -> Sequence[Stretch | JointStretch]:
+    if name in one.found:
+        return one.found[name]
+    return one.joint
 
 
 def _found(members: Sequence[Judged], name: str) -> str:

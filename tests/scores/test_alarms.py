@@ -66,6 +66,18 @@ def test_of_several_at_once_two_of_different_families_speak_and_of_these_the_two
     assert cousins.found == 9
 
 
+def test_of_several_sets_the_one_that_speaks_worst_is_told(tmp_path: Path):
+    folder = written(tmp_path)
+    again = (folder / "made-up.json").read_text().replace('"found":2,"minutes":6.0', '"found":1,"minutes":1.5')
+    (folder / "other.json").write_text(again.replace('"found":4,"minutes":6.0', '"found":0,"minutes":1.5'))
+    pair = together([of("mesonet"), of("selfblend")], mode="standard", folder=folder)
+    assert pair is not None
+    assert (pair.found, pair.minutes) == (1, 1.5)
+    single = alone(of("selfblend"), mode="standard", folder=folder)
+    assert single is not None
+    assert (single.found, single.minutes) == (4, 6.0)
+
+
 def test_one_that_was_not_measured_leaves_the_joint_count_unknown(tmp_path: Path):
     folder = written(tmp_path)
     assert together([of("mesonet"), of("selfblend"), of("va")], mode="standard", folder=folder) is None

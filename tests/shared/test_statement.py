@@ -139,7 +139,7 @@ def test_nothing_judged_points_nowhere():
 
 def test_an_unmeasured_detector_alone_says_that_it_was_not_measured():
     said = stated(judged("mesonet", 0.97))
-    assert said.headline.endswith("(MesoNet, not measured here).")
+    assert said.headline.endswith("(MesoNet, reliability not measured here).")
     assert said.details == (
         "MesoNet: Its score of 0.97 is at or above its threshold of 0.50. How often that happens on real material was not measured here.",
     )
@@ -192,7 +192,7 @@ def test_tables_show_a_finding_in_a_few_words():
     assert [finding_words(item.finding) for item in answers if item.finding] == [
         "points to manipulation, moderate support",
         "points to real material, limited support",
-        "points to manipulation, not measured here",
+        "points to manipulation, reliability not measured here",
         "inconclusive",
     ]
 

@@ -51,27 +51,39 @@ def cousin(*spans: tuple[float, float], **more: Any) -> DetectorResult:
 # --------------------------------------------------------------------------- joint stretches
 
 
-def test_two_kinds_of_evidence_at_once_lead_and_the_whole_file_follows():
+def test_two_kinds_of_evidence_at_once_lead_with_their_worth_and_the_whole_file_follows():
     said = told(meso((3.8, 8)), blend((4, 8)), joint=NEVER)
-    assert said.headline == (
+    assert said.lead == (
         "Person 1, 0:04.0 to 0:08.0: 2 kinds of evidence reach their thresholds for manipulation at the same time (MesoNet and Self-blend "
-        "traces). Elsewhere no two kinds do. Over the whole file, none of the 2 kinds of evidence points anywhere: inconclusive. That does "
-        "not show that the file is genuine."
+        "traces). Nowhere else in the file do two kinds agree."
     )
-    assert said.details[0] == said.joint[0] == (
-        "On 6.4 minutes of real video that both were measured on, MesoNet and Self-blend traces together never did that; so little video "
-        "cannot exclude that it happens once in 2 min."
-    )  # fmt: skip
+    assert said.worth == (
+        "Real video had no such stretch of MesoNet and Self-blend traces together in the 6.4 minutes that both were measured on; that is "
+        "too little to rule out one in 2 min."
+    )
+    assert said.whole == (
+        "Over the whole file, none of the 2 kinds of evidence points anywhere: inconclusive. That does not show that the file is genuine."
+    )
+    assert said.headline == f"{said.lead} {said.worth} {said.whole}"
+
+
+def test_a_joint_stretch_that_real_video_often_has_says_so_in_the_headline():
+    often = false_stretches("mesonet", "selfblend", found=4, minutes=3.8)
+    said = told(meso((3.8, 8)), blend((4, 8)), joint=often)
+    assert (
+        "Real video has such stretches of MesoNet and Self-blend traces together, too: 4 in the 3.8 minutes that both were measured on, so "
+        "by itself this says little."
+    ) in said.headline
 
 
 def test_a_joint_stretch_that_was_not_measured_says_so():
     said = told(meso((3.8, 8)), blend((4, 8)))
-    assert said.joint == ("How often that happens on real video was not measured for these together.",)
+    assert said.worth == "How often real video has such stretches was not measured for these together."
 
 
 def test_a_joint_stretch_of_all_there_is_has_no_elsewhere():
     said = told(meso((0, 8)), blend((0.2, 8)), joint=NEVER)
-    assert "Elsewhere" not in said.headline
+    assert "Nowhere else" not in said.headline
     assert said.headline.startswith("Person 1, 0:00.2 to 0:08.0: ")
 
 
@@ -90,11 +102,12 @@ def test_cousins_at_once_are_one_kind_of_evidence_and_lead_nothing():
     assert said.headline == (
         "The one kind of evidence points nowhere: inconclusive. That does not show that the file is genuine."
     )
-    assert said.joint == (
+    assert (said.lead, said.worth) == ("", "")
+    assert said.details[:2] == (
         "Detectors that look at the same thing reach their thresholds together: Person 1, 0:01.0 to 0:04.0 (MesoNet and ClassNSeg). That "
         "is one kind of evidence.",
-        "On 6.4 minutes of real video that both were measured on, ClassNSeg and MesoNet together did that 6 times, so this alone says "
-        "little.",
+        "Real video has such stretches of ClassNSeg and MesoNet together, too: 6 in the 6.4 minutes that both were measured on, so by "
+        "itself this says little.",
     )
 
 
@@ -125,7 +138,7 @@ def test_a_detector_that_judged_too_little_joins_nothing():
     few = stretched(judged("selfblend", 0.97, worth=WEAK, units=9, of=200), (1, 4))
     said = told(meso((1, 4)), few)
     assert "at the same time" not in said.headline
-    assert all("Self-blend traces alone" not in sentence for sentence in said.details)
+    assert all("Self-blend traces, taken by itself" not in sentence for sentence in said.details)
 
 
 # --------------------------------------------------------------------------- single ones
@@ -135,8 +148,8 @@ def test_a_stretch_of_one_detector_comes_last_with_how_often_it_has_one_on_real_
     said = told(meso((4, 8)), blend())
     assert said.details[-2:] == (
         "There is no stretch of time in which two detectors reach their thresholds together.",
-        "MesoNet alone: at or above its threshold for person 1 from 0:04.0 to 0:08.0. On 6.4 minutes of real video that it was measured "
-        "on, it did that 36 times, so this alone says little.",
+        "MesoNet, taken by itself, is at or above its threshold for person 1 from 0:04.0 to 0:08.0. Real video has such stretches, too: 36 "
+        "in the 6.4 minutes that it was measured on, so by itself this says little.",
     )
     assert "0:04.0" not in said.headline
 
@@ -144,13 +157,12 @@ def test_a_stretch_of_one_detector_comes_last_with_how_often_it_has_one_on_real_
 def test_how_often_is_counted_or_said_not_to_be_known():
     ends = [told(meso((4, 8), false=false)).details[-1].split(". ")[-1] for false in (None, 0, 1)]
     assert ends == [
-        "How often that happens on real video was not measured for it.",
-        "On 6.4 minutes of real video that it was measured on, it never did that; so little video cannot exclude that it happens once in "
-        "2 min.",
-        "On 6.4 minutes of real video that it was measured on, it did that once, so this alone says little.",
+        "How often real video has such stretches was not measured for it.",
+        "Real video had no such stretch in the 6.4 minutes that it was measured on; that is too little to rule out one in 2 min.",
+        "Real video has such stretches, too: 1 in the 6.4 minutes that it was measured on, so by itself this says little.",
     ]
     rare = meso((4, 8)).model_copy(update={"false_stretches": false_stretches("mesonet", found=1, minutes=60)})
-    assert told(rare).details[-1].endswith("60.0 minutes of real video that it was measured on, it did that once.")
+    assert told(rare).details[-1].endswith("too: 1 in the 60.0 minutes that it was measured on.")
 
 
 def test_of_many_stretches_of_one_detector_the_longest_are_named():
