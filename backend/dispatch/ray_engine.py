@@ -16,6 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -119,7 +120,7 @@ def attempt(task: Task) -> Iterator[str | Ended]:
     """The task: the machine it came to, then how the attempt ended. Nothing was begun when the first answer is an ``Ended``."""
     actor = yield from _arrival()
     if actor is not None:
-        yield ray.get(actor.perform.remote(task))
+        yield _get(actor.perform.remote(task))
 
 
 def one_file(key: str, entry: Entry) -> Iterator[str | Ended | AtHand | Answer]:
@@ -127,8 +128,8 @@ def one_file(key: str, entry: Entry) -> Iterator[str | Ended | AtHand | Answer]:
     actor = yield from _arrival()
     if actor is not None:
         performing = actor.perform.remote(key, entry)
-        yield ray.get(actor.seen.remote(key))
-        yield ray.get(performing)
+        yield _get(actor.seen.remote(key))
+        yield _get(performing)
 
 
 def _arrival() -> Generator[str | Ended, None, Any]:
@@ -143,9 +144,26 @@ def _willing_actor_of(node: str) -> Any:
     """The actor of a machine; None when there is none, or it takes no work."""
     try:
         actor = _actor_of(node)
-        return actor if ray.get(actor.trouble.remote()) is None else None
+        return actor if _get(actor.trouble.remote()) is None else None
     except (RayError, ValueError):
         return None
+
+
+def _get(ref: Any) -> Any:
+    """``ray.get`` in a task that keeps its cores meanwhile.
+
+    Ray lends the cores of a task whose main thread waits to the next task: that one came to a machine that was full, and others stood idle.
+    """
+    answer: Future[Any] = Future()
+
+    def wait() -> None:
+        try:
+            answer.set_result(ray.get(ref))
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=wait, name="answer", daemon=True).start()
+    return answer.result()
 
 
 def _actor_of(node: str) -> Any:

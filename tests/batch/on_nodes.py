@@ -16,7 +16,8 @@ from tests.batch.stand_in import StandIn
 
 
 def back_end(notes: str, settings: Settings) -> Any:
-    """Contents that begin with ``wait`` are noted, with the process of their node, and wait until ``notes/go`` is there."""
+    """All begins are noted, with the process of their node. Contents that begin with ``wait`` wait until ``notes/go`` is there, those that
+    begin with ``pause S`` for S seconds."""
     pipeline: Any = StandIn(settings.data, partial(_work, Path(notes)))
     pipeline.settings = settings
     pipeline.catalog = DetectorCatalog(settings.detectors, availability=lambda card: None)
@@ -26,11 +27,20 @@ def back_end(notes: str, settings: Settings) -> Any:
 
 def _work(notes: Path, job: Job) -> None:
     (notes / f"{job.sha256[:8]}-{os.getppid()}-{time.monotonic_ns()}").touch()
+    content = job.source.read_bytes()
+    if content.startswith(b"pause "):
+        time.sleep(float(content.split()[1]))
     until = time.monotonic() + 300
-    while job.source.read_bytes().startswith(b"wait") and not (notes / "go").exists():
+    while content.startswith(b"wait") and not (notes / "go").exists():
         if job.cancelled() or time.monotonic() > until:
             raise Cancelled
         time.sleep(0.02)
+
+
+def moments(notes: Path) -> list[tuple[float, int]]:
+    """(monotonic seconds, the process of its node) of each begin, in order."""
+    parts = [path.name.split("-") for path in notes.iterdir() if path.name.count("-") == 2]
+    return sorted((int(moment) / 1e9, int(raylet)) for _, raylet, moment in parts)
 
 
 def begun(notes: Path) -> list[tuple[str, int]]:

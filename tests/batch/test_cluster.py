@@ -73,6 +73,8 @@ def test_a_batch_on_two_machines_has_each_file_once_when_one_of_them_is_killed(t
     batch.start()
     try:
         eventually(lambda: len({raylet for _, raylet in on_nodes.begun(notes)}) == 2, within_s=240)
+        in_work = Counter(raylet for _, raylet in on_nodes.begun(notes))
+        assert set(in_work.values()) == {1}, "a machine of one core has one file at a time, though three are handed out"
         killed = machines.raylets()[0]
         lost = {digits for digits, raylet in on_nodes.begun(notes) if raylet == killed}
         nodes.kill(killed)

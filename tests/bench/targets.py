@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from shared.machine import cores
-from tests.bench import batches, ensembles, folder, media_pass, nodes, overheads, peers, render
+from tests.bench import batch_nodes, batches, ensembles, folder, media_pass, nodes, overheads, peers, render
 from tests.bench.jobs import CLIP, LIGHT, SHORT, site
 
 #: Seconds the clip's 300 frames took to decode on two cores of the machine that the wishes in seconds were written for.
@@ -152,6 +152,8 @@ def cluster(scratch: Path) -> Iterator[Line]:
     (scratch / "scaling").mkdir()
     rates = nodes.scaling(scratch / "scaling", (1, 2))
     yield Line(10, "jobs a second, 2 nodes", rates[2] / rates[1], "x", 1.9, "1 node", at_least=True)
+    rates = batch_nodes.scaling(scratch / "batches", (1, 2))
+    yield Line(10, "files of a batch a second, 2 nodes", rates[2] / rates[1], "x", 1.9, "1 node", at_least=True)
 
 
 def main() -> int:
