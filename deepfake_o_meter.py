@@ -355,6 +355,36 @@ def benchmark(mode: Mode | None, **options: Any) -> None:
         work.run(asked, read_settings(), build=lambda settings: build_backend(settings, cached=False), console=console)
 
 
+# --------------------------------------------------------------------------- truth
+
+
+@main.command()
+@click.argument("job", metavar="[ID]", required=False)
+@click.argument("truth", metavar="[real|fake]", required=False, type=click.Choice(["real", "fake"]))
+@click.option("--note", default="", help="a remark of yours, for --list only; no names of persons, please")
+@click.option("--undo", is_flag=True, help="remove what was noted of a submission")
+@click.option("--list", "listing", is_flag=True, help="show what was noted, and how often each detector was wrong")
+@click.option(
+    "--reference", metavar="NAME", help="make a reference set of the record, of each detector that it holds enough of"
+)
+@click.option("--about", default="", help="with --reference: what the files are, in a sentence")
+@click.option("--quick", "mode", flag_value="quick", help="with --reference: of the clips judged in quick mode")
+@click.option(
+    "--thorough", "mode", flag_value="thorough", help="with --reference: of the clips judged in thorough mode"
+)
+@click.option("--json", "as_json", is_flag=True, help="print the list as JSON")
+def truth(mode: Mode | None, **options: Any) -> None:
+    """Note what a submission turned out to be: ID (or the address of its page) and real or fake; without both, show the record.
+
+    Its scores are kept after the result is deleted, its media are not. The page /record shows how often detectors were wrong here.
+    """
+    from backend.commands import truth as work
+
+    with errors_explained():
+        asked = work.Asked(mode=mode or "standard", **options)
+        work.run(asked, read_settings(), build=lambda settings: build_backend(settings, cached=False), console=console)
+
+
 # --------------------------------------------------------------------------- serve
 
 

@@ -1,4 +1,7 @@
-"""Pages without a submission: the detectors, the help, how sure findings are, the health checks, the chart library. Front-end only."""
+"""Pages without a submission: the detectors, the help, how sure findings are, the record of this site, health checks, the chart library.
+
+Front-end only.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from markdown_it.rules_core import StateCore
 from frontend import plotting
 from frontend.portal import portal
 from frontend.wording import catalog_is_fresh
-from shared import how_sure
+from shared import how_sure, truths
 from shared.errors import StoreTrouble
 from shared.records import Catalog
 
@@ -79,7 +82,19 @@ def help_page() -> Response:
 @blueprint.get("/how-sure")
 def how_sure_page() -> Response:
     """What a finding is worth: reasons, thresholds and levels, from the constants of the rules."""
-    return make_response(render_template("how_sure.html", explained=how_sure))
+    shows = portal().settings.show_record
+    return make_response(render_template("how_sure.html", explained=how_sure, shows_record=shows))
+
+
+@blueprint.get("/record")
+def record_page() -> Response:
+    """How often detectors were wrong on files of this site whose truth became known; 404 where the operator does not show it."""
+    site = portal()
+    if not site.settings.show_record:
+        abort(404)
+    items, damaged = site.store.noted()
+    record = truths.site_record(items, damaged=len(damaged))
+    return make_response(render_template("record.html", record=record, no_sample=truths.NO_SAMPLE))
 
 
 @blueprint.get("/healthz")

@@ -1,4 +1,4 @@
-"""Deletes a submission at its owner's request: media, address, report, scores' files and waiting mails.
+"""Deletes a submission at its owner's request: media, address, report, scores' files, waiting mails and what was noted of its truth.
 
 A submission in work is deleted as soon as the back-end has ended its work: a mark asks for that, which takes seconds, and
 the receipt remembers the request. Every other one is deleted at once, and so is one whose back-end is dead. Each step is complete in
@@ -50,6 +50,7 @@ def withdraw(job: JobId, *, store: Store, receipts: Receipts, outbox: Outbox, ac
         with contextlib.suppress(FileNotFoundError):
             store.remove_submission(place, job)
     store.write_status(gone)
+    store.forget_truth(job)  # after the status: who notes a truth meanwhile sees that the submission is gone
     access.forget(job)
     receipts.drop(job)
     return True

@@ -108,6 +108,9 @@ class Settings(BaseSettings):
     session_minutes: Annotated[int, Field(ge=1, le=525_600)] = Field(
         30, description="how long a right PIN opens a result"
     )
+    show_record: bool = Field(
+        True, description="visitors see on /record how often detectors were wrong on files of this site"
+    )
     url_timeout_s: Seconds = Field(60, description="time limit of a download from a URL")
     url_allow_private: bool = Field(False, description="allow URLs on private addresses (for tests only)")
 

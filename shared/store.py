@@ -4,6 +4,7 @@
 
     submissions/  tmp/<id>/ -> new/<id>/ -> active/<id>/ -> done/<id>/ | failed/<id>/     submission.json, media
     results/      <id>/status.json (replaced all along)   <id>/report/ (appears by one rename)   catalog.json
+                  record/<id>.json: truths that were noted later, with their scores (shared.truths)
                   a clip's video follows into <id>/report/, file by file; <id>/report/result.json is replaced last
 
 The front-end writes ``tmp`` and ``new``; the one dispatcher moves on from there and writes ``results``. User text never
@@ -36,7 +37,9 @@ from shared import durable, marker
 from shared.errors import PermanentError, StoreTrouble
 from shared.reading import RecordInvalid, read_bytes, read_record
 from shared.records import DETECTOR_PATTERN, ID_PATTERN, Attempts, Catalog, JobId, Queue, Stage, Status, Submission
+from shared.truths import Noted
 
+_COARSE_NS = 2_000_000_000  # two changes so near to each other may have one time
 _LOOKS = 3  # at a record that is not there in one look and there in the next
 STAGES: tuple[Stage, ...] = ("tmp", "new", "active", "done", "failed")
 
@@ -92,6 +95,7 @@ class Store:
         self.submissions = submissions.absolute()
         self.results = results.absolute()
         self._queue: tuple[tuple[int, int, int] | None, dict[str, tuple[int, float | None]]] = (None, {})
+        self._noted: tuple[int, tuple[list[Noted], list[JobId]]] | None = None
 
     def prepare(self, state: Path) -> Self:
         """Make and mark what is missing, at the start of a process; ``state`` is the local folder of this side, which remembers it.
@@ -441,6 +445,58 @@ class Store:
         except RecordInvalid:
             return None
 
+    # -- the site's own record
+
+    @_writes
+    def note_truth(self, noted: Noted) -> None:
+        """Keep a submission's truth and scores; an earlier note of the same submission is replaced."""
+        self._record.mkdir(exist_ok=True)
+        durable.replace_json(self._truth(noted.id), noted.model_dump(mode="json"))
+
+    @_reads
+    def read_truth(self, job: JobId) -> Noted | None:
+        """What was noted of a submission, None for nothing; RecordInvalid when it is damaged."""
+        noted = self._read_or_none(self._truth(job), Noted)
+        if noted and noted.id != job:
+            raise RecordInvalid(self._truth(job), "of another job")
+        return noted
+
+    @_reads
+    def noted(self) -> tuple[list[Noted], list[JobId]]:
+        """All that was noted, and the ids of what is damaged. Read again when the folder changed."""
+        self.check()
+        if not durable.exists(self._record):
+            return [], []
+        stamp = self._record.lstat().st_mtime_ns
+        just_now = abs(time.time_ns() - stamp) < _COARSE_NS
+        if self._noted is None or self._noted[0] != stamp or just_now:
+            kept, damaged = list[Noted](), list[JobId]()
+            for path in sorted(self._record.glob("*.json")):
+                if re.fullmatch(ID_PATTERN, path.stem):
+                    try:
+                        kept += filter(None, [self.read_truth(JobId(path.stem))])
+                    except RecordInvalid:
+                        damaged.append(JobId(path.stem))
+            self._noted = stamp, (kept, damaged)
+        return self._noted[1]
+
+    @_writes
+    def forget_truth(self, job: JobId) -> bool:
+        """Delete what was noted of a submission, whatever is under its name; False when there is nothing."""
+        path = self._truth(job)
+        if not durable.exists(path):
+            return False
+        durable.remove(path)
+        durable.fsync_directory(path.parent)
+        return True
+
+    @property
+    def _record(self) -> Path:
+        return self.results / "record"
+
+    def _truth(self, untrusted_id: str) -> Path:
+        return self._record / f"{checked_id(untrusted_id)}.json"
+
     @_writes
     def write_model_card(self, detector: str, markdown: str) -> None:
         """Keep the model card of ``detector`` where the portal finds it; nothing is written when it is there already."""
@@ -517,10 +573,10 @@ class Store:
     def dot_names(self) -> list[tuple[Path, float]]:
         """Files and folders with a dot-name, in all places where such names are made, and when each was last changed."""
         self.check()
-        cards = self.results / "model_cards"
+        others = filter(durable.is_folder, (self.results / "model_cards", self._record))
         places = [self.results, *map(self.result, self.result_ids()), *(self.submissions / stage for stage in STAGES)]
         found = []
-        for place in [*places, *([cards] if durable.is_folder(cards) else [])]:
+        for place in [*places, *others]:
             with contextlib.suppress(FileNotFoundError), os.scandir(place) as entries:
                 for entry in entries:
                     if entry.name.startswith("."):

@@ -7,8 +7,9 @@ import io
 from collections.abc import Iterable, Sequence
 
 from backend.benchmark import words
-from backend.benchmark.records import UNTOUCHED, Benchmark, Figure, Row, Table
+from backend.benchmark.records import Benchmark, Figure, Row, Table
 from backend.benchmark.tables import FIGURES
+from backend.scores.references import UNTOUCHED
 
 #: Columns of the LaTeX table: a page is narrow.
 _IN_LATEX = ("roc_auc", "eer", "average_precision", "balanced_accuracy", "found_at_5", "min_cllr")

@@ -20,10 +20,11 @@ import structlog
 
 from backend.benchmark import attacks
 from backend.benchmark.items import Item
-from backend.benchmark.records import UNTOUCHED, Row, Status
+from backend.benchmark.records import Row, Status
 from backend.board import Board, SilentBoard
 from backend.job import Cancelled, Job, new_folder
 from backend.pipeline import Pipeline
+from backend.scores.references import UNTOUCHED
 from backend.workers.calls import corrupt_media
 from backend.workers.pool import WorkerPool
 from backend.workers.spec import WorkerError, media_spec

@@ -121,11 +121,16 @@ def keep_references(
                 if row.fake_score is not None
             ),
         )
-        path = folder_of(detector.id) / f"{name}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        durable.replace_bytes(path, _lines(made).encode())
-        kept.append(path)
+        kept.append(write_reference(made, folder_of(detector.id)))
     return kept
+
+
+def write_reference(made: ReferenceSet, folder: Path) -> Path:
+    """Write a set into ``folder``, where it replaces an older one of its name; its path."""
+    path = folder / f"{made.name}.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    durable.replace_bytes(path, _lines(made).encode())
+    return path
 
 
 def _lines(made: ReferenceSet) -> str:

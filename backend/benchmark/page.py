@@ -13,8 +13,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from backend.benchmark import plots, words
-from backend.benchmark.records import UNTOUCHED, Benchmark, Change, Coverage, Figure, Share, Table
+from backend.benchmark.records import Benchmark, Change, Coverage, Figure, Share, Table
 from backend.benchmark.tables import FIGURES
+from backend.scores.references import UNTOUCHED
 from shared.errors import sentence_for
 from shared.words import UNIT_NOUNS, counted, date_and_time
 

@@ -15,9 +15,6 @@ from shared.results import Conditions, Score
 Level = Literal["file", "unit"]
 Status = Literal["ok", "not_applicable", "failed", "timed_out"]
 
-#: The condition of untouched files; others are names of corruptions, or ``pgd_<eps>``.
-UNTOUCHED = "untouched"
-
 
 class Row(Record):
     """What one detector said of one file in one condition. ``units``: the fake score of each unit it judged."""

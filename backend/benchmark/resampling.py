@@ -15,11 +15,10 @@ from scipy.stats import norm, rankdata
 
 from backend.benchmark import metrics
 from base_detector import Array
+from shared.intervals import CONFIDENCE
 
 Interval = tuple[float, float]
 
-#: Two-sided, as all intervals of the platform.
-CONFIDENCE: Final = 0.95
 #: Numbers drawn at a time: a matrix of this many weights is about 32 MB.
 _AT_ONCE: Final = 4_000_000
 

@@ -15,7 +15,6 @@ import numpy as np
 
 from backend.benchmark import metrics, resampling
 from backend.benchmark.records import (
-    UNTOUCHED,
     Bin,
     Change,
     Comparison,
@@ -28,7 +27,7 @@ from backend.benchmark.records import (
     Table,
 )
 from backend.scores.ratios import known
-from backend.scores.references import Detector
+from backend.scores.references import UNTOUCHED, Detector
 from base_detector import Array
 
 #: Points of a stored ROC curve.

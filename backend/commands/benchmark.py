@@ -7,7 +7,6 @@ on the terminal. Imported by the composition root.
 from __future__ import annotations
 
 import contextlib
-import re
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -25,14 +24,14 @@ from backend.batch.at_once import clips_at_once, shared_out
 from backend.benchmark import attacks, judging, output, readers
 from backend.benchmark.items import DataSet, Item
 from backend.benchmark.page import figure_words
-from backend.benchmark.records import UNTOUCHED, Benchmark, Row
+from backend.benchmark.records import Benchmark, Row
 from backend.commands import rooms
 from backend.commands.analyze import choose
 from backend.commands.back_end import BackEnd
 from backend.commands.console import say, stdout_console
 from backend.commands.exits import EXIT_NOTHING
 from backend.job import Cancelled
-from backend.scores.references import REFERENCE_NAME, SHIPPED
+from backend.scores.references import SHIPPED, UNTOUCHED, checked_name
 from backend.workers.pool import WorkerPool
 from backend.workers.provenance import provenance
 from backend.workers.spec import media_spec
@@ -81,11 +80,8 @@ class Run(Record):
 
 def run(asked: Asked, settings: Settings, *, build: Callable[[Settings], BackEnd], console: Console) -> None:
     """Measure, and write the results into ``asked.out``. UserError when it cannot begin; exit 3 when no file got a score."""
-    if asked.reference is not None and not re.fullmatch(REFERENCE_NAME, asked.reference):
-        raise UserError(
-            "bad_name",
-            "The name of a reference set has small letters, digits, dots, - and _ only, and begins with a letter or digit.",
-        )
+    if asked.reference is not None:
+        checked_name(asked.reference)
     data = _chosen(readers.read_dataset(asked.dataset, format_name=asked.format_name, subset_by=asked.subset_by), asked)
     _say_data(console, data)
     try:

@@ -13,16 +13,16 @@ from math import inf
 
 import numpy as np
 
-from backend.scores.ratios import Measured, cllr, clopper_pearson, known, log_odds, min_cllr, ratio_of
+from backend.scores.ratios import Measured, cllr, known, log_odds, min_cllr, ratio_of
 from backend.scores.references import Usable
 from base_detector import Array
 from shared.evidence import (
     BITS_EDGES,
     FACE_PX_EDGES,
     LEAST_IN_CELL,
-    LEAST_OF_A_KIND,
     LEAST_OF_A_KIND_IN_CELL,
 )
+from shared.intervals import clopper_pearson
 from shared.results import Conditions, Ratio, Tally, Worth
 
 #: from (included) and up to (not included)
@@ -31,7 +31,7 @@ _Range = tuple[float, float]
 
 def worth_of(score: float, usable: Usable, *, threshold: float, like: Conditions) -> Worth | None:
     """What ``score`` of a file that is ``like`` this is worth; None where the set is too small to say."""
-    if usable.rarer < LEAST_OF_A_KIND:
+    if not usable.speaks:
         return None
     chosen, words, why_whole = _chosen(usable, like)
     ratio, found = ratio_of(chosen, score), usable.set

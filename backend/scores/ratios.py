@@ -13,9 +13,8 @@ from typing import Final
 import numpy as np
 
 from base_detector import Array
+from shared.intervals import CONFIDENCE, clopper_pearson
 
-#: Two-sided, as all intervals of the platform.
-CONFIDENCE: Final = 0.95
 #: Probabilities are kept this far from 0 and 1 before their odds are taken: a float32 cannot tell smaller ones from 0 beside 1.
 CLOSEST: Final = 2.0**-24
 #: Items of the smallest window that an interval of a ratio looks at; each further one has twice as many.
@@ -72,22 +71,6 @@ def log_ratios(fakes: Array, items: Array) -> Array:
 def min_cllr(fake: Array, scores: Array) -> float:
     """``cllr`` of ``calibrated``: what the order of the scores is worth, however they are scaled."""
     return cllr(fake, calibrated(fake, scores)) if both_kinds(fake) else float("nan")
-
-
-# --------------------------------------------------------------------------- intervals of shares
-
-
-def clopper_pearson(reached: float, of: float, *, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Interval of a share by Clopper and Pearson, Biometrika 26 (1934). ``of`` may be a fraction: a number of items after dependence
-    between them was taken out, as Korn and Graubard do for surveys (Survey Methodology 24, 1998)."""
-    if of <= 0:
-        return 0.0, 1.0
-    from scipy.stats import beta
-
-    tail = (1 - confidence) / 2
-    low = float(beta.ppf(tail, reached, of - reached + 1)) if reached > 0 else 0.0
-    high = float(beta.ppf(1 - tail, reached + 1, of - reached)) if reached < of else 1.0
-    return low, high
 
 
 # --------------------------------------------------------------------------- the ratio of one score

@@ -2,12 +2,13 @@
 
 Owns the shape of their files and which of them may speak of a score. ``detectors/<id>/references/<name>.json`` are shipped,
 ``DATA/references/<id>/<name>.json`` are the operator's own. Promises: a set of another version, other weights or other parameters is
-void, and so is a damaged file; nobody writes one by hand (``benchmark --reference`` does).
+void, and so is a damaged file; nobody writes one by hand (``benchmark --reference`` and ``truth --reference`` do).
 May be imported by the rooms above.
 """
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from pydantic import Field
 from backend.scores.ratios import Measured
 from base_detector import Card
 from shared.digest import remembered_sha256
+from shared.errors import UserError
+from shared.evidence import LEAST_OF_A_KIND
 from shared.reading import RecordInvalid, read_record
 from shared.records import Mode, Moment, Record
 from shared.results import Conditions, Provenance, Score, Unit
@@ -29,10 +32,20 @@ log = structlog.get_logger()
 
 #: Names of reference sets, which are names of files.
 REFERENCE_NAME: Final = r"^[a-z0-9][a-z0-9_.-]{0,60}$"
-#: The condition of files that nobody damaged on purpose.
-_UNTOUCHED: Final = "untouched"
+#: The condition of files that nobody damaged on purpose; others are names of corruptions, or ``pgd_<eps>``.
+UNTOUCHED: Final = "untouched"
 #: Below a detector's folder.
 SHIPPED: Final = "references"
+
+
+def checked_name(untrusted_name: str) -> str:
+    """The name of a reference set; UserError when it is none."""
+    if not re.fullmatch(REFERENCE_NAME, untrusted_name):
+        raise UserError(
+            "bad_name",
+            "The name of a reference set has small letters, digits, dots, - and _ only, and begins with a letter or digit.",
+        )
+    return untrusted_name
 
 
 class Detector(Record):
@@ -116,6 +129,11 @@ class Usable:
         """Items of the rarer kind."""
         return min(len(self.measured.of_kind(fake=kind)) for kind in (True, False))
 
+    @property
+    def speaks(self) -> bool:
+        """Whether it is large enough to say what a score is worth."""
+        return self.rarer >= LEAST_OF_A_KIND
+
 
 class References:
     """The sets of ``own`` (``DATA/references``; None: none) and those beside the detectors. Threads may share it."""
@@ -126,14 +144,14 @@ class References:
 
     def best(self, card: Card, ran: Provenance, *, mode: Mode, kind: str) -> Usable | None:
         """The set that speaks of a file of ``kind`` judged in ``mode``: the operator's own before a shipped one, then the one with most
-        items of the rarer kind. None: it was not measured here."""
+        items of the rarer kind; one too small to say anything only where there is no other. None: it was not measured here."""
         usable = [
             usable_of(one, own=own, kind=kind)
             for one, own in self._sets(card)
             if one.void_for(card, ran) is None and (one.mode == mode or kind == "image" or card.unit == "sound")
         ]
         able = [one for one in usable if one.rarer]
-        return max(able, key=lambda one: (one.own, one.rarer, one.set.name), default=None)
+        return max(able, key=lambda one: (one.speaks, one.own, one.rarer, one.set.name), default=None)
 
     def measured(self, card: Card, ran: Provenance) -> bool:
         """Whether there is a set at all of exactly this detector, be it of other files or of another mode."""
@@ -184,7 +202,7 @@ def usable_of(one: ReferenceSet, *, own: bool, kind: str) -> Usable:
     rows = [
         row
         for row in one.rows
-        if row.condition == _UNTOUCHED and (sound or (row.like is not None and row.like.kind == kind))
+        if row.condition == UNTOUCHED and (sound or (row.like is not None and row.like.kind == kind))
     ]
     _, groups = np.unique(np.array([row.group for row in rows], str), return_inverse=True)
     measured = Measured(

@@ -7,8 +7,9 @@ from typing import Any
 
 from backend.benchmark.items import DataSet, Item
 from backend.benchmark.output import Measured
-from backend.benchmark.records import UNTOUCHED, Row
+from backend.benchmark.records import Row
 from backend.catalog.detectors import read_cards
+from backend.scores.references import UNTOUCHED
 from shared.results import Conditions, Provenance
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,6 +13,7 @@ import pytest
 from frontend.portal import portal
 from shared.clock import utc_now
 from tests.frontend.stories import JPEG, PIN, Uploader, add_video, finish, working
+from tests.frontend.test_record import note
 
 pytestmark = pytest.mark.browser
 
@@ -240,8 +241,9 @@ def test_journey_without_scripts(site: Any, watched: Any, tmp_path: Path) -> Non
 def test_every_page_fits_its_screen_and_is_silent(site: Any, watched: Any, width: int) -> None:
     app, url = site
     job = Uploader(app.test_client()).submit()
+    note(app, "a" * 26, fake=False)
     seen = watched(width=width)
-    for path in ("/", "/detectors", "/help", "/how-sure", f"/r/{job}"):
+    for path in ("/", "/detectors", "/help", "/how-sure", "/record", f"/r/{job}"):
         seen.page.goto(url + path)
         assert seen.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
     assert seen.trouble == []

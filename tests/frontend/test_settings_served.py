@@ -117,7 +117,7 @@ def first(world: World, weights: Path, smtp_port: int) -> dict[str, Any]:
         "portal_threads": 2, "trusted_hosts": ["127.0.0.2"], "session_minutes": 1, "url_timeout_s": 2,
         "url_allow_private": True, "smtp_host": "127.0.0.1", "smtp_port": smtp_port, "smtp_user": "dfom",
         "smtp_password": "hush hush", "smtp_tls": "starttls", "mail_from": "Desk <desk@example.org>", "runner": "process",
-        "jobs": 2, "hot": ["mesonet"], "cold": ["media"], "warm_s": 2,
+        "jobs": 2, "hot": ["mesonet"], "cold": ["media"], "warm_s": 2, "show_record": False,
     }  # fmt: skip
 
 
@@ -127,6 +127,11 @@ def data(world: World) -> None:
     )
     assert (world.folder / "elsewhere" / "submissions").is_dir()
     assert world.site.finished(world.jobs["first"])["state"] == "done"
+
+
+def show_record(world: World) -> None:
+    assert world.site.get("/record", Accept="text/html").status_code == 404
+    assert "/record" not in world.site.get("/how-sure", Accept="text/html").text
 
 
 def detectors(world: World) -> None:
@@ -395,7 +400,7 @@ CHECKS: dict[str, Check] = {
     "max_attempts": attempts_and_scans, "threads": threads, "worker_memory_mb": worker_memory_mb,
     "keep_media_days": keep_media_days, "media_timeout_s": times_and_gpus, "gpus": times_and_gpus, "scan_s": seldom_scans,
     "keep_address_days": keep_address_days, "image_prefix": image_prefix, "detector_timeout_s": detector_timeout_s,
-    "keep_results_days": keep_results_days,
+    "keep_results_days": keep_results_days, "show_record": show_record,
 }  # fmt: skip
 
 #: Settings that need a cluster: tests/dispatch/test_ray_engine.py shows what they do, tests/commands/test_node.py what is said without one.
@@ -407,7 +412,7 @@ OF_A_GPU = {"media_gpu"}
 STARTS: list[list[Check]] = [
     [
         data, detectors, weights, scratch, host_and_port, mails, max_upload_mb, trusted_hosts, session_minutes, runner,
-        warm_hot_and_cold, downloads_and_threads, jobs,
+        warm_hot_and_cold, downloads_and_threads, jobs, show_record,
     ],
     [secure_cookies, keep_media_days, media_limits, threads, attempts_and_scans, worker_memory_mb, proxies],
     [keep_address_days, times_and_gpus, seldom_scans],

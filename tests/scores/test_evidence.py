@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from backend.scores.evidence import worth_of
-from backend.scores.ratios import clopper_pearson
 from backend.scores.references import References, ReferenceSet, Usable
+from shared.intervals import clopper_pearson
 from shared.results import Conditions
 from tests.scores.sets import LIKE, card, ran, reference_set, spread
 

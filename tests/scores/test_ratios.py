@@ -14,7 +14,8 @@ from lir.algorithms.bayeserror import elub
 from lir.algorithms.isotonic_regression import IsotonicCalibrator
 from scipy.stats import binomtest, norm
 
-from backend.scores.ratios import Measured, bounds, calibrated, clopper_pearson, ratio_of
+from backend.scores.ratios import Measured, bounds, calibrated, ratio_of
+from shared.intervals import clopper_pearson
 
 #: scores of reals and fakes are normal, this far apart: the ratio of a score x is exp(APART * (x - APART / 2))
 APART = 1.5
