@@ -50,6 +50,19 @@ def _cell(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
 
 
+def together_csv(benchmark: Benchmark) -> str:
+    """One line for each two detectors and kind of file: how alike they rank, and how often they are wrong together."""
+    head = ["first", "second", "truth", "items", "groups", "first_wrong", "second_wrong", "both_wrong", "by_chance"]
+    names = ("rank", "phi", "kappa")
+    lines = [
+        [getattr(one, name) for name in head[:-1]]
+        + [_cell(one.by_chance)]
+        + [_cell(value) for name in names for value in vars(getattr(one, name)).values()]
+        for one in benchmark.together
+    ]
+    return _csv([*head, *(column for name in names for column in (name, f"{name}_low", f"{name}_high"))], lines)
+
+
 def scores_csv(rows: Iterable[Row]) -> str:
     """One line for each file, condition and detector; the score is empty where there is none, and ``code`` says why."""
     head = [

@@ -6,11 +6,12 @@ a file that was submitted twice is one item; no submission and no file is named.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from backend.benchmark.items import digest_of
-from backend.scores.references import UNTOUCHED, Data, Detector, Reference, ReferenceSet
+from backend.benchmark.output import detector_of
+from backend.scores.references import UNTOUCHED, Data, Reference, ReferenceSet
 from base_detector import Card
 from shared.clock import utc_now
 from shared.evidence import LEAST_OF_A_KIND
@@ -44,32 +45,12 @@ def reference_of(
                 and (item.mode == mode or item.kind == "image" or card.unit == "sound")
             ):
                 chosen[item.media_sha256] = item, answer
-    fakes = sum(item.fake for item, _ in chosen.values())
     return ReferenceSet(
         name=name,
         about=about or ABOUT,
         created=utc_now(),
-        detector=Detector(
-            id=card.id,
-            title=card.title,
-            unit=card.unit,
-            threshold=card.threshold,
-            strategy=card.aggregation,
-            paper=card.paper,
-            provenance=ran,
-        ),
-        data=Data(
-            name="record of this site",
-            format="record",
-            sha256=digest_of(("", digest, item.fake) for digest, (item, _) in chosen.items()),
-            real=len(chosen) - fakes,
-            fake=fakes,
-            groups=len(chosen),
-            subsets={},
-            missing=(),
-            missing_count=0,
-            unlabelled=0,
-        ),
+        detector=detector_of(card, ran),
+        data=_data(chosen),
         mode=mode,
         rows=tuple(
             Reference(
@@ -82,4 +63,20 @@ def reference_of(
             )
             for number, (_, (item, answer)) in enumerate(sorted(chosen.items()))
         ),
+    )
+
+
+def _data(chosen: Mapping[str, tuple[Noted, NotedAnswer]]) -> Data:
+    fakes = sum(item.fake for item, _ in chosen.values())
+    return Data(
+        name="record of this site",
+        format="record",
+        sha256=digest_of(("", digest, item.fake) for digest, (item, _) in chosen.items()),
+        real=len(chosen) - fakes,
+        fake=fakes,
+        groups=len(chosen),
+        subsets={},
+        missing=(),
+        missing_count=0,
+        unlabelled=0,
     )

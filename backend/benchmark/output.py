@@ -60,7 +60,7 @@ class Measured:
 
 def assemble(measured: Measured) -> Benchmark:
     """All figures."""
-    detectors = tuple(_detector(card, measured.provenance[card.id]) for card in measured.cards)
+    detectors = tuple(detector_of(card, measured.provenance[card.id]) for card in measured.cards)
     maker = Maker(detectors, measured.conditions, draws=measured.draws, seed=measured.seed)
     return Benchmark(
         created=utc_now(),
@@ -79,6 +79,7 @@ def assemble(measured: Measured) -> Benchmark:
         ),
         tables=tuple(maker.tables(measured.rows)),
         comparisons=tuple(maker.comparisons(measured.rows)),
+        together=tuple(maker.together(measured.rows)),
         changes=tuple(maker.changes(measured.rows)),
         attacks=tuple(_attacked(card, measured.refused.get(card.id)) for card in measured.cards) if measured.pgd else (),
     )  # fmt: skip
@@ -89,6 +90,7 @@ def write(benchmark: Benchmark, rows: Iterable[Row], out: Path) -> None:
     files = {
         "benchmark.json": benchmark.model_dump_json(indent=1),
         "tables.csv": exports.tables_csv(benchmark),
+        "together.csv": exports.together_csv(benchmark),
         "scores.csv": exports.scores_csv(rows),
         "tables.tex": exports.tables_latex(benchmark),
         "benchmark.html": page(benchmark),
@@ -159,7 +161,8 @@ def data_of(data: DataSet, rows: Sequence[Row]) -> Data:
     )
 
 
-def _detector(card: Card, ran: Provenance) -> Detector:
+def detector_of(card: Card, ran: Provenance) -> Detector:
+    """One detector that was measured, as results and reference sets have it."""
     return Detector(
         id=card.id,
         title=card.title,

@@ -6,14 +6,14 @@ Imported by ``output``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from backend.benchmark import plots, words
-from backend.benchmark.records import Benchmark, Change, Coverage, Figure, Share, Table
+from backend.benchmark.records import Benchmark, Change, Coverage, Figure, Share, Table, Together
 from backend.benchmark.tables import FIGURES
 from backend.scores.references import UNTOUCHED
 from shared.errors import sentence_for
@@ -21,6 +21,8 @@ from shared.words import UNIT_NOUNS, counted, date_and_time
 
 #: Figures of the tables by condition and by subset.
 _SHORT = ("roc_auc", "eer", "balanced_accuracy", "min_cllr")
+#: Rank correlation from which the page warns that two detectors are no two witnesses, whatever their thresholds.
+ALIKE = 0.5
 #: Fewer groups of a kind than this, and the page warns.
 _FEW = 20
 
@@ -41,6 +43,7 @@ def page(benchmark: Benchmark) -> str:
         reasons=[(titles[t.detector], number, sentence_for(code)) for t in whole for code, number in t.coverage.why.items()],
         subsets=[_row(t, titles, _SHORT) | {"what": t.subset} for t in benchmark.tables if t.subset is not None],
         units=[_unit_row(t, titles, benchmark) for t in benchmark.tables if t.level == "unit"],
+        together=_matrices(benchmark, titles),
         comparisons=[_comparison(one, titles) for one in benchmark.comparisons],
         changes=[_change(one, titles) for one in changes],
         attacks=[_change(one, titles) for one in attacks],
@@ -120,6 +123,55 @@ def _comparison(one: Any, titles: dict[str, str]) -> dict[str, str]:
     }
 
 
+def _matrices(benchmark: Benchmark, titles: dict[str, str]) -> list[dict[str, Any]]:
+    """A square table of real files, and one of manipulated ones: a cell for each two detectors, tinted by their rank correlation."""
+    names = [one.id for one in benchmark.detectors]
+    found = {frozenset((one.first, one.second)): one for one in benchmark.together if one.truth == "real"}
+    fakes = {frozenset((one.first, one.second)): one for one in benchmark.together if one.truth == "fake"}
+    return [
+        {
+            "heading": heading,
+            "titles": [titles[name] for name in names],
+            "rows": [
+                (
+                    titles[row],
+                    [_cell(pairs.get(frozenset((row, column)))) if row != column else None for column in names],
+                )
+                for row in names
+            ],
+        }
+        for heading, pairs in (("Real files", found), ("Manipulated files", fakes))
+        if pairs
+    ]
+
+
+def _cell(one: Together | None) -> dict[str, str] | None:
+    if one is None:
+        return None
+    rank = one.rank.value or 0.0
+    # orange for alike, blue for opposite, pale enough for dark text
+    colour = f"rgba(213, 94, 0, {0.45 * rank:.2f})" if rank > 0 else f"rgba(0, 114, 178, {-0.45 * rank:.2f})"
+    return {
+        "colour": colour,
+        "rank": figure_words(one.rank),
+        "phi": figure_words(one.phi),
+        "kappa": figure_words(one.kappa),
+        "both": f"{one.both_wrong} of {one.items} wrong by both, {one.by_chance:.1f} by chance",
+    }
+
+
+def _alike(benchmark: Benchmark, titles: dict[str, str]) -> Iterator[str]:
+    """Two detectors whose errors go together, with more than chance behind it, are no two witnesses."""
+    for one in benchmark.together:
+        ranked = (one.rank.value or 0.0) >= ALIKE and (one.rank.low or 0.0) > 0
+        if ranked or (one.phi.low or 0.0) > 0:
+            kind = "real" if one.truth == "real" else "manipulated"
+            yield (
+                f"{titles[one.first]} and {titles[one.second]} err together on {kind} files ({one.both_wrong} wrong by both, "
+                f"{one.by_chance:.1f} by chance; correlation of ranks {figure_words(one.rank)}): do not take them for two witnesses."
+            )
+
+
 def _change(one: Change, titles: dict[str, str]) -> dict[str, str]:
     def number(value: float | None, sign: str = "") -> str:
         return "–" if value is None else f"{value:{sign}.3f}"
@@ -161,5 +213,6 @@ def _cautions(benchmark: Benchmark, whole: Sequence[Table]) -> Any:
             "Where the scores of the two kinds do not overlap at all, drawing again cannot tell how sure that is. The interval is then the "
             "exact bound for so few independent cases, or left out."
         )
+    yield from _alike(benchmark, {detector.id: detector.title for detector in benchmark.detectors})
     yield "Brier, ECE and AP depend on the share of fakes in this set. Cllr reads a fake score as a probability at even odds."
     yield "Figures hold for data like these. A detector that was trained on this set, or on its sources, looks better here than it is."

@@ -114,6 +114,28 @@ class Comparison(Record):
     p: float | None
 
 
+class Together(Record):
+    """Whether two detectors err together, on the untouched files of one kind (``truth``) that both judged.
+
+    ``rank``: Spearman's correlation of their scores. ``phi``, ``kappa``: correlation and agreement beyond chance of their errors at their
+    thresholds; null where one of them makes no error, or only errors. ``by_chance``: files that both would have wrong if their errors had
+    nothing to do with each other.
+    """
+
+    first: str
+    second: str
+    truth: Literal["real", "fake"]
+    items: int
+    groups: int
+    first_wrong: int
+    second_wrong: int
+    both_wrong: int
+    by_chance: float
+    rank: Figure
+    phi: Figure
+    kappa: Figure
+
+
 class Change(Record):
     """What a condition changes, on the ``common`` files with a score untouched and in it. ``crossed``: on the other side of the threshold.
 
@@ -168,6 +190,7 @@ class Benchmark(Record):
     pinned: Pinned
     tables: tuple[Table, ...]
     comparisons: tuple[Comparison, ...] = ()
+    together: tuple[Together, ...] = ()
     changes: tuple[Change, ...] = ()
     attacks: tuple[Attacked, ...] = ()
     #: what a reader must know, in sentences

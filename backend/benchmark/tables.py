@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Final
 
 import numpy as np
 
-from backend.benchmark import metrics, resampling
+from backend.benchmark import metrics, resampling, together
 from backend.benchmark.records import (
     Bin,
     Change,
@@ -25,6 +26,7 @@ from backend.benchmark.records import (
     Row,
     Share,
     Table,
+    Together,
 )
 from backend.scores.ratios import known
 from backend.scores.references import UNTOUCHED, Detector
@@ -141,18 +143,53 @@ class Maker:
 
     def comparisons(self, rows: Sequence[Row]) -> Iterator[Comparison]:
         """Each two detectors, on the untouched files that both judged."""
-        for number, first in enumerate(self.detectors):
-            for second in self.detectors[number + 1 :]:
-                one, other = (
-                    {item.name: item for item in scored([r for r in rows if r.detector == d.id and r.condition == UNTOUCHED], "file")}
-                    for d in (first, second)
-                )  # fmt: skip
-                common = sorted(set(one) & set(other))
-                fake = np.array([one[name].fake for name in common], bool)
-                if metrics.both_kinds(fake):
-                    yield self._comparison(
-                        first.id, second.id, fake, [one[n] for n in common], [other[n] for n in common]
-                    )
+        for first, second, one, other in self._pairs(rows):
+            fake = np.array([item.fake for item in one], bool)
+            if metrics.both_kinds(fake):
+                yield self._comparison(first.id, second.id, fake, one, other)
+
+    def together(self, rows: Sequence[Row]) -> Iterator[Together]:
+        """Whether each two detectors err together, by kind of file."""
+        for first, second, one, other in self._pairs(rows):
+            for fake in (False, True):
+                places = [number for number, item in enumerate(one) if item.fake == fake]
+                if places:
+                    yield self._together(first, second, [one[n] for n in places], [other[n] for n in places])
+
+    def _pairs(self, rows: Sequence[Row]) -> Iterator[tuple[Detector, Detector, list[Scored], list[Scored]]]:
+        """Each two detectors with the untouched files that both judged, in one order."""
+        by = {
+            detector.id: {
+                item.name: item
+                for item in scored([r for r in rows if r.detector == detector.id and r.condition == UNTOUCHED], "file")
+            }
+            for detector in self.detectors
+        }
+        for first, second in combinations(self.detectors, 2):
+            common = sorted(set(by[first.id]) & set(by[second.id]))
+            if common:
+                yield first, second, [by[first.id][name] for name in common], [by[second.id][name] for name in common]
+
+    def _together(self, first: Detector, second: Detector, one: list[Scored], other: list[Scored]) -> Together:
+        names, fake = np.array([item.group for item in one]), one[0].fake
+        mine, theirs = (np.array([item.score for item in items]) for items in (one, other))
+        wrong = (
+            (mine >= first.threshold) != fake,
+            (theirs >= second.threshold) != fake,
+        )
+        found = together.figures(mine, theirs, wrong, names, draws=self._draws(len(one)), seed=self.seed)
+        return Together(
+            first=first.id,
+            second=second.id,
+            truth="fake" if fake else "real",
+            items=len(one),
+            groups=len(set(names.tolist())),
+            first_wrong=int(wrong[0].sum()),
+            second_wrong=int(wrong[1].sum()),
+            both_wrong=int((wrong[0] & wrong[1]).sum()),
+            by_chance=float(wrong[0].mean() * wrong[1].mean() * len(one)),
+            **{name: _figure(value, span) for name, (value, span) in found.items()},
+        )
 
     def changes(self, rows: Sequence[Row]) -> Iterator[Change]:
         """What each condition changes, detector by detector, on the files that have both scores."""

@@ -45,9 +45,9 @@ def test_it_shows_counts_with_intervals_and_names_no_submission(app: Flask) -> N
     assert "not a fair sample" in page
     # MesoInception4 is above its threshold of .5 on this made-up clip, ClassNSeg below
     assert "MesoInception4 1.0, clips, standard mode" in page
-    assert "Real 2 of 2 2 of 2 (16 to 100 %) 0 0 Manipulated 1 of 1 0 of 1 (0 to 98 %) 0 0" in page
-    assert "Real 2 of 2 0 of 2 (0 to 84 %) 0 0 Manipulated 1 of 1 1 of 1 (2.5 to 100 %) 0 0" in page
-    assert "Real 0 of 2 none judged 0 0" in page, "a detector without a score has no share"
+    assert "Judged 2 of 2 1 of 1 Wrong 2 of 2 (16 to 100 %) 0 of 1 (0 to 98 %) Inconclusive 0 0 Misled 0 0" in page
+    assert "Wrong 0 of 2 (0 to 84 %) 1 of 1 (2.5 to 100 %)" in page
+    assert "Judged 0 of 2 0 of 1 Wrong none judged none judged" in page, "a detector without a score has no share"
     for private in (*jobs, "from the desk", "press_statement_final"):
         assert private not in page
 
