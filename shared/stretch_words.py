@@ -98,7 +98,7 @@ def joint_headline(result: Result, names: Mapping[str, str], *, kinds: int) -> s
 def joint_worth(result: Result, names: Mapping[str, str]) -> str:
     """How often real video has joint stretches of two kinds of evidence; empty where there is none to speak of."""
     apart = [span for span in spans_of(result) if span.families > 1]
-    told = (_how_often(span.false_stretches, names, joint=True, sound=span.person is None) for span in apart)
+    told = (_how_often(span.false_stretches, names, span=span) for span in apart)
     return " ".join(dict.fromkeys(told))
 
 
@@ -109,7 +109,7 @@ def cousins(result: Result, names: Mapping[str, str]) -> Iterator[str]:
         told = "; ".join(f"{_where(span)} ({_which(span, names)})" for span in alike[:_MOST])
         more = f"; and {len(alike) - _MOST} more" if len(alike) > _MOST else ""
         yield f"Detectors that look at the same thing reach their thresholds together: {told}{more}. That is one kind of evidence."
-        often = (_how_often(span.false_stretches, names, joint=True, sound=span.person is None) for span in alike)
+        often = (_how_often(span.false_stretches, names, span=span) for span in alike)
         yield from dict.fromkeys(often)
 
 
@@ -122,7 +122,7 @@ def single_sentences(result: Result, counted_ones: Iterable[DetectorResult], nam
         told = joined(list(_by_person(found[:_MOST])))
         rest = len(found) - _MOST
         more = f", and in {'one shorter stretch' if rest == 1 else f'{rest:,} shorter ones'}" if rest > 0 else ""
-        often = _how_often(answer.false_stretches, names, joint=False, sound=answer.unit == "sound")
+        often = _how_often(answer.false_stretches, names, sound=answer.unit == "sound")
         yield f"{names[answer.id]}, taken by itself, is at or above its threshold for {told}{more}. {often}"
 
 
@@ -185,13 +185,19 @@ def _more(count: int) -> str:
     return "is one more such stretch" if count == 1 else f"are {count:,} more such stretches"
 
 
-def _how_often(false: FalseStretches | None, names: Mapping[str, str], *, joint: bool, sound: bool = False) -> str:
-    """How often real material has such a stretch, as counted; where it had none, what so little material cannot rule out."""
-    material = "sound" if sound else "video"
+def _how_often(
+    false: FalseStretches | None, names: Mapping[str, str], *, span: Span | None = None, sound: bool = False
+) -> str:
+    """How often real material has such a stretch, as counted; where it had none, what so little material cannot rule out.
+
+    ``span``: the joint stretch it is about, None for one of a single detector. The detectors are named where they are not all of it.
+    """
+    material = "sound" if sound or (span and span.person is None) else "video"
     if false is None:
-        return f"How often real {material} has such stretches was not measured {'for these together' if joint else 'for it'}."
-    who = f" of {joined([names.get(name, name) for name in false.detectors])} together" if joint else ""
-    where = f"the {false.minutes:.1f} minutes that {'both were' if joint else 'it was'} measured on"
+        return f"How often real {material} has such stretches was not measured {'for these together' if span else 'for it'}."
+    some = span and set(false.detectors) != set(span.detectors)
+    who = f" of {joined([names.get(name, name) for name in false.detectors])} together" if some else ""
+    where = f"the {false.minutes:.1f} minutes that {'both were' if span else 'it was'} measured on"
     if not false.found:
         return f"Real {material} had no such stretch{who} in {where}; that is too little to rule out one in {_time(false.minutes / 3)}."
     little = "" if false.found < RARE_A_MINUTE * false.minutes else ", so by itself this says little"
