@@ -25,6 +25,7 @@ from shared.clock import utc_now
 from shared.errors import StoreTrouble, sentence_for
 from shared.names import shown
 from shared.rounding import score as score_words
+from shared.statement import NOT_COUNTED
 from shared.words import UNITS_OF, counted, date_and_time, duration, label_in_words, size
 
 #: Files listed on the page; the shards have all.
@@ -103,7 +104,9 @@ def _detector(table: pa.Table, once: Array, name: str, facts: JudgedBy, place: i
     scores = _numbers(table, f"{name}_score")[once]
     scores = scores[~np.isnan(scores)]
     codes = Counter(code for code in _column(table, f"{name}_code")[once].tolist() if code)
-    above = int((scores >= facts.threshold).sum())
+    counts = _numbers(table, f"{name}_score")[once & ~_left_out(table, name)]
+    counts = counts[~np.isnan(counts)]
+    above = int((counts >= facts.threshold).sum())
     none = int((status == "not_applicable").sum())
     return {
         "title": facts.title,
@@ -112,12 +115,17 @@ def _detector(table: pa.Table, once: Array, name: str, facts: JudgedBy, place: i
         "threshold": score_words(facts.threshold),
         "counts": (len(scores), none, len(status) - len(scores) - none),
         "median": score_words(float(np.median(scores))) if len(scores) else "",
-        "above": f"{above} ({above / len(scores):.0%})" if len(scores) else "",
+        "above": f"{above} ({above / len(counts):.0%})" if len(counts) else "",
         "codes": [(sentence_for(code), times) for code, times in codes.most_common()],
         "plot": plots.histogram(scores, title=facts.title, threshold=facts.threshold, colour=place)
         if len(scores)
         else None,
     }
+
+
+def _left_out(table: pa.Table, name: str) -> Array:
+    """(rows,) bool: whether a detector judged too little of the file to be counted."""
+    return np.isin(_column(table, f"{name}_finding_code"), NOT_COUNTED)
 
 
 def _reasons(table: pa.Table) -> list[tuple[str, int, str]]:
@@ -145,7 +153,10 @@ def _files(table: pa.Table, record: BatchRecord) -> list[dict[str, Any]]:
         cells = []
         for name in record.detectors:
             score, label = row[f"{name}_score"], row[f"{name}_label"]
-            cells.append((score_words(score) if score is not None else "–", label_in_words(label) if label else ""))
+            words = label_in_words(label) if label else ""
+            if row[f"{name}_finding_code"] in NOT_COUNTED:
+                words = f"({words})"
+            cells.append((score_words(score) if score is not None else "–", words))
         remark = row["reason"] or (f"same content as {shown(row['same_as'])}" if row["same_as"] else "")
         report = f"{row['report']}/summary.html" if row["report"] else None
         answers.append(
