@@ -107,13 +107,18 @@ class Pipeline:
                 fresh = self._media_pass(job, cards, board)
             pack, outcomes = MediaPack(job.pack), []
             again = Rejudging(job, pack, self.settings, self._with_worker, self._deadline, self.cache)
-            again.prepare([card for card in cards if self.catalog.unavailable(card) is None], self._made_by)
+            with _Timed(seconds, "stability"):
+                again.prepare([card for card in cards if self.catalog.unavailable(card) is None], self._made_by)
             over(media)
             for card in cards:
                 outcomes.append(self._detector(job, card, pack, board))
                 outcomes[-1].stability = again.band(outcomes[-1])
                 over(judges[card.id])
             again.close()
+            bands = [item.stability.seconds for item in outcomes if item.stability]
+            seconds["stability"] += sum(bands)
+            if not bands:
+                del seconds["stability"]
             seconds |= {f"detector.{item.card.id}": item.wall_s for item in outcomes}
             yield pack, outcomes, fresh
 

@@ -346,7 +346,7 @@ class Result(Record):
     conditions: Conditions | None = None
     #: None where it is not known: the result of an earlier version
     media_worker: MediaWorker | None = None
-    #: seconds by stage: stage, media (and its parts), detector.<id>, report, video
+    #: seconds by stage: stage, media (and its parts), detector.<id>, stability (judging again), report, video
     seconds: dict[str, float]
     #: None where it is not known: the result of an earlier version
     video: VideoState | None = None

@@ -172,6 +172,10 @@ def _rows(answers: dict[str, dict[str, Any]]) -> list[tuple[str, str, str, str, 
             continue
         score = rounded(answer["fake_score"], threshold=answer["threshold"])
         judged = counted(answer["units_scored"], UNIT_NOUNS[answer["unit"]])
+        band = answer.get("stability")
+        if band and band["low"] is not None:
+            low, high = (rounded(band[end], threshold=answer["threshold"]) for end in ("low", "high"))
+            judged = f"{judged}; {low} to {high} under mild re-encoding"
         finding = Finding.model_validate(answer["finding"]) if answer["finding"] else None
         label = label_in_words(answer["hard_label"])
         if finding and finding.code in NOT_COUNTED:

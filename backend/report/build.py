@@ -23,7 +23,7 @@ from backend.report.faces import CropOf, write_evidence, write_keyframes
 from backend.report.page import write_page, write_readme
 from backend.report.plan import build_plan
 from backend.report.series import score_array
-from backend.report.table import write_scores
+from backend.report.table import write_bands, write_scores
 from backend.report.words import BEING_DRAWN, NOT_ASKED, NOTHING_DRAWN
 from base_detector import Array
 from shared import durable
@@ -64,6 +64,7 @@ def build_report(
     scored = scored_detectors(result)
     _draw_pictures(result, scored, out)
     write_scores(result, out / "scores.csv")
+    write_bands(result, out / "bands.csv")
     write_curves(result, scored, out / "curves.json")
     names = write_keyframes(result, keyframes, out)
     marks = write_evidence(evidence, out, crop=crop)

@@ -105,6 +105,7 @@ def write_readme(result: Result, out: Path, *, not_drawn: str | None) -> None:
         "What is in this folder",
         "  summary.html   one page to read and print",
         f"  scores.csv     {_rows_of(result)}",
+        *(_OF_BANDS if any(item.stability for item in result.detectors) else ()),
         "  result.json    everything, for programs; 'files' lists each file with its sha256",
         "  curves.json    the curves of the page's chart: times and fake scores, null where a line breaks",
         "  curves/        fake score over time, a picture for each detector",
@@ -116,6 +117,7 @@ def write_readme(result: Result, out: Path, *, not_drawn: str | None) -> None:
     (out / "README.txt").write_text("\n".join(map(words.plain, lines)), encoding="utf-8")
 
 
+_OF_BANDS = ("  bands.csv      how each score moves under mild re-encoding, one row per detector and change",)
 _OF_FACES = (
     "  keyframes/     a typical face of each person (person_0 is person 1 in the pictures)",
     "  evidence/      what a detector marked on a face, for detectors that do",

@@ -1,4 +1,5 @@
-"""``scores.csv``: one row per face, whole picture and window of sound, one column per detector, for spreadsheets and scripts.
+"""``scores.csv``: one row per face, whole picture and window of sound, one column per detector, for spreadsheets and scripts; and
+``bands.csv``: one row per detector and mild change after which it judged again.
 
 Owns the columns and their safety: no cell begins as a formula (OWASP, CSV injection), a missing score is an empty cell, and so is what
 a row's unit does not have. May be imported by ``backend.report``.
@@ -16,6 +17,9 @@ from shared.results import DetectorResult, Result, Unit
 _FIXED: Final = (
     "unit", "frame", "time_s", "start_s", "end_s", "shot", "person", "x1", "y1", "x2", "y2", "confidence", "tracked",
 )  # fmt: skip
+_OF_BANDS: Final = (
+    "detector", "threshold", "fake_score", "low", "high", "variant", "variant_fake_score", "units", "code",
+)  # fmt: skip
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 #: a row's cells by column, and its place among the scores of each detector
@@ -31,6 +35,22 @@ def write_scores(result: Result, out: Path) -> None:
             scores = [item.scores[places[item.id]] if item.id in places else None for item in result.detectors]
             fixed = [cells.get(name, "") for name in _FIXED]
             writer.writerow([*fixed, *("" if score is None else score for score in scores)])
+
+
+def write_bands(result: Result, out: Path) -> None:
+    """Write ``bands.csv`` of ``result``, where a detector judged again: the file's score, the ends of its band, and after each change the
+    score or the code why there is none."""
+    again = [(item, item.stability) for item in result.detectors if item.stability]
+    if not again:
+        return
+    with out.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(_OF_BANDS)
+        for item, band in again:
+            known = (text_cell(item.id), item.threshold, item.fake_score, band.low, band.high)
+            for one in band.variants:
+                cells = (*known, text_cell(one.name), one.fake_score, one.units, text_cell(one.code or ""))
+                writer.writerow(["" if cell is None else cell for cell in cells])
 
 
 def _rows(result: Result) -> Iterator[_Row]:

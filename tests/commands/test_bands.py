@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from backend.commands.analyze import Wish, cost_of_bands, summary
+from backend.commands.console import print_summaries
 from backend.commands.finding import Medium
 from tests.scores.sets import card
 from tests.told import told
@@ -26,6 +27,11 @@ FAST, SLOW = card("selfblend", seconds_per_face=0.01), card("xception", seconds_
 )  # fmt: skip
 def test_the_cost_of_judging_again_is_said_beforehand(wish: Wish, sentence: str):
     assert cost_of_bands([FAST, SLOW], wish) == sentence
+
+
+def test_the_table_says_from_where_to_where_the_score_moves(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    print_summaries([summary(Medium(tmp_path / "clip.mp4", "clip"), told("unstable"), folder=tmp_path / "clip")])
+    assert "100 faces; 0.41 to 0.66 under mild re-encoding" in capsys.readouterr().out
 
 
 def test_the_summary_of_a_file_has_the_band_and_a_finding_that_says_why(tmp_path: Path):

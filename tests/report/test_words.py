@@ -12,6 +12,7 @@ import pytest
 from backend.report import words
 from backend.report.build import build_report
 from backend.report.page import write_page, write_readme
+from backend.report.table import write_bands
 from shared import how_sure
 from shared.results import Result
 from shared.statement import finding_words, statement_of
@@ -88,6 +89,18 @@ def test_the_band_is_a_bar_below_the_score_with_its_words(tmp_path: Path) -> Non
     assert "threshold 0.50, under mild re-encoding it is from 0.41 to 0.66" in drawn
     without, _ = pages_of(told("strong"), tmp_path / "without")
     assert "re-encoding" not in without
+
+
+def test_bands_are_a_table_with_a_row_for_each_change_and_no_number_where_there_is_none(tmp_path: Path) -> None:
+    write_bands(told("unstable"), tmp_path / "bands.csv")
+    assert (tmp_path / "bands.csv").read_text(encoding="utf-8").splitlines() == [
+        "detector,threshold,fake_score,low,high,variant,variant_fake_score,units,code",
+        "mesonet,0.5,0.6,0.41,0.66,jpeg_60,0.41,16,",
+        "mesonet,0.5,0.6,0.41,0.66,half_size,0.66,16,",
+        "mesonet,0.5,0.6,0.41,0.66,h264_28,,0,not_made",
+    ]
+    write_bands(told("strong"), tmp_path / "none.csv")
+    assert not (tmp_path / "none.csv").exists()
 
 
 def test_labels_of_too_little_are_not_counted_in_a_result_without_findings(
