@@ -28,7 +28,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Concatenate, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 
 import structlog
 from pydantic import BaseModel
@@ -37,7 +37,9 @@ from shared import durable, marker
 from shared.errors import PermanentError, StoreTrouble
 from shared.reading import RecordInvalid, read_bytes, read_record
 from shared.records import DETECTOR_PATTERN, ID_PATTERN, Attempts, Catalog, JobId, Queue, Stage, Status, Submission
-from shared.truths import Noted
+
+if TYPE_CHECKING:
+    from shared.truths import Noted
 
 _COARSE_NS = 2_000_000_000  # two changes so near to each other may have one time
 _LOOKS = 3  # at a record that is not there in one look and there in the next
@@ -456,6 +458,8 @@ class Store:
     @_reads
     def read_truth(self, job: JobId) -> Noted | None:
         """What was noted of a submission, None for nothing; RecordInvalid when it is damaged."""
+        from shared.truths import Noted  # numpy comes with it, and the command line's help must not wait for that
+
         noted = self._read_or_none(self._truth(job), Noted)
         if noted and noted.id != job:
             raise RecordInvalid(self._truth(job), "of another job")
@@ -470,7 +474,8 @@ class Store:
         stamp = self._record.lstat().st_mtime_ns
         just_now = abs(time.time_ns() - stamp) < _COARSE_NS
         if self._noted is None or self._noted[0] != stamp or just_now:
-            kept, damaged = list[Noted](), list[JobId]()
+            kept: list[Noted] = []
+            damaged: list[JobId] = []
             for path in sorted(self._record.glob("*.json")):
                 if re.fullmatch(ID_PATTERN, path.stem):
                     try:

@@ -29,6 +29,7 @@ from backend.commands.out_folder import opened
 from base_detector import Card
 from shared.settings import Settings
 from tests.compiled import share_compiled
+from tests.report.conftest import make_result
 
 ROOT = Path(__file__).resolve().parents[2]
 SELFBLEND = Card.read(ROOT / "detectors/selfblend")
@@ -49,7 +50,7 @@ class FakePipeline:
         self._work(job)
         job.report.mkdir()
         (job.report / "result.json").write_text(job.name)
-        return SimpleNamespace(conditions=None, detectors=(), persons=(), notes=(), seconds={}, files={})
+        return make_result(frames=2, name=job.name, detectors=lambda faces: [])
 
 
 def _picture(path: Path, shade: int) -> None:
@@ -192,6 +193,8 @@ def test_scores_of_several_at_once_are_those_of_one_by_one(tmp_path: Path, astro
         command, environment = _command(tmp_path, folder, *options)
         said = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
         answers = json.loads(said.stdout)
+        for band in (one["stability"] for item in answers for one in (item.get("detectors") or {}).values()):
+            assert band.pop("seconds") > 0
         found.append([(item["file"], item.get("code"), item.get("detectors")) for item in answers])
     assert [code for _, code, _ in found[0]] == [None, "picture_cut_off", None, None]
     assert found[0] == found[1]
