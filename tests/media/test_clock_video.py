@@ -23,10 +23,10 @@ FLASHES = (0.4, 1.4)
 
 def plan(path: Path, *, size: tuple[int, int], duration_s: float, frames: int) -> Path:
     """A plan without faces and curves."""
-    none = {"frame": [], "shot": [], "person": [], "box": [], "score": []}
+    none = {"frame": [], "shot": [], "person": [], "box": [], "words": [], "level": []}
     content = {
         "schema": PLAN_SCHEMA, "kind": "video", "width": size[0], "height": size[1], "duration_s": duration_s, "frames": frames,
-        "heading": "a", "note": "", "footer": "", "scale": [[0, [0, 0, 0]], [1, [255, 0, 0]]], "unscored": [90, 90, 90],
+        "heading": "a", "note": "", "footer": "", "levels": [[90, 90, 90], [255, 0, 0]],
         "thresholds": [], "curves": [], "cuts": [], "bars": [], "boxes": none, "gap": 2, "sound": None,
     }  # fmt: skip
     path.write_text(json.dumps(content), encoding="utf-8")

@@ -239,7 +239,8 @@ def test_the_video_letterboxes_another_shape_and_its_boxes_follow(tmp_path: Path
     path = plan(tmp_path / "plan.json", size=(640, 480), duration_s=0.64, frames=16)
     content = json.loads(path.read_text()) | {"sizes": [[0, 640, 480], [10, 240, 480]]}
     content["boxes"] = {
-        "frame": [2, 12], "shot": [0, 0], "person": [0, 0], "box": [[160, 120, 320, 360], [0, 120, 120, 360]], "score": [1, 1],
+        "frame": [2, 12], "shot": [0, 0], "person": [0, 0], "box": [[160, 120, 320, 360], [0, 120, 120, 360]],
+        "words": ["1 of 1", "1 of 1"], "level": [1, 1],
     }  # fmt: skip
     path.write_text(json.dumps(content))
     render(clip, path, tmp_path / "out.mp4", limits=LIMITS)
@@ -266,8 +267,11 @@ def test_a_pane_holds_another_shape_in_its_middle():
 
 def test_a_box_moves_evenly_over_a_change_of_size():
     content = {
-        "scale": [[0, [0, 0, 0]], [1, [255, 0, 0]]], "unscored": [0, 0, 0], "gap": 10, "sizes": [[0, 160, 120], [4, 640, 480]],
-        "boxes": {"frame": [2, 6], "shot": [0, 0], "person": [0, 0], "box": [[10, 10, 50, 50], [80, 40, 240, 200]], "score": [1, 1]},
+        "levels": [[0, 0, 0], [255, 0, 0]], "gap": 10, "sizes": [[0, 160, 120], [4, 640, 480]],
+        "boxes": {
+            "frame": [2, 6], "shot": [0, 0], "person": [0, 0], "box": [[10, 10, 50, 50], [80, 40, 240, 200]],
+            "words": ["1 of 1", "1 of 1"], "level": [1, 1],
+        },
     }  # fmt: skip
     marks = Marks(content, size=(640, 480), pane=Rect(0, 0, 640, 480))
     assert [marks.at(frame)[0].box for frame in (2, 4, 6)] == [
