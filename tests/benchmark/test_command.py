@@ -50,7 +50,7 @@ def test_a_benchmark_counts_what_it_judged_keeps_it_and_goes_on(tmp_path: Path, 
     reference = tmp_path / "var/references/selfblend/portraits.json"
     assert len(ReferenceSet.model_validate_json(reference.read_bytes()).rows) == 8
     assert {path.name for path in out.iterdir()} == {
-        "benchmark.html", "benchmark.json", "run.json", "scores.csv", "scores.jsonl", "tables.csv", "tables.tex",
+        "benchmark.html", "benchmark.json", "run.json", "scores.csv", "scores.jsonl", "tables.csv", "tables.tex", "together.csv",
     }  # fmt: skip
 
     # killed in the middle of a line: the next run judges what has no row, and gives the same figures
