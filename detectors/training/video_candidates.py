@@ -162,7 +162,8 @@ def draw_roc(candidates: Mapping[str, Sequence[Scored]], other: Sequence[Scored]
                 )
         axes.set_title(group)
         axes.set_xlabel("real clips flagged")
-        axes.legend(fontsize=6)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(fontsize=6)
     places[0].set_ylabel("fakes found")
     figure.savefig(picture, dpi=90)
     pyplot.close(figure)
@@ -254,7 +255,7 @@ def _run(args: argparse.Namespace) -> int:
     draw_roc(candidates, other, args.out / "roc.png")
     if args.faces:
         found, _ = faces_of_clips(clips, args.faces)
-        copies = decoded_clips({one.clip: one for one in found}, folds, args.faces)
+        copies = decoded_clips({one.clip: one for one in found}, folds, args.faces, homes=args.only or ())
         originals = {one.clip.path: one for one in found}
         titles = " | ".join(name + (" (trains none)" if name == HELD_OUT else "") for name in FAMILIES)
         print(
