@@ -24,6 +24,7 @@ from shared.evidence import (
     LEAST_UNITS,
     LEVELS,
     NEAR,
+    RARE_A_MINUTE,
 )
 from shared.stability import VARIANTS
 from shared.words import joined
@@ -50,6 +51,14 @@ LEVEL: Final = (
 FOREIGN: Final = (
     "All of it was counted on the files of a reference set. Files of another kind, or faked by methods that are not in the set, can behave "
     "otherwise."
+)
+#: What a stretch of time is, and what it is not.
+STRETCHES: Final = (
+    "The score of a whole file hides a short manipulation. So for each person, and for the voice, we look from when to when a detector "
+    "stays at or above its threshold. Detectors have such stretches on real video, too, some of them often; how often was counted on real "
+    "clips, and is said with each. Where detectors of two kinds of evidence are above their thresholds at the same time for the same "
+    "person, that is said first. It is a reason to look closely at that part of the file, not a finding: strong compression can make two "
+    "kinds agree on real video."
 )
 
 
@@ -162,6 +171,10 @@ def thresholds() -> tuple[tuple[str, str], ...]:
         (f"{LEAST_UNITS} faces", "So many faces of a clip a detector must have judged to be counted."),
         (_SHARE, "So much of what was found in a file (faces, pictures, sound) it must have judged."),
         (f"{NEAR:g}", "So near to its threshold, the score of a detector that was not measured says nothing."),
+        (
+            f"{RARE_A_MINUTE:g} a minute",
+            "Where real video has stretches of time above a threshold so often or more often, the sentence says that one says little.",
+        ),
         (f"{LEAST_RATIO:g}", "A likelihood ratio below it, and above its inverse, supports neither side."),
         (f"{LEAST_OF_A_KIND} files", "With fewer real or fewer manipulated files, a set gives no ratio."),
         (

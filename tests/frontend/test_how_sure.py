@@ -52,6 +52,7 @@ def test_every_threshold_of_the_rules_is_on_the_page(page: str) -> None:
         "LEAST_OF_A_KIND_IN_CELL",
         "LEAST_OF_A_KIND",
         "FEW_MEASURED",
+        "RARE_A_MINUTE",
     )
     numbers = [getattr(evidence, name) for name in names] + [*evidence.FACE_PX_EDGES, *evidence.BITS_EDGES]
     for number in [*numbers, 100 * evidence.LEAST_SHARE]:
@@ -71,3 +72,8 @@ def test_the_help_leads_there(app: Flask) -> None:
     page = app.test_client().get("/help").get_data(as_text=True)
     assert 'href="/how-sure"' in page
     assert "no mean of them is shown" in page
+
+
+def test_the_page_says_what_a_stretch_of_time_is_and_is_not(page: str) -> None:
+    assert 'id="stretches"' in page
+    assert how_sure.STRETCHES in page
