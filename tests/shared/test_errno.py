@@ -21,6 +21,8 @@ import pytest
 from shared.errors import StoreTrouble
 from shared.records import Catalog, JobId, Queue, Status, new_id
 from shared.store import Store
+from shared.truths import Noted
+from tests.report.conftest import make_result
 from tests.shared.test_store import submission
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -96,6 +98,11 @@ class _Stream:
         return self._stream.fileno()
 
 
+def truth(job: JobId, *, fake: bool) -> Noted:
+    """What is kept of a result whose truth became known."""
+    return Noted.of(make_result(frames=2).model_copy(update={"id": job}), fake=fake, note="", now=NOW)
+
+
 class World:
     """A store with a job in tmp, new, active and done each, and a finished report beside it."""
 
@@ -123,6 +130,7 @@ class World:
         self.store.write_status(Status(id=self.done, state="done", updated=NOW))
         self.store.write_model_card("mesonet", "# old")
         self.store.write_catalog(CATALOG)
+        self.store.note_truth(truth(self.done, fake=False))
 
     def names(self, job: JobId, stage: str) -> set[str]:
         return {path.name for path in self.store.job(stage, job).glob("*")}  # type: ignore[arg-type]
@@ -184,6 +192,10 @@ WRITES = {
         lambda w: w.store.forget_address("done", w.store.read_submission("done", w.done)),
         lambda w: w.store.read_submission("done", w.done).email is None,
     ),
+    "note_truth": Step(
+        lambda w: w.store.note_truth(truth(w.done, fake=True)), lambda w: w.store.read_truth(w.done).fake
+    ),
+    "forget_truth": Step(lambda w: w.store.forget_truth(w.done), lambda w: w.store.read_truth(w.done) is None),
     "remove_report": Step(lambda w: w.store.remove_report(w.done), lambda w: not w.published(w.done)),
     "remove_submission": Step(
         lambda w: w.store.remove_submission("done", w.done), lambda w: w.store.stage_of(w.done) is None
@@ -203,6 +215,8 @@ READS: dict[str, Callable[[World], object]] = {
     "is_withdrawn": lambda w: w.store.is_withdrawn(w.active),
     "read_catalog": lambda w: w.store.read_catalog(),
     "read_model_card": lambda w: w.store.read_model_card("mesonet"),
+    "read_truth": lambda w: w.store.read_truth(w.done),
+    "noted": lambda w: w.store.noted(),
     "result_ids": lambda w: w.store.result_ids(),
     "is_published": lambda w: w.store.is_published(w.done),
     "fetch_report": lambda w: w.store.fetch_report(w.done, w.copy.with_name(os.urandom(4).hex())),

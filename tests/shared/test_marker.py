@@ -15,6 +15,7 @@ from shared.marker import MARKER
 from shared.records import Catalog, JobId, Queue, Status, new_id
 from shared.store import STAGES, Store
 from tests.shared.damage import DAMAGES, Damage
+from tests.shared.test_errno import truth
 from tests.shared.test_store import submission
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -79,6 +80,10 @@ def steps(store: Store, job: JobId, report: Path) -> dict[str, Callable[[], obje
         "remove_media": lambda: store.remove_media("new", job),
         "forget_address": lambda: store.forget_address("new", submission(job)),
         "dot_names": store.dot_names,
+        "note_truth": lambda: store.note_truth(truth(job, fake=True)),
+        "read_truth": lambda: store.read_truth(job),
+        "noted": store.noted,
+        "forget_truth": lambda: store.forget_truth(job),
         "remove_report": lambda: store.remove_report(job),
         "remove_submission": lambda: store.remove_submission("new", job),
         "remove_result": lambda: store.remove_result(job),
