@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import contextlib
 import filecmp
-import functools
 import os
 import re
 import secrets
@@ -28,13 +27,14 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import structlog
 from pydantic import BaseModel
 
 from shared import durable, marker
 from shared.errors import PermanentError, StoreTrouble
+from shared.guarding import reads, writes
 from shared.reading import RecordInvalid, read_bytes, read_record
 from shared.records import DETECTOR_PATTERN, ID_PATTERN, Attempts, Catalog, JobId, Queue, Stage, Status, Submission
 
@@ -47,10 +47,7 @@ STAGES: tuple[Stage, ...] = ("tmp", "new", "active", "done", "failed")
 
 log = structlog.get_logger()
 
-Given = ParamSpec("Given")
-Answer = TypeVar("Answer")
 Record = TypeVar("Record", bound=BaseModel)
-Step = Callable[Concatenate["Store", Given], Answer]
 
 
 def checked_id(untrusted_id: str) -> JobId:
@@ -58,36 +55,6 @@ def checked_id(untrusted_id: str) -> JobId:
     if not re.fullmatch(ID_PATTERN, untrusted_id):
         raise PermanentError("record_invalid")
     return JobId(untrusted_id)
-
-
-def _reads(step: Step[Given, Answer]) -> Step[Given, Answer]:
-    """A step that reads: trouble is StoreTrouble, and "not there" is believed only while the folders are there."""
-
-    @functools.wraps(step)
-    def guarded(store: Store, /, *given: Given.args, **named: Given.kwargs) -> Answer:
-        try:
-            return step(store, *given, **named)
-        except (StoreTrouble, FileExistsError):
-            raise
-        except FileNotFoundError:
-            store.check()
-            raise
-        except OSError as error:
-            raise StoreTrouble(error) from error
-
-    return guarded
-
-
-def _writes(step: Step[Given, Answer]) -> Step[Given, Answer]:
-    """A step that changes something: the same, and it is not begun while a folder is away."""
-
-    @functools.wraps(step)
-    @_reads
-    def guarded(store: Store, /, *given: Given.args, **named: Given.kwargs) -> Answer:
-        store.check()
-        return step(store, *given, **named)
-
-    return guarded
 
 
 class Store:
@@ -153,19 +120,19 @@ class Store:
 
     # -- front-end
 
-    @_writes
+    @writes
     def free_bytes(self) -> int:
         """Free space for submissions."""
         return shutil.disk_usage(self.submissions).free
 
-    @_writes
+    @writes
     def open_submission(self, job: JobId) -> Path:
         """Make ``tmp/<id>``; the caller streams ``media`` into it."""
         folder = self.job("tmp", job)
         folder.mkdir()
         return folder
 
-    @_writes
+    @writes
     def submit(self, submission: Submission) -> None:
         """Write the record and publish the job with one rename to ``new/<id>``; durable when it returns."""
         folder = self.job("tmp", submission.id)
@@ -187,7 +154,7 @@ class Store:
 
     # -- back-end
 
-    @_reads
+    @reads
     def ids(self, stage: Stage) -> list[JobId]:
         """Ids in ``stage``, oldest arrival first. Names that are not ids are ignored."""
         found: list[tuple[float, JobId]] = []
@@ -198,7 +165,7 @@ class Store:
                         found.append((entry.stat(follow_symlinks=False).st_mtime, JobId(entry.name)))
         return [job for _, job in sorted(found)]
 
-    @_reads
+    @reads
     def misfits(self, stage: Stage) -> list[JobId]:
         """Names in ``stage`` that are ids but do not belong to a folder: links, files, FIFOs. ``ids`` leaves them out."""
         with os.scandir(self.submissions / stage) as entries:
@@ -208,13 +175,13 @@ class Store:
                 if re.fullmatch(ID_PATTERN, entry.name) and not entry.is_dir(follow_symlinks=False)
             )
 
-    @_writes
+    @writes
     def set_aside(self, stage: Stage, job: JobId) -> None:
         """Rename whatever has the job's name in ``stage`` to a dot-name; retention deletes it later."""
         aside = durable.set_aside(self.job(stage, job))
         log.warning("set_aside", stage=stage, name=aside.name)
 
-    @_writes
+    @writes
     def move(self, job: JobId, source: Stage, target: Stage) -> None:
         """Move a job from one stage to the next with one durable rename.
 
@@ -230,7 +197,7 @@ class Store:
             self.set_aside(target, job)
             durable.rename(self.job(source, job), self.job(target, job))
 
-    @_reads
+    @reads
     def stage_of(self, job: JobId) -> Stage | None:
         """The stage a job is in, None when no stage has it."""
         found = next((stage for stage in reversed(STAGES) if durable.is_folder(self.job(stage, job))), None)
@@ -238,7 +205,7 @@ class Store:
             self.check()
         return found
 
-    @_reads
+    @reads
     def read_submission(self, stage: Stage, job: JobId) -> Submission:
         """Parse ``submission.json``; RecordInvalid when it is not the record of this job."""
         path = self.job(stage, job) / "submission.json"
@@ -247,7 +214,7 @@ class Store:
             raise RecordInvalid(path, "of another job")
         return submission
 
-    @_writes
+    @writes
     def count_attempt(self, job: JobId) -> int:
         """Count one more attempt on disk, before the work, so that a crash during the work is counted.
 
@@ -270,17 +237,17 @@ class Store:
         inside = report.rglob(".*.part") if durable.is_folder(report) else ()
         return [*folder.glob(".report-*.part"), *inside]
 
-    @_reads
+    @reads
     def attempts(self, job: JobId) -> int:
         """How often work on this job was begun; RecordInvalid when the count is damaged."""
         return self.begun(job).attempts
 
-    @_reads
+    @reads
     def begun(self, job: JobId) -> Attempts:
         """The count of attempts, and the moment of its last change: no two begins of a job have both the same."""
         return self._read_or_none(self._attempts(job), Attempts) or Attempts(attempts=0, at=0.0)
 
-    @_writes
+    @writes
     def uncount_attempt(self, job: JobId) -> None:
         """Uncount the last attempt: we stopped the work in good order, it did not fail."""
         self._write_attempts(job, max(0, self.attempts(job) - 1))
@@ -292,12 +259,12 @@ class Store:
         record = Attempts(attempts=attempts, at=time.time())
         durable.replace_json(self._attempts(job), record.model_dump(mode="json"))
 
-    @_writes
+    @writes
     def write_status(self, status: Status) -> None:
         """Replace the status of a job."""
         durable.replace_json(self._own_result(status.id) / "status.json", status.model_dump(mode="json"))
 
-    @_reads
+    @reads
     def read_status(self, untrusted_id: str) -> Status | None:
         """The status of a job, None when it has none; RecordInvalid when it is not the status of this job."""
         path = self.result(untrusted_id) / "status.json"
@@ -311,7 +278,7 @@ class Store:
             return status.model_copy(update={"queue_position": position, "estimated_wait_s": wait})
         return status
 
-    @_writes
+    @writes
     def write_queue(self, queue: Queue) -> None:
         """Replace the places of all waiting jobs."""
         durable.replace_json(self.results / "queue.json", queue.model_dump(mode="json"))
@@ -330,7 +297,7 @@ class Store:
             return {}
         return self._queue[1]
 
-    @_reads
+    @reads
     def owners_status(self, untrusted_id: str, *, now: datetime) -> Status | None:
         """``read_status`` as the submission's owner sees it. A damaged record counts as missing while the job waits or is in work: the
         next write replaces it. For a job that has ended, the stage is the truth: its record may be damaged or missing, or be an old one
@@ -353,7 +320,7 @@ class Store:
             change = {"state": "failed", "step": "failed", "code": "internal" if status else "record_invalid"}
         return ended.model_copy(update={**change, "updated": now, "finished": now, "progress": 1.0})
 
-    @_writes
+    @writes
     def publish(self, job: JobId, finished: Path, *, check: Callable[[], None] = lambda: None) -> None:
         """Copy a finished report beside its place, then publish it with one rename. Publishing twice is a no-op.
 
@@ -370,7 +337,7 @@ class Store:
             durable.copy_tree(finished, staging)
             check()
 
-    @_reads
+    @reads
     def is_published(self, job: JobId) -> bool:
         """Whether the job's report is published; its video may still be missing."""
         found = durable.is_folder(self.report(job))
@@ -378,7 +345,7 @@ class Store:
             self.check()
         return found
 
-    @_writes
+    @writes
     def complete(self, job: JobId, finished: Path, *, check: Callable[[], None] = lambda: None) -> None:
         """Bring a published report to the state of ``finished``, file by file; ``result.json``, which names them all, last.
 
@@ -395,13 +362,13 @@ class Store:
                 shutil.copyfile(finished / name, staging)
                 check()
 
-    @_reads
+    @reads
     def fetch_report(self, job: JobId, copy: Path) -> None:
         """Copy the published report to ``copy``, which appears whole."""
         with durable.staging(copy) as staging:
             durable.copy_tree(self.report(job), staging)
 
-    @_writes
+    @writes
     def ask_for_end(self, job: JobId) -> bool:
         """For the front-end: mark a job in ``active`` as withdrawn, so that the back-end ends its work; False when it is not there."""
         try:
@@ -411,7 +378,7 @@ class Store:
             return False
         return True
 
-    @_reads
+    @reads
     def is_withdrawn(self, job: JobId) -> bool:
         """Whether the owner of a job in ``active`` asked for its deletion."""
         found = durable.exists(self._withdrawn(job))
@@ -431,12 +398,12 @@ class Store:
             folder.mkdir(exist_ok=True)
         return folder
 
-    @_writes
+    @writes
     def write_catalog(self, catalog: Catalog) -> None:
         """Replace the catalog."""
         durable.replace_json(self.results / "catalog.json", catalog.model_dump(mode="json"))
 
-    @_reads
+    @reads
     def read_catalog(self) -> Catalog | None:
         """The catalog, None while the back-end has written none that can be read; it writes a new one every few seconds."""
         try:
@@ -449,13 +416,13 @@ class Store:
 
     # -- the site's own record
 
-    @_writes
+    @writes
     def note_truth(self, noted: Noted) -> None:
         """Keep a submission's truth and scores; an earlier note of the same submission is replaced."""
         self._record.mkdir(exist_ok=True)
         durable.replace_json(self._truth(noted.id), noted.model_dump(mode="json"))
 
-    @_reads
+    @reads
     def read_truth(self, job: JobId) -> Noted | None:
         """What was noted of a submission, None for nothing; RecordInvalid when it is damaged."""
         from shared.truths import Noted  # numpy comes with it, and the command line's help must not wait for that
@@ -465,7 +432,7 @@ class Store:
             raise RecordInvalid(self._truth(job), "of another job")
         return noted
 
-    @_reads
+    @reads
     def noted(self) -> tuple[list[Noted], list[JobId]]:
         """All that was noted, and the ids of what is damaged. Read again when the folder changed."""
         self.check()
@@ -485,7 +452,7 @@ class Store:
             self._noted = stamp, (kept, damaged)
         return self._noted[1]
 
-    @_writes
+    @writes
     def forget_truth(self, job: JobId) -> bool:
         """Delete what was noted of a submission, whatever is under its name; False when there is nothing."""
         path = self._truth(job)
@@ -502,7 +469,7 @@ class Store:
     def _truth(self, untrusted_id: str) -> Path:
         return self._record / f"{checked_id(untrusted_id)}.json"
 
-    @_writes
+    @writes
     def write_model_card(self, detector: str, markdown: str) -> None:
         """Keep the model card of ``detector`` where the portal finds it; nothing is written when it is there already."""
         path = self._model_card(detector)
@@ -515,7 +482,7 @@ class Store:
         path.parent.mkdir(exist_ok=True)
         durable.replace_bytes(path, content)
 
-    @_reads
+    @reads
     def read_model_card(self, untrusted_detector: str) -> str | None:
         """The model card of a detector, Markdown; None when there is none that can be read."""
         if not re.fullmatch(DETECTOR_PATTERN, untrusted_detector):
@@ -533,7 +500,7 @@ class Store:
 
     # -- retention
 
-    @_reads
+    @reads
     def result_ids(self) -> list[JobId]:
         """Ids that have a result folder."""
         self.check()  # an empty mount point has none
@@ -544,7 +511,7 @@ class Store:
                 if re.fullmatch(ID_PATTERN, entry.name) and entry.is_dir(follow_symlinks=False)
             )
 
-    @_writes
+    @writes
     def now(self) -> float:
         """The current time on the clock that stamps these folders, seconds since 1970: a file server has its own clock."""
         probe = self.results / f".probe-{secrets.token_hex(6)}"
@@ -554,12 +521,12 @@ class Store:
         finally:
             probe.unlink(missing_ok=True)
 
-    @_reads
+    @reads
     def changed(self, stage: Stage | None, job: JobId) -> float:
         """When the job's folder in ``stage`` was last changed, its result's folder for None; on the clock of ``now``."""
         return (self.job(stage, job) if stage else self.result(job)).lstat().st_mtime
 
-    @_writes
+    @writes
     def remove_media(self, stage: Stage, job: JobId) -> bool:
         """Delete a job's media, whatever is under its name; False when there is none."""
         media = self.job(stage, job) / "media"
@@ -568,13 +535,13 @@ class Store:
         durable.remove(media)
         return True
 
-    @_writes
+    @writes
     def forget_address(self, stage: Stage, submission: Submission) -> None:
         """Rewrite the record of a submission without the visitor's address and the address of a download."""
         bare = submission.model_copy(update={"email": None, "source_url": None})
         durable.replace_json(self.job(stage, submission.id) / "submission.json", bare.model_dump(mode="json"))
 
-    @_reads
+    @reads
     def dot_names(self) -> list[tuple[Path, float]]:
         """Files and folders with a dot-name, in all places where such names are made, and when each was last changed."""
         self.check()
@@ -588,17 +555,17 @@ class Store:
                         found.append((Path(entry.path), entry.stat(follow_symlinks=False).st_mtime))
         return found
 
-    @_writes
+    @writes
     def remove_report(self, job: JobId) -> None:
         """Delete the report of a job; its status stays."""
         durable.remove_directory(self.report(job))
 
-    @_writes
+    @writes
     def remove_submission(self, stage: Stage, job: JobId) -> None:
         """Delete a job's folder with the media and the address."""
         durable.remove_directory(self.job(stage, job))
 
-    @_writes
+    @writes
     def remove_result(self, job: JobId) -> None:
         """Delete status and report of a job."""
         durable.remove_directory(self.result(job))
