@@ -110,28 +110,28 @@ _REASONS: Final[dict[str, tuple[str, str, str]]] = {
         _INCONCLUSIVE,
     ),
     "unmeasured": (
-        "not measured here",
+        "by its own threshold alone, not measured here",
         f"It was not measured here, and its score is {NEAR:g} or more from its threshold. How often that happens on real material is not "
         "known.",
         "by the published threshold, without a level",
     ),
     "ratio_holds_one": (
-        "the interval of its ratio holds 1",
+        "such a score may be as common on real as on manipulated files",
         "The interval of its likelihood ratio holds 1: scores like this one may be as common on real as on manipulated material.",
         _INCONCLUSIVE,
     ),
     "ratio_near_one": (
-        "its ratio is near 1",
+        "too small a difference between real and manipulated files",
         f"Its likelihood ratio is between 1/{LEAST_RATIO:g} and {LEAST_RATIO:g}: too small a difference to support either side.",
         _INCONCLUSIVE,
     ),
     "threshold_disagrees": (
-        "its threshold and its ratio disagree",
+        "its threshold says one side, the counted files the other",
         "Its score is on one side of its threshold, but scores like it are more common on the other side.",
         _INCONCLUSIVE,
     ),
     "measured": (
-        "measured on files whose truth is known",
+        "counted on files known to be real or manipulated",
         "None of the reasons above: likelihood ratio and threshold point to the same side.",
         "by the likelihood ratio, with its level",
     ),

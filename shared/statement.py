@@ -25,11 +25,14 @@ Direction = Points | str
 #: Codes of findings that need no numbers (docs/evidence.md lists all).
 _REASONS: Final[dict[str, str]] = {
     "outside_limits": "The file is beyond what it can judge, as measured on its own test material; its score is shown and not counted.",
-    "no_trace": "It found no trace. Anyone who saved the file again would have removed what it looks for, so this points nowhere.",
+    "no_trace": "It found no trace. Saving a file again removes what it looks for, so this says nothing either way.",
     "measured_otherwise": "It was measured on files of another kind or in another mode, so nothing is known of scores like this one.",
     "near_threshold": "Its score is near its threshold, and how often that happens on real material was not measured here.",
 }
 
+
+#: How a sentence begins where only detectors of one kind of evidence are counted.
+_ONLY: Final = "The only kind of evidence counted"
 
 #: Findings of detectors that are in no count.
 NOT_COUNTED: Final = ("few_units", "outside_limits")
@@ -94,7 +97,7 @@ def finding_sentence(answer: DetectorResult, points: Points, code: str, level: S
     told = reached_words(answer.worth, low=answer.hard_label != "fake")
     if code == "ratio_holds_one":
         few = min(answer.worth.real.of, answer.worth.fake.of) < FEW_MEASURED
-        verdict = "So few files do not tell" if few else "This does not tell them apart"
+        verdict = "So few files do not tell" if few else "Such a score does not tell real files from manipulated ones"
         return f"{told} {verdict} ({ratio_words(answer.worth)})."
     if code == "ratio_near_one":
         return f"{told} The difference is too small to support either side ({ratio_words(answer.worth)})."
@@ -161,7 +164,11 @@ def _level(finding: Finding) -> str:
 def reached_words(worth: Worth, *, low: bool) -> str:
     """How many items of a reference set of each kind have a score this high or higher; ``low``: this low or lower."""
     like = f"files like this one ({worth.like})" if worth.like else "files"
-    whole = " Too few of them are like this file to be counted apart." if worth.why_whole == "few_like_it" else ""
+    whole = (
+        " Too few of those files are like this one to count them alone, so all were counted."
+        if worth.why_whole == "few_like_it"
+        else ""
+    )
     real, fake, as_this = (
         (worth.real_as_low, worth.fake_as_low, "low or lower") if low else (worth.real, worth.fake, "high or higher")
     )
@@ -176,7 +183,7 @@ def alarm_words(worth: Worth) -> str:
     """How often real material is flagged at the threshold, with the interval."""
     tally = worth.real_flagged
     return (
-        f"{tally.reached:,} of {tally.of:,} real files that it was measured on were flagged as well "
+        f"{tally.reached:,} of {tally.of:,} real files that it was measured on reached its threshold, too "
         f"({percent(tally.low)} to {percent(tally.high)} %, 95 % interval)"
     )
 
@@ -285,17 +292,16 @@ def families_of(scored: Iterable[DetectorResult]) -> dict[str, Direction]:
 def _of_the_whole(scored: Sequence[DetectorResult]) -> str:
     """What points where by the score of the file."""
     if not scored:
-        return "No detector could judge this file, so nothing points anywhere."
+        return "No detector could judge this file, so there is no finding. That does not show that the file is genuine."
     families = families_of(scored)
     if not families:
         return "No detector could judge enough of this file to be counted."
     to_fake, to_real = (_pointing(families, side) for side in ("points_to_fake", "points_to_real"))
     both = _pointing(families, "both")
     if not (to_fake or to_real or both):
-        kinds = "The one kind" if len(families) == 1 else f"None of the {len(families)} kinds"
-        verb = "points nowhere" if len(families) == 1 else "points anywhere"
-        return f"{kinds} of evidence {verb}: inconclusive. That does not show that the file is genuine."
-    parts = []
+        many = f"None of the {len(families)} kinds of evidence points either way"
+        return f"{many if len(families) > 1 else f'{_ONLY} points neither way'}: inconclusive. That does not show that the file is genuine."
+    parts = ["The evidence is contradictory."] if to_fake and to_real else []
     if to_fake:
         parts.append(_counted(to_fake, families, scored, "points_to_fake"))
     if to_real:
@@ -304,8 +310,6 @@ def _of_the_whole(scored: Sequence[DetectorResult]) -> str:
         parts.append(f"Within {_few(len(both))} of evidence, detectors contradict each other.")
     if to_real and not to_fake and not both:
         parts.append("That does not show that the file is genuine.")
-    if to_fake and to_real:
-        parts.append("The evidence is contradictory.")
     return " ".join(parts)
 
 
@@ -322,7 +326,9 @@ def _counted(
 ) -> str:
     """'1 of 2 kinds of evidence points to manipulation: traces of a face that was pasted in (Self-blend traces, limited support).'"""
     verb = "points" if len(pointing) == 1 else "point"
-    of = f"{len(pointing)} of {len(families)} kinds of evidence" if len(families) > 1 else "The one kind of evidence"
+    of = f"{len(pointing)} of {len(families)} kinds of evidence" if len(families) > 1 else _ONLY
+    if side == "points_to_real" and sorted(families.values()) == ["points_to_fake", "points_to_real"]:
+        of = "The other one"
     told = []
     for family in pointing:
         own = [
@@ -332,6 +338,8 @@ def _counted(
         ]
         names = [f"{item.title}, {_level(item.finding)}" for item in own if item.finding]
         words = FAMILIES.get(family)
+        if words and side == "points_to_real":
+            words = words.replace("traces of", "few traces of", 1)
         told.append(f"{words} ({'; '.join(names)})" if words else "; ".join(names))
     target = "manipulation" if side == "points_to_fake" else "real material"
     return f"{of} {verb} to {target}: {joined(told)}."
@@ -361,4 +369,4 @@ def _looked_for(kinds: Sequence[Kind]) -> str:
 
 def _not_looked_for(kinds: Sequence[Kind]) -> str:
     missing = [kind.words for kind in kinds if not kind.looked]
-    return f"Nobody looked for: {joined(missing, 'or')}." if missing else ""
+    return f"Not looked for: {joined(missing)}." if missing else ""

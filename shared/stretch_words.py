@@ -121,7 +121,7 @@ def single_sentences(result: Result, counted_ones: Iterable[DetectorResult], nam
             continue
         told = joined(list(_by_person(found[:_MOST])))
         rest = len(found) - _MOST
-        more = f", and in {'one shorter stretch' if rest == 1 else f'{rest:,} shorter ones'}" if rest > 0 else ""
+        more = f", and in {'one shorter stretch' if rest == 1 else f'{rest:,} shorter stretches'}" if rest > 0 else ""
         often = _how_often(answer.false_stretches, names, sound=answer.unit == "sound")
         yield f"{names[answer.id]}, taken by itself, is at or above its threshold for {told}{more}. {often}"
 
@@ -130,11 +130,11 @@ def cannot_tell(result: Result, counted_ones: Sequence[DetectorResult]) -> str:
     """Why nothing is said about from when to when; empty where stretches were looked for."""
     units = {answer.unit for answer in counted_ones}
     if result.media.kind == "image" and units:
-        return "This is one picture, so nothing can be said about from when to when."
+        return "This is one picture, so there are no times to tell."
     if "face" in units and result.mode == "quick":
-        return "Quick mode looks at too few pictures to tell from when to when; a short manipulation can be missed."
+        return "Quick mode looks at too few pictures to tell when something starts and ends; a short manipulation can be missed."
     if units == {"picture"}:
-        return "The pictures that were judged are too far apart to tell from when to when."
+        return "The pictures that were judged are too far apart to tell when something starts and ends."
     return ""
 
 
@@ -165,12 +165,12 @@ def _which(span: Span, names: Mapping[str, str]) -> str:
 
 
 def _by_person(found: Sequence[Stretch]) -> Iterator[str]:
-    """'person 1 from 0:01.0 to 0:04.0 and from 0:06.0 to 0:07.0', in the order of persons."""
+    """'person 1 (0:01.0 to 0:04.0, 0:06.0 to 0:07.0)', in the order of persons."""
     for person in dict.fromkeys(sorted((one.person for one in found), key=lambda one: -1 if one is None else one)):
         own = sorted((one for one in found if one.person == person), key=lambda one: one.start_s)
-        times = joined([f"from {clock_time(one.start_s)} to {clock_time(one.end_s)}" for one in own])
+        times = ", ".join(f"{clock_time(one.start_s)} to {clock_time(one.end_s)}" for one in own)
         name = person_words(person)
-        yield f"{name[0].lower()}{name[1:]} {times}"
+        yield f"{name[0].lower()}{name[1:]} ({times})"
 
 
 def _covers_all(result: Result, spans: Sequence[Span]) -> bool:
@@ -199,7 +199,8 @@ def _how_often(
     who = f" of {joined([names.get(name, name) for name in false.detectors])} together" if some else ""
     where = f"the {false.minutes:.1f} minutes that {'both were' if span else 'it was'} measured on"
     if not false.found:
-        return f"Real {material} had no such stretch{who} in {where}; that is too little to rule out one in {_time(false.minutes / 3)}."
+        told = f"Real {material} had no such stretch{who} in {where}"
+        return f"{told}; that is too little {material} to rule out one every {_time(false.minutes / 3)}."
     little = "" if false.found < RARE_A_MINUTE * false.minutes else ", so by itself this says little"
     return f"Real {material} has such stretches{who}, too: {false.found:,} in {where}{little}."
 

@@ -53,7 +53,7 @@ def _answer(score: float | None, message: str | None = None, *, unit: str = "fac
 def test_detectors_without_a_score_for_one_reason_share_a_row(capsys: pytest.CaptureFixture[str]):
     why = "The file has no pictures to look at."
     answers = {"a": _answer(None, why), "listens": _answer(0.49999, unit="sound"), "b": _answer(None, why)}
-    said = ["The one kind of evidence points nowhere: inconclusive.", "Nobody looked for: face swap."]
+    said = ["The only kind of evidence counted points neither way: inconclusive.", "Not looked for: face swap."]
     print_summaries([{"file": "voice.mp3", "out": "out/voice", "detectors": answers, "statement": said}])
     lines = capsys.readouterr().out.splitlines()
     rows = [re.split(r"  +", line.strip()) for line in lines]

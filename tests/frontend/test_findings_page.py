@@ -34,7 +34,7 @@ def test_page_leads_with_the_statement_and_the_table_of_who_looked(app: Flask, u
     assert places == sorted(places)
     assert places[-1] < page.index(" Detectors ", places[0]), "all of it stands above the detectors"
     for kind in said.kinds:
-        assert f" {kind.words} {', '.join(kind.looked) or 'nobody'} " in page
+        assert f" {kind.words} {', '.join(kind.looked) or 'no detector'} " in page
     assert "Consensus" not in page
 
 
@@ -52,9 +52,11 @@ def test_each_detector_shows_its_finding_and_why_with_a_link(app: Flask, uploade
         assert f"Finding: {finding_words(item.finding)}." in row
         assert f'href="/how-sure#{item.finding.code}">Why: {known.short}</a>' in row
         assert f">{item.fake_score:.2f}</div>" in row
-        grey = item.finding.code in NOT_COUNTED
-        assert ('class="chip none"' in row) is grey, "a label in no count is grey"
-        assert (item.finding.sentence in row) is grey
+        left_out = item.finding.code in NOT_COUNTED
+        grey = left_out or item.finding.points == "inconclusive"
+        assert ('class="chip none"' in row) is grey, "a label that points neither way is grey"
+        assert ('class="bar none"' in row) is grey
+        assert (item.finding.sentence in row) is left_out
     assert 'href="/how-sure"' in page
 
 
@@ -74,7 +76,7 @@ def test_the_band_is_a_bar_over_the_score_with_its_words_and_each_change(app: Fl
 
 def test_a_label_that_does_not_count_is_in_no_count_of_the_page(app: Flask, uploader: Uploader) -> None:
     _, page = opened(app, uploader, lambda usual: told("tiny faces", id=usual.id, created=usual.created))
-    assert "The one kind of evidence points nowhere: inconclusive." in page
+    assert "The only kind of evidence counted points neither way: inconclusive." in page
     assert "detectors are at or above" not in page
 
 
@@ -83,4 +85,4 @@ def test_a_result_without_findings_keeps_its_words_but_shows_no_mean(app: Flask,
     assert "1 of 2 detectors is at or above its threshold: MesoInception4" in page
     assert "Consensus" not in page
     assert "Finding:" not in page
-    assert "Who looked" not in page
+    assert "Looked for by" not in page

@@ -351,7 +351,10 @@ def test_faces_without_any_score_get_a_report_that_says_so(
     result = made_result(detectors=lambda faces: [made_silent("mesonet", status="failed", code="weights_missing")])
     build(result, tmp_path / "report", keyframes={0: np.zeros((9, 9, 3), np.uint8)})
     text = Page((tmp_path / "report/summary.html").read_text(encoding="utf-8")).text
-    assert "No detector could judge this file, so nothing points anywhere." in text
+    assert (
+        "No detector could judge this file, so there is no finding. That does not show that the file is genuine."
+        in text
+    )
     assert SENTENCES["weights_missing"] in text
     assert not re.search(r"0\.50\b.*fake", text)
     assert (tmp_path / "report/keyframes/person_0.jpg").exists()

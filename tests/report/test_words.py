@@ -43,7 +43,7 @@ def test_summary_and_readme_lead_with_the_statement(case: str, tmp_path: Path) -
     assert places[-1] < page.index("What each detector says")
     assert all(f"\n{sentence}\n" in readme for sentence in said.sentences)
     for kind in said.kinds:
-        assert f"{kind.words} {', '.join(kind.looked) or 'nobody'} " in page
+        assert f"{kind.words} {', '.join(kind.looked) or 'no detector'} " in page
     for old in ("threshold for “fake”", "mean fake score", "not a verdict"):
         assert old not in page + readme
 
@@ -69,7 +69,7 @@ def test_a_label_of_too_little_is_in_brackets_with_its_sentence_and_in_no_count(
         "(fake) inconclusive (it judged too little) It could judge only 9 of 100 faces: too few to be counted." in page
     )
     assert "A label in brackets is in no count." in page
-    assert words.headline(result).startswith("The one kind of evidence points nowhere")
+    assert words.headline(result).startswith("The only kind of evidence counted points neither way")
 
 
 def test_ratios_are_explained_only_where_there_are_some(tmp_path: Path) -> None:

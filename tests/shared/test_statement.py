@@ -70,26 +70,30 @@ def stated(*answers: DetectorResult) -> Statement:
 def test_one_strong_detector_points_with_its_strength_and_how_often_real_files_do():
     said = stated(judged("mesonet", 0.9, worth=STRONG))
     assert said.headline == (
-        "The one kind of evidence points to manipulation: traces of a face that a network made or altered (MesoNet, moderate support)."
+        "The only kind of evidence counted points to manipulation: traces of a face that a network made or altered "
+        "(MesoNet, moderate support)."
     )
     assert said.details == (
         "MesoNet: Of the files that it was measured on, 4 of 139 real and 60 of 115 manipulated ones scored this high or higher. Too few "
-        "of them are like this file to be counted apart. That is moderate support for manipulated material (likelihood ratio 60, 95 % "
-        "interval 15 to 110).",
-        "MesoNet: 4 of 139 real files that it was measured on were flagged as well (0 to 100 %, 95 % interval).",
+        "of those files are like this one to count them alone, so all were counted. That is moderate support for manipulated material "
+        "(likelihood ratio 60, 95 % interval 15 to 110).",
+        "MesoNet: 4 of 139 real files that it was measured on reached its threshold, too (0 to 100 %, 95 % interval).",
     )
     assert said.looked_for == "Looked for: face swap."
     assert said.not_looked_for == (
-        "Nobody looked for: re-enacted face, lip-sync, wholly generated picture, generated or cloned voice or edited region."
+        "Not looked for: re-enacted face, lip-sync, wholly generated picture, generated or cloned voice and edited region."
     )
 
 
 def test_a_weak_detector_points_nowhere_and_that_is_no_sign_of_a_genuine_file():
     said = stated(judged("mesonet", 0.9, worth=WEAK))
     assert said.headline == (
-        "The one kind of evidence points nowhere: inconclusive. That does not show that the file is genuine."
+        "The only kind of evidence counted points neither way: inconclusive. That does not show that the file is genuine."
     )
-    assert "This does not tell them apart (likelihood ratio 1.4, 95 % interval 0.8 to 3)." in said.details[0]
+    assert (
+        "Such a score does not tell real files from manipulated ones (likelihood ratio 1.4, 95 % interval 0.8 to 3)."
+        in said.details[0]
+    )
 
 
 def test_a_small_set_says_that_it_is_small():
@@ -102,9 +106,9 @@ def test_a_conflict_is_said_first_between_kinds_of_evidence_and_within_one():
     real = worth(0.05, 0.02, 0.3)
     between = stated(judged("mesonet", 0.9, worth=STRONG), judged("selfblend", 0.05, worth=real))
     assert between.headline == (
+        "The evidence is contradictory. "
         "1 of 2 kinds of evidence points to manipulation: traces of a face that a network made or altered (MesoNet, moderate support). "
-        "1 of 2 kinds of evidence points to real material: traces of a face that was pasted in (Self-blend traces, limited support). "
-        "The evidence is contradictory."
+        "The other one points to real material: few traces of a face that was pasted in (Self-blend traces, limited support)."
     )
     within = stated(judged("mesonet", 0.9, worth=STRONG), judged("classnseg", 0.05, worth=real))
     assert within.headline == "Within one kind of evidence, detectors contradict each other."
@@ -123,7 +127,8 @@ def test_cousins_are_one_kind_of_evidence():
 def test_points_to_real_never_without_its_caution():
     said = stated(judged("mesonet", 0.1, worth=worth(0.05, 0.02, 0.3)))
     assert said.headline == (
-        "The one kind of evidence points to real material: traces of a face that a network made or altered (MesoNet, limited support). "
+        "The only kind of evidence counted points to real material: few traces of a face that a network made or altered "
+        "(MesoNet, limited support). "
         "That does not show that the file is genuine."
     )
 
@@ -131,7 +136,10 @@ def test_points_to_real_never_without_its_caution():
 def test_nothing_judged_points_nowhere():
     silent = answer(card(), None, status="not_applicable", code="no_face", units=0, of=0)
     said = stated(silent)
-    assert said.headline == "No detector could judge this file, so nothing points anywhere."
+    assert (
+        said.headline
+        == "No detector could judge this file, so there is no finding. That does not show that the file is genuine."
+    )
     assert (said.details, said.looked_for) == ((), "")
     assert all(kind.looked == () for kind in said.kinds)
     assert [kind.code for kind in said.kinds] == list(KINDS)
@@ -147,7 +155,7 @@ def test_an_unmeasured_detector_alone_says_that_it_was_not_measured():
 
 def test_a_score_that_crosses_its_threshold_under_reencoding_points_nowhere_and_the_sentence_says_how_far_it_moves():
     said = stated(judged("mesonet", 0.6, worth=STRONG, stability=band(0.41, 0.66, jpeg_60=0.41, half_size=0.66)))
-    assert said.headline.startswith("The one kind of evidence points nowhere: inconclusive.")
+    assert said.headline.startswith("The only kind of evidence counted points neither way: inconclusive.")
     assert said.details == (
         "MesoNet: Its score of 0.60 is at or above its threshold of 0.50, but under mild re-encoding it is from 0.41 to 0.66, which is on "
         "both sides of it.",
@@ -174,7 +182,7 @@ def test_tiny_faces_are_in_no_count_and_nobody_looked():
     assert said.headline == "No detector could judge enough of this file to be counted."
     assert said.looked_for == ""
     few = stated(judged("mesonet", 0.97, worth=STRONG, units=9, of=200), judged("selfblend", 0.5, worth=WEAK))
-    assert few.headline.startswith("The one kind of evidence points nowhere")
+    assert few.headline.startswith("The only kind of evidence counted points neither way")
     assert few.details[0] == "MesoNet: It could judge only 9 of 200 faces: too few to be counted."
     assert next(kind for kind in few.kinds if kind.code == "swap").looked == ("Self-blend traces",)
 

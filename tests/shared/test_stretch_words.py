@@ -58,10 +58,11 @@ def test_two_kinds_of_evidence_at_once_lead_with_their_worth_and_the_whole_file_
         "traces). Nowhere else in the file do two kinds agree."
     )
     assert said.worth == (
-        "Real video had no such stretch in the 6.4 minutes that both were measured on; that is too little to rule out one in 2 min."
+        "Real video had no such stretch in the 6.4 minutes that both were measured on; that is too little video "
+        "to rule out one every 2 min."
     )
     assert said.whole == (
-        "Over the whole file, none of the 2 kinds of evidence points anywhere: inconclusive. That does not show that the file is genuine."
+        "Over the whole file, none of the 2 kinds of evidence points either way: inconclusive. That does not show that the file is genuine."
     )
     assert said.headline == f"{said.lead} {said.worth} {said.whole}"
 
@@ -94,7 +95,7 @@ def test_where_detectors_change_the_stretch_goes_on_and_says_that_two_are_there_
     )
     assert said.worth == (
         "Real video had no such stretch of MesoNet and Self-blend traces together in the 6.4 minutes that both were measured on; that is "
-        "too little to rule out one in 2 min."
+        "too little video to rule out one every 2 min."
     )
 
 
@@ -102,7 +103,7 @@ def test_cousins_at_once_are_one_kind_of_evidence_and_lead_nothing():
     often = false_stretches("classnseg", "mesonet", found=6)
     said = told(meso((1, 4)), cousin((1, 4)), joint=often)
     assert said.headline == (
-        "The one kind of evidence points nowhere: inconclusive. That does not show that the file is genuine."
+        "The only kind of evidence counted points neither way: inconclusive. That does not show that the file is genuine."
     )
     assert (said.lead, said.worth) == ("", "")
     assert said.details[:2] == (
@@ -149,7 +150,7 @@ def test_a_stretch_of_one_detector_comes_last_with_how_often_it_has_one_on_real_
     said = told(meso((4, 8)), blend())
     assert said.details[-2:] == (
         "There is no stretch of time in which two detectors reach their thresholds together.",
-        "MesoNet, taken by itself, is at or above its threshold for person 1 from 0:04.0 to 0:08.0. Real video has such stretches, too: 36 "
+        "MesoNet, taken by itself, is at or above its threshold for person 1 (0:04.0 to 0:08.0). Real video has such stretches, too: 36 "
         "in the 6.4 minutes that it was measured on, so by itself this says little.",
     )
     assert "0:04.0" not in said.headline
@@ -159,7 +160,7 @@ def test_how_often_is_counted_or_said_not_to_be_known():
     ends = [told(meso((4, 8), false=false)).details[-1].split(". ")[-1] for false in (None, 0, 1)]
     assert ends == [
         "How often real video has such stretches was not measured for it.",
-        "Real video had no such stretch in the 6.4 minutes that it was measured on; that is too little to rule out one in 2 min.",
+        "Real video had no such stretch in the 6.4 minutes that it was measured on; that is too little video to rule out one every 2 min.",
         "Real video has such stretches, too: 1 in the 6.4 minutes that it was measured on, so by itself this says little.",
     ]
     rare = meso((4, 8)).model_copy(update={"false_stretches": false_stretches("mesonet", found=1, minutes=60)})
@@ -169,10 +170,7 @@ def test_how_often_is_counted_or_said_not_to_be_known():
 def test_of_many_stretches_of_one_detector_the_longest_are_named():
     spans = [(float(start), start + 1.0 + start / 100) for start in range(0, 20, 4)]
     last = told(meso(*spans), seconds=24).details[-1]
-    assert (
-        "person 1 from 0:08.0 to 0:09.1, from 0:12.0 to 0:13.1 and from 0:16.0 to 0:17.2, and in 2 shorter ones."
-        in last
-    )
+    assert "person 1 (0:08.0 to 0:09.1, 0:12.0 to 0:13.1, 0:16.0 to 0:17.2), and in 2 shorter stretches." in last
 
 
 # --------------------------------------------------------------------------- what cannot be told
@@ -183,9 +181,9 @@ def test_of_many_stretches_of_one_detector_the_longest_are_named():
     [
         (
             {"mode": "quick"},
-            "Quick mode looks at too few pictures to tell from when to when; a short manipulation can be missed.",
+            "Quick mode looks at too few pictures to tell when something starts and ends; a short manipulation can be missed.",
         ),
-        ({"kind": "image"}, "This is one picture, so nothing can be said about from when to when."),
+        ({"kind": "image"}, "This is one picture, so there are no times to tell."),
     ],
     ids=["quick", "still"],
 )
