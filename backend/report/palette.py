@@ -43,8 +43,8 @@ _TURNS: Final = ((0, 0.0, "-"), (0, 0.45, "--"), (255, 0.45, ":"))
 
 def side_colour(detector: DetectorResult, fake_score: float) -> RGB:
     """Colour of a bar by the side of the detector's threshold; grey where a low score only means that no trace was found,
-    and for a detector that is in no count."""
-    if left_out(detector):
+    for a detector that is in no count, and for one whose finding is inconclusive: a red bar is read as a finding."""
+    if left_out(detector) or (detector.finding and detector.finding.points == "inconclusive"):
         return UNSCORED
     if fake_score >= detector.threshold:
         return _ABOVE
