@@ -70,6 +70,7 @@ def site(folder: Path, **settings: Any) -> Iterator[Site]:
             mode=mode,  # type: ignore[arg-type]
             video_per_detector=False,
             video=video,
+            stability="fast",  # as in a portal
             folder=(read.scratch_folder / "jobs" / name).absolute(),
         )
         try:
