@@ -387,9 +387,8 @@ class Pipeline:
             self.durations.add("media", mode=job.mode, seconds=seconds["media"])
         for outcome in outcomes:
             if outcome.status == "ok" and not outcome.cached:
-                usual = is_judged_again(
-                    outcome.card, "fast", mode=job.mode
-                )  # what a visitor waits for unless asked otherwise
+                # what a visitor waits for who did not ask for more
+                usual = is_judged_again(outcome.card, "fast", mode=job.mode)
                 more = outcome.stability.seconds if usual and outcome.stability else 0.0
                 self.durations.add(outcome.card.id, mode=job.mode, seconds=outcome.wall_s + more)
         self.durations.add("report", mode=job.mode, seconds=seconds["report"])

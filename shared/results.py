@@ -92,6 +92,11 @@ class Provenance(Record):
     runner: RunnerKind
     image: str | None
 
+    @property
+    def comparable(self) -> dict[str, Any]:
+        """What must be the same for scores to be read together, wherever they were made."""
+        return {name: getattr(self, name) for name in ("version", "contract", "weights", "parameters")}
+
 
 class MediaWorker(Record):
     """What opened the submitted file and found the faces."""

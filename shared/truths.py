@@ -106,8 +106,7 @@ def _noted(answer: DetectorResult, *, is_clip: bool) -> NotedAnswer:
 
 def made_by(provenance: Provenance, strategy: str) -> str:
     """What makes scores comparable, as one text: version, contract, weights, parameters, strategy. Those that differ are never joined."""
-    facts = [provenance.version, provenance.contract, provenance.weights, provenance.parameters, strategy]
-    return json.dumps(facts, sort_keys=True)
+    return json.dumps([provenance.comparable, strategy], sort_keys=True)
 
 
 # --------------------------------------------------------------------------- counts

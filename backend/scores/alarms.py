@@ -52,7 +52,9 @@ class CountedStretches(Record):
         """The count of exactly these detectors as they ran; None where there is none."""
         if mode != self.mode or self.rule != asdict(StretchRule()):
             return None
-        if any(item.id not in self.ran or not _same(self.ran[item.id], item.provenance) for item in answers):
+        if any(
+            item.id not in self.ran or self.ran[item.id].comparable != item.provenance.comparable for item in answers
+        ):
             return None
         names = {item.id for item in answers}
         found = next((one for one in self.counts if set(one.detectors) == names), None)
@@ -93,7 +95,3 @@ def _rate(found: FalseStretches) -> tuple[float, float]:
 def _read(folder: Path) -> tuple[CountedStretches, ...]:
     """The files of ``folder``, which come with the program and do not change while it runs."""
     return tuple(read_record(path, CountedStretches) for path in sorted(folder.glob("*.json")))
-
-
-def _same(one: Provenance, two: Provenance) -> bool:
-    return all(getattr(one, name) == getattr(two, name) for name in ("version", "contract", "weights", "parameters"))

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 import numpy as np
 import structlog
@@ -104,15 +104,9 @@ class ReferenceSet(Record):
     def void_for(self, card: Card, ran: Provenance) -> str | None:
         """Why it says nothing of scores that ``ran`` made: the member that differs. None when it does."""
         own = self.detector
-        same: dict[str, tuple[Any, Any]] = {
-            "detector": (own.id, card.id),
-            "version": (own.provenance.version, ran.version),
-            "contract": (own.provenance.contract, ran.contract),
-            "weights": (own.provenance.weights, ran.weights),
-            "parameters": (own.provenance.parameters, ran.parameters),
-            "strategy": (own.strategy, card.aggregation),
-        }
-        return next((name for name, (there, here) in same.items() if there != here), None)
+        there = {"detector": own.id, **own.provenance.comparable, "strategy": own.strategy}
+        here = {"detector": card.id, **ran.comparable, "strategy": card.aggregation}
+        return next((name for name in there if there[name] != here[name]), None)
 
 
 @dataclass(frozen=True)

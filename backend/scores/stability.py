@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from backend.harvest.scores import HarvestedScores
-from backend.scores.aggregate import OWN, video_score
+from backend.scores.aggregate import video_score
 from base_detector import Array, Card
 from shared.errors import PermanentError
 from shared.findings import MediaPack
@@ -102,7 +102,7 @@ def _changed(
 
 def _sampled(variant: Variant, card: Card, whole: HarvestedScores, pack: MediaPack) -> VariantScore:
     """The score of every second frame that has scores: what another sampling of the clip would have given."""
-    if card.aggregation == OWN or card.aggregation not in _OF_UNITS:
+    if card.aggregation not in _OF_UNITS:
         return VariantScore(name=variant.name, code="own_score")
     each, frames = _each(card, whole, pack), pack.units(card)["frame"]
     scored = np.unique(frames[~np.isnan(each)])

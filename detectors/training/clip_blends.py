@@ -11,7 +11,6 @@ After Self-Blended Images (Shiohara and Yamasaki, CVPR 2022, arXiv:2204.08376), 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,10 +26,11 @@ from detectors.training.clips import (
     Faces,
     Seen,
     cut_faces,
+    facts_of,
     frames_of,
     key_of,
+    read_cut,
     seen_in,
-    stored_points,
     through_x264,
     write_cut,
 )
@@ -57,12 +57,10 @@ def blended_clips(clips: Iterable[Clip], cache: Path, *, tell: Callable[[str], N
         if not path.with_suffix(".json").is_file():
             write_cut(path, _blended(clip))
             tell(f"blended: {clip.name}")
-        facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        if facts["reason"]:
-            continue
-        pixels = np.load(path.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
         own = replace(clip, fake=True, method=METHOD, family=FAMILY, pair=clip.identity)
-        found.append(Faces(own, pixels, *(np.array(facts[name]) for name in ("times", "sides", "points"))))
+        copies = read_cut(path, own)
+        if not isinstance(copies, str):
+            found.append(copies)
     return found
 
 
@@ -78,12 +76,7 @@ def _blended(clip: Clip) -> tuple[Array | None, dict[str, Any]]:
         seed = int.from_bytes(hashlib.sha256(f"blend {copy} of {clip.name}".encode()).digest()[:8], "big")
         frames = blended_frames(frames_of(clip.path, count=int(seen.frames.max()) + 1), seen, seed=seed)
         copies.append(cut_faces(through_x264(frames, crf=crf, scale=scale), seen))
-    facts = {
-        "times": seen.times.tolist(),
-        "sides": seen.sides.tolist(),
-        "points": stored_points(seen).round(2).tolist(),
-    }
-    return np.stack(copies), {"reason": ""} | facts
+    return np.stack(copies), facts_of(seen)
 
 
 def blended_frames(frames: Iterable[Array], seen: Seen, *, seed: int) -> Iterator[Array]:

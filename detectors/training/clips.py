@@ -159,12 +159,11 @@ def faces_of_clips(
         if not path.with_suffix(".json").is_file():
             write_cut(path, _cut_clip(clip))
             tell(f"{number} of {len(listed)} clips: {clip.name}")
-        facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        if facts["reason"]:
-            without[clip.name] = facts["reason"]
-            continue
-        pixels = np.load(path.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
-        found.append(Faces(clip, pixels, *(np.array(facts[name]) for name in ("times", "sides", "points"))))
+        cut = read_cut(path, clip)
+        if isinstance(cut, str):
+            without[clip.name] = cut
+        else:
+            found.append(cut)
     return found, without
 
 
@@ -182,6 +181,15 @@ def write_cut(path: Path, cut: tuple[Array | None, dict[str, Any]]) -> None:
         os.replace(path.with_suffix(".tmp"), path.with_suffix(".npy"))
     path.with_suffix(".part").write_text(json.dumps(facts), encoding="utf-8")
     os.replace(path.with_suffix(".part"), path.with_suffix(".json"))
+
+
+def read_cut(path: Path, clip: Clip) -> Faces | str:
+    """What ``write_cut`` kept, as faces of ``clip``; the reason where there are none."""
+    facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    if facts["reason"]:
+        return str(facts["reason"])
+    pixels = np.load(path.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
+    return Faces(clip, pixels, *(np.array(facts[name]) for name in ("times", "sides", "points")))
 
 
 @dataclass(frozen=True)
@@ -217,6 +225,16 @@ def seen_in(path: Path) -> Seen | str:
     return Seen(rows["frame"], rows["time_s"], sides[own], rows["box"] / widths[:, None], points)
 
 
+def facts_of(seen: Seen) -> dict[str, Any]:
+    """What is kept beside the pixels of faces."""
+    return {
+        "reason": "",
+        "times": seen.times.tolist(),
+        "sides": seen.sides.tolist(),
+        "points": stored_points(seen).round(2).tolist(),
+    }
+
+
 def stored_points(seen: Seen) -> Array:
     """The landmarks in pixels of the stored faces, (n, 5, 2)."""
     centres = (seen.boxes[:, :2] + seen.boxes[:, 2:]) / 2
@@ -230,13 +248,7 @@ def _cut_clip(clip: Clip) -> tuple[Array | None, dict[str, Any]]:
     if isinstance(seen, str):
         return None, {"reason": seen}
     pixels = np.stack([_cut_version(clip.path, version, seen) for version in VERSIONS])
-    facts = {
-        "reason": "",
-        "times": seen.times.tolist(),
-        "sides": seen.sides.tolist(),
-        "points": stored_points(seen).round(2).tolist(),
-    }
-    return pixels, facts
+    return pixels, facts_of(seen)
 
 
 def _cut_version(path: Path, version: Version, seen: Seen) -> Array:

@@ -27,10 +27,11 @@ from detectors.training.clips import (
     Faces,
     Seen,
     cut_faces,
+    facts_of,
     frames_of,
     key_of,
+    read_cut,
     seen_in,
-    stored_points,
     through_x264,
     write_cut,
 )
@@ -81,12 +82,10 @@ def decoded_clips(
                 nets = nets or _taught(taught_by, fold, steps=steps)
                 write_cut(path, _decoded(clip, nets))
                 tell(f"decoded: {clip.name}")
-            facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-            if facts["reason"]:
-                continue
-            pixels = np.load(path.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
             own = replace(clip, fake=True, method=METHOD, family=METHOD, pair=clip.identity)
-            found.append(Faces(own, pixels, *(np.array(facts[name]) for name in ("times", "sides", "points"))))
+            copies = read_cut(path, own)
+            if not isinstance(copies, str):
+                found.append(copies)
     return found
 
 
@@ -142,12 +141,7 @@ def _decoded(clip: Clip, nets: Nets) -> tuple[Array | None, dict[str, Any]]:
         seed = list(hashlib.sha256(f"{family} of {clip.name}".encode()).digest()[:8])
         changed = repainted(frames, seen, _painter(family, nets, seed))
         copies.append(cut_faces(through_x264(changed, crf=crf, scale=scale), seen))
-    facts = {
-        "times": seen.times.tolist(),
-        "sides": seen.sides.tolist(),
-        "points": stored_points(seen).round(2).tolist(),
-    }
-    return np.stack(copies), {"reason": ""} | facts
+    return np.stack(copies), facts_of(seen)
 
 
 def _painter(family: str, nets: Nets, seed: Sequence[int]) -> Callable[[Array, Array], Array]:
