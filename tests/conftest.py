@@ -23,6 +23,9 @@ FIXTURES = Path(__file__).parent / "fixtures"
 #: shared.settings would refuse it as a setting it does not know.
 IN_CI = bool(os.environ.pop("DFOM_CI", ""))
 
+#: So many tests may pass in a second run only, on a machine that was busy for a moment. More are a fault, and CI fails.
+MOST_SECOND_RUNS = 3
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Iterator[None]:
@@ -45,6 +48,22 @@ def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
         report.longrepr = f"{report.nodeid} may not be skipped in CI: {reason}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show why tests were run a second time (.ci/run asks for it), so that nobody overlooks a test that fails now and then."""
+    for report in terminalreporter.stats.get("rerun", []):
+        terminalreporter.section(f"first run of {report.nodeid}", "-")
+        terminalreporter.write_line(report.longreprtext[-3000:])
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    second = len({report.nodeid for report in reporter.stats.get("rerun", [])}) if reporter else 0
+    if IN_CI and second > MOST_SECOND_RUNS and session.exitstatus == pytest.ExitCode.OK:
+        reporter.write_line(f"\n{second} tests needed a second run; at most {MOST_SECOND_RUNS} may", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(autouse=True)

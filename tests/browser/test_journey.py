@@ -212,10 +212,10 @@ def test_troubles_are_listed_in_the_order_of_the_page_and_marked_at_their_fields
     page.uncheck("input[name=consent]")
     page.get_by_role("button", name="Analyse").click()
     page.wait_for_selector("#wrong-pin:visible")
-    listed = [link.get_attribute("href") for link in page.locator("#problems a").all()]
+    listed = page.locator("#problems a").evaluate_all("links => links.map(link => link.getAttribute('href'))")
     assert listed == ["#field-email", "#field-pin", "#field-consent"]
-    marked = page.locator("[aria-invalid=true]")
-    assert [item.get_attribute("name") for item in marked.all()] == ["email", "pin", "consent"]
+    marked = page.locator("[aria-invalid=true]").evaluate_all("fields => fields.map(field => field.name)")
+    assert marked == ["email", "pin", "consent"]
 
 
 def test_journey_without_scripts(site: Any, watched: Any, tmp_path: Path) -> None:
