@@ -15,7 +15,7 @@ import hmac
 import math
 import secrets
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -134,6 +134,11 @@ class Access:
             if record.epoch >= 0:
                 self._write(job, record.model_copy(update={"epoch": record.epoch + 1}))
 
+    def is_open(self, session: Mapping[str, Any], job: JobId) -> bool:
+        """Whether this session may see the result of ``job`` now."""
+        epoch = _epoch_of(session, job, now=self._now())
+        return epoch is not None and self.read(job).epoch == epoch
+
     def forget(self, job: JobId) -> None:
         """Delete the record of a result that is gone."""
         durable.remove(self._path(job))
@@ -199,7 +204,7 @@ def close_session(session: MutableMapping[str, Any]) -> None:
     session.pop(SESSION_KEY, None)
 
 
-def epoch_of(session: MutableMapping[str, Any], job: JobId, *, now: float) -> int | None:
+def _epoch_of(session: Mapping[str, Any], job: JobId, *, now: float) -> int | None:
     """The epoch of a session that belongs to this result and is not over; None for any other."""
     held = session.get(SESSION_KEY)
     if not isinstance(held, dict) or held.get("id") != job or float(held.get("until", 0)) <= now:

@@ -1,4 +1,4 @@
-"""One submission on the web: its progress, the PIN form, its result, its files, and its deletion.
+"""One submission on the web: its progress, the PIN form, its result (``result_page``, ``result_files``), and its deletion.
 
 Promises: one address for all of it, ``/r/<id>``; everything except the progress needs a session that a right PIN opened
 for this id; the PIN is taken from a form only and is never shown, logged or put into an address.
@@ -6,41 +6,32 @@ for this id; the PIN is taken from a form only and is never shown, logged or put
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import PurePosixPath
-from typing import IO, Final
+from typing import Final
 
 from flask import (
     Blueprint,
     Response,
-    abort,
     jsonify,
     make_response,
     redirect,
     render_template,
     request,
-    send_file,
     session,
     url_for,
 )
 from werkzeug.exceptions import NotFound
 
-from frontend import bundle, plotting, wording
-from frontend.access import close_session, epoch_of, open_session
+from frontend import result_page, wording
+from frontend.access import close_session, open_session
 from frontend.faults import answer, wants_json
 from frontend.portal import Portal, portal
-from frontend.reading import SHOWN, Reading, read_report
 from frontend.security import wrong_pins
 from frontend.withdrawal import withdraw
 from shared.errors import SENTENCES, PermanentError, sentence_for
 from shared.records import JobId, Stage, Status, Submission
-from shared.statement import statement_of
 from shared.store import checked_id
-
-#: Files are visitors' media: shown by the browser, never run.
-FILE_POLICY: Final = "default-src 'none'; sandbox"
 
 #: Answers to a PIN that does not open the result: code -> outcome of the attempt, HTTP status.
 PIN_CODES: Final = {"pin_wrong": ("wrong", 403), "pin_wait": ("wait", 429), "result_locked": ("locked", 423)}
@@ -70,7 +61,7 @@ def result(untrusted_id: str) -> Response:
         return _gone(seen)
     if state != "done":
         return _progress_page(site, seen)
-    if not _is_open(site, seen.job):
+    if not site.access.is_open(session, seen.job):
         return _pin_page(seen.job)
     return _result_page(site, seen)
 
@@ -115,26 +106,9 @@ def _gone(seen: Seen) -> Response:
 
 
 def _result_page(site: Portal, seen: Seen) -> Response:
-    reading = read_report(site.store.report(seen.job))
     submission = _submission(site, seen.job)
-    catalog = site.store.read_catalog()
-    return make_response(
-        render_template(
-            "result.html",
-            job=seen.job,
-            reading=reading,
-            result=reading.result,
-            said=statement_of(reading.result),
-            cards={entry.id: entry for entry in catalog.detectors} if catalog else {},
-            result_deleted=((seen.status and seen.status.finished) or reading.result.created)
-            + timedelta(days=site.settings.keep_results_days),
-            file_deleted=submission.received + timedelta(days=site.settings.keep_media_days) if submission else None,
-            source=submission.source_url if submission else None,
-            open_minutes=site.settings.session_minutes,
-            chart_sheets=plotting.own_sheets(),
-            backend=wording.catalog_is_fresh(catalog, site.clock()),
-        )
-    )
+    finished = seen.status.finished if seen.status else None
+    return make_response(result_page.page(site, seen.job, submission=submission, finished=finished))
 
 
 # --------------------------------------------------------------------------- the PIN
@@ -218,70 +192,13 @@ def unlock(untrusted_id: str, untrusted_token: str) -> Response:
 def close(untrusted_id: str) -> Response:
     """Close the result in every browser that has it open."""
     site, job = portal(), checked_id(untrusted_id)
-    if _is_open(site, job):
+    if site.access.is_open(session, job):
         site.access.end_sessions(job)
     close_session(session)
     return _to(job)
 
 
-# --------------------------------------------------------------------------- files and deletion
-
-
-@blueprint.get("/r/<untrusted_id>/files/<path:untrusted_name>")
-def file(untrusted_id: str, untrusted_name: str) -> Response:
-    """One file of the report; parts of it (Range) for the video player."""
-    reading = _reading(untrusted_id)
-    if untrusted_name == bundle.NAME:
-        return _bundle(reading)
-    path = reading.path(untrusted_name)
-    kind = SHOWN.get(path.suffix.lower())
-    name = PurePosixPath(untrusted_name).name
-    response = send_file(
-        path,
-        mimetype=kind or "application/octet-stream",
-        as_attachment=kind is None or "download" in request.args,
-        download_name=f"deepfake-o-meter-{reading.result.id[:8]}-{name}",
-        conditional=True,
-        max_age=None,
-    )
-    _send_part_from_file(response, lambda: path.open("rb"))
-    return _kept_private(response)
-
-
-def _kept_private(response: Response) -> Response:
-    response.headers["Content-Security-Policy"] = FILE_POLICY
-    response.headers["Cache-Control"] = "private, no-store"
-    return response
-
-
-def _bundle(reading: Reading) -> Response:
-    """Everything of the report as a zip; not before everything is there."""
-    if not reading.is_complete:
-        return answer(409, code="video_pending", title="Not complete yet", detail=SENTENCES["video_pending"])
-    archive = bundle.bundle_of(reading)
-    name = f"deepfake-o-meter-{reading.result.id[:8]}-{bundle.NAME}"
-    response = send_file(archive.open(), mimetype="application/zip", as_attachment=True, download_name=name)
-    response.content_length = archive.length
-    response.set_etag(archive.tag)
-    response.make_conditional(request.environ, accept_ranges=True, complete_length=archive.length)
-    _send_part_from_file(response, archive.open)
-    return _kept_private(response)
-
-
-def _send_part_from_file(response: Response, opened: Callable[[], IO[bytes]]) -> None:
-    """Let the web server send a part of a file (206) as it sends a whole one: without one of our threads.
-
-    Werkzeug sends a part piece by piece, and a reader who stops would block that thread.
-    """
-    wrap = request.environ.get("wsgi.file_wrapper")
-    part = response.content_range
-    if response.status_code != 206 or wrap is None or part.start is None:
-        return
-    response.response.close()  # type: ignore[union-attr]
-    file = opened()
-    file.seek(part.start)
-    response.response = wrap(file)  # sends Content-Length bytes from here
-    response.direct_passthrough = True
+# --------------------------------------------------------------------------- deletion
 
 
 @blueprint.post("/r/<untrusted_id>/delete")
@@ -290,7 +207,7 @@ def delete(untrusted_id: str) -> Response:
     """Delete a submission and everything made from it; needs the open session or the PIN."""
     site = portal()
     job = checked_id(untrusted_id)
-    if not _is_open(site, job):
+    if not site.access.is_open(session, job):
         status = site.store.owners_status(job, now=site.clock())
         if status and status.state == "expired":
             return _to(job)  # its page says so to anyone with the link: a second click finds it deleted
@@ -306,28 +223,6 @@ def delete(untrusted_id: str) -> Response:
 
 
 # --------------------------------------------------------------------------- inside
-
-
-def _reading(untrusted_id: str) -> Reading:
-    """The report, for a browser that may open it."""
-    site = portal()
-    job = checked_id(untrusted_id)
-    if not _is_open(site, job):
-        abort(
-            answer(
-                403,
-                code="pin_needed",
-                title="Enter your PIN first",
-                detail=SENTENCES["pin_needed"],
-                link=url_for("viewer.result", untrusted_id=job),
-            )
-        )
-    return read_report(site.store.report(job))
-
-
-def _is_open(site: Portal, job: JobId) -> bool:
-    epoch = epoch_of(session, job, now=site.clock().timestamp())
-    return epoch is not None and site.access.read(job).epoch == epoch
 
 
 def _submission(site: Portal, job: JobId) -> Submission | None:

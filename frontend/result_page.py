@@ -1,0 +1,40 @@
+"""The page of a finished result: what its templates (``templates/result/``) are given.
+
+Promises: everything on it comes from the report and from the submission's record; media are never opened. For the front-end only.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from flask import render_template
+
+from frontend import plotting, wording
+from frontend.portal import Portal
+from frontend.reading import read_report
+from shared.records import JobId, Submission
+from shared.statement import statement_of
+
+
+def page(site: Portal, job: JobId, *, submission: Submission | None, finished: datetime | None) -> str:
+    """The result page of ``job`` as HTML. ``submission``: None when its record is gone; ``finished``: when the analysis ended.
+
+    PermanentError when the report is missing or cannot be read, StoreTrouble when the folder does not answer.
+    """
+    reading = read_report(site.store.report(job))
+    result = reading.result
+    catalog = site.store.read_catalog()
+    return render_template(
+        "result.html",
+        job=job,
+        reading=reading,
+        result=result,
+        said=statement_of(result),
+        cards={entry.id: entry for entry in catalog.detectors} if catalog else {},
+        result_deleted=(finished or result.created) + timedelta(days=site.settings.keep_results_days),
+        file_deleted=submission.received + timedelta(days=site.settings.keep_media_days) if submission else None,
+        source=submission.source_url if submission else None,
+        open_minutes=site.settings.session_minutes,
+        chart_sheets=plotting.own_sheets(),
+        backend=wording.catalog_is_fresh(catalog, site.clock()),
+    )
