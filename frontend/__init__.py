@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from flask import Flask
 
-from frontend import faults, intake, pages, result_files, security, upload, viewer, wording
+from frontend import delivery, faults, intake, pages, result_files, security, upload, viewer, wording
 from frontend.access import Access
 from frontend.media import IncomingMedia
 from frontend.notify import Postman
@@ -33,6 +33,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, background: bool =
     app.secret_key = read_secret(settings.frontend_state / "session_key")
     app.url_map.strict_slashes = False  # people type /help/ as well
     upload.init_upload(app)
+    delivery.init_delivery(app)
     for part in (intake, viewer, result_files, pages):
         app.register_blueprint(part.blueprint)
     app.json.sort_keys = False  # type: ignore[attr-defined]  # troubles of a form are in the order of the page
