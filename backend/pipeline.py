@@ -335,6 +335,7 @@ class Pipeline:
                 video_per_detector=job.video_per_detector,
                 later=video_later,
                 keyframes=keyframes,
+                picture=pack.image,
                 crop=lambda detector, row: square_crop(pack.image(row), pack.face(row).box, margin=margins[detector]),
             )
 

@@ -106,7 +106,18 @@ class MediaWorker(Record):
 
 
 class Evidence(Record):
-    """A picture that supports a score: ``file`` is in the report, ``face`` is a row of ``faces``."""
+    """A picture that supports a score: ``file`` is in the report, ``face`` is a row of ``faces``.
+
+    ``plain``: the same face without the marks; None where ``file`` shows both, as results of earlier versions have it.
+    """
+
+    face: int
+    file: str
+    plain: str | None = None
+
+
+class Keyframe(Record):
+    """A picture of a person in a shot: ``face`` is a row of ``faces``, of all its faces there the one of which most is said."""
 
     face: int
     file: str
@@ -339,6 +350,8 @@ class Result(Record):
     shots: tuple[Shot, ...]
     persons: tuple[Person, ...]
     faces: tuple[FaceRow, ...]
+    #: a face of each person in each shot, those with most above their thresholds first; none in a result of an earlier version
+    gallery: tuple[Keyframe, ...] = ()
     pictures: tuple[PictureRow, ...] = ()
     #: None where no detector asked for it, and where there is none
     sound: Sound | None = None

@@ -17,11 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
+from backend.report.boxes import write_boxes
 from backend.report.checksums import checksums
 from backend.report.curves import write_curves
-from backend.report.faces import CropOf, write_evidence, write_keyframes
+from backend.report.faces import CropOf, write_evidence, write_gallery, write_keyframes
 from backend.report.page import write_page, write_readme
-from backend.report.plan import build_plan
+from backend.report.plan import build_plan, counts_at
 from backend.report.series import score_array
 from backend.report.table import write_bands, write_scores
 from backend.report.words import BEING_DRAWN, NOT_ASKED, NOTHING_DRAWN
@@ -47,12 +48,14 @@ def build_report(
     video_per_detector: bool,
     keyframes: Mapping[int, Array],
     crop: CropOf | None = None,
+    picture: Callable[[int], Array] | None = None,
     later: bool = False,
 ) -> Result:
     """Write the report of ``result`` into the empty folder ``out``; returns the result as ``result.json`` has it.
 
     ``evidence``: detector -> row of ``faces`` -> .npy, 255 = manipulated; ``keyframes``: person -> (H, W, 3) uint8 RGB;
-    ``crop``: (detector, row) -> (H, W, 3) uint8 RGB, what that detector's masks cover. ``video`` None: none was asked for; ``later``:
+    ``crop``: (detector, row) -> (H, W, 3) uint8 RGB, what that detector's masks cover; ``picture``: row -> the face and
+    what is around it, for the gallery. ``video`` None: none was asked for; ``later``:
     a clip's is left for ``add_video``. ValueError for a detector id that is not a file name.
     """
     for item in result.detectors:
@@ -66,9 +69,12 @@ def build_report(
     write_scores(result, out / "scores.csv")
     write_bands(result, out / "bands.csv")
     write_curves(result, scored, out / "curves.json")
+    said = counts_at([pair for pair in scored if pair[0].unit == "face"], units=len(result.faces))
+    write_boxes(result, said, out / "boxes.json")
+    gallery = write_gallery(result, said, picture, out) if picture else ()
     names = write_keyframes(result, keyframes, out)
     marks = write_evidence(evidence, out, crop=crop)
-    result = _with_files(result, names, marks)
+    result = _with_files(result, names, marks).model_copy(update={"gallery": gallery})
     state: VideoState = "nothing" if not scored else "not_asked" if video is None else "pending"
     seconds = result.seconds | {"report": round(time.perf_counter() - started, 4)}
     result = result.model_copy(update={"seconds": seconds, "video": state})

@@ -120,7 +120,9 @@ def write_readme(result: Result, out: Path, *, not_drawn: str | None) -> None:
 _OF_BANDS = ("  bands.csv      how each score moves under mild re-encoding, one row per detector and change",)
 _OF_FACES = (
     "  keyframes/     a typical face of each person (person_0 is person 1 in the pictures)",
-    "  evidence/      what a detector marked on a face, for detectors that do",
+    "  gallery/       a face of each person in each shot; the number is its row of faces in result.json, from 0",
+    "  boxes.json     the boxes that the page draws over the clip: times, places, what is written there",
+    "  evidence/      what a detector marked on a face, for detectors that do, and the face without the marks",
 )
 
 
@@ -272,7 +274,10 @@ def _pictures(item: DetectorResult, out: Path) -> dict[str, Any]:
         "title": item.title,
         "curve": _embedded(out / f"curves/{item.id}.png"),
         "sorted": _embedded(out / f"sorted/{item.id}.png"),
-        "evidence": [_smaller(out / one.file, side=_EVIDENCE_WIDTH) for one in item.evidence[:_MOST_EVIDENCE]],
+        "evidence": [
+            [_smaller(out / name, side=_EVIDENCE_WIDTH) for name in (one.plain, one.file) if name]
+            for one in item.evidence[:_MOST_EVIDENCE]
+        ],
         "more": max(0, len(item.evidence) - _MOST_EVIDENCE),
     }
 

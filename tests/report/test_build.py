@@ -67,12 +67,15 @@ def test_a_report_holds_what_the_documentation_lists(tmp_path: Path, made_result
         evidence={"classnseg": {0: mask, 5: mask}},
         keyframes={0: face, 1: face},
         crop=lambda detector, row: face,
+        picture=lambda row: face,
         video_per_detector=True,
     )
     assert names(out) == {
-        "README.txt", "curves.json", "result.json", "scores.csv", "summary.html",
+        "README.txt", "boxes.json", "curves.json", "result.json", "scores.csv", "summary.html",
         "curves/all.png", "curves/classnseg.png", "curves/mesonet.png", "sorted/classnseg.png", "sorted/mesonet.png",
-        "evidence/classnseg/000000.png", "evidence/classnseg/000005.png",
+        "evidence/classnseg/000000.jpg", "evidence/classnseg/000005.jpg",
+        "evidence/classnseg/000000_face.jpg", "evidence/classnseg/000005_face.jpg",
+        *(item.file for item in done.gallery),
         "keyframes/person_0.jpg", "keyframes/person_1.jpg",
         "video/side_by_side.mp4", "video/classnseg.mp4", "video/mesonet.mp4",
     }  # fmt: skip
@@ -142,10 +145,12 @@ def test_a_report_of_many_persons_and_masks_stays_small(
         evidence=dict.fromkeys(ids, masks),
         keyframes=dict.fromkeys(range(60), face),
         crop=lambda d, r: face,
+        picture=lambda row: face,
     )
-    assert len(names(tmp_path / "report")) <= 200
+    assert len(list((tmp_path / "report/gallery").iterdir())) == 48
+    assert len(names(tmp_path / "report")) <= 250
     assert len(list((tmp_path / "report/keyframes").iterdir())) == 24
-    assert len(list((tmp_path / "report/evidence").rglob("*.png"))) == 48
+    assert len(list((tmp_path / "report/evidence").rglob("*_face.jpg"))) == 48
 
 
 # --------------------------------------------------------------------------- table
@@ -332,6 +337,7 @@ def test_a_file_without_faces_gets_a_report_that_says_so(
     done = build(result, out, video=lambda plan, target: drawn.append(target))
     assert names(out) == {
         "README.txt",
+        "boxes.json",
         "curves.json",
         "result.json",
         "scores.csv",
