@@ -9,6 +9,7 @@ from flask import Flask
 
 from frontend import delivery, faults, intake, pages, result_files, security, upload, viewer, wording
 from frontend.access import Access
+from frontend.events import Streams
 from frontend.media import IncomingMedia
 from frontend.notify import Postman
 from frontend.outbox import Outbox
@@ -74,6 +75,7 @@ def _build(app: Flask, settings: Settings, *, clock: Clock) -> Portal:
         receipts=receipts,
         fetcher=fetcher,
         postman=postman,
+        streams=Streams(settings.portal_threads),
     )
 
 

@@ -1,4 +1,4 @@
-"""Who may open a result: the budget of PIN attempts, the unlock link, and the session of one result.
+"""Who may open a result: the budget of PIN attempts, the unlock link, and the sessions of results.
 
 Promises: an attempt is counted on disk *before* the PIN is checked, so neither parallel guesses nor a crash are free;
 five wrong PINs cost nothing, the following ones growing waits, the twentieth locks the result until a link sent to the
@@ -38,7 +38,10 @@ LONGEST_WAIT_S: Final = 900.0
 
 A_DAY_S: Final = 86_400.0
 
-SESSION_KEY: Final = "result"
+SESSION_KEY: Final = "results"
+
+#: Results that one browser has open at once; of more, the one opened first closes. The session is a cookie and must stay small.
+MOST_OPEN: Final = 8
 
 
 class Attempts(Record):
@@ -192,22 +195,28 @@ class Access:
 
 
 def open_session(session: MutableMapping[str, Any], job: JobId, *, until: float, epoch: int) -> None:
-    """Bind the session to this one result until ``until`` (seconds since 1970); forms in other tabs stay valid.
+    """Let the session open this result until ``until`` (seconds since 1970), beside those it has open; forms in other tabs stay valid.
 
     The session is a signed cookie in the browser. On our side, the epoch of the result ends it.
     """
-    session[SESSION_KEY] = {"id": job, "until": until, "epoch": epoch}
+    others = [held for held in _held(session) if held.get("id") != job]
+    session[SESSION_KEY] = [*others, {"id": job, "until": until, "epoch": epoch}][-MOST_OPEN:]
 
 
-def close_session(session: MutableMapping[str, Any]) -> None:
-    """Forget which result the session may open."""
-    session.pop(SESSION_KEY, None)
+def close_session(session: MutableMapping[str, Any], job: JobId) -> None:
+    """Forget that the session may open this result."""
+    session[SESSION_KEY] = [held for held in _held(session) if held.get("id") != job]
+
+
+def _held(session: Mapping[str, Any]) -> list[dict[str, Any]]:
+    held = session.get(SESSION_KEY)
+    return [item for item in held if isinstance(item, dict)] if isinstance(held, list) else []
 
 
 def _epoch_of(session: Mapping[str, Any], job: JobId, *, now: float) -> int | None:
     """The epoch of a session that belongs to this result and is not over; None for any other."""
-    held = session.get(SESSION_KEY)
-    if not isinstance(held, dict) or held.get("id") != job or float(held.get("until", 0)) <= now:
+    held = next((item for item in _held(session) if item.get("id") == job), {})
+    if float(held.get("until", 0)) <= now:
         return None
     epoch = held.get("epoch")
     return epoch if isinstance(epoch, int) else None

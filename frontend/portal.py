@@ -16,6 +16,7 @@ from shared.store import Store
 
 if TYPE_CHECKING:
     from frontend.access import Access
+    from frontend.events import Streams
     from frontend.media import IncomingMedia
     from frontend.notify import Postman
     from frontend.outbox import Outbox
@@ -39,6 +40,7 @@ class Portal:
     receipts: Receipts
     fetcher: Fetcher[IncomingMedia]
     postman: Postman
+    streams: Streams
 
     @property
     def upload_limit(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from flask import (
     Blueprint,
@@ -25,8 +25,10 @@ from werkzeug.exceptions import NotFound
 
 from frontend import result_page, wording
 from frontend.access import close_session, open_session
+from frontend.events import stream_of
 from frontend.faults import answer, wants_json
 from frontend.portal import Portal, portal
+from frontend.progress import progress_of
 from frontend.security import wrong_pins
 from frontend.withdrawal import withdraw
 from shared.errors import SENTENCES, PermanentError, sentence_for
@@ -70,7 +72,26 @@ def result(untrusted_id: str) -> Response:
 def status_json(untrusted_id: str) -> Response:
     """The progress for the page's script."""
     site = portal()
-    return jsonify(wording.progress_view(_look(site, untrusted_id).status, now=site.clock()))
+    return jsonify(_view(site, _look(site, untrusted_id)))
+
+
+@blueprint.get("/r/<untrusted_id>/events")
+def events(untrusted_id: str) -> Response:
+    """The progress as server-sent events; 204 when too many are open: the page's script then asks for ``status.json`` now and then."""
+    site = portal()
+    job = _look(site, untrusted_id).job
+
+    def look() -> tuple[Any, bool]:
+        view = _view(site, _look(site, job))
+        return view, view["final"] and view["video"] is None
+
+    return stream_of(look, site.streams) or Response(status=204)
+
+
+def _view(site: Portal, seen: Seen) -> dict[str, Any]:
+    """What the progress page shows; the detectors only to who has entered the PIN."""
+    found = progress_of(seen.job, seen.status)
+    return wording.progress_view(found if site.access.is_open(session, seen.job) else found.without_details())
 
 
 def _look(site: Portal, untrusted_id: str) -> Seen:
@@ -85,14 +106,16 @@ def _look(site: Portal, untrusted_id: str) -> Seen:
 
 
 def _progress_page(site: Portal, seen: Seen) -> Response:
-    submission = _submission(site, seen.job)
     receipt = site.receipts.get(seen.job)
+    is_open = site.access.is_open(session, seen.job)
     return make_response(
         render_template(
             "progress.html",
             job=seen.job,
-            view=wording.progress_view(seen.status, now=site.clock()),
-            submission=submission,
+            view=_view(site, seen),
+            is_open=is_open,
+            submission=_submission(site, seen.job) if is_open else None,
+            stages=wording.STAGES,
             link=f"{site.settings.public_url}{url_for('viewer.result', untrusted_id=seen.job)}",
             deleting=receipt is not None and receipt.delete,
             backend=wording.catalog_is_fresh(site.store.read_catalog(), site.clock()),
@@ -194,7 +217,7 @@ def close(untrusted_id: str) -> Response:
     site, job = portal(), checked_id(untrusted_id)
     if site.access.is_open(session, job):
         site.access.end_sessions(job)
-    close_session(session)
+    close_session(session, job)
     return _to(job)
 
 
@@ -218,7 +241,7 @@ def delete(untrusted_id: str) -> Response:
         job, store=site.store, receipts=site.receipts, outbox=site.outbox, access=site.access, now=site.clock()
     )
     if done:
-        close_session(session)
+        close_session(session, job)
     return _to(job)
 
 

@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from frontend.access import Answer
+from frontend.progress import DetectorStep, Progress, Stage, Wait
 from shared.errors import sentence_for
-from shared.records import Catalog, CatalogEntry, DetectorProgress, Mode, Status
+from shared.records import Catalog, CatalogEntry, Mode
 from shared.results import Result
 from shared.words import (
     UNIT_NOUNS,
@@ -36,15 +37,16 @@ MODES: Final[dict[Mode, tuple[str, str]]] = {
     "thorough": ("Thorough", "Every frame. Finds short manipulations, but takes longest."),
 }
 
-STEPS: Final[dict[str, str]] = {
-    "waiting": "Waiting",
-    "starting": "Preparing the analysis",
-    "media": "Reading the file",
-    "detectors": "The detectors are running",
-    "report": "Drawing the report",
-    "publish": "Storing the report",
-    "video": "Drawing the video",
+#: The stages in their order, as the headline and as a step of the list.
+STAGES: Final[dict[Stage, tuple[str, str]]] = {
+    "waiting": ("Waiting", "Waiting"),
+    "starting": ("Preparing the analysis", "Preparing"),
+    "media": ("Reading the file", "Reading the file"),
+    "detectors": ("The detectors are running", "Detectors"),
+    "report": ("Drawing the report", "Report"),
 }
+#: Below this difference, seconds, two ends of a wait are one number to a visitor.
+SAME_WAIT_S: Final = 5.0
 
 STATES: Final[dict[str, str]] = {
     "waiting": "waiting",
@@ -184,48 +186,58 @@ def pin_sentence(given: Answer, *, deleting: bool = False) -> str:
     return sentence
 
 
-def progress_view(status: Status | None, *, now: datetime) -> dict[str, Any]:
-    """A status as the page and its script show it; the same members for both."""
-    if status is None:
-        return {
-            "state": "queued", "headline": "Received", "detail": "Waiting for the analysis to start.",
-            "progress": 0.0, "percent": 0, "detectors": [], "final": False, "video": None,
-        }  # fmt: skip
-    final = status.state in ("done", "failed", "expired")
-    words = STATES | ({"waiting": "not run", "working": "interrupted"} if final else {})
+def progress_view(found: Progress) -> dict[str, Any]:
+    """The progress as the page and its script show it; the same members for both. ``detectors`` is None where they may not be shown."""
+    words = STATES | ({"waiting": "not run", "working": "interrupted"} if found.final else {})
+    detectors = None if found.detectors is None else [_detector_view(item, words=words) for item in found.detectors]
     return {
-        "state": status.state,
-        "headline": _headline(status),
-        "detail": _detail(status),
-        "progress": round(status.progress, 3),
-        "percent": int(100 * status.progress),
-        "detectors": [_detector_view(item, words=words) for item in status.detectors],
-        "final": final,
-        "video": status.video,
+        "state": found.state,
+        "stage": found.stage,
+        "headline": _headline(found),
+        "detail": _detail(found),
+        "progress": round(found.progress, 3),
+        "percent": int(100 * found.progress),
+        "detectors": detectors,
+        "final": found.final,
+        "video": found.video,
     }
 
 
-def _headline(status: Status) -> str:
-    if status.state == "queued":
-        place = status.queue_position
-        return "Next in the queue" if place == 1 else f"Number {place} in the queue" if place else "Waiting"
-    if status.state == "working":
-        return STEPS.get(status.step, "Running")
-    return {"done": "Finished", "failed": "No result", "expired": "Deleted"}[status.state]
+def _headline(found: Progress) -> str:
+    if found.state == "queued":
+        place = found.queue_position
+        return "Next in the queue" if place == 1 else f"Number {place} in the queue" if place else "Received"
+    if found.state == "working":
+        return STAGES[found.stage][0] if found.stage in STAGES else "Running"
+    return {"done": "Finished", "failed": "No result", "expired": "Deleted"}[found.state]
 
 
-def _detail(status: Status) -> str:
-    if status.state == "queued":
-        wait = status.estimated_wait_s
-        if wait is None:
-            return "No estimate yet: no similar job has run here."
-        return "It starts in a moment." if wait < 5 else f"It starts in about {duration(wait)}."
-    if status.state == "working":
-        return f"Attempt {status.attempt}: the previous one was interrupted." if status.attempt > 1 else ""
-    return sentence_for(status.code) if status.code else ""
+def _detail(found: Progress) -> str:
+    if found.state == "queued":
+        return wait_sentence(found.wait) if found.wait else "Waiting for the analysis to start."
+    if found.state == "working":
+        return f"Attempt {found.attempt}: the previous one was interrupted." if found.attempt > 1 else ""
+    return sentence_for(found.code) if found.code else ""
 
 
-def _detector_view(item: DetectorProgress, *, words: Mapping[str, str]) -> dict[str, Any]:
+def wait_sentence(wait: Wait) -> str:
+    """How long a submission waits before its work begins; an interval where something ahead of it was never measured here."""
+    why = "some of the work ahead of it was never measured here"
+    soon = wait.least_s < SAME_WAIT_S
+    if wait.most_s is None:
+        return (
+            f"No estimate of the wait yet: {why}."
+            if soon
+            else f"It starts in {duration(wait.least_s)} at the earliest; {why}."
+        )
+    if wait.most_s - wait.least_s < SAME_WAIT_S:
+        return "It starts in a moment." if soon else f"It starts in about {duration(wait.least_s)}."
+    if soon:
+        return f"It starts in {duration(wait.most_s)} at the latest, perhaps at once: {why}."
+    return f"It starts in {duration(wait.least_s)} to {duration(wait.most_s)}: {why}."
+
+
+def _detector_view(item: DetectorStep, *, words: Mapping[str, str]) -> dict[str, Any]:
     share = item.done / item.total if item.total else 0.0
     over = item.state not in ("waiting", "working")
     note = sentence_for(item.code) if item.code and item.state != "ok" else ""
@@ -234,7 +246,7 @@ def _detector_view(item: DetectorProgress, *, words: Mapping[str, str]) -> dict[
     elif item.state == "ok":
         note = "cached" if item.cached else duration(item.seconds)
     return {
-        "id": item.detector,
+        "id": item.id,
         "title": item.title,
         "state": item.state,
         "words": words[item.state],

@@ -120,8 +120,10 @@ class Status(Record):
     attempt: int = 0
     #: 1 = next; None when the job is not queued
     queue_position: int | None = None
-    #: from measured durations; None while nothing was measured yet
+    #: from measured durations: the wait is about this long. Where a step ahead was never measured, it is at least this
     estimated_wait_s: float | None = None
+    #: the same number where all steps ahead were measured; else with their time limits. None: a step ahead has no limit
+    longest_wait_s: float | None = None
     progress: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     detectors: tuple[DetectorProgress, ...] = ()
     code: str | None = None
@@ -129,17 +131,22 @@ class Status(Record):
     video: Literal["pending"] | None = None
 
 
-class Queue(Record):
-    """``results/queue.json``: the waiting jobs in the order in which they will begin, each with its estimated wait in seconds.
+#: From so many seconds to so many; the second is None where nothing bounds it.
+Span = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)] | None]
 
-    The wait is None as long as something ahead of the job was never measured. Status records get their place from here.
+
+class Queue(Record):
+    """``results/queue.json``: the waiting jobs in the order in which they will begin, each with its wait in seconds: least and most.
+
+    Both are one number where everything ahead was measured; the most is None where something ahead has no limit. Status records get their
+    place from here.
     """
 
     max_bytes: ClassVar[int] = 10_000_000
 
     schema_version: Literal[1] = 1
     updated: datetime
-    waits: dict[JobId, float | None]
+    waits: dict[JobId, Span]
 
 
 class CatalogEntry(Record):

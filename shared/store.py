@@ -36,7 +36,18 @@ from shared import durable, marker
 from shared.errors import PermanentError, StoreTrouble
 from shared.guarding import reads, writes
 from shared.reading import RecordInvalid, read_bytes, read_record
-from shared.records import DETECTOR_PATTERN, ID_PATTERN, Attempts, Catalog, JobId, Queue, Stage, Status, Submission
+from shared.records import (
+    DETECTOR_PATTERN,
+    ID_PATTERN,
+    Attempts,
+    Catalog,
+    JobId,
+    Queue,
+    Span,
+    Stage,
+    Status,
+    Submission,
+)
 
 if TYPE_CHECKING:
     from shared.truths import Noted
@@ -63,7 +74,7 @@ class Store:
     def __init__(self, submissions: Path, results: Path) -> None:
         self.submissions = submissions.absolute()
         self.results = results.absolute()
-        self._queue: tuple[tuple[int, int, int] | None, dict[str, tuple[int, float | None]]] = (None, {})
+        self._queue: tuple[tuple[int, int, int] | None, dict[str, tuple[int, Span]]] = (None, {})
         self._noted: tuple[int, tuple[list[Noted], list[JobId]]] | None = None
 
     def prepare(self, state: Path) -> Self:
@@ -274,8 +285,10 @@ class Store:
         if status.id != untrusted_id:
             raise RecordInvalid(path, "of another job")
         if status.state == "queued" and (place := self._places().get(status.id)):
-            position, wait = place
-            return status.model_copy(update={"queue_position": position, "estimated_wait_s": wait})
+            position, (least, most) = place
+            return status.model_copy(
+                update={"queue_position": position, "estimated_wait_s": least, "longest_wait_s": most}
+            )
         return status
 
     @writes
@@ -283,7 +296,7 @@ class Store:
         """Replace the places of all waiting jobs."""
         durable.replace_json(self.results / "queue.json", queue.model_dump(mode="json"))
 
-    def _places(self) -> dict[str, tuple[int, float | None]]:
+    def _places(self) -> dict[str, tuple[int, Span]]:
         """Place and wait of each waiting job, read again when the file changed; empty when it cannot be read."""
         path = self.results / "queue.json"
         try:

@@ -1,7 +1,7 @@
 """Measured durations of each step of past jobs, the only source of the times shown to visitors.
 
-Steps are ``media``, ``report`` and the ids of detectors. Kept in one small file, newest measurements only. Without
-measurements there is no estimate; a guess is never shown.
+Steps are ``media``, ``report`` and the ids of detectors. Kept in one small file, newest measurements only. Where a step was never
+measured, its time limit takes its place in the longest estimate; a guess is never shown.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import structlog
 
 from shared import durable
 from shared.reading import RecordInvalid, read_json
-from shared.records import Mode
+from shared.records import Mode, Span
 
 log = structlog.get_logger()
 
@@ -34,6 +34,14 @@ class Typical:
 
     seconds: float
     jobs: int
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds after which a media pass, or one detector on one job, is ended."""
+
+    media_s: float
+    detector_s: float
 
 
 class Durations:
@@ -71,10 +79,18 @@ class Durations:
             measured = self._seconds.get(f"{step}/{mode}", [])
         return Typical(statistics.median(measured), len(measured)) if measured else None
 
-    def job_estimate(self, detectors: Sequence[str], *, mode: Mode) -> float | None:
-        """Expected seconds of a whole job; None when one of its steps was never measured."""
-        typical = [self.typical(step, mode=mode) for step in ("media", *detectors, "report")]
-        return sum(item.seconds for item in typical if item) if all(typical) else None
+    def job_span(self, detectors: Sequence[str], *, mode: Mode, limits: Limits) -> Span:
+        """Seconds of a whole job, least and most: one number, the sum of the medians, where each of its steps was measured.
+
+        A step that was never measured takes from 0 to its time limit. Drawing the report has none: unmeasured, there is no most.
+        """
+        least, most = 0.0, 0.0 if self.typical("report", mode=mode) else None
+        for step in ("media", *detectors, "report"):
+            typical = self.typical(step, mode=mode)
+            least += typical.seconds if typical else 0.0
+            if most is not None:
+                most += typical.seconds if typical else limits.media_s if step == "media" else limits.detector_s
+        return least, most
 
 
 def _readable(untrusted: Any) -> dict[str, list[float]]:

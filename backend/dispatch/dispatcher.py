@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import structlog
 
 from backend.catalog.detectors import DetectorCatalog, model_card
-from backend.catalog.durations import Durations
+from backend.catalog.durations import Durations, Limits
 from backend.dispatch.backlog import Backlog
 from backend.dispatch.engine import Engine, LocalEngine
 from backend.dispatch.heartbeat import Heartbeat, Superseded
@@ -101,7 +101,10 @@ class Dispatcher:
         self._backend, self._settings, self._store, self._clock = backend, settings, store, clock
         self._retry_s = retry_s
         self._heartbeat = Heartbeat(store.results)
-        self._places = Places(store, durations=backend.durations, title=backend.catalog.title, jobs=self._room)
+        limits = Limits(media_s=settings.media_timeout_s, detector_s=settings.detector_timeout_s)
+        self._places = Places(
+            store, durations=backend.durations, limits=limits, title=backend.catalog.title, jobs=self._room
+        )
         self._stopping, self._superseded = threading.Event(), threading.Event()
         self._runs: dict[JobId, Run] = {}
         self._backlog = Backlog(store, folder=self._folder, clock=clock)

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from shared.records import JobId, Submission
+from shared.records import JobId, Span, Submission
 
 #: A video that has waited for so many seconds is drawn before the numbers of others: a busy day must end for it, too.
 VIDEO_WAITS_S: Final = 600.0
@@ -60,16 +60,21 @@ def in_order(
 
 
 def waits(
-    ordered: Sequence[Submission], *, working_left_s: float | None, estimates: dict[JobId, float | None], places: int
-) -> dict[JobId, float | None]:
-    """Seconds until each waiting job begins; None when something ahead of it was never measured.
+    ordered: Sequence[Submission], *, working_left: Span, estimates: Mapping[JobId, Span], places: int
+) -> dict[JobId, Span]:
+    """Seconds until each waiting job begins, least and most; equal where everything ahead of it was measured.
 
-    ``working_left_s`` is what the jobs in work still need (None = unknown), ``places`` how many run in parallel.
+    ``working_left`` is what the jobs in work still need, ``places`` how many run in parallel.
     """
-    ahead = working_left_s
-    found: dict[JobId, float | None] = {}
+    ahead = working_left
+    found: dict[JobId, Span] = {}
     for item in ordered:
-        found[item.id] = None if ahead is None else ahead / places
-        own = estimates.get(item.id)
-        ahead = None if ahead is None or own is None else ahead + own
+        least, most = ahead
+        found[item.id] = least / places, None if most is None else most / places
+        ahead = added(ahead, estimates[item.id])
     return found
+
+
+def added(first: Span, second: Span) -> Span:
+    """The span of two things one after the other."""
+    return first[0] + second[0], None if first[1] is None or second[1] is None else first[1] + second[1]

@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from backend.catalog.durations import Durations
-from backend.dispatch.order import waits
+from backend.catalog.durations import Durations, Limits
+from backend.dispatch.order import added, waits
 from backend.dispatch.run import Run
 from shared.clock import utc_now
 from shared.reading import RecordInvalid
-from shared.records import DetectorProgress, JobId, Queue, Status, Submission
+from shared.records import DetectorProgress, JobId, Queue, Span, Status, Submission
 from shared.store import Store
 
 #: A change of the estimated wait below this is not worth a write, seconds.
@@ -25,29 +25,38 @@ REWRITE_S: Final = 60.0
 
 
 class Places:
-    """``jobs`` tells how many run in parallel, ``title`` gives the title of a detector."""
+    """``limits`` end a step, ``jobs`` tells how many run in parallel, ``title`` gives the title of a detector."""
 
     def __init__(
-        self, store: Store, *, durations: Durations, title: Callable[[str], str], jobs: Callable[[], int]
+        self,
+        store: Store,
+        *,
+        durations: Durations,
+        limits: Limits,
+        title: Callable[[str], str],
+        jobs: Callable[[], int],
     ) -> None:
         self._store, self._durations, self._title, self._jobs = store, durations, title, jobs
-        self._shown: dict[JobId, float | None] | None = None
+        self._limits = limits
+        self._shown: dict[JobId, Span] | None = None
         self._written = 0.0
         self._greeted: set[JobId] = set()
 
     def show(self, waiting: Sequence[Submission], *, running: Iterable[Run]) -> None:
         """Write the places of ``waiting`` (in order) when they changed."""
-        known: dict[tuple[tuple[str, ...], str], float | None] = {}
-        estimates: dict[JobId, float | None] = {}
+        known: dict[tuple[tuple[str, ...], str], Span] = {}
+        estimates: dict[JobId, Span] = {}
         for item in waiting:
             kind = (item.detectors, item.mode)
             if kind not in known:
-                known[kind] = self._durations.job_estimate(item.detectors, mode=item.mode)
+                known[kind] = self._span(item)
             estimates[item.id] = known[kind]
-        found = waits(waiting, working_left_s=self._working_left(running), estimates=estimates, places=self._jobs())
+        found = waits(waiting, working_left=self._working_left(running), estimates=estimates, places=self._jobs())
         old = time.monotonic() - self._written > REWRITE_S
         if old or self._shown is None or _differ(self._shown, found):
-            rounded = {job: None if wait is None else round(wait, 1) for job, wait in found.items()}
+            rounded: dict[JobId, Span] = {
+                job: (round(least, 1), None if most is None else round(most, 1)) for job, (least, most) in found.items()
+            }
             self._store.write_queue(Queue(updated=utc_now(), waits=rounded))
             self._shown, self._written = found, time.monotonic()
 
@@ -81,21 +90,24 @@ class Places:
             )
         )
 
-    def _working_left(self, running: Iterable[Run]) -> float | None:
-        """Seconds the jobs in work still need, as far as all their steps were measured before."""
-        left = 0.0
+    def _span(self, submission: Submission) -> Span:
+        return self._durations.job_span(submission.detectors, mode=submission.mode, limits=self._limits)
+
+    def _working_left(self, running: Iterable[Run]) -> Span:
+        """Seconds the jobs in work still need. Where a step was never measured, progress says nothing of the time that is left."""
+        left: Span = (0.0, 0.0)
         for run in running:
-            estimate = self._durations.job_estimate(run.submission.detectors, mode=run.submission.mode)
-            if estimate is None:
-                return None
-            left += estimate * (1 - run.board.progress)
+            least, most = self._span(run.submission)
+            to_do = 1 - run.board.progress
+            left = added(left, (least * to_do, least * to_do) if least == most else (0.0, most))
         return left
 
 
-def _differ(shown: dict[JobId, float | None], found: dict[JobId, float | None]) -> bool:
+def _differ(shown: dict[JobId, Span], found: dict[JobId, Span]) -> bool:
     if list(shown) != list(found):
         return True
-    return any(
-        (shown[job] is None) != (wait is None) or abs((shown[job] or 0.0) - (wait or 0.0)) >= NOTICED_S
-        for job, wait in found.items()
-    )
+    return any(_moved(shown[job][end], wait[end]) for job, wait in found.items() for end in (0, 1))
+
+
+def _moved(before: float | None, now: float | None) -> bool:
+    return (before is None) != (now is None) or abs((before or 0.0) - (now or 0.0)) >= NOTICED_S

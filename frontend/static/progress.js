@@ -1,4 +1,4 @@
-// The progress of one submission, asked for every two seconds. Without this script the page reloads itself.
+// The progress of one submission: pushed by the server, or asked for every two seconds. Without this script the page reloads itself.
 "use strict";
 const live = document.getElementById("live");
 const byId = (id) => document.getElementById(id);
@@ -30,7 +30,13 @@ function show(view) {
   byId("overall").value = view.progress;
   byId("percent").textContent = view.percent + " %";
   document.title = (view.state === "working" ? view.percent + " % – " : "") + view.headline + " – DeepFake-o-meter";
+  for (const step of byId("stages").children) {
+    if (step.dataset.stage === view.stage) step.setAttribute("aria-current", "step");
+    else step.removeAttribute("aria-current");
+  }
+  if (!view.detectors) return; // they are shown with the PIN only
   const bars = byId("bars");
+  bars.hidden = !view.detectors.length;
   if (bars.children.length !== view.detectors.length) {
     bars.replaceChildren(...view.detectors.map(row));
     return;
@@ -44,20 +50,21 @@ function show(view) {
   });
 }
 
+// Another page waits behind this address: the PIN form, the reason for a failure, or that all is deleted.
+function leave() {
+  location.reload();
+}
+
 async function ask() {
   try {
     const answer = await fetch(live.dataset.status, { headers: { Accept: "application/json" } });
     if (answer.ok) {
       const view = await answer.json();
-      if (view.final) {
-        location.reload();
-        return;
-      }
+      if (view.final) return leave();
       show(view);
       pause = 2000;
     } else if (answer.status === 404 || answer.status === 410) {
-      location.reload();
-      return;
+      return leave();
     } else {
       pause = Math.min(30000, pause * 2);
     }
@@ -65,6 +72,26 @@ async function ask() {
     pause = Math.min(30000, pause * 2);
   }
   setTimeout(ask, pause);
+}
+
+// The server pushes each change while it has room for one more stream, and the browser opens the next stream when one ends. Without room
+// (204), or after a failure, we ask for the progress now and then.
+function listen() {
+  const events = new EventSource(live.dataset.events);
+  events.addEventListener("progress", (event) => {
+    const view = JSON.parse(event.data);
+    live.dataset.live = "events";
+    if (view.final) {
+      events.close();
+      leave();
+    } else show(view);
+  });
+  events.addEventListener("error", () => {
+    if (events.readyState !== EventSource.CLOSED) return;
+    live.dataset.live = "asking";
+    ask();
+  });
+  addEventListener("pagehide", () => events.close());
 }
 
 const copy = byId("copy");
@@ -75,4 +102,7 @@ if (copy && navigator.clipboard) {
     copy.textContent = "Copied";
   });
 }
-if (live.dataset.final === "no") setTimeout(ask, pause);
+if (live.dataset.final === "no") {
+  if ("EventSource" in window) listen();
+  else setTimeout(ask, pause);
+}

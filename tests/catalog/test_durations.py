@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from backend.catalog.durations import KEPT, Durations
+from backend.catalog.durations import KEPT, Durations, Limits
 from shared import durable
 from tests.shared.damage import DAMAGES
 
@@ -31,14 +31,15 @@ def test_durations_forget_an_old_machine(tmp_path):
     assert durations.typical("media", mode="quick").seconds == 1
 
 
-def test_a_job_estimate_needs_every_step_measured(tmp_path):
+def test_a_job_takes_what_was_measured_and_at_most_the_limits_of_the_rest(tmp_path):
     durations = Durations(tmp_path / "durations.json")
     durations.add("media", mode="quick", seconds=1)
     durations.add("mesonet", mode="quick", seconds=2)
-    assert durations.job_estimate(["mesonet"], mode="quick") is None
+    limits = Limits(media_s=100, detector_s=1000)
+    assert durations.job_span(["mesonet"], mode="quick", limits=limits) == (pytest.approx(3), None)
     durations.add("report", mode="quick", seconds=3)
-    assert durations.job_estimate(["mesonet"], mode="quick") == pytest.approx(6)
-    assert durations.job_estimate(["mesonet", "va"], mode="quick") is None
+    assert durations.job_span(["mesonet"], mode="quick", limits=limits) == (pytest.approx(6), pytest.approx(6))
+    assert durations.job_span(["mesonet", "va"], mode="quick", limits=limits) == (pytest.approx(6), pytest.approx(1006))
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)

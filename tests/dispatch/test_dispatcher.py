@@ -142,7 +142,7 @@ def test_waiting_jobs_see_their_place_and_an_honest_wait(store, submit, dispatch
 
         eventually(lambda: place(second) and place(third) and place(third).queue_position == 2)
         assert place(second).queue_position == 1
-        assert place(second).estimated_wait_s is None, "nothing was measured yet"
+        assert (place(second).estimated_wait_s, place(second).longest_wait_s) == (0, None), "nothing was measured yet"
     finally:
         go.set()
     eventually(lambda: state(store, third) == "done")

@@ -44,13 +44,16 @@ def test_a_hundred_uploads_of_one_visitor_hold_up_nobody():
 
 def test_waits_add_up_over_the_jobs_ahead():
     items = in_order([waiting(0), waiting(1), waiting(2)], begun=[])
-    found = waits(items, working_left_s=10, estimates={item.id: 30.0 for item in items}, places=1)
-    assert list(found.values()) == [10, 40, 70]
-    assert waits(items, working_left_s=10, estimates={item.id: 30.0 for item in items}, places=2)[items[2].id] == 35
+    estimates = {item.id: (30.0, 30.0) for item in items}
+    found = waits(items, working_left=(10, 10), estimates=estimates, places=1)
+    assert list(found.values()) == [(10, 10), (40, 40), (70, 70)]
+    assert waits(items, working_left=(10, 10), estimates=estimates, places=2)[items[2].id] == (35, 35)
 
 
-def test_an_unmeasured_job_ahead_makes_the_wait_unknown_not_invented():
-    items = in_order([waiting(0), waiting(1), waiting(2)], begun=[])
-    found = waits(items, working_left_s=0, estimates={items[0].id: 5.0, items[1].id: None, items[2].id: 5.0}, places=1)
-    assert list(found.values()) == [0, 5, None]
-    assert set(waits(items, working_left_s=None, estimates={}, places=1).values()) == {None}
+def test_behind_an_unmeasured_job_the_wait_is_an_interval_and_never_silence():
+    items = in_order([waiting(minute) for minute in range(4)], begun=[])
+    spans = [(5.0, 5.0), (0.0, 60.0), (5.0, 5.0), (5.0, None)]
+    estimates = {item.id: span for item, span in zip(items, spans, strict=True)}
+    found = waits(items, working_left=(0, 0), estimates=estimates, places=1)
+    assert list(found.values()) == [(0, 0), (5, 5), (5, 65), (10, 70)]
+    assert list(waits(items, working_left=(3, None), estimates=estimates, places=1).values())[-1] == (13, None)

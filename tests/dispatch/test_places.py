@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.catalog.durations import Durations
+from backend.catalog.durations import Durations, Limits
 from backend.dispatch.order import in_order
 from backend.dispatch.places import Places
 from backend.job import Cancelled, Job
@@ -20,6 +20,7 @@ from shared.records import JobId, Submission, new_id
 from tests.dispatch.back_end import eventually, state
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+LIMITS = Limits(media_s=100, detector_s=1000)
 
 
 def waiting(minute: int, *, visitor: str = "", priority: int = 0) -> Submission:
@@ -59,7 +60,7 @@ def test_four_thousand_waiting_are_put_in_order_in_a_blink():
 
 
 def test_a_change_of_places_is_one_write_however_many_wait(store, submit, tmp_path, monkeypatch):
-    places = Places(store, durations=Durations(tmp_path / "d.json"), title=str, jobs=lambda: 1)
+    places = Places(store, durations=Durations(tmp_path / "d.json"), limits=LIMITS, title=str, jobs=lambda: 1)
     items = [store.read_submission("new", submit()) for _ in range(30)]
     for item in items:
         places.greet(item)
@@ -81,13 +82,20 @@ def test_an_estimate_reaches_the_waiting_one(store, submit, tmp_path):
     durations = Durations(tmp_path / "d.json")
     for step in ("media", "mesonet", "report"):
         durations.add(step, mode="standard", seconds=10)
-    places = Places(store, durations=durations, title=str, jobs=lambda: 1)
+    places = Places(store, durations=durations, limits=LIMITS, title=str, jobs=lambda: 1)
     items = [store.read_submission("new", submit()) for _ in range(3)]
     for item in items:
         places.greet(item)
     running = SimpleNamespace(submission=items[0], board=SimpleNamespace(progress=0.5))
     places.show(items[1:], running=[running])
     assert [store.read_status(JobId(item.id)).estimated_wait_s for item in items[1:]] == [15, 45]
+    assert [store.read_status(JobId(item.id)).longest_wait_s for item in items[1:]] == [15, 45]
+    unmeasured = SimpleNamespace(
+        submission=items[0].model_copy(update={"detectors": ("mesonet", "va")}), board=SimpleNamespace(progress=0.5)
+    )
+    places.show(items[1:], running=[unmeasured])
+    assert [store.read_status(JobId(item.id)).estimated_wait_s for item in items[1:]] == [0, 30]
+    assert [store.read_status(JobId(item.id)).longest_wait_s for item in items[1:]] == [1030, 1060]
     assert store.read_status(JobId(items[1].id)).detectors[0].title == "mesonet"
 
 

@@ -45,26 +45,43 @@ def test_plain_form_without_scripts_leads_to_the_progress_page(uploader: Uploade
     assert 'http-equiv="refresh"' in page
 
 
-def test_progress_tells_place_wait_and_each_detector(app: Flask, clock: FrozenClock, uploader: Uploader) -> None:
+def test_progress_tells_place_wait_and_with_the_pin_each_detector(
+    app: Flask, clock: FrozenClock, uploader: Uploader
+) -> None:
     job = uploader.submit()
     store = portal(app).store
-    store.write_status(status(job, clock(), state="queued", attempt=0, queue_position=3, estimated_wait_s=95.0))
+    wait = {"estimated_wait_s": 95.0, "longest_wait_s": 95.0}
+    store.write_status(status(job, clock(), state="queued", attempt=0, queue_position=3, **wait))
     queued = uploader.get(f"/r/{job}/status.json").json
     assert queued["headline"] == "Number 3 in the queue"
     assert "95 s" in queued["detail"]
     store.write_status(working(job, clock()))
     view = uploader.get(f"/r/{job}/status.json").json
-    assert view["percent"] == 46
+    assert (view["percent"], view["stage"], view["detectors"]) == (46, "detectors", None)
+    uploader.enter_pin(job)
+    view = uploader.get(f"/r/{job}/status.json").json
     assert [item["words"] for item in view["detectors"]] == ["done", "running", "waiting"]
     assert view["detectors"][1]["share"] == 0.31
     page = uploader.get(f"/r/{job}").get_data(as_text=True)
     assert "31 of 100 faces" in page
 
 
-def test_unmeasured_wait_is_never_guessed(app: Flask, clock: FrozenClock, uploader: Uploader) -> None:
-    job = uploader.submit()
-    portal(app).store.write_status(status(job, clock(), state="queued", queue_position=1, estimated_wait_s=None))
-    assert "No estimate yet" in uploader.get(f"/r/{job}/status.json").json["detail"]
+def test_the_link_alone_says_nothing_about_the_file(
+    app: Flask, clock: FrozenClock, uploader: Uploader, visitor: Visitor
+) -> None:
+    job = uploader.submit(mode="thorough")
+    portal(app).store.write_status(working(job, clock()))
+    submission = portal(app).store.read_submission("new", JobId(job))
+    facts = [submission.sha256, submission.original_name, "Thorough", "MesoInception4", "mesonet", "31 of 100"]
+    for address in (f"/r/{job}", f"/r/{job}/status.json", f"/r/{job}/events"):
+        said = visitor.client.get(address)
+        assert said.status_code == 200
+        text = next(iter(said.response)).decode() if "events" in address else said.get_data(as_text=True)
+        said.close()
+        assert [fact for fact in facts if fact in text] == [], address
+    uploader.enter_pin(job)
+    page = uploader.get(f"/r/{job}").get_data(as_text=True)
+    assert [fact for fact in facts if fact not in page and fact != "mesonet"] == []
 
 
 def test_failed_submission_says_what_happened_and_what_to_do(

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from frontend import wording
+from frontend.progress import progress_of
 from shared import words
-from shared.records import DetectorProgress, Status
+from shared.records import DetectorProgress, JobId, Status
 from shared.results import Result
 from shared.words import of_other_kinds
 from tests.frontend.stories import START, a_result
@@ -105,19 +106,28 @@ def test_places_in_a_clip_are_in_tenths(seconds: float, shown: str) -> None:
 def test_failed_page_says_what_did_not_run() -> None:
     parts = tuple(DetectorProgress(detector=state, title=state, state=state) for state in ("ok", "working", "waiting"))
     status = Status(id="a" * 26, state="failed", updated=START, detectors=parts, code="media_unreadable")
-    view = wording.progress_view(status, now=START)
+    view = wording.progress_view(progress_of(JobId(status.id), status))
     assert [item["words"] for item in view["detectors"]] == ["done", "interrupted", "not run"]
 
 
 @pytest.mark.parametrize(
     ("members", "detail"),
-    [({"state": "queued"}, "No estimate yet: no similar job has run here."),
-     ({"state": "queued", "estimated_wait_s": 2.0}, "It starts in a moment."),
-     ({"state": "working", "attempt": 2}, "Attempt 2: the previous one was interrupted.")],
+    [({"state": "queued"}, "Waiting for the analysis to start."),
+     ({"state": "working", "attempt": 2}, "Attempt 2: the previous one was interrupted."),
+     ({"state": "queued", "queue_position": 1, "estimated_wait_s": 2.0, "longest_wait_s": 2.0}, "It starts in a moment."),
+     ({"state": "queued", "queue_position": 2, "estimated_wait_s": 95.0, "longest_wait_s": 95.0}, "It starts in about 95 s."),
+     ({"state": "queued", "queue_position": 2, "estimated_wait_s": 0.0, "longest_wait_s": None},
+      "No estimate of the wait yet: some of the work ahead of it was never measured here."),
+     ({"state": "queued", "queue_position": 2, "estimated_wait_s": 60.0, "longest_wait_s": None},
+      "It starts in 60 s at the earliest; some of the work ahead of it was never measured here."),
+     ({"state": "queued", "queue_position": 2, "estimated_wait_s": 1.0, "longest_wait_s": 1800.0},
+      "It starts in 30 min at the latest, perhaps at once: some of the work ahead of it was never measured here."),
+     ({"state": "queued", "queue_position": 2, "estimated_wait_s": 60.0, "longest_wait_s": 1800.0},
+      "It starts in 60 s to 30 min: some of the work ahead of it was never measured here.")],
 )  # fmt: skip
 def test_progress_says_what_is_known(members: dict[str, Any], detail: str) -> None:
     status = Status(**({"id": "a" * 26, "updated": START} | members))
-    assert wording.progress_view(status, now=START)["detail"] == detail
+    assert wording.progress_view(progress_of(JobId(status.id), status))["detail"] == detail
 
 
 def test_every_strategy_is_explained() -> None:

@@ -171,7 +171,7 @@ WRITES = {
         lambda w: (found := w.store.read_status(w.active)) and found.state == "working",
     ),
     "write_queue": Step(
-        lambda w: w.store.write_queue(Queue(updated=NOW, waits={w.new: None})),
+        lambda w: w.store.write_queue(Queue(updated=NOW, waits={w.new: (0.0, None)})),
         lambda w: (w.store.results / "queue.json").is_file(),
     ),
     "ask_for_end": Step(lambda w: w.store.ask_for_end(w.active), lambda w: w.store.is_withdrawn(w.active)),

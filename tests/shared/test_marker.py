@@ -65,7 +65,7 @@ def steps(store: Store, job: JobId, report: Path) -> dict[str, Callable[[], obje
         "is_published": lambda: store.is_published(job),
         "complete": lambda: store.complete(job, report),
         "fetch_report": lambda: store.fetch_report(job, report.with_name("copy")),
-        "write_queue": lambda: store.write_queue(Queue(updated=NOW, waits={job: None})),
+        "write_queue": lambda: store.write_queue(Queue(updated=NOW, waits={job: (0.0, None)})),
         "ask_for_end": lambda: store.ask_for_end(job),
         "is_withdrawn": lambda: store.is_withdrawn(job),
         "write_catalog": lambda: store.write_catalog(
