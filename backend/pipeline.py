@@ -26,6 +26,7 @@ from backend.harvest.stored import finished_report, finished_scores, has_pack, r
 from backend.job import Cancelled, Job
 from backend.rejudging import Rejudging
 from backend.report.build import Render, add_video, build_report, load_drawing
+from backend.report.waveform import wave_of
 from backend.scores.assemble import DetectorOutcome, assemble, scores_of, shadow_entry
 from backend.scores.cache import ScoreCache, pack_digest
 from backend.scores.references import References
@@ -336,6 +337,7 @@ class Pipeline:
                 later=video_later,
                 keyframes=keyframes,
                 picture=pack.image,
+                wave=wave_of(pack.sound, pack.sound_start_s),
                 crop=lambda detector, row: square_crop(pack.image(row), pack.face(row).box, margin=margins[detector]),
             )
 

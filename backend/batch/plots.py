@@ -15,9 +15,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from backend.report.palette import curve_colour, hexadecimal
 from backend.report.pictures import FAINT, GREY, INK, drawable, titled_figure
 from base_detector import Array
+from shared.curve_colours import curve_colour, hexadecimal
 
 _DPI: Final = 110
 #: Bins of scores: .025 each.

@@ -111,9 +111,9 @@ class CurvePanel:
         inner = sheet.inner
         self._plot = Rect(
             even(inner.x1 + 2.9 * unit),
-            even(top + 0.6 * unit),
+            even(top + 1.2 * unit),
             even(inner.x2 - 0.4 * unit),
-            even(inner.y2 - 2.6 * unit),
+            even(inner.y2 - 3.2 * unit),
         )
         self._draw_damage(canvas)
         self._draw_scale(canvas)
@@ -129,7 +129,10 @@ class CurvePanel:
                 if len(where) == 1:
                     canvas.dot(where[0], curve.colour, radius=thickness * 1.3)
                 else:
-                    canvas.line(where, curve.colour, thickness=thickness * (2 if curve.steps else 1))
+                    wide = thickness * (2 if curve.steps else 1) * (2 if curve.hollow else 1)
+                    canvas.line(where, curve.colour, thickness=wide)
+                    if curve.hollow:
+                        canvas.line(where, PAPER, thickness=max(1, wide // 2))
 
     def draw_now(self, canvas: Canvas, time_s: float) -> None:
         """The cursor, a dot on each curve and the current numbers."""
@@ -175,6 +178,8 @@ class CurvePanel:
             left, middle = inner.x1 + column * width, top + (row + 0.65) * step
             right = left + width - (1.0 * unit if columns > 1 and column == 0 else 0.0)
             canvas.fill((left, middle - 0.22 * unit, left + 1.3 * unit, middle + 0.22 * unit), curve.colour)
+            if curve.hollow:
+                canvas.fill((left + 2, middle - 0.1 * unit, left + 1.3 * unit - 2, middle + 0.1 * unit), PAPER)
             label = fitted(curve.label, size=size, width=right - left - 1.9 * unit - number)
             canvas.text(label, (left + 1.7 * unit, middle), INK, size=size)
             self._cells.append((left, right, middle))
@@ -187,8 +192,11 @@ class CurvePanel:
             canvas.fill((plot.x1, y - 0.6, plot.x2, y + 1.4), FAINT)
             if score in (0.0, 0.5, 1.0):
                 canvas.text(f"{score:g}", (plot.x1 - 0.5 * unit, y), GREY, size=sheet.size(0.85), anchor="r")
-        for word, y in (("fake", self._y(1.0) + 1.1 * unit), ("real", self._y(0.0) - 1.1 * unit)):
-            canvas.text(word, (plot.x1 - 0.5 * unit, y), INK, size=sheet.size(0.9), bold=True, anchor="r")
+        for words, y in (
+            ("most like manipulated", plot.y1 - 0.35 * unit),
+            ("most like real material", plot.y2 + 1.75 * unit),
+        ):
+            canvas.text(words, (plot.x1, y), GREY, size=sheet.size(0.75))
 
     def _draw_damage(self, canvas: Canvas) -> None:
         """Shade the parts that were not judged."""
@@ -266,9 +274,9 @@ class BarPanel:
         if bars:
             below = top + len(bars) * step + 0.4 * unit
             small = sheet.size(0.8)
-            canvas.text("0 real", (left, below), GREY, size=small)
-            canvas.text("upright mark: threshold", ((left + right) / 2, below), GREY, size=small, anchor="m")
-            canvas.text("1 fake", (right, below), GREY, size=small, anchor="r")
+            canvas.text("0 = most like real", (left, below), GREY, size=small)
+            canvas.text("upright mark: threshold", (left, below + 1.1 * unit), GREY, size=small)
+            canvas.text("1 = most like manipulated", (right, below), GREY, size=small, anchor="r")
 
 
 class TablePanel:
@@ -335,6 +343,8 @@ class _Curve:
 
     def __init__(self, curve: dict[str, Any]) -> None:
         self.label, self.colour = str(curve["label"]), curve["colour"]
+        #: another curve has the colour, too
+        self.hollow = curve.get("turn", 0) % 2 == 1
         self._runs: list[list[tuple[float, float]]] = [[(float(t), float(s)) for t, s in run] for run in curve["runs"]]
         self._times = [[t for t, _ in run] for run in self._runs]
         #: a window of sound is drawn whole where it begins, and its score is the current one to its end

@@ -28,6 +28,7 @@ from backend.report.table import write_bands, write_scores
 from backend.report.words import BEING_DRAWN, NOT_ASKED, NOTHING_DRAWN
 from base_detector import Array
 from shared import durable
+from shared.curves import Wave
 from shared.errors import PermanentError
 from shared.results import DetectorResult, Result, VideoState
 
@@ -50,12 +51,13 @@ def build_report(
     crop: CropOf | None = None,
     picture: Callable[[int], Array] | None = None,
     later: bool = False,
+    wave: Wave | None = None,
 ) -> Result:
     """Write the report of ``result`` into the empty folder ``out``; returns the result as ``result.json`` has it.
 
     ``evidence``: detector -> row of ``faces`` -> .npy, 255 = manipulated; ``keyframes``: person -> (H, W, 3) uint8 RGB;
     ``crop``: (detector, row) -> (H, W, 3) uint8 RGB, what that detector's masks cover; ``picture``: row -> the face and
-    what is around it, for the gallery. ``video`` None: none was asked for; ``later``:
+    what is around it, for the gallery; ``wave``: the sound's form. ``video`` None: none was asked for; ``later``:
     a clip's is left for ``add_video``. ValueError for a detector id that is not a file name.
     """
     for item in result.detectors:
@@ -68,7 +70,7 @@ def build_report(
     _draw_pictures(result, scored, out)
     write_scores(result, out / "scores.csv")
     write_bands(result, out / "bands.csv")
-    write_curves(result, scored, out / "curves.json")
+    write_curves(result, scored, out / "curves.json", wave=wave)
     said = counts_at([pair for pair in scored if pair[0].unit == "face"], units=len(result.faces))
     write_boxes(result, said, out / "boxes.json")
     gallery = write_gallery(result, said, picture, out) if picture else ()

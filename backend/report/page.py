@@ -17,10 +17,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from PIL import Image
 
 from backend.report import words
-from backend.report.palette import hexadecimal, side_colour
+from backend.report.palette import side_colour
 from backend.report.plan import crowd_words
 from backend.report.series import MOST_BARS, person_name, score_array
 from shared import how_sure
+from shared.curve_colours import hexadecimal
 from shared.how_sure import reason, reasons_among
 from shared.notes import note_sentences
 from shared.results import DetectorResult, PersonScore, Result

@@ -1,4 +1,5 @@
-"""Colours of the report: one list for curves, one for how many detectors are above their thresholds, both safe for colour-blind readers.
+"""Colours of the report that say how many detectors are above their thresholds, safe for colour-blind readers; those of curves are
+``shared.curve_colours``.
 
 Owns every colour that means something. May be imported by ``backend.report`` only; the renderer gets colours in its plan.
 """
@@ -7,10 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from shared.curve_colours import RGB, turn
 from shared.results import DetectorResult
 from shared.statement import left_out
-
-RGB = tuple[int, int, int]
 
 #: what no detector scored, or none that counts
 UNSCORED: Final[RGB] = (158, 158, 158)
@@ -23,22 +23,8 @@ LEVELS: Final[tuple[RGB, ...]] = (UNSCORED, (44, 123, 182), (253, 174, 97), (244
 _ABOVE: Final[RGB] = (184, 61, 10)
 _BELOW: Final[RGB] = (21, 104, 168)
 
-#: curves on white: Okabe and Ito's colours without yellow, then the darker ones of Paul Tol's "muted" scheme
-CURVES: Final[tuple[RGB, ...]] = (
-    (0, 114, 178),
-    (213, 94, 0),
-    (0, 158, 115),
-    (204, 121, 167),
-    (230, 159, 0),
-    (86, 180, 233),
-    (51, 34, 136),
-    (136, 34, 85),
-    (153, 153, 51),
-    (68, 68, 68),
-)
-
-#: the first, second and third time through the list: grey level it is mixed with, how much of that, matplotlib's line
-_TURNS: Final = ((0, 0.0, "-"), (0, 0.45, "--"), (255, 0.45, ":"))
+#: matplotlib's line the first, second and third time through the list of colours
+_LINES: Final = ("-", "--", ":")
 
 
 def side_colour(detector: DetectorResult, fake_score: float) -> RGB:
@@ -51,22 +37,6 @@ def side_colour(detector: DetectorResult, fake_score: float) -> RGB:
     return UNSCORED if detector.hard_label == "no_trace" else _BELOW
 
 
-def curve_colour(index: int) -> RGB:
-    """Colour of curve ``index``: the list, then the list darker, then lighter; after thirty it repeats."""
-    towards, share, _ = _turn(index)
-    red, green, blue = (round(part + (towards - part) * share) for part in CURVES[index % len(CURVES)])
-    return red, green, blue
-
-
 def curve_style(index: int) -> str:
     """Line of curve ``index`` for matplotlib: solid, dashed, dotted, changing with the turn of the list."""
-    return _turn(index)[2]
-
-
-def _turn(index: int) -> tuple[int, float, str]:
-    return _TURNS[index // len(CURVES) % len(_TURNS)]
-
-
-def hexadecimal(colour: RGB) -> str:
-    """``#rrggbb`` for matplotlib and CSS."""
-    return "#{:02x}{:02x}{:02x}".format(*colour)
+    return _LINES[turn(index) % len(_LINES)]

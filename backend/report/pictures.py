@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from backend.report.palette import curve_colour, curve_style, hexadecimal, side_colour
+from backend.report.palette import curve_style, side_colour
 from backend.report.series import (
     MOST_BARS,
     FaceTable,
@@ -32,6 +32,7 @@ from backend.report.series import (
 )
 from backend.scores.aggregate import integrity_curve
 from base_detector import Array
+from shared.curve_colours import curve_colour, curve_mark, hexadecimal
 from shared.results import DetectorResult, Result
 from shared.rounding import score
 from shared.words import UNIT_NOUNS, counted, titles
@@ -42,6 +43,8 @@ _DPI = 130
 #: more persons than this make a tangle; scores.csv has all
 _MOST_PERSONS = 10
 _LEGEND_COLUMNS = 4
+#: marks on a line, so that colour is not all that tells it from others
+_MARKS_A_LINE = 9
 
 
 def draw_curves(result: Result, detector: DetectorResult, scores: Array, out: Path, *, colour: int = 0) -> None:
@@ -129,10 +132,10 @@ def draw_sorted(detector: DetectorResult, scores: Array, out: Path, *, colour: i
     axes.set_xlim(0, 1)
     axes.set_xlabel(f"share of the scores of {counted(len(curve), UNIT_NOUNS[detector.unit])}", color=GREY)
     axes.set_ylabel("integrity score = 1 - fake score", color=GREY)
-    _words(axes, top="real", bottom="fake")
+    _words(axes, top="most like real material", bottom="most like manipulated")
     if detector.auc is not None:
         axes.text(
-            0.03, 0.06, f"area under the curve (AUC): {detector.auc:.3f}", transform=axes.transAxes, fontsize=11,
+            0.03, 0.13, f"area under the curve (AUC): {detector.auc:.3f}", transform=axes.transAxes, fontsize=11,
             fontweight="bold", color=INK, bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 4},
         )  # fmt: skip
     note = "Equals the mean integrity score. It is not a ROC-AUC: the truth is not known."
@@ -174,27 +177,31 @@ def _figure(title: str, *, wide: float = 9.0, high: float = 3.9) -> tuple[Figure
 
 
 def _words(axes: Axes, *, top: str, bottom: str) -> None:
-    """The words at the ends of the scale."""
-    axes.set_yticks([0, 0.25, 0.5, 0.75, 1], [f"{bottom}  0", "0.25", "0.5", "0.75", f"{top}  1"])
-    for label in (axes.get_yticklabels()[0], axes.get_yticklabels()[-1]):
-        label.set_fontweight("bold")
-        label.set_color(INK)
+    """The words at the ends of the scale, inside the plot: beside the numbers is no room for honest ones."""
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
+    for y, words, side in ((1.0, top, "top"), (0.0, bottom, "bottom")):
+        axes.text(
+            0.006, y, words, transform=axes.get_yaxis_transform(), ha="left", va=side, fontsize=8.5, color=GREY, zorder=4,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1.5},
+        )  # fmt: skip
 
 
 def _draw_series(axes: Axes, series: Sequence[Series], result: Result, *, colours: Sequence[int]) -> None:
+    """Lines in the colour and with the mark of each place in ``colours``; a score between two gaps is its mark alone."""
     for index, one in zip(colours, series, strict=True):
-        dots = one.style == "dots"
+        dots, mark = one.style == "dots", curve_mark(index)
         look: dict[str, Any] = {
             "color": hexadecimal(curve_colour(index)),
             "linewidth": 2.6 if one.style == "steps" else 1.8,
             "linestyle": "" if dots else "-." if one.style == "steps" else curve_style(index),
             "solid_joinstyle": "round",
-            "markersize": 5 if dots else 4,
+            "markersize": 5 if dots else 4.5,
         }
-        axes.plot([], [], label=drawable(one.label), marker="D" if dots else "", **look)
+        axes.plot([], [], label=drawable(one.label), marker=mark, **look)
+        every = max(1, len(one) // _MARKS_A_LINE)
         for start, stop in one.runs:
-            marker = "D" if dots else "o" if stop - start == 1 else ""
-            axes.plot(one.times[start:stop], one.scores[start:stop], marker=marker, **look)
+            some = None if dots or stop - start == 1 else (every // 2 + index * every // 7 % every, every)
+            axes.plot(one.times[start:stop], one.scores[start:stop], marker=mark, markevery=some, **look)
     for begin, end in damaged_stretches(result):
         axes.axvspan(begin, end, color=FAINT, linewidth=0, zorder=0)
         axes.text((begin + end) / 2, -0.01, "damaged", ha="center", va="bottom", fontsize=8, color=GREY, clip_on=True)
@@ -204,7 +211,7 @@ def _draw_series(axes: Axes, series: Sequence[Series], result: Result, *, colour
     axes.set_xlim(0, max(end, 1e-3))
     ticks = _time_ticks(end)
     axes.set_xticks(ticks, [_clock(tick) for tick in ticks])
-    _words(axes, top="fake", bottom="real")
+    _words(axes, top="most like manipulated", bottom="most like real material")
     if len(series) > 1:
         legend = axes.legend(
             loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=min(_LEGEND_COLUMNS, len(series)), frameon=False, fontsize=9,
@@ -232,7 +239,7 @@ def _draw_thresholds(axes: Axes, values: Sequence[float]) -> None:
 
 
 def _draw_bars(rows: Sequence[tuple[str, float, DetectorResult]], detector: DetectorResult | None, out: Path) -> None:
-    """Bars from 0 (real) to 1 (fake), top to bottom; rows without a score are left out."""
+    """Bars from 0 to 1, top to bottom; rows without a score are left out."""
     scored = [row for row in rows if not np.isnan(row[1])]
     shown = scored if len(scored) <= MOST_BARS else sorted(scored, key=lambda row: -row[1])[:MOST_BARS]
     title = f"{detector.title}: fake score" if detector else "Fake score, all detectors"
@@ -247,7 +254,12 @@ def _draw_bars(rows: Sequence[tuple[str, float, DetectorResult]], detector: Dete
     axes.set_yticks(places, [drawable(row[0]) for row in shown], parse_math=False)
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.set_xlim(0, 1)
-    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0  real", "0.25", "0.5", "0.75", "1  fake"])
+    axes.set_xticks(
+        [0, 0.25, 0.5, 0.75, 1], ["0\nmost like real material", "0.25", "0.5", "0.75", "1\nmost like manipulated"]
+    )
+    first, *_, last = axes.get_xticklabels()
+    first.set_horizontalalignment("left")
+    last.set_horizontalalignment("right")
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x", color=FAINT, linewidth=0.8)
     for place, row in zip(places, shown, strict=True):
@@ -263,7 +275,7 @@ def _draw_bars(rows: Sequence[tuple[str, float, DetectorResult]], detector: Dete
     if len(scored) > len(shown):
         notes.append(f"{len(shown)} of {len(scored)} scores, the highest ones; scores.csv has all.")
     longest = max((len(drawable(row[0])) for row in shown), default=0)
-    _save(figure, out, note=" ".join(notes), left=min(3.6, 0.3 + 0.085 * longest), right=0.3)
+    _save(figure, out, note=" ".join(notes), left=min(3.6, 0.3 + 0.085 * longest), right=0.3, bottom=0.58)
 
 
 def _save(

@@ -15,6 +15,7 @@ Schema 4 (all times in seconds from the first frame, scores are fake scores in [
                                                       threshold, 2 = one is, and so on; the last one for all beyond
      "thresholds": [{"value": float, "label": str, "colour": colour}],
      "curves": [{"label": str, "colour": colour,      none for an image
+                 "turn": int,                         how often its colour was used before: a hollow line; may be missing
                  "style": "line"|"steps"|"dots",      points joined; two points for each window of sound; runs of one point
                  "hold_s": float,                     its latest score is called current for this long (steps: to the end of the window)
                  "runs": [[[time, score], ...], ...]}],
@@ -43,7 +44,7 @@ from typing import Any
 
 import numpy as np
 
-from backend.report.palette import LEVELS, curve_colour, side_colour
+from backend.report.palette import LEVELS, side_colour
 from backend.report.series import (
     FaceTable,
     Series,
@@ -57,6 +58,7 @@ from backend.report.series import (
     usual_step,
 )
 from base_detector import Array
+from shared.curve_colours import curve_colour, turn
 from shared.results import DetectorResult, Result
 from shared.rounding import for_drawing
 from shared.rounding import score as rounded
@@ -74,7 +76,7 @@ _MOST_BARS = 16
 #: more rows than this have no room in the table; scores.csv has all
 _MOST_ROWS = 96
 
-FOOTER = "Fake score: 0 = real, 1 = fake. A score is not a proof."
+FOOTER = "Fake scores from 0 to 1. A score is not a proof."
 
 
 def build_plan(result: Result, detectors: Sequence[str] | None) -> dict[str, Any]:
@@ -268,7 +270,7 @@ def _bars_note(of_faces: int) -> str:
     """What the bars of a crowd's table are."""
     if of_faces > 1:
         return "Bars: share of the detectors that are at or above their thresholds"
-    return "Bars from 0 = real to 1 = fake; upright mark: threshold"
+    return "Bars from 0 to 1, most like manipulated; upright mark: threshold"
 
 
 def _table(table: FaceTable, said: Counts) -> list[list[Any]]:
@@ -292,6 +294,7 @@ def _curve(series: Series, index: int, hold_s: Mapping[str, float]) -> dict[str,
     return {
         "label": series.label,
         "colour": list(curve_colour(index)),
+        "turn": turn(index),
         "style": series.style,
         "hold_s": round(hold_s[series.style], 4),
         "runs": runs,

@@ -11,15 +11,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 
 from base_detector import Array
+from shared.curves import Style
 from shared.results import DetectorResult, Result, Unit
 
-#: how a curve is drawn: joined points, horizontal pieces (two points each), single points
-Style = Literal["line", "steps", "dots"]
 STYLES: Final[dict[Unit, Style]] = {"face": "line", "picture": "dots", "sound": "steps"}
 
 #: more bars than this make a still's picture too long

@@ -16,10 +16,11 @@ from backend.media.canvas import Canvas
 from backend.media.panel import CurvePanel, Rect, _clock, _Curve, _ticks
 from backend.report.build import scored_detectors
 from backend.report.curves import MOST_POINTS, write_curves
-from backend.report.palette import CURVES, LEVELS, UNSCORED, curve_colour, curve_style
+from backend.report.palette import LEVELS, UNSCORED, curve_style
 from backend.report.pictures import draw_all_curves, draw_curves, draw_sorted, drawable
 from backend.report.plan import build_plan, counts_at
 from backend.report.series import FaceTable, highest_series, person_series, score_array
+from shared.curve_colours import CURVES, curve_colour, curve_mark
 from shared.findings import Note
 from shared.results import Finding, Result
 
@@ -378,11 +379,10 @@ def test_the_more_detectors_are_above_the_redder_and_nobody_to_count_is_grey() -
     assert len(set(CURVES)) == len(CURVES)
 
 
-def test_twenty_one_curves_have_twenty_one_colours_and_the_turns_of_the_list_their_own_line():
-    colours = [np.array(curve_colour(index), int) for index in range(21)]
-    apart = min(np.abs(a - b).sum() for i, a in enumerate(colours) for b in colours[:i])
-    assert apart >= 40
-    assert [curve_style(index) for index in (0, 9, 10, 19, 20)] == ["-", "-", "--", "--", ":"]
+def test_curves_of_one_colour_have_other_marks_and_lines() -> None:
+    looks = {(curve_colour(index), curve_mark(index)) for index in range(56)}
+    assert len(looks) == 56
+    assert [curve_style(index) for index in (0, 7, 8, 15, 16)] == ["-", "-", "--", "--", ":"]
 
 
 # --------------------------------------------------------------------------- damage

@@ -23,6 +23,7 @@ from backend.media.panel import Rect
 from backend.media.render import lay_out, render
 from backend.report.plan import build_plan
 from base_detector import WorkerFailure
+from shared.curve_colours import CURVES
 from shared.results import Result
 from shared.settings import Settings
 
@@ -117,14 +118,14 @@ def test_the_picture_is_at_the_left_the_box_on_the_face_the_curve_at_the_right(
     warmest = columns[(columns[:, 0] - columns[:, 2]).argmax()]
     assert warmest[0] > 150  # a high score is drawn in a warm colour
     assert warmest[0] > warmest[2] + 60
-    blue = [curve_pixels(frame[:, int(layout.panel.x1) :]) for frame in frames]
-    assert blue[0] < blue[1] < blue[2]  # the curve grows
+    drawn = [curve_pixels(frame[:, int(layout.panel.x1) :]) for frame in frames]
+    assert drawn[0] < drawn[1] < drawn[2]  # the curve grows
 
 
 def curve_pixels(panel: np.ndarray) -> int:
-    """Pixels of the first curve's blue below the legend."""
+    """Pixels of the first curve's colour below the legend; the encoder halves the resolution of colours."""
     part = panel[panel.shape[0] // 4 :].astype(int)
-    return int(((np.abs(part - (0, 114, 178)) < 45).all(axis=2)).sum())
+    return int(((np.abs(part - CURVES[0]) < 75).all(axis=2)).sum())
 
 
 def test_uneven_times_are_kept(made_result: Callable, tmp_path: Path) -> None:
