@@ -13,10 +13,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from backend.report.palette import LEVELS, hexadecimal
+from backend.report.palette import LEVELS
 from backend.report.plan import Counts
 from backend.report.series import FaceTable, usual_step
 from base_detector import Array
+from shared.curve_colours import hexadecimal
 from shared.results import Result
 
 BOXES_SCHEMA: Final = 1
