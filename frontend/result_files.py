@@ -1,4 +1,5 @@
-"""The files of a finished result: of its report, and all of them in one zip; with Range, for a browser that has the result open only.
+"""The files of a finished result: of its report, all of them in one zip, and the submitted file; with Range, for a browser that has the
+result open only.
 
 Promises: files are visitors' media: a browser shows them under a sandbox policy and keeps no copy; a part of a file is sent as a whole
 one is, without one of our threads. Nothing is opened but to send it. For the front-end only.
@@ -11,9 +12,11 @@ from pathlib import PurePosixPath
 from typing import IO, Final
 
 from flask import Blueprint, Response, abort, request, send_file, session, url_for
+from werkzeug.exceptions import NotFound
 
 from frontend import bundle
 from frontend.faults import answer
+from frontend.original import original_of
 from frontend.portal import portal
 from frontend.reading import SHOWN, Reading, read_report
 from shared.errors import SENTENCES
@@ -44,6 +47,22 @@ def file(untrusted_id: str, untrusted_name: str) -> Response:
         max_age=None,
     )
     _send_part_from_file(response, lambda: path.open("rb"))
+    return _kept_private(response)
+
+
+@blueprint.get("/r/<untrusted_id>/original")
+def original(untrusted_id: str) -> Response:
+    """The submitted file, for the player; 404 where a browser could not show it, and after its retention time."""
+    job = _open_job(untrusted_id)
+    store = portal().store
+    found = original_of(store, job, read_report(store.report(job)).result.media)
+    if found is None:
+        raise NotFound
+    try:
+        response = send_file(found.path, mimetype=found.mimetype, conditional=True, max_age=None)
+        _send_part_from_file(response, lambda: found.path.open("rb"))
+    except FileNotFoundError:  # deleted since it was found
+        raise NotFound from None
     return _kept_private(response)
 
 

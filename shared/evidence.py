@@ -50,6 +50,15 @@ FAMILIES: Final[dict[str, str]] = {
     "motion": "how a face changes from picture to picture",
     "sound": "traces of a synthetic voice",
 }
+#: What a family found where it points to real material.
+FEW_TRACES: Final[dict[str, str]] = {
+    "blending": "few traces of a face that was pasted in",
+    "synthesis": "few traces of a face that a network made or altered",
+    "picture": "few traces of a generator in the whole picture",
+    "motion": "few traces of manipulation in how a face changes from picture to picture",
+    "sound": "few traces of a synthetic voice",
+}
+assert FEW_TRACES.keys() == FAMILIES.keys()
 #: Conditions of a file below which a card may say that its detector fails, as measured in its benchmark.
 CONDITIONS_WITH_LIMITS: Final = ("face_px", "sharpness", "bits_per_pixel")
 #: Kinds of manipulation, in the order of tables.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from shared.errors import sentence_for
-from shared.evidence import FAMILIES, FEW_MEASURED, KINDS, LEAST_SHARE, LEAST_UNITS, level_words
+from shared.evidence import FAMILIES, FEW_MEASURED, FEW_TRACES, KINDS, LEAST_SHARE, LEAST_UNITS, level_words
 from shared.results import DetectorResult, Finding, PersonScore, Points, Result, SupportLevel, Tally, Worth
 from shared.rounding import score as rounded
 from shared.stability import BY_NAME as VARIANTS
@@ -225,7 +225,7 @@ class Kind:
 class Statement:
     """What stands above a result. ``lead`` is about joint stretches of two kinds of evidence, ``worth`` how often real video has them, both
     empty where there are none; ``whole`` is what points where by the scores of the file; ``details`` say how often that happens on real
-    material."""
+    material; ``times``, their last ones, what is known of from when to when."""
 
     lead: str
     worth: str
@@ -234,6 +234,7 @@ class Statement:
     details: tuple[str, ...]
     not_looked_for: str
     kinds: tuple[Kind, ...]
+    times: tuple[str, ...] = ()
 
     @property
     def headline(self) -> str:
@@ -252,16 +253,17 @@ def statement_of(result: Result) -> Statement | None:
     if any(item.finding is None for item in scored):
         return None
     kinds = kinds_of(scored)
-    names, whole = titles(result), _of_the_whole(scored)
+    names, whole, times = titles(result), _of_the_whole(scored), tuple(_of_time(result, scored))
     lead = joint_headline(result, names, kinds=len(families_of(scored)))
     return Statement(
         lead=lead,
         worth=joint_worth(result, names),
         whole=f"Over the whole file, {whole[0].lower()}{whole[1:]}" if lead else whole,
         looked_for=_looked_for(kinds),
-        details=(*cousins(result, names), *_details(result, scored), *_of_time(result, scored)),
+        details=(*cousins(result, names), *_details(result, scored), *times),
         not_looked_for=_not_looked_for(kinds),
         kinds=kinds,
+        times=times,
     )
 
 
@@ -337,9 +339,7 @@ def _counted(
             if (item.family or item.id) == family and item.finding and item.finding.points == side
         ]
         names = [f"{item.title}, {_level(item.finding)}" for item in own if item.finding]
-        words = FAMILIES.get(family)
-        if words and side == "points_to_real":
-            words = words.replace("traces of", "few traces of", 1)
+        words = (FEW_TRACES if side == "points_to_real" else FAMILIES).get(family)
         told.append(f"{words} ({'; '.join(names)})" if words else "; ".join(names))
     target = "manipulation" if side == "points_to_fake" else "real material"
     return f"{of} {verb} to {target}: {joined(told)}."

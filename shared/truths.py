@@ -162,7 +162,9 @@ class SiteRecord:
     def words(self) -> str:
         """What it counts, in a sentence."""
         if not self.real + self.fake:
-            return "Nothing is noted yet: of no submission to this site the truth was noted later."
+            return (
+                "Nothing is noted yet: nobody has recorded whether a file that was checked here is real or manipulated."
+            )
         return (
             f"The truth of {counted(self.real + self.fake, 'file')} became known later and was noted: {self.real:,} real, "
             f"{self.fake:,} manipulated."

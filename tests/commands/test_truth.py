@@ -208,7 +208,10 @@ def test_false_alarms_and_misses_are_counted_with_their_intervals(site: Site) ->
 
 
 def test_with_nothing_noted_the_list_says_so(site: Site) -> None:
-    assert site.says().stdout == "Nothing is noted yet: of no submission to this site the truth was noted later.\n"
+    assert (
+        site.says().stdout
+        == "Nothing is noted yet: nobody has recorded whether a file that was checked here is real or manipulated.\n"
+    )
     assert site_record([]).lines == ()
 
 

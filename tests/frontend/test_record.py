@@ -32,7 +32,9 @@ def note(app: Flask, job: str, *, fake: bool, media: str | None = None) -> None:
 
 def test_with_nothing_noted_the_page_says_so(app: Flask) -> None:
     page = text_of(app)
-    assert "Nothing is noted yet: of no submission to this site the truth was noted later." in page
+    assert (
+        "Nothing is noted yet: nobody has recorded whether a file that was checked here is real or manipulated." in page
+    )
     assert "Misled" not in page
 
 

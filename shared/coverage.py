@@ -1,0 +1,80 @@
+"""How much of a file was judged and what it is like, in rows: the first thing to know beside a finding.
+
+Promises: counts and measures of the result only; the words for size and compression are those of the quality cells
+(``shared.evidence``). May be imported by all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from shared.evidence import BITS_EDGES, FACE_PX_EDGES
+from shared.results import DetectorResult, Result
+from shared.words import UNIT_NOUNS, counted, format_name, joined, of_other_kinds, titles
+
+#: By the edges of the quality cells, the smallest first.
+_SIZES = ("very small", "small", "of medium size", "large")
+_COMPRESSIONS = ("strong", "moderate", "light")
+
+
+def coverage_rows(result: Result) -> tuple[tuple[str, str], ...]:
+    """('Judged', 'MesoNet: all 200 faces'), ('Faces', ...), ('Compression', ...), ('Mode', ...); rows without content are left out."""
+    rows = (
+        ("Judged", _judged(result)),
+        ("Faces", _faces(result)),
+        ("Compression", _compression(result)),
+        ("Mode", _mode(result)),
+    )
+    return tuple((name, words) for name, words in rows if words)
+
+
+def share_words(judged: int, of: int, noun: str) -> str:
+    """'all 200 faces', '9 of 200 faces (4 %)', 'the one face'."""
+    if judged == of:
+        return f"the one {noun}" if of == 1 else f"all {counted(of, noun)}"
+    return f"{judged:,} of {counted(of, noun)} ({100 * judged / of:.0f} %)"
+
+
+def _judged(result: Result) -> str:
+    """Who judged how much; detectors that judged the same are named together."""
+    names, beside = titles(result), of_other_kinds(result)
+    asked = [item for item in result.detectors if item not in beside]
+    told = [(_share(item), names[item.id]) for item in asked if item.scores]
+    told += [("nothing", names[item.id]) for item in asked if not item.scores]
+    grouped: dict[str, list[str]] = {}
+    for share, name in told:
+        grouped.setdefault(share, []).append(name)
+    return "; ".join(f"{joined(own)}: {share}" for share, own in grouped.items())
+
+
+def _share(item: DetectorResult) -> str:
+    return share_words(item.units_scored, len(item.scores), UNIT_NOUNS[item.unit])
+
+
+def _faces(result: Result) -> str:
+    size = result.conditions.face_px if result.conditions else None
+    if size is None or not result.faces:
+        return ""
+    return f"{_by_edge(size, FACE_PX_EDGES, _SIZES)}: half of them are {size:.0f} pixels or more on their longer side"
+
+
+def _compression(result: Result) -> str:
+    media = result.media
+    bits = result.conditions.bits_per_pixel if result.conditions else None
+    if media.lossless and media.kind == "image":
+        return f"none that loses detail ({format_name(media.container, media.codec)})"
+    if bits is None or media.kind == "sound":
+        return ""
+    strength = _by_edge(bits, BITS_EDGES, _COMPRESSIONS)
+    return f"{strength}, {bits:.2g} bits per pixel ({format_name(media.container, media.codec)})"
+
+
+def _mode(result: Result) -> str:
+    if result.media.kind != "video":
+        return ""
+    return f"{result.mode}: {result.sampled_frames:,} of {counted(result.media.frames, 'frame')} looked at"
+
+
+def _by_edge(value: float, edges: Sequence[float], words: Sequence[str]) -> str:
+    """The word of the cell in which ``value`` is: one more word than edges."""
+    return words[sum(value >= edge for edge in edges)]
