@@ -24,6 +24,8 @@ WORDS: Final[dict[str, str]] = {
 }
 Word = Literal["flagged", "unconfirmed", "unflagged", "unjudged"]
 
+#: Most persons that a sentence names.
+_MOST_NAMED: Final = 6
 #: Most stretches that are named of one person; the timeline has all.
 _MOST: Final = 3
 
@@ -153,3 +155,17 @@ def _sentence(
         return f"{nobody} that judged enough is {'not ' if len(able) == 1 else ''}above its threshold on the whole."
     verb = "is above its threshold" if len(above) == 1 else "are above their thresholds"
     return f"On the whole {len(above)} of {len(able)} {verb}: {joined([names[item.id] for item in above])}."
+
+
+def persons_sentence(found: tuple[Standing, ...]) -> str:
+    """Which persons are above a threshold and which are not, where there are several: 'Flagged: person 1. Unconfirmed: person 3.'"""
+    persons = [one for one in found if one.person is not None]
+    if len(persons) < 2:
+        return ""
+    told = []
+    for word in WORDS:
+        names = [one.name.lower() for one in sorted(persons, key=lambda one: one.person or 0) if one.word == word]
+        if names:
+            shown = joined(names) if len(names) <= _MOST_NAMED else f"{len(names)} persons"
+            told.append(f"{word.capitalize()}: {shown}.")
+    return " ".join(told)

@@ -12,7 +12,10 @@ async function renew() {
     return true;
   }
   if (page.getElementById("follows")) return false;
-  for (const part of parts) document.querySelector(`[data-follows=${part.dataset.follows}]`).replaceWith(document.adoptNode(part));
+  for (const part of parts) {
+    if (part.dataset.follows === "video" && document.getElementById("player")) continue; // the submitted clip plays on
+    document.querySelector(`[data-follows=${part.dataset.follows}]`).replaceWith(document.adoptNode(part));
+  }
   const hint = document.getElementById("click-hint");
   if (hint) hint.hidden = !document.getElementById("video");
   document.dispatchEvent(new Event("video-ready"));

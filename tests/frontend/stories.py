@@ -18,8 +18,10 @@ from flask import Flask
 from flask.testing import FlaskClient
 from PIL import Image
 
+from backend.report.boxes import write_boxes
 from backend.report.build import scored_detectors
 from backend.report.curves import write_curves
+from backend.report.plan import counts_at
 from frontend.portal import portal
 from shared.records import Catalog, CatalogEntry, DetectorProgress, JobId, Status
 from shared.results import (
@@ -27,6 +29,7 @@ from shared.results import (
     DetectorResult,
     Evidence,
     FaceRow,
+    Keyframe,
     MediaFacts,
     MediaWorker,
     Person,
@@ -122,15 +125,21 @@ def finish(
     state: VideoState | None = "ready",
     change: Callable[[Result], Result] = lambda result: result,
 ) -> Result:
-    """Do the back-end's part for a submission: move it on, publish a report, say done. ``curves``: with ``curves.json`` in it; ``state``:
-    of its video, which ``add_video`` adds to a pending one. ``change``: what makes another result of the usual one (tests/units.py)."""
+    """Do the back-end's part for a submission: move it on, publish a report, say done.
+
+    ``curves``: with ``curves.json`` and ``boxes.json`` in it; ``state``: of its video, which ``add_video`` adds to a pending one.
+    ``change``: what makes another result of the usual one (tests/units.py).
+    """
     site = portal(app)
     now = site.clock()
     result = change(a_result(job, now, kind=kind))
     folder = site.settings.data / "scratch" / job
     folder.mkdir(parents=True)
     if curves:
-        write_curves(result, scored_detectors(result), folder / "curves.json")
+        scored = scored_detectors(result)
+        write_curves(result, scored, folder / "curves.json")
+        said = counts_at([pair for pair in scored if pair[0].unit == "face"], units=len(result.faces))
+        write_boxes(result, said, folder / "boxes.json")
     files = _write_files(folder, result, video=video, portrait=portrait)
     if state not in (None, "ready"):
         shutil.rmtree(folder / "video")
@@ -185,7 +194,7 @@ def working(job: str, now: datetime) -> Status:
 
 
 def _write_files(folder: Path, result: Result, *, video: Path | None, portrait: Path | None) -> dict[str, str]:
-    for name in ("video", "curves", "sorted", "keyframes", "evidence/classnseg"):
+    for name in ("video", "curves", "sorted", "keyframes", "gallery", "evidence/classnseg"):
         (folder / name).mkdir(parents=True)
     picture = Image.open(portrait).convert("RGB") if portrait else Image.new("RGB", (64, 64), (90, 90, 90))
     for person in result.persons:
@@ -194,6 +203,10 @@ def _write_files(folder: Path, result: Result, *, video: Path | None, portrait: 
     for item in (one for detector in result.detectors for one in detector.evidence):
         heat = np.linspace(0, 255, 128, dtype=np.uint8)[None].repeat(128, 0)
         Image.fromarray(heat).save(folder / item.file)
+        if item.plain:
+            picture.resize((256, 256)).save(folder / item.plain)
+    for key in result.gallery:
+        picture.resize((256, 256)).save(folder / key.file)
     for name in ("curves/all.png", "curves/mesonet.png", "sorted/mesonet.png"):
         Image.new("RGB", (640, 240), "white").save(folder / name)
     if result.media.kind != "image":
@@ -244,7 +257,12 @@ def a_result(job: str, now: datetime, *, kind: str = "video") -> Result:
         "limits": ("Fully synthetic faces", "Strong compression"),
     }  # fmt: skip
     pictures = 1 if kind == "image" else 6
-    evidence = tuple(Evidence(face=face, file=f"evidence/classnseg/face_{face}.png") for face in range(pictures))
+    evidence = tuple(
+        Evidence(face=face, file=f"evidence/classnseg/{face:06d}.jpg", plain=f"evidence/classnseg/{face:06d}_face.jpg")
+        for face in range(pictures)
+    )
+    shown = {(row.person, row.shot): place for place, row in enumerate(faces)}
+    gallery = tuple(Keyframe(face=place, file=f"gallery/{place:06d}.jpg") for place in shown.values())
     detectors = (
         _detector("mesonet", "MesoInception4", faces, first, common),
         _detector("classnseg", "ClassNSeg", faces, second, common).model_copy(update={"evidence": evidence}),
@@ -262,13 +280,14 @@ def a_result(job: str, now: datetime, *, kind: str = "video") -> Result:
             name="press_statement_final (2).mp4" if kind == "video" else "portrait.jpg",
             sha256="ab" * 32, bytes=4_812_345, kind=kind, width=640, height=480, fps=25.0 if kind == "video" else None,
             duration_s=12.0 if kind == "video" else 0.0, frames=300 if kind == "video" else 1,
-            codec="h264", container="mp4", rotation=0, has_audio=True,
+            codec="h264", container="mov,mp4,m4a,3gp,3g2,mj2", rotation=0, has_audio=True,
         ),
         mode="standard",
         sampled_frames=len(times),
         shots=tuple(shots) if kind == "video" else (Shot(shot=0, start=0, end=0, start_s=0.0, end_s=0.0),),
         persons=persons,
         faces=tuple(faces),
+        gallery=gallery,
         detectors=detectors,
         consensus=(Consensus(
             unit="face", detectors=2, mean=float(np.mean(scores)), minimum=min(scores), maximum=max(scores),

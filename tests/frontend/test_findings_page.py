@@ -9,6 +9,7 @@ from html import unescape
 import pytest
 from flask import Flask
 
+from shared.coverage import coverage_rows
 from shared.how_sure import reason
 from shared.results import Result
 from shared.statement import NOT_COUNTED, finding_words, statement_of
@@ -31,8 +32,10 @@ def test_page_leads_with_the_statement_and_the_table_of_who_looked(app: Flask, u
     said = statement_of(result)
     assert said is not None
     places = [page.index(f" {sentence} ") for sentence in said.sentences]
-    assert places == sorted(places)
-    assert places[-1] < page.index(" Detectors ", places[0]), "all of it stands above the detectors"
+    assert places[0] == min(places), "the headline comes first"
+    assert max(places) < page.index(" Detectors ", places[0]), "all of it stands above the detectors"
+    for name, words in coverage_rows(result):
+        assert f" {name} {words} " in page
     for kind in said.kinds:
         assert f" {kind.words} {', '.join(kind.looked) or 'no detector'} " in page
     assert "Consensus" not in page

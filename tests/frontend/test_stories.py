@@ -112,7 +112,7 @@ def test_right_pin_opens_result_with_scores_labels_limits_and_caution(
     assert "Strong compression" in page
     assert "They disagree" not in page
     assert "person_1.jpg" in page
-    assert "<h3>Person 2</h3>" in page
+    assert "<h3>Person 2 " in page
     assert 'video/mesonet.mp4">MesoInception4</a>' in page
 
 
@@ -208,9 +208,8 @@ def test_a_sound_has_a_player_of_its_own_behind_the_pin_and_without_scripts(
     assert "<audio" not in visitor.get(f"/r/{job}").get_data(as_text=True)
     assert uploader.enter_pin(job).status_code == 303
     page = uploader.get(f"/r/{job}").get_data(as_text=True)
-    (address,) = re.findall(
-        r'<audio id="listen" aria-labelledby="listen-name" controls preload="metadata" src="([^"]+)"></audio>', page
-    )
+    audio = page[page.index('<audio id="listen" aria-labelledby="listen-name" controls') : page.index("</audio>")]
+    (address,) = re.findall(r'<source src="([^"]+)" type="video/mp4">', audio)
     part = uploader.get(address, headers={"Range": "bytes=0-99"})
     assert (part.status_code, part.mimetype) == (206, "video/mp4")
     assert visitor.get(address).status_code == 403
