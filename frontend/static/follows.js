@@ -13,7 +13,8 @@ async function renew() {
   }
   if (page.getElementById("follows")) return false;
   for (const part of parts) {
-    if (part.dataset.follows === "video" && document.getElementById("player")) continue; // the submitted clip plays on
+    const medium = document.querySelector("#video, #listen");
+    if (part.dataset.follows === "video" && medium?.readyState > 0) continue; // the submitted clip plays on
     document.querySelector(`[data-follows=${part.dataset.follows}]`).replaceWith(document.adoptNode(part));
   }
   const hint = document.getElementById("click-hint");

@@ -112,7 +112,12 @@
 
   function playRendered(video) {
     const original = video.querySelector("[data-original]");
-    if (!original || video.querySelectorAll("source").length < 2) return;
+    if (!original) return;
+    if (video.querySelectorAll("source").length < 2) {
+      const words = byId("cannot-play");
+      if (words) words.hidden = false;
+      return;
+    }
     original.remove();
     video.load();
   }
@@ -179,6 +184,9 @@
     });
     if (!video) return;
     video.addEventListener("error", () => playRendered(video));
+    const last = [...video.querySelectorAll("source")].pop();
+    if (last?.matches("[data-original]")) last.addEventListener("error", () => playRendered(video));
+    if (video.networkState === HTMLMediaElement.NETWORK_NO_SOURCE) playRendered(video);
     video.addEventListener("loadedmetadata", () => checkSource(video));
     if (video.readyState) checkSource(video);
     const place = boxesPlace();

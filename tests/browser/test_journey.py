@@ -93,7 +93,7 @@ def test_numbers_come_first_and_the_video_joins_them_on_the_open_page(
     page.goto(f"{url}/r/{job}")
     _open(page)
     page.wait_for_selector("#chart[data-drawn='2']")
-    assert "The video is being prepared" in page.inner_text("main")
+    assert "is being prepared" in page.inner_text("main")
     assert page.get_by_role("link", name="Download everything (zip)").count() == 0
     _look(page, f"pending-{width}")
     page.select_option("#person", index=2)

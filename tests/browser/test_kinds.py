@@ -120,6 +120,7 @@ def test_a_voice_is_sent_and_its_result_speaks_of_sound(all_kinds: Any, watched:
     _open(page)
     drawn(page, 1)
     look(page, "result-sound")
+    page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")  # folded on a phone
     words = page.inner_text("main")
     assert "Sound, 10 s" in words
     assert "speech in 9.1 s of it" in words

@@ -54,7 +54,7 @@ def test_each_detector_shows_its_finding_and_why_with_a_link(app: Flask, uploade
         assert known
         assert f"Finding: {finding_words(item.finding)}." in row
         assert f'href="/how-sure#{item.finding.code}">Why: {known.short}</a>' in row
-        assert f">{item.fake_score:.2f}</div>" in row
+        assert f"<b>{item.fake_score:.2f}</b></div>" in row
         left_out = item.finding.code in NOT_COUNTED
         grey = left_out or item.finding.points == "inconclusive"
         assert ('class="chip none"' in row) is grey, "a label that points neither way is grey"
