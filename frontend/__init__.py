@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from flask import Flask
 
-from frontend import delivery, faults, intake, pages, result_files, security, upload, viewer, wording
+from frontend import again, compare, delivery, faults, intake, pages, result_files, security, upload, viewer, wording
 from frontend.access import Access
 from frontend.events import Streams
 from frontend.media import IncomingMedia
@@ -35,7 +35,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, background: bool =
     app.url_map.strict_slashes = False  # people type /help/ as well
     upload.init_upload(app)
     delivery.init_delivery(app)
-    for part in (intake, viewer, result_files, pages):
+    for part in (intake, viewer, result_files, again, compare, pages):
         app.register_blueprint(part.blueprint)
     app.json.sort_keys = False  # type: ignore[attr-defined]  # troubles of a form are in the order of the page
     security.init_security(app, settings)
@@ -107,6 +107,7 @@ def _init_templates(app: Flask) -> None:
         modes=wording.MODES,
         format_name=words.format_name,
         reason=how_sure.reason,
+        same_file=compare.others_of,
         summary_heading=wording.summary_heading,
         summary_rest=wording.summary_rest,
         of_other_kinds=words.of_other_kinds,

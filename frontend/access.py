@@ -199,23 +199,28 @@ def open_session(session: MutableMapping[str, Any], job: JobId, *, until: float,
 
     The session is a signed cookie in the browser. On our side, the epoch of the result ends it.
     """
-    others = [held for held in _held(session) if held.get("id") != job]
+    others = [held for held in _entries(session) if held.get("id") != job]
     session[SESSION_KEY] = [*others, {"id": job, "until": until, "epoch": epoch}][-MOST_OPEN:]
 
 
 def close_session(session: MutableMapping[str, Any], job: JobId) -> None:
     """Forget that the session may open this result."""
-    session[SESSION_KEY] = [held for held in _held(session) if held.get("id") != job]
+    session[SESSION_KEY] = [held for held in _entries(session) if held.get("id") != job]
 
 
-def _held(session: Mapping[str, Any]) -> list[dict[str, Any]]:
+def held(session: Mapping[str, Any]) -> list[JobId]:
+    """The results that the session had opened, over or not."""
+    return [JobId(str(item.get("id"))) for item in _entries(session)]
+
+
+def _entries(session: Mapping[str, Any]) -> list[dict[str, Any]]:
     held = session.get(SESSION_KEY)
     return [item for item in held if isinstance(item, dict)] if isinstance(held, list) else []
 
 
 def _epoch_of(session: Mapping[str, Any], job: JobId, *, now: float) -> int | None:
     """The epoch of a session that belongs to this result and is not over; None for any other."""
-    held = next((item for item in _held(session) if item.get("id") == job), {})
+    held = next((item for item in _entries(session) if item.get("id") == job), {})
     if float(held.get("until", 0)) <= now:
         return None
     epoch = held.get("epoch")

@@ -34,6 +34,17 @@ class Wish:
     key: str
 
 
+@dataclass(frozen=True)
+class Choice:
+    """How a file is to be judged, checked: the part of a ``Wish`` that is chosen anew to judge it again."""
+
+    detectors: tuple[str, ...]
+    mode: Mode
+    video_per_detector: bool
+    stability: Again
+    key: str
+
+
 class FormError(UserError):
     """The form is not complete: ``fields`` gives one sentence for each field to correct."""
 
@@ -50,10 +61,7 @@ def read_form(untrusted: MultiDict[str, str], *, catalog: Catalog | None, has_fi
         wrong["media"] = (
             "Choose a file or give a web address." if not has_file else "Give a file or an address, not both."
         )
-    detectors = _detectors(untrusted.getlist("detectors"), catalog, wrong)
-    mode = untrusted.get("mode", "standard")
-    if mode not in get_args(Mode):
-        wrong["mode"] = "Choose quick, standard or thorough."
+    choice = _choice(untrusted, catalog, wrong)
     email = _email(untrusted.get("email", ""), wrong)
     pin = untrusted.get("pin", "").strip()
     weakness = pins.weakness(pin)
@@ -61,16 +69,32 @@ def read_form(untrusted: MultiDict[str, str], *, catalog: Catalog | None, has_fi
         wrong["pin"] = weakness
     if untrusted.get("consent") != "yes":
         wrong["consent"] = "Please confirm that you may upload this file."
+    _refuse(wrong)
+    return Wish(**vars(choice), email=email, pin=pin, url=url)
+
+
+def read_choice(untrusted: MultiDict[str, str], *, catalog: Catalog | None) -> Choice:
+    """Check how a file is to be judged; FormError names every wrong field."""
+    wrong: dict[str, str] = {}
+    choice = _choice(untrusted, catalog, wrong)
+    _refuse(wrong)
+    return choice
+
+
+def _refuse(wrong: dict[str, str]) -> None:
     if wrong:
         raise FormError({name: wrong[name] for name in ORDER if name in wrong})
-    return Wish(
-        detectors=detectors,
+
+
+def _choice(untrusted: MultiDict[str, str], catalog: Catalog | None, wrong: dict[str, str]) -> Choice:
+    mode = untrusted.get("mode", "standard")
+    if mode not in get_args(Mode):
+        wrong["mode"] = "Choose quick, standard or thorough."
+    return Choice(
+        detectors=_detectors(untrusted.getlist("detectors"), catalog, wrong),
         mode=cast(Mode, mode),
-        email=email,
-        pin=pin,
         video_per_detector=untrusted.get("video_per_detector") == "yes",
         stability="all" if untrusted.get("stability") == "all" else "fast",
-        url=url,
         key=untrusted.get("key", "")[:64],
     )
 

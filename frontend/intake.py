@@ -125,7 +125,7 @@ def _take(site: Portal, wish: Wish, media: IncomingMedia, *, source: str | None)
             return before
         sender_key = site.receipts.keyed("address", wish.email) if wish.email else site.receipts.keyed("peer", peer())
         if wish.email:
-            _check_open(site, sender_key)
+            check_open(site, sender_key)
         submission = Submission(
             id=media.id,
             received=now,
@@ -149,12 +149,12 @@ def _take(site: Portal, wish: Wish, media: IncomingMedia, *, source: str | None)
             address=sender_key,
             welcome=sent_today < CONFIRMATIONS_A_DAY,
         )
-        _publish(site, submission, receipt)
+        publish(site, submission, receipt)
         media.keep()
     return media.id
 
 
-def _check_open(site: Portal, sender_key: str) -> None:
+def check_open(site: Portal, sender_key: str) -> None:
     """Refuse one more submission of an e-mail address that has many unfinished ones."""
     if site.receipts.open_of(sender_key) >= MOST_OPEN:
         raise UserError(
@@ -165,7 +165,7 @@ def _check_open(site: Portal, sender_key: str) -> None:
         )
 
 
-def _publish(site: Portal, submission: Submission, receipt: Receipt) -> None:
+def publish(site: Portal, submission: Submission, receipt: Receipt) -> None:
     """Write the receipt, then publish the submission; a submission that was not stored leaves no receipt."""
     with storage_trouble():
         site.receipts.write(receipt)

@@ -111,7 +111,7 @@ def init_security(app: Flask, settings: Settings) -> None:
 
 def _limit_uploads() -> None:
     """Count an upload before anything of it is stored; a limit on the view is looked at when the view is called."""
-    if request.endpoint == "intake.submit":
+    if request.endpoint in ("intake.submit", "again.submit"):
         with limiter.limit(UPLOADS_PER_PEER):
             pass
 

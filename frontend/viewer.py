@@ -64,7 +64,7 @@ def result(untrusted_id: str) -> Response:
     if state != "done":
         return _progress_page(site, seen)
     if not site.access.is_open(session, seen.job):
-        return _pin_page(seen.job)
+        return pin_page(seen.job)
     return _result_page(site, seen)
 
 
@@ -142,7 +142,19 @@ def _result_page(site: Portal, seen: Seen) -> Response:
 def enter_pin(untrusted_id: str) -> Response:
     """Check a PIN and open the result to this browser. An id that does not exist (any more) is answered like a wrong PIN."""
     job = checked_id(untrusted_id)
-    return _check_pin(portal(), job) or _to(job)
+    refused = _check_pin(portal(), job)
+    if refused:
+        return refused
+    other = _compared_with()
+    if other:
+        return make_response(redirect(url_for("compare.page", untrusted_id=job, untrusted_other=other), 303))
+    return _to(job)
+
+
+def _compared_with() -> JobId | None:
+    """The result that the one of this PIN is to be compared with, as the form says."""
+    untrusted_id = request.form.get("compare", "")
+    return checked_id(untrusted_id) if untrusted_id else None
 
 
 @blueprint.get("/r/<untrusted_id>/pin")
@@ -173,7 +185,9 @@ def _check_pin(site: Portal, job: JobId, *, deleting: bool = False) -> Response 
         refused = answer(status, code=code, title=title, detail=sentence)
     else:
         locked = given.outcome == "locked"
-        refused = _pin_page(job, status=status, problem=sentence, locked=locked, deleting=deleting)
+        refused = pin_page(
+            job, status=status, problem=sentence, locked=locked, deleting=deleting, compare=_compared_with()
+        )
     if given.wait_s:
         refused.headers["Retry-After"] = str(given.wait_s)
     return refused
@@ -184,13 +198,22 @@ def _no_pin(job: JobId, *, deleting: bool) -> Response:
     sentence = "Enter your PIN. Nothing was deleted yet." if deleting else "Enter your PIN."
     if wants_json():
         return answer(403, code="pin_needed", title="PIN needed", detail=sentence)
-    return _pin_page(job, status=403, problem=sentence, deleting=deleting)
+    return pin_page(job, status=403, problem=sentence, deleting=deleting, compare=_compared_with())
 
 
-def _pin_page(
-    job: JobId, *, status: int = 200, problem: str = "", locked: bool = False, deleting: bool = False
+def pin_page(
+    job: JobId,
+    *,
+    status: int = 200,
+    problem: str = "",
+    locked: bool = False,
+    deleting: bool = False,
+    compare: JobId | None = None,
 ) -> Response:
-    page = make_response(render_template("pin.html", job=job, problem=problem, locked=locked, deleting=deleting))
+    """The form for the PIN. ``compare``: the PIN is asked for so that the result can be compared with this one."""
+    page = make_response(
+        render_template("pin.html", job=job, problem=problem, locked=locked, deleting=deleting, compare=compare)
+    )
     page.status_code = status
     return page
 

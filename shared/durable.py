@@ -21,6 +21,8 @@ from typing import Any, Final
 ASIDE: Final = ".damaged-"
 #: Prefix of the names of folders that are being deleted.
 REMOVED: Final = ".removed-"
+#: How file systems say that they give no second name to a file, or not to this user, or not so many.
+NO_LINKS: Final = frozenset({errno.EPERM, errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
 def fsync_directory(folder: Path) -> None:
@@ -204,6 +206,22 @@ def copy_tree(source: Path, target: Path) -> None:
                 copy_tree(Path(entry.path), target / entry.name)
             elif entry.is_file(follow_symlinks=False):
                 shutil.copyfile(entry.path, target / entry.name, follow_symlinks=False)
+
+
+def second_name(source: Path, target: Path) -> None:
+    """Give a file that is never changed a second name, or copy it where the file system has no such links. Not durable yet.
+
+    FileNotFoundError when ``source`` is not a regular file; links are not followed.
+    """
+    mode = _mode(source)
+    if mode is None or not stat.S_ISREG(mode):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(source))
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        shutil.copyfile(source, target, follow_symlinks=False)
 
 
 def remove(path: Path) -> None:

@@ -122,7 +122,9 @@ SENTENCES: Final[dict[str, str]] = {
     "fetch_failed": "The other site did not hand out the file. Download it yourself, then upload it.",
     "fetch_timed_out": "The file did not arrive in time. Download it yourself, then upload it.",
     "fetch_busy": "Several files are being fetched right now. Try again in a minute, or upload the file.",
+    "media_gone": "The file is no longer here: it was deleted, or its retention time is over. Upload it again.",
     # pages
+    "not_comparable": "Only two different results of the same file can be compared.",
     "not_found": "There is no such page, or the result was deleted. Check the link you were given.",
     "pin_needed": "This file belongs to a result that is opened with a PIN. Enter the PIN again: the result closes after a while.",
     "pin_wrong": "That PIN is wrong. Enter the one that was chosen when the file was sent.",

@@ -77,6 +77,8 @@ class Submission(Record):
     source_url: str | None = None
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
     bytes: Annotated[int, Field(ge=1)]
+    #: the submission whose file this one judges again
+    again_of: Annotated[JobId, StringConstraints(pattern=ID_PATTERN)] | None = None
     #: higher ones begin first; a job in work gives its place to a waiting one above it. 0 for visitors, below 0 for batches
     priority: int = 0
     #: fairness key: jobs of one visitor do not hold up the others (a keyed hash, not the address)

@@ -144,6 +144,19 @@ class Store:
         return folder
 
     @writes
+    def reuse_media(self, stage: Stage, job: JobId, new: JobId) -> None:
+        """Make ``tmp/<new>`` with the media of ``job``, for a submission of the same file; FileNotFoundError when its media are gone.
+
+        Media are never changed, so both may have one file under two names: each is deleted in its own time.
+        """
+        folder = self.open_submission(new)
+        try:
+            durable.second_name(self.job(stage, job) / "media", folder / "media")
+        except BaseException:
+            self.discard(new)
+            raise
+
+    @writes
     def submit(self, submission: Submission) -> None:
         """Write the record and publish the job with one rename to ``new/<id>``; durable when it returns."""
         folder = self.job("tmp", submission.id)

@@ -159,6 +159,10 @@ WRITES = {
     "open_submission": Step(
         lambda w: w.store.open_submission(JobId("a" * 26)), lambda w: w.store.job("tmp", "a" * 26).is_dir()
     ),
+    "reuse_media": Step(
+        lambda w: w.store.reuse_media("done", w.done, JobId("b" * 26)),
+        lambda w: w.names(JobId("b" * 26), "tmp") == {"media"} and w.names(w.done, "done") >= {"media"},
+    ),
     "submit": Step(
         lambda w: w.store.submit(submission(w.tmp)), lambda w: w.names(w.tmp, "new") == {"media", "submission.json"}
     ),

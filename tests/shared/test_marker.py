@@ -46,6 +46,7 @@ def steps(store: Store, job: JobId, report: Path) -> dict[str, Callable[[], obje
     """Every step of the store."""
     return {
         "open_submission": lambda: store.open_submission(new_id()),
+        "reuse_media": lambda: store.reuse_media("new", job, new_id()),
         "submit": lambda: store.submit(submission(job)),
         "free_bytes": store.free_bytes,
         "ids": lambda: store.ids("new"),
