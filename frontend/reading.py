@@ -29,6 +29,9 @@ SHOWN: Final[dict[str, str]] = {
     ".webp": "image/webp",
 }
 
+#: Types of what is saved and not shown. A reader of PDF is no page of ours.
+SAVED: Final = {".pdf": "application/pdf"}
+
 #: Evidence pictures of one detector on the page; the bundle has them all.
 MOST_EVIDENCE: Final = 12
 

@@ -18,7 +18,7 @@ from frontend import bundle
 from frontend.faults import answer
 from frontend.original import original_of
 from frontend.portal import portal
-from frontend.reading import SHOWN, Reading, read_report
+from frontend.reading import SAVED, SHOWN, Reading, read_report
 from shared.errors import SENTENCES
 from shared.records import JobId
 from shared.store import checked_id
@@ -40,7 +40,7 @@ def file(untrusted_id: str, untrusted_name: str) -> Response:
     name = PurePosixPath(untrusted_name).name
     response = send_file(
         path,
-        mimetype=kind or "application/octet-stream",
+        mimetype=kind or SAVED.get(path.suffix.lower(), "application/octet-stream"),
         as_attachment=kind is None or "download" in request.args,
         download_name=f"deepfake-o-meter-{reading.result.id[:8]}-{name}",
         conditional=True,

@@ -60,8 +60,8 @@ def duration(seconds: float | None) -> str:
 
 
 def clock_time(seconds: float) -> str:
-    """A position in a clip, in tenths of a second: '0:07.4', '12:30.0'."""
-    tenths = round(10 * seconds)
+    """A position in a clip, in tenths of a second: '0:07.4', '12:30.0'. Sound may begin before the pictures: shown as their start."""
+    tenths = max(0, round(10 * seconds))
     return f"{tenths // 600}:{tenths // 10 % 60:02d}.{tenths % 10}"
 
 

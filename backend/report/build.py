@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import structlog
 
 from backend.report.boxes import write_boxes
 from backend.report.checksums import checksums
@@ -31,6 +32,8 @@ from shared import durable
 from shared.curves import Wave
 from shared.errors import PermanentError
 from shared.results import DetectorResult, Result, VideoState
+
+log = structlog.get_logger()
 
 #: Draws a plan (JSON file) into a video or picture; PermanentError when that fails.
 Render = Callable[[Path, Path], None]
@@ -104,6 +107,8 @@ def _close(result: Result, out: Path, *, not_drawn: str | None) -> Result:
     if result.video in ("nothing", "failed"):
         (out / "video").mkdir(exist_ok=True)
         (out / "video/not_drawn.txt").write_text(f"{not_drawn}\n", encoding="utf-8")
+    if not (out / "report.pdf").exists():  # a clip's does not wait for its video, which it does not need
+        _write_pdf(result, out)
     write_page(result, out, not_drawn=not_drawn)
     write_readme(result, out, not_drawn=not_drawn)
     result = result.model_copy(update={"files": checksums(out)})
@@ -118,8 +123,24 @@ def scored_detectors(result: Result) -> list[tuple[DetectorResult, Array]]:
 
 
 def load_drawing() -> None:
-    """Import what draws the still pictures now, half of a command's start, instead of with the first report."""
-    import backend.report.pictures  # noqa: F401
+    """Import what draws the still pictures and the PDF now, half of a command's start, instead of with the first report."""
+    import backend.report.pdf.document
+    import backend.report.pictures
+
+    backend.report.pdf.document.load()
+
+
+def _write_pdf(result: Result, out: Path) -> None:
+    """Write ``report.pdf``. It is a copy of what the other files say: where it cannot be made, the report is whole without it."""
+    from backend.report.pdf.document import write_pdf  # reportlab: see load_drawing
+
+    try:
+        write_pdf(result, scored_detectors(result), out)
+    except OSError:  # a full disk ends the attempt, as with every other file
+        raise
+    except Exception:
+        log.exception("pdf_failed", job=result.id)
+        (out / "report.pdf").unlink(missing_ok=True)
 
 
 def _draw_pictures(result: Result, scored: Sequence[tuple[DetectorResult, Array]], out: Path) -> None:

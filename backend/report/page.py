@@ -104,6 +104,7 @@ def write_readme(result: Result, out: Path, *, not_drawn: str | None) -> None:
         "* A dash, an empty cell or null means that there is no score. Nothing is filled in.",
         "",
         "What is in this folder",
+        *(_OF_PDF if (out / "report.pdf").exists() else ()),
         "  summary.html   one page to read and print",
         f"  scores.csv     {_rows_of(result)}",
         *(_OF_BANDS if any(item.stability for item in result.detectors) else ()),
@@ -118,6 +119,9 @@ def write_readme(result: Result, out: Path, *, not_drawn: str | None) -> None:
     (out / "README.txt").write_text("\n".join(map(words.plain, lines)), encoding="utf-8")
 
 
+_OF_PDF = (
+    "  report.pdf     the report to hand on: the finding on its first page, everything that it rests on behind it",
+)
 _OF_BANDS = ("  bands.csv      how each score moves under mild re-encoding, one row per detector and change",)
 _OF_FACES = (
     "  keyframes/     a typical face of each person (person_0 is person 1 in the pictures)",
@@ -293,7 +297,7 @@ def _origin(item: DetectorResult) -> dict[str, Any]:
         "runner": source.runner,
         "image": source.image,
         "weights": sorted(source.weights.items()),
-        "parameters": ", ".join(f"{name} = {value}" for name, value in sorted(source.parameters.items())),
+        "parameters": words.parameters(source.parameters),
     }
 
 

@@ -6,6 +6,7 @@ May be imported by ``backend.report``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from shared.results import DetectorResult, Result
@@ -107,6 +108,19 @@ def label_words(detector: DetectorResult) -> str:
 def in_words(detector: DetectorResult) -> str:
     """What the answer means; of a detector that is in no count, why it is not."""
     return detector.finding.sentence if detector.finding and left_out(detector) else detector_sentence(detector)
+
+
+def parameters(values: Mapping[str, object]) -> str:
+    """Parameters of a detector in a line: 'fine (from = 192, offset = -0.1285), variant = S, widths = 16 32'."""
+    told = []
+    for name, value in sorted(values.items()):
+        if isinstance(value, Mapping):
+            told.append(f"{name} ({parameters(value)})")
+        elif isinstance(value, list | tuple):
+            told.append(f"{name} = {' '.join(map(str, value))}")
+        else:
+            told.append(f"{name} = {value}")
+    return ", ".join(told)
 
 
 def plain(untrusted_words: str) -> str:

@@ -97,7 +97,7 @@ def test_formats_have_the_names_people_use(container: str, codec: str, name: str
 
 
 @pytest.mark.parametrize(
-    ("seconds", "shown"), [(0, "0:00.0"), (0.64, "0:00.6"), (59.97, "1:00.0"), (754.25, "12:34.2")]
+    ("seconds", "shown"), [(0, "0:00.0"), (0.64, "0:00.6"), (59.97, "1:00.0"), (754.25, "12:34.2"), (-0.844, "0:00.0")]
 )
 def test_places_in_a_clip_are_in_tenths(seconds: float, shown: str) -> None:
     assert words.clock_time(seconds) == shown

@@ -71,7 +71,7 @@ def test_a_report_holds_what_the_documentation_lists(tmp_path: Path, made_result
         video_per_detector=True,
     )
     assert names(out) == {
-        "README.txt", "boxes.json", "curves.json", "result.json", "scores.csv", "summary.html",
+        "README.txt", "boxes.json", "curves.json", "report.pdf", "result.json", "scores.csv", "summary.html",
         "curves/all.png", "curves/classnseg.png", "curves/mesonet.png", "sorted/classnseg.png", "sorted/mesonet.png",
         "evidence/classnseg/000000.jpg", "evidence/classnseg/000005.jpg",
         "evidence/classnseg/000000_face.jpg", "evidence/classnseg/000005_face.jpg",
@@ -339,6 +339,7 @@ def test_a_file_without_faces_gets_a_report_that_says_so(
         "README.txt",
         "boxes.json",
         "curves.json",
+        "report.pdf",
         "result.json",
         "scores.csv",
         "summary.html",

@@ -1,0 +1,1 @@
+"""``report.pdf``: the report to hand on. ``document.write_pdf`` makes it."""
