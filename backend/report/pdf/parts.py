@@ -109,8 +109,8 @@ class Picture(Flowable):  # type: ignore[misc]
             picture = opened.convert("RGB")
         scale = min(width / picture.width, height / picture.height)
         self.width, self.height = scale * picture.width, scale * picture.height
-        dots = (max(1, round(side / 72 * _DPI)) for side in (self.width, self.height))
-        picture.thumbnail(tuple(dots), Pillow.Resampling.LANCZOS)
+        wide, high = (max(1, round(side / 72 * _DPI)) for side in (self.width, self.height))
+        picture.thumbnail((wide, high), Pillow.Resampling.LANCZOS)
         self._bytes = io.BytesIO()
         picture.save(self._bytes, "JPEG", quality=80)
 
