@@ -18,6 +18,7 @@ from backend.report.pdf.subject import Subject
 from shared import how_sure
 from shared.evidence import KINDS
 from shared.notes import note_sentences
+from shared.results import Conditions
 from shared.statement import kinds_of
 from shared.words import counted, duration, format_name, looked_at, size
 
@@ -106,16 +107,20 @@ def file(subject: Subject, *, width: float) -> Iterator[Flowable]:
     elif media.kind == "sound":
         facts.append(("Length", duration(media.duration_s)))
     facts.append(("Looked at", safe(looked_at(result))))
-    if conditions:
-        known = [
-            ("Size of faces", conditions.face_px, "{:.0f} pixels (median of the longer side)"),
-            ("Sharpness of faces", conditions.sharpness, "{:.0f} (variance of the Laplacian at 64 pixels)"),
-            ("Compression", conditions.bits_per_pixel, "{:.3g} bits a pixel"),
-            ("Traces of blocks", conditions.blocking, "{:.2f} (1 = none)"),
-        ]
-        facts += [(title, template.format(value)) for title, value, template in known if value is not None]
+    facts += _conditions(conditions) if conditions else []
     facts += [("Note", safe(sentence)) for sentence in note_sentences(result.notes)]
     yield grid([[soft(title), value] for title, value in facts], [34 * mm, width - 34 * mm], head=False)
+
+
+def _conditions(conditions: Conditions) -> list[tuple[str, str]]:
+    """What scores are to be read beside, as far as it was measured."""
+    known = [
+        ("Size of faces", conditions.face_px, "{:.0f} pixels (median of the longer side)"),
+        ("Sharpness of faces", conditions.sharpness, "{:.0f} (variance of the Laplacian at 64 pixels)"),
+        ("Compression", conditions.bits_per_pixel, "{:.3g} bits a pixel"),
+        ("Traces of blocks", conditions.blocking, "{:.2f} (1 = none)"),
+    ]
+    return [(title, template.format(value)) for title, value, template in known if value is not None]
 
 
 def looked_for(subject: Subject, *, width: float) -> Iterator[Flowable]:
