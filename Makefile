@@ -14,7 +14,7 @@ endif
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --no-deps
 RESOLVE := $(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --python-version 3.11 --custom-compile-command "make lock"
 
-.PHONY: help setup cluster run weights recommended references test test-slow test-gpu check-gpu soak coverage check images bench lock clean
+.PHONY: help setup cluster run weights recommended references test test-slow test-gpu check-gpu soak coverage check translations images bench lock clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -93,6 +93,9 @@ references: setup  ## write reference sets beside the detectors: SET=labelled-fo
 	@test -n "$(SET)" -a -n "$(DETECTORS)" || { echo 'Say which: make references SET=FOLDER DETECTORS=a,b NAME=clips-2026 ABOUT="what the material is"'; exit 2; }
 	@$(BIN)/deepfake-o-meter benchmark "$(SET)" --detectors $(DETECTORS) --subset-by method --reference $(NAME) --about "$(ABOUT)" \
 	    --ship --out "$(or $(OUT),var/references-$(NAME))"
+
+translations: setup  ## bring the catalogues of other languages up to date with the program's texts (docs/translations.md)
+	@$(BIN)/python -m shared.translations
 
 images: setup  ## build the worker images (needs a Docker engine); only what changed is built; TORCH=cuda: for GPUs
 	@$(BIN)/python docker/build.py --torch $(TORCH)

@@ -7,7 +7,20 @@ from urllib.parse import urlsplit
 
 from flask import Flask
 
-from frontend import again, compare, delivery, faults, intake, pages, result_files, security, upload, viewer, wording
+from frontend import (
+    again,
+    compare,
+    delivery,
+    faults,
+    intake,
+    languages,
+    pages,
+    result_files,
+    security,
+    upload,
+    viewer,
+    wording,
+)
 from frontend.access import Access
 from frontend.events import Streams
 from frontend.media import IncomingMedia
@@ -33,6 +46,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, background: bool =
     app.extensions[EXTENSION] = site
     app.secret_key = read_secret(settings.frontend_state / "session_key")
     app.url_map.strict_slashes = False  # people type /help/ as well
+    languages.init_languages(app, settings)
     upload.init_upload(app)
     delivery.init_delivery(app)
     for part in (intake, viewer, result_files, again, compare, pages):

@@ -25,6 +25,7 @@ from frontend.upload import current_request
 from frontend.wording import catalog_is_fresh
 from shared.errors import UserError
 from shared.kinds import look_at
+from shared.languages import language
 from shared.records import JobId, Submission
 from shared.signatures import MEDIA_HEAD_BYTES
 
@@ -140,6 +141,7 @@ def _take(site: Portal, wish: Wish, media: IncomingMedia, *, source: str | None)
             sha256=media.sha256,
             bytes=media.bytes,
             visitor=sender_key[:32],
+            language=language().code,
         )
         sent_today = site.receipts.since(sender_key, moment=now - timedelta(days=1))
         receipt = Receipt(

@@ -26,6 +26,7 @@ from frontend.receipts import REMEMBERED, Receipt, Receipts
 from frontend.withdrawal import withdraw
 from shared.clock import Clock
 from shared.errors import PermanentError, sentence_for
+from shared.languages import ENGLISH, speaking
 from shared.reading import RecordInvalid
 from shared.records import JobId
 from shared.settings import Settings
@@ -246,7 +247,7 @@ class Postman:
             self._note_sent(mail)
             return
         try:
-            with self._app.app_context():
+            with self._app.app_context(), speaking(self._language(mail)):
                 message = self._message(mail)
                 if self._settings.smtp_host is None:
                     path = self._outbox.write_down(mail, message.as_bytes())
@@ -302,6 +303,14 @@ class Postman:
         message.msgId = mail.message_id
         message.date = mail.created.timestamp()
         return message
+
+    def _language(self, mail: Mail) -> str:
+        """The language in which the file was sent; English when its record is gone."""
+        job = JobId(mail.job)
+        stage = self._store.stage_of(job)
+        with contextlib.suppress(PermanentError, FileNotFoundError):
+            return self._store.read_submission(stage, job).language if stage else ENGLISH
+        return ENGLISH
 
     def _said(self, mail: Mail) -> tuple[str, ...]:
         """What the mail about a result says of it: what points where, what was looked for and what not; () without findings.

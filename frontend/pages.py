@@ -12,11 +12,12 @@ from flask import Blueprint, Response, abort, jsonify, make_response, render_tem
 from markdown_it import MarkdownIt
 from markdown_it.rules_core import StateCore
 
-from frontend import plotting
+from frontend import languages, plotting
 from frontend.portal import portal
 from frontend.wording import catalog_is_fresh
 from shared import how_sure, truths
 from shared.errors import StoreTrouble
+from shared.languages import OFFERED
 from shared.records import Catalog
 
 #: Below this much free space the portal says it is not ready, bytes.
@@ -135,6 +136,17 @@ def ready() -> Response:
 def robots() -> Response:
     """Keep search engines away from results."""
     return Response("User-agent: *\nDisallow: /r/\nDisallow: /unlock/\n", mimetype="text/plain")
+
+
+@blueprint.get("/words/<code>/<version>.js")
+def script_words(code: str, version: str) -> Response:
+    """The texts of our scripts in a language; the address carries their version."""
+    if code not in OFFERED:
+        abort(404)
+    response = Response(languages.script_words(code), mimetype="text/javascript")
+    if version == languages.script_version(code):
+        response.headers["Cache-Control"] = f"public, max-age={A_YEAR_S}, immutable"
+    return response
 
 
 @blueprint.get("/assets/<version>/plotly.min.js")

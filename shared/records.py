@@ -81,6 +81,8 @@ class Submission(Record):
     again_of: Annotated[JobId, StringConstraints(pattern=ID_PATTERN)] | None = None
     #: higher ones begin first; a job in work gives its place to a waiting one above it. 0 for visitors, below 0 for batches
     priority: int = 0
+    #: in which language mails about it are written (shared.languages)
+    language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Z]{2})?$")] = "en"
     #: fairness key: jobs of one visitor do not hold up the others (a keyed hash, not the address)
     visitor: str = ""
 

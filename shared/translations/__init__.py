@@ -1,0 +1,119 @@
+"""The catalogues, and the command that brings them up to date with the texts of pages, scripts and modules: ``make translations``.
+
+Owns which files have texts and how these are found: ``_``, ``ngettext`` and ``pgettext`` in Python and scripts, ``{% trans %}`` and ``_``
+in templates, and all strings inside ``marked(...)``. Promises: running it twice changes nothing; a translation is never guessed, so a new
+or changed text is empty (and shown in English) until somebody translates it. Imported by this command and its tests only.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, Final
+
+from babel.messages.catalog import Catalog
+from babel.messages.extract import DEFAULT_KEYWORDS, extract, extract_python
+from babel.messages.pofile import read_po, write_po
+
+from shared.languages import CATALOGUES
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+KEYWORDS: Final = {name: DEFAULT_KEYWORDS[name] for name in ("_", "gettext", "ngettext", "pgettext")}
+#: The operator's page stays English.
+ENGLISH_ONLY: Final = ("frontend/templates/operator", "frontend/operator")
+
+_SCRIPTS: Final = {"encoding": "utf-8", "template_string": "false"}
+_TEMPLATES: Final = {"trimmed": "true", "newstyle_gettext": "true", "silent": "false", "encoding": "utf-8"}
+
+
+def python_texts(file: IO[bytes], keywords: Any, tags: Any, options: Any) -> Iterator[Any]:
+    """The marked texts of a module: those in calls, and the strings of tables inside ``marked``."""
+    source = file.read()
+    yield from extract_python(io.BytesIO(source), keywords, tags, options)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "marked":
+            for argument in node.args:
+                for line, text in _strings(argument):
+                    yield line, "_", text, []
+
+
+def _strings(node: ast.AST) -> Iterator[tuple[int, str]]:
+    """The strings below a node in their order, without keys of dictionaries and without names such as ``points_to_fake``."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value:
+        yield node.lineno, node.value
+    elif isinstance(node, ast.Dict):
+        for value in node.values:
+            yield from _strings(value)
+    elif not isinstance(node, ast.JoinedStr):
+        for child in ast.iter_child_nodes(node):
+            yield from _strings(child)
+
+
+def template(root: Path = ROOT) -> Catalog:
+    """All texts of the checkout with the files that they are in."""
+    found = Catalog(project="DeepFake-o-meter", charset="utf-8")
+    for path in sorted(_files(root)):
+        name = path.relative_to(root).as_posix()
+        method, options = _reader(path)
+        with path.open("rb") as file:
+            for _line, text, comments, context in extract(method, file, KEYWORDS, ("translators:",), options):
+                found.add(text, None, [(name, 1)], auto_comments=comments, context=context)
+    return found
+
+
+def _files(root: Path) -> Iterator[Path]:
+    for folder in ("frontend", "shared"):
+        for path in (root / folder).rglob("*"):
+            name = path.relative_to(root).as_posix()
+            if path.suffix in (".py", ".html", ".txt", ".js") and not name.startswith(ENGLISH_ONLY):
+                yield path
+
+
+def _reader(path: Path) -> tuple[Any, dict[str, str]]:
+    if path.suffix == ".py":
+        return python_texts, {"encoding": "utf-8"}
+    if path.suffix == ".js":
+        return "javascript", _SCRIPTS
+    return "jinja2", _TEMPLATES
+
+
+def updated(code: str, texts: Catalog) -> bytes:
+    """The catalogue of a language with exactly the texts that there are, as its file is to be; empty translations are missing ones."""
+    path = path_of(code)
+    if path.is_file():
+        with path.open("rb") as file:
+            known = read_po(file, locale=code)
+    else:
+        known = Catalog(locale=code, project=texts.project, charset="utf-8")
+    known.update(texts, no_fuzzy_matching=True, update_header_comment=False, update_creation_date=False)
+    written = io.BytesIO()
+    write_po(written, known, width=100, sort_by_file=True, ignore_obsolete=True, include_lineno=False)
+    return written.getvalue()
+
+
+def path_of(code: str) -> Path:
+    """The file of a language."""
+    return CATALOGUES / code / "LC_MESSAGES" / "messages.po"
+
+
+def missing(code: str) -> list[str]:
+    """The texts that have no translation, or one that nobody confirmed (fuzzy)."""
+    with path_of(code).open("rb") as file:
+        known = read_po(file, locale=code)
+    return [str(item.id) for item in known if item.id and (item.fuzzy or not _whole(item.string))]
+
+
+def _whole(translation: Any) -> bool:
+    return all(translation) if isinstance(translation, (tuple, list)) else bool(translation)
+
+
+def script_texts(root: Path = ROOT) -> list[str | tuple[str, str]]:
+    """The texts of our scripts, which the browser gets with the page; with both forms where they have a number."""
+    method, options = "javascript", _SCRIPTS
+    found: dict[str | tuple[str, str], None] = {}
+    for path in sorted((root / "frontend" / "static").glob("*.js")):
+        with path.open("rb") as file:
+            found.update((text, None) for _, text, _, _ in extract(method, file, KEYWORDS, (), options))  # type: ignore[misc]
+    return list(found)
