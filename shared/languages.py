@@ -153,7 +153,7 @@ def signs(number: str) -> str:
 
 
 def day(moment: datetime) -> str:
-    """'28 December 2026', '28. Dezember 2026'."""
+    """'28 December 2026', '28 décembre 2026'."""
     if _current.get() == ENGLISH:
         return f"{moment.day} {moment:%B %Y}"
     from babel.dates import format_date
