@@ -23,7 +23,7 @@ class Board(Protocol):
     """What the pipeline reports to."""
 
     def step(self, name: str, *, done: int = 0, total: int = 0) -> None:
-        """The job is at ``name``: media, detectors, report, publish or video; ``done`` of ``total`` parts of it."""
+        """The job is at ``name``: fetch, media, detectors, report, publish or video; ``done`` of ``total`` parts of it."""
 
     def detector(self, progress: DetectorProgress) -> None:
         """How far one detector is, or how it ended."""

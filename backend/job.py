@@ -59,7 +59,8 @@ class Job:
 
     @classmethod
     def of(cls, submission: Submission, *, source: Path, folder: Path, cancelled: Callable[[], bool]) -> Job:
-        """The job of a submission."""
+        """The job of a submission whose media is there."""
+        assert submission.sha256 is not None and submission.bytes is not None  # noqa: PT018
         return cls(
             id=submission.id,
             source=source,

@@ -24,6 +24,7 @@ from backend.catalog.states import DetectorStates
 from backend.harvest.scores import HarvestedScores, harvested_masks
 from backend.harvest.stored import finished_report, finished_scores, has_pack, read_scores, take_scores
 from backend.job import Cancelled, Job
+from backend.links.fetching import FetchedClip, fetch_clip, links_spec
 from backend.rejudging import Rejudging
 from backend.report.build import Render, add_video, build_report, load_drawing
 from backend.report.waveform import wave_of
@@ -40,7 +41,7 @@ from shared import durable
 from shared.errors import PermanentError, RetryableError, UserError
 from shared.findings import MediaPack
 from shared.reading import RecordInvalid, read_record
-from shared.records import DetectorProgress, Mode
+from shared.records import DetectorProgress, JobId, Mode, Submission
 from shared.results import MediaWorker, Provenance, Result
 from shared.settings import Settings
 from shared.stability import is_judged_again
@@ -84,6 +85,42 @@ class Pipeline:
                 result = self._report(job, pack, outcomes, seconds, board, video_later=video_later)
         self._measure(job, seconds, outcomes, media=fresh)
         return result
+
+    def fetch(
+        self, submission: Submission, folder: Path, board: Board, *, cancelled: Callable[[], bool]
+    ) -> FetchedClip:
+        """Fetch the clip of a page into ``folder``. PermanentError says why there is none, RetryableError what may succeed later."""
+        away = self.pool.available(links_spec(self.settings))
+        if away == ENGINE_AWAY:
+            raise RetryableError(ENGINE_AWAY)
+        if away or submission.link not in self.settings.offered_sites:
+            raise PermanentError("links_unavailable")
+        folder.mkdir(parents=True, exist_ok=True)
+        board.step("fetch")
+
+        def work(worker: Worker) -> FetchedClip:
+            return fetch_clip(
+                worker,
+                str(submission.source_url),
+                str(submission.link),
+                folder / "fetched",
+                name=submission.id,
+                settings=self.settings,
+                on_progress=lambda done, total: board.step("fetch", done=done, total=total),
+                cancelled=cancelled,
+            )
+
+        try:
+            return self._with_worker(links_spec(self.settings), work, _Page(submission.id, cancelled))
+        except WorkerError as error:
+            if error.code in ("media_timed_out", "detector_failed", "media_bad_output"):
+                raise PermanentError("link_failed") from None
+            raise error.for_the_job() from None
+
+    def links(self) -> tuple[str, ...]:
+        """Names of the sites of whose pages clips are fetched here now."""
+        sites = self.settings.offered_sites
+        return sites if sites and self.pool.available(links_spec(self.settings)) is None else ()
 
     def judge(self, job: Job, board: Board) -> Result:
         """As ``run``, without report and video, for batches and benchmarks; ``job.pack`` stays until the job is removed."""
@@ -368,7 +405,7 @@ class Pipeline:
 
     # -- inside
 
-    def _with_worker(self, spec: WorkerSpec, work: Callable[[Worker], Answer], job: Job) -> Answer:
+    def _with_worker(self, spec: WorkerSpec, work: Callable[[Worker], Answer], job: Job | _Page) -> Answer:
         for left in reversed(range(TRIES)):
             if job.cancelled():
                 raise Cancelled
@@ -395,6 +432,14 @@ class Pipeline:
                 more = outcome.stability.seconds if usual and outcome.stability else 0.0
                 self.durations.add(outcome.card.id, mode=job.mode, seconds=outcome.wall_s + more)
         self.durations.add("report", mode=job.mode, seconds=seconds["report"])
+
+
+@dataclass(frozen=True)
+class _Page:
+    """A job whose media is still to be fetched."""
+
+    id: JobId
+    cancelled: Callable[[], bool]
 
 
 class _Timed:

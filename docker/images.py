@@ -40,7 +40,7 @@ class Image:
 
 
 def all_images(*, root: Path = ROOT) -> list[Image]:
-    """Every image of the checkout ``root``, parents first: base, faces, decoder, media, then one for each detector's card.
+    """Every image of the checkout ``root``, parents first: base, faces, decoder, media, links, then one for each detector's card.
 
     The packages of the media pass are a separate image, so that a change of its code only copies a few files.
     """
@@ -59,9 +59,19 @@ def all_images(*, root: Path = ROOT) -> list[Image]:
         ("python", "-m", "backend.media.worker", "--serve", "/exchange"),
         {f"{LABEL}.contract": CONTRACT_VERSION},
     )
+    links = Image(
+        "links",
+        "decoder",
+        layer,
+        read_requirements(HERE / "links.txt"),
+        modules_of([root / "backend" / "links" / "worker.py"], root=root),
+        ("python", "-m", "backend.links.worker", "--serve", "/exchange"),
+        {f"{LABEL}.contract": CONTRACT_VERSION},
+    )
     return [
         *common,
         media,
+        links,
         *(detector_image(toml.parent) for toml in sorted((root / "detectors").glob("*/detector.toml"))),
     ]
 

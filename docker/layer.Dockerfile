@@ -3,6 +3,7 @@
 #   faces        base + dlib and its models: common to the media pass and to detectors of landmarks
 #   decoder      faces + PyAV, SciPy, scikit-learn and MTCNN's weights
 #   media        decoder + backend/media and what it imports of ours: the only image that opens media
+#   links        decoder + yt-dlp: gets the clip of a page through a socket of the back-end; thrown away after one clip
 #   <detector>   base or faces + base_detector.py, what the detector imports of ours and its own folder
 # The first stage is thrown away: pip and the wheels never reach the image. The build runs without a network.
 ARG BASE=deepfake-o-meter/base

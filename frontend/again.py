@@ -108,7 +108,7 @@ def judge_again(
         )
         if first.email:
             intake.check_open(site, counted_as)
-        check_space(site.store, wanted=first.bytes)
+        check_space(site.store, wanted=first.bytes or 0)
         submission = _as_chosen(first, choice, now=now, counted_as=counted_as)
         sent_today = site.receipts.since(counted_as, moment=now - timedelta(days=1))
         welcome = sent_today < intake.CONFIRMATIONS_A_DAY

@@ -14,11 +14,12 @@ from shared.records import DetectorProgress, DetectorState, JobId, JobState, Mom
 from shared.results import Unit
 
 #: Where a submission is. ``ended``: nothing more will change, save the video of a finished one.
-Stage = Literal["waiting", "starting", "media", "detectors", "report", "video", "ended"]
+Stage = Literal["waiting", "starting", "fetch", "media", "detectors", "report", "video", "ended"]
 
 #: Steps of ``Status`` -> stage; an unknown one of a later back-end counts as ``starting``.
 _STAGES: Final[dict[str, Stage]] = {
     "starting": "starting",
+    "fetch": "fetch",
     "media": "media",
     "detectors": "detectors",
     "report": "report",

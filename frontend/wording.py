@@ -41,6 +41,7 @@ MODES: Final[dict[Mode, tuple[str, str]]] = {
 STAGES: Final[dict[Stage, tuple[str, str]]] = {
     "waiting": ("Waiting", "Waiting"),
     "starting": ("Preparing the analysis", "Preparing"),
+    "fetch": ("Fetching the clip from its page", "Fetching"),
     "media": ("Reading the file", "Reading the file"),
     "detectors": ("The detectors are running", "Detectors"),
     "report": ("Drawing the report", "Report"),

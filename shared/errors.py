@@ -123,6 +123,16 @@ SENTENCES: Final[dict[str, str]] = {
     "fetch_timed_out": "The file did not arrive in time. Download it yourself, then upload it.",
     "fetch_busy": "Several files are being fetched right now. Try again in a minute, or upload the file.",
     "media_gone": "The file is no longer here: it was deleted, or its retention time is over. Upload it again.",
+    # links to pages
+    "link_unsupported": "Of this page no clip can be fetched here. Give the address of the post or the clip itself, or download the clip and upload it.",  # noqa: E501
+    "link_without_clip": "The page holds no video, or it was removed. Open it in a browser; if the clip plays there, download it and upload it.",  # noqa: E501
+    "link_needs_login": "The page shows its clip only to people who are logged in, so it is not fetched. Download the clip and upload it.",
+    "link_not_here": "The page does not show its clip in the country of this server. Download the clip and upload it.",
+    "link_protected": "The clip is protected against copying, so it is not fetched.",
+    "link_live": "Live broadcasts are not fetched. Wait until it is over, or upload a recording.",
+    "link_too_large": "The clip of this page is larger than this site takes. Cut out the part in question and upload that.",
+    "link_failed": "The site did not hand out the clip. Try again later, or download the clip and upload it.",
+    "links_unavailable": "Clips of pages cannot be fetched here at the moment. Download the clip and upload it.",
     # pages
     "not_comparable": "Only two different results of the same file can be compared.",
     "not_found": "There is no such page, or the result was deleted. Check the link you were given.",
@@ -222,6 +232,20 @@ MEDIA_CODES: Final = frozenset(
         "pack_too_large",
         "media_timed_out",
         "media_damaged",
+    }
+)
+
+#: The worker of links may give these.
+LINK_CODES: Final = frozenset(
+    {
+        "link_unsupported",
+        "link_without_clip",
+        "link_needs_login",
+        "link_not_here",
+        "link_protected",
+        "link_live",
+        "link_too_large",
+        "link_failed",
     }
 )
 

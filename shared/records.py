@@ -5,12 +5,14 @@ A schema version is raised when a member changes its meaning; a record of a late
 
 from __future__ import annotations
 
+import re
 import secrets
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Literal, NewType
+from typing import Annotated, Any, ClassVar, Literal, NewType, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from shared.errors import PermanentError
 from shared.stability import Again
 
 JobId = NewType("JobId", str)
@@ -47,6 +49,13 @@ def new_id() -> JobId:
     return JobId("".join(secrets.choice(_ALPHABET) for _ in range(26)))
 
 
+def checked_id(untrusted_id: str) -> JobId:
+    """Return the id when it is well-formed; raise PermanentError otherwise."""
+    if not re.fullmatch(ID_PATTERN, untrusted_id):
+        raise PermanentError("record_invalid")
+    return JobId(untrusted_id)
+
+
 #: How a worker runs: as a plain process, or in a container.
 RunnerKind = Literal["process", "docker"]
 
@@ -75,8 +84,11 @@ class Submission(Record):
     stability: Again = "fast"
     original_name: Annotated[str, StringConstraints(max_length=120)]
     source_url: str | None = None
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-    bytes: Annotated[int, Field(ge=1)]
+    #: the site (``shared.links``) of the page ``source_url``, whose clip the back-end fetches; None: the media came with the submission
+    link: str | None = None
+    #: of the media; None while the clip of a page was not fetched yet
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None
+    bytes: Annotated[int, Field(ge=1)] | None
     #: the submission whose file this one judges again
     again_of: Annotated[JobId, StringConstraints(pattern=ID_PATTERN)] | None = None
     #: higher ones begin first; a job in work gives its place to a waiting one above it. 0 for visitors, below 0 for batches
@@ -85,6 +97,12 @@ class Submission(Record):
     language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Z]{2})?$")] = "en"
     #: fairness key: jobs of one visitor do not hold up the others (a keyed hash, not the address)
     visitor: str = ""
+
+    @model_validator(mode="after")
+    def _has_media_or_a_page(self) -> Self:
+        if (self.sha256 is None) != (self.bytes is None) or (self.sha256 is None and not self.link):
+            raise ValueError("neither media nor a page")
+        return self
 
 
 class Attempts(Record):
@@ -200,3 +218,5 @@ class Catalog(Record):
     #: workers ended since the start of the back-end because another one needed their memory
     evicted: int = 0
     detectors: tuple[CatalogEntry, ...]
+    #: names of the sites (``shared.links``) of whose pages clips are fetched here; empty without a container engine or its image
+    links: tuple[str, ...] = ()

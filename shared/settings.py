@@ -22,6 +22,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared import machine
 from shared.errors import UserError
+from shared.links import SITES
 from shared.machine import default_budget_mb, default_jobs
 
 #: Names that are not settings of the program: of its own start, of ``make images``, and of the tests.
@@ -113,6 +114,12 @@ class Settings(BaseSettings):
     )
     url_timeout_s: Seconds = Field(60, description="time limit of a download from a URL")
     url_allow_private: bool = Field(False, description="allow URLs on private addresses (for tests only)")
+    link_sites: Texts = Field(
+        ["all"],
+        description="sites of whose pages clips are fetched, with a container engine (docs/links.md); an empty list: none",
+        examples=[["youtube", "x"]],
+    )
+    link_timeout_s: Seconds = Field(600, description="time limit of fetching the clip of a page")
 
     # mail
     smtp_host: str | None = Field(
@@ -192,6 +199,13 @@ class Settings(BaseSettings):
             return [str(ip_network(network)) for network in networks]
         except ValueError as error:
             raise ValueError(f"holds no address or network: {error}") from None
+
+    @field_validator("link_sites")
+    @classmethod
+    def _are_sites(cls, names: list[str]) -> list[str]:
+        if unknown := sorted(set(names) - {"all"} - SITES.keys()):
+            raise ValueError(f"holds {', '.join(unknown)}, which is neither all nor a site of {', '.join(SITES)}")
+        return names
 
     @field_validator("base_url")
     @classmethod
@@ -276,6 +290,11 @@ class Settings(BaseSettings):
     def frontend_state(self) -> Path:
         """Local state of the front-end: pepper, PIN attempts, mail outbox."""
         return self.data / "frontend"
+
+    @property
+    def offered_sites(self) -> tuple[str, ...]:
+        """Names of the sites (``shared.links``) of whose pages clips may be fetched."""
+        return tuple(name for name in SITES if "all" in self.link_sites or name in self.link_sites)
 
     @property
     def public_url(self) -> str:

@@ -33,7 +33,7 @@ import structlog
 from pydantic import BaseModel
 
 from shared import durable, marker
-from shared.errors import PermanentError, StoreTrouble
+from shared.errors import StoreTrouble
 from shared.guarding import reads, writes
 from shared.reading import RecordInvalid, read_bytes, read_record
 from shared.records import (
@@ -47,28 +47,24 @@ from shared.records import (
     Stage,
     Status,
     Submission,
+    checked_id,
 )
+from shared.site_record import SiteRecord
 
 if TYPE_CHECKING:
     from shared.truths import Noted
 
-_COARSE_NS = 2_000_000_000  # two changes so near to each other may have one time
 _LOOKS = 3  # at a record that is not there in one look and there in the next
 STAGES: tuple[Stage, ...] = ("tmp", "new", "active", "done", "failed")
+
+__all__ = ["STAGES", "Store", "checked_id"]
 
 log = structlog.get_logger()
 
 Record = TypeVar("Record", bound=BaseModel)
 
 
-def checked_id(untrusted_id: str) -> JobId:
-    """Return the id when it is well-formed; raise PermanentError otherwise."""
-    if not re.fullmatch(ID_PATTERN, untrusted_id):
-        raise PermanentError("record_invalid")
-    return JobId(untrusted_id)
-
-
-class Store:
+class Store(SiteRecord):
     """Both shared folders, rooted at ``submissions`` and ``results``. Makes nothing; ``prepare`` does."""
 
     def __init__(self, submissions: Path, results: Path) -> None:
@@ -284,6 +280,19 @@ class Store:
         durable.replace_json(self._attempts(job), record.model_dump(mode="json"))
 
     @writes
+    def take_in(self, submission: Submission, media: Path, *, check: Callable[[], None] = lambda: None) -> None:
+        """Keep the fetched clip of a job in ``active``, then its record with the clip's sha256.
+
+        ``check`` is called before each of the two appears, as in ``publish``.
+        """
+        folder = self.job("active", submission.id)
+        with durable.staging(folder / "media", tag=f"-{secrets.token_hex(4)}") as staging:
+            shutil.copyfile(media, staging)
+            check()
+        check()
+        durable.replace_json(folder / "submission.json", submission.model_dump(mode="json"))
+
+    @writes
     def write_status(self, status: Status) -> None:
         """Replace the status of a job."""
         durable.replace_json(self._own_result(status.id) / "status.json", status.model_dump(mode="json"))
@@ -439,61 +448,6 @@ class Store:
             return None
         except RecordInvalid:
             return None
-
-    # -- the site's own record
-
-    @writes
-    def note_truth(self, noted: Noted) -> None:
-        """Keep a submission's truth and scores; an earlier note of the same submission is replaced."""
-        self._record.mkdir(exist_ok=True)
-        durable.replace_json(self._truth(noted.id), noted.model_dump(mode="json"))
-
-    @reads
-    def read_truth(self, job: JobId) -> Noted | None:
-        """What was noted of a submission, None for nothing; RecordInvalid when it is damaged."""
-        from shared.truths import Noted  # numpy comes with it, and the command line's help must not wait for that
-
-        noted = self._read_or_none(self._truth(job), Noted)
-        if noted and noted.id != job:
-            raise RecordInvalid(self._truth(job), "of another job")
-        return noted
-
-    @reads
-    def noted(self) -> tuple[list[Noted], list[JobId]]:
-        """All that was noted, and the ids of what is damaged. Read again when the folder changed."""
-        self.check()
-        if not durable.exists(self._record):
-            return [], []
-        stamp = self._record.lstat().st_mtime_ns
-        just_now = abs(time.time_ns() - stamp) < _COARSE_NS
-        if self._noted is None or self._noted[0] != stamp or just_now:
-            kept: list[Noted] = []
-            damaged: list[JobId] = []
-            for path in sorted(self._record.glob("*.json")):
-                if re.fullmatch(ID_PATTERN, path.stem):
-                    try:
-                        kept += filter(None, [self.read_truth(JobId(path.stem))])
-                    except RecordInvalid:
-                        damaged.append(JobId(path.stem))
-            self._noted = stamp, (kept, damaged)
-        return self._noted[1]
-
-    @writes
-    def forget_truth(self, job: JobId) -> bool:
-        """Delete what was noted of a submission, whatever is under its name; False when there is nothing."""
-        path = self._truth(job)
-        if not durable.exists(path):
-            return False
-        durable.remove(path)
-        durable.fsync_directory(path.parent)
-        return True
-
-    @property
-    def _record(self) -> Path:
-        return self.results / "record"
-
-    def _truth(self, untrusted_id: str) -> Path:
-        return self._record / f"{checked_id(untrusted_id)}.json"
 
     @writes
     def write_model_card(self, detector: str, markdown: str) -> None:

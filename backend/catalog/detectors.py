@@ -105,43 +105,54 @@ class DetectorCatalog:
         return self._availability(card)
 
     def record(
-        self, *, durations: Durations, runner: RunnerKind, queued: int, working: int, evicted: int = 0
+        self,
+        *,
+        durations: Durations,
+        runner: RunnerKind,
+        queued: int,
+        working: int,
+        evicted: int = 0,
+        links: tuple[str, ...] = (),
     ) -> Catalog:
-        """The catalog as the portal reads it. ``runner``: how the media worker runs; ``evicted``: workers ended for their memory."""
-        entries = []
-        for card in self:
-            if self.state(card) != "enabled":
-                continue
-            typical = durations.typical(card.id, mode="standard")
-            place, choice = self._choices.get(card.id, (None, None))
-            entries.append(
-                CatalogEntry(
-                    id=card.id,
-                    title=card.title,
-                    version=card.version,
-                    summary=card.summary,
-                    paper=card.paper,
-                    year=card.year,
-                    licence=card.licence,
-                    threshold=card.threshold,
-                    aggregation=card.aggregation,
-                    input=card.input,
-                    lossless_only=card.lossless_only,
-                    sees=card.sees,
-                    limits=card.limits,
-                    weights=tuple(vars(item) for item in card.weights),
-                    unavailable=self.unavailable(card),
-                    runner=self._way(card),
-                    typical_seconds=typical.seconds if typical else None,
-                    measured_jobs=typical.jobs if typical else 0,
-                    again_seconds=seconds_for(card),
-                    again_by_default=is_judged_again(card, "fast", mode="standard"),
-                    recommended=place,
-                    recommended_why=choice.why if choice else "",
-                )
-            )
+        """The catalog as the portal reads it. ``runner``: how the media worker runs; ``evicted``: workers ended for their memory;
+        ``links``: sites of whose pages clips are fetched."""
+        entries = tuple(self._entry(card, durations) for card in self if self.state(card) == "enabled")
         return Catalog(
-            updated=utc_now(), runner=runner, queued=queued, working=working, evicted=evicted, detectors=tuple(entries)
+            updated=utc_now(),
+            runner=runner,
+            queued=queued,
+            working=working,
+            evicted=evicted,
+            detectors=entries,
+            links=links,
+        )
+
+    def _entry(self, card: Card, durations: Durations) -> CatalogEntry:
+        typical = durations.typical(card.id, mode="standard")
+        place, choice = self._choices.get(card.id, (None, None))
+        return CatalogEntry(
+            id=card.id,
+            title=card.title,
+            version=card.version,
+            summary=card.summary,
+            paper=card.paper,
+            year=card.year,
+            licence=card.licence,
+            threshold=card.threshold,
+            aggregation=card.aggregation,
+            input=card.input,
+            lossless_only=card.lossless_only,
+            sees=card.sees,
+            limits=card.limits,
+            weights=tuple(vars(item) for item in card.weights),
+            unavailable=self.unavailable(card),
+            runner=self._way(card),
+            typical_seconds=typical.seconds if typical else None,
+            measured_jobs=typical.jobs if typical else 0,
+            again_seconds=seconds_for(card),
+            again_by_default=is_judged_again(card, "fast", mode="standard"),
+            recommended=place,
+            recommended_why=choice.why if choice else "",
         )
 
 

@@ -230,6 +230,7 @@ class Dispatcher:
             queued=len(self._store.ids("new")),
             working=len(self._engine.running()),
             evicted=self._backend.pipeline.pool.ended["budget"] + self._engine.evicted(),
+            links=self._backend.pipeline.links(),
         )
         self._store.write_catalog(record)
         self._say_ways(record)

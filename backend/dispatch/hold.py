@@ -19,7 +19,7 @@ from backend.dispatch.heartbeat import Superseded
 from backend.job import Cancelled
 from shared.errors import StoreTrouble
 from shared.reading import RecordInvalid
-from shared.records import JobId, Stage, Status
+from shared.records import JobId, Stage, Status, Submission
 from shared.store import Store
 
 log = structlog.get_logger()
@@ -90,6 +90,12 @@ class Hold:
             self._unseen = True
         else:
             self._unseen = False
+
+    def take_in(self, submission: Submission, media: Path) -> None:
+        """Keep the fetched clip and the record that names it."""
+        self.check()
+        with self._fenced():
+            self._store.take_in(submission, media, check=self.check)
 
     def publish(self, report: Path) -> None:
         """Show the finished report."""

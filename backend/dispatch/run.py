@@ -138,7 +138,8 @@ class Run:
     def _attempt(self, cancelled: Callable[[], bool]) -> Ending:
         try:
             source = self._store.job("active", self.job) / "media"
-            job = Job.of(self.submission, source=source, folder=self._folder, cancelled=cancelled)
+            submission = self._with_media(cancelled)
+            job = Job.of(submission, source=source, folder=self._folder, cancelled=cancelled)
             if self._numbers(job):
                 self._video(job)
             self._close(job)
@@ -160,6 +161,19 @@ class Run:
         except Exception:
             self.hold.check()  # the cause may be that a shared folder is away
             raise
+
+    def _with_media(self, cancelled: Callable[[], bool]) -> Submission:
+        """The submission with its media; the clip of a page is fetched now, unless an earlier attempt did that."""
+        if self.submission.sha256 is not None:
+            return self.submission
+        kept = self._store.read_submission("active", self.job)
+        if kept.sha256 is not None:
+            return kept
+        clip = self._pipeline.fetch(kept, self._folder, self.board, cancelled=cancelled)
+        kept = kept.model_copy(update={"sha256": clip.sha256, "bytes": clip.bytes, "original_name": clip.name})
+        self.hold.take_in(kept, clip.file)
+        clip.file.unlink(missing_ok=True)
+        return kept
 
     def _numbers(self, job: Job) -> bool:
         """Publish the report, unless an earlier attempt did; whether its video is to follow."""

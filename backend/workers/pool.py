@@ -341,7 +341,7 @@ class WorkerPool:
     # -- giving back
 
     def _give_back(self, place: _Place) -> None:
-        cold = place.spec.name in self._settings.cold
+        cold = place.spec.once or place.spec.name in self._settings.cold
         with self._changed:
             place.warming = place.ahead = False
             keep = place.worker is not None and not (

@@ -17,6 +17,7 @@ from base_detector import Card
 from shared.errors import DfomError, PermanentError, RetryableError
 from shared.settings import Settings
 
+LINKS_MODULE: Final = "backend.links.worker"
 MEDIA_MODULE: Final = "backend.media.worker"
 #: Decoder and face detection on the largest picture the settings allow; the pack itself is written through the page cache.
 MEDIA_MEMORY_MB: Final = 3072
@@ -53,6 +54,8 @@ class WorkerSpec:
     files: tuple[tuple[str, int, int, int], ...] = ()
     nets_mb: int = 0
     entry: str = "base_detector"
+    #: ended after one job, whatever the settings say
+    once: bool = False
 
     @property
     def loading_mb(self) -> int:
@@ -61,8 +64,8 @@ class WorkerSpec:
 
     @property
     def is_detector(self) -> bool:
-        """False for the media worker."""
-        return self.module != MEDIA_MODULE
+        """False for the media worker and for that of links."""
+        return self.module not in (MEDIA_MODULE, LINKS_MODULE)
 
     def arguments(self, exchange: str, *, weights: str) -> list[str]:
         """What follows ``python -m``."""

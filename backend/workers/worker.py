@@ -22,7 +22,7 @@ from backend.workers.endings import Ending, Running, end
 from backend.workers.exchange import Exchange, Room, remove_tree
 from backend.workers.spec import WorkerError, WorkerSpec
 from base_detector import CONTRACT_VERSION, PROTOCOL_VERSION, NotApplicable
-from shared.errors import MEDIA_CODES, REASONS, WORKER_CODES
+from shared.errors import LINK_CODES, MEDIA_CODES, REASONS, WORKER_CODES
 from shared.records import RunnerKind
 
 log = structlog.get_logger()
@@ -185,7 +185,7 @@ class Worker:
         if status != "error":
             raise self._lost(self._bad_output)
         code = untrusted.get("code")
-        codes = WORKER_CODES if self.spec.is_detector else WORKER_CODES | MEDIA_CODES
+        codes = WORKER_CODES if self.spec.is_detector else WORKER_CODES | MEDIA_CODES | LINK_CODES
         known = code if isinstance(code, str) and code in codes else "detector_failed"
         words = self._last_words(f"{verb}: {code}")
         log.warning("worker_error", worker=self.spec.name, verb=verb, code=known, log=words)

@@ -26,6 +26,7 @@ class ScriptedPipeline:
 
     def __init__(self, script: Callable[[Job], None], draws: Callable[[Job], None] | None = None) -> None:
         self.draws = draws
+        self.links = tuple
         self.pool = SimpleNamespace(runner_kind=lambda spec: "process", ended=Counter())
         self.script, self.ran = script, []
 

@@ -170,6 +170,13 @@ WRITES = {
     "move": Step(lambda w: w.store.move(w.new, "new", "active"), lambda w: w.store.stage_of(w.new) == "active"),
     "count_attempt": Step(lambda w: w.store.count_attempt(w.active), lambda w: w.store.attempts(w.active) == 2),
     "uncount_attempt": Step(lambda w: w.store.uncount_attempt(w.active), lambda w: w.store.attempts(w.active) == 0),
+    "take_in": Step(
+        lambda w: w.store.take_in(submission(w.active, sha256="1" * 64), w.finished / "result.json"),
+        lambda w: (
+            w.store.read_submission("active", w.active).sha256 == "1" * 64
+            and (w.store.job("active", w.active) / "media").read_text() == "result"
+        ),
+    ),
     "write_status": Step(
         lambda w: w.store.write_status(Status(id=w.active, state="working", updated=NOW)),
         lambda w: (found := w.store.read_status(w.active)) and found.state == "working",
@@ -264,7 +271,7 @@ def make(tmp_path: Path) -> Callable[[], World]:
 
 def test_every_step_of_the_store_is_tried() -> None:
     paths = {"job", "result", "report", "check", "prepare", "discard"}
-    assert set(WRITES) | set(READS) == {name for name in vars(Store) if not name.startswith("_")} - paths
+    assert set(WRITES) | set(READS) == {name for name in dir(Store) if not name.startswith("_")} - paths
 
 
 @pytest.mark.parametrize("name", WRITES)

@@ -48,6 +48,7 @@ def steps(store: Store, job: JobId, report: Path) -> dict[str, Callable[[], obje
         "open_submission": lambda: store.open_submission(new_id()),
         "reuse_media": lambda: store.reuse_media("new", job, new_id()),
         "submit": lambda: store.submit(submission(job)),
+        "take_in": lambda: store.take_in(submission(job), Path(__file__)),
         "free_bytes": store.free_bytes,
         "ids": lambda: store.ids("new"),
         "misfits": lambda: store.misfits("new"),
@@ -128,7 +129,7 @@ def test_no_step_reads_from_or_writes_to_an_empty_mount_point(store: Store, tmp_
 
 def test_every_verb_of_the_store_is_in_this_test(store: Store):
     paths = {"job", "result", "report", "check", "prepare", "discard"}
-    verbs = {name for name in vars(Store) if not name.startswith("_")}
+    verbs = {name for name in dir(Store) if not name.startswith("_")}
     assert set(steps(store, new_id(), Path("x"))) == verbs - paths
 
 
