@@ -38,6 +38,7 @@ if TYPE_CHECKING:  # a command loads what it needs, so that help and version are
     from backend.batch.judging import Visitors
     from backend.catalog.detectors import DetectorCatalog
     from backend.catalog.durations import Durations
+    from backend.catalog.states import DetectorStates
     from backend.commands.batch import Cluster as ClusterOfBatch
     from backend.dispatch.ray_engine import RayEngine
     from backend.pipeline import Pipeline
@@ -62,6 +63,7 @@ class Backend:
     durations: Durations
     cache: ScoreCache
     pipeline: Pipeline
+    states: DetectorStates
 
 
 def build_backend(settings: Settings, *, cached: bool = True, cluster: RayEngine | None = None) -> Backend:
@@ -101,7 +103,7 @@ def build_backend(settings: Settings, *, cached: bool = True, cluster: RayEngine
         durations=durations if cached else None,
         states=states if cached else None,
     )
-    return Backend(settings, pool, catalog, durations, cache, pipeline)
+    return Backend(settings, pool, catalog, durations, cache, pipeline, states)
 
 
 def node_backend() -> Backend:

@@ -25,6 +25,7 @@ from frontend.access import Access
 from frontend.events import Streams
 from frontend.media import IncomingMedia
 from frontend.notify import Postman
+from frontend.operator import office, views
 from frontend.outbox import Outbox
 from frontend.pins import Pins, read_secret
 from frontend.portal import EXTENSION, Portal
@@ -48,8 +49,9 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, background: bool =
     app.url_map.strict_slashes = False  # people type /help/ as well
     languages.init_languages(app, settings)
     upload.init_upload(app)
+    office.init_operator(app, site)
     delivery.init_delivery(app)
-    for part in (intake, viewer, result_files, again, compare, pages):
+    for part in (intake, viewer, result_files, again, compare, pages, views):
         app.register_blueprint(part.blueprint)
     app.json.sort_keys = False  # type: ignore[attr-defined]  # troubles of a form are in the order of the page
     security.init_security(app, settings)

@@ -21,6 +21,7 @@ from frontend.access import open_session
 from frontend.faults import wants_json
 from frontend.form import Choice, FormError, read_choice
 from frontend.media import check_space, storage_trouble
+from frontend.operator.pause import takes_in
 from frontend.portal import Portal, portal
 from frontend.reading import read_report
 from frontend.receipts import Receipt
@@ -52,6 +53,7 @@ def form(untrusted_id: str) -> Response:
 
 
 @blueprint.post("/r/<untrusted_id>/again")
+@takes_in
 def submit(untrusted_id: str) -> Response:
     """Judge the file again as the form says."""
     site, job = portal(), checked_id(untrusted_id)

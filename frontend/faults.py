@@ -11,7 +11,7 @@ from html import escape
 from typing import Any, Final
 
 import structlog
-from flask import Flask, Response, jsonify, make_response, render_template, request
+from flask import Flask, Response, g, jsonify, make_response, render_template, request
 from flask_limiter.errors import RateLimitExceeded
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, SecurityError
@@ -177,6 +177,7 @@ def _problem(status: int, *, code: str, title: str, detail: str) -> dict[str, An
 
 def answer(status: int, *, code: str, title: str, detail: str, **more: Any) -> Response:
     """One error as a page or as problem+json."""
+    g.code = code  # for the log and the counts
     if wants_json():
         response = jsonify(_problem(status, code=code, title=title, detail=detail) | more)
         response.mimetype = "application/problem+json"

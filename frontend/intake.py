@@ -18,6 +18,7 @@ from frontend import pins
 from frontend.faults import wants_json
 from frontend.form import FormError, Wish, read_form
 from frontend.media import IncomingMedia, check_head, check_space, storage_trouble
+from frontend.operator.pause import takes_in
 from frontend.portal import Portal, portal
 from frontend.receipts import Receipt
 from frontend.security import PIN_SUGGESTIONS_PER_PEER, limiter, peer
@@ -73,6 +74,7 @@ def check_kind() -> Response:
 
 
 @blueprint.post("/submit")
+@takes_in
 def submit() -> Response:
     """Take the form with its file or address."""
     site = portal()

@@ -98,6 +98,7 @@ def record_page() -> Response:
     return make_response(render_template("record.html", record=record, no_sample=truths.NO_SAMPLE))
 
 
+@blueprint.get("/live", endpoint="live")
 @blueprint.get("/healthz")
 def healthz() -> Response:
     """Whether the portal answers."""

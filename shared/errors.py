@@ -84,6 +84,10 @@ SENTENCES: Final[dict[str, str]] = {
     "bad_card": "The card of this detector has a mistake, so it cannot run. 'deepfake-o-meter detectors' says what to correct.",
     "bad_name": "This name cannot be used for a detector. Use small letters, digits and _, beginning with a letter.",
     "bad_state": "A detector cannot go into this state now. It moves up one step at a time.",
+    "state_request_refused": "The back-end does not know this operator's token: set DFOM_OPERATOR_TOKEN to the same value for both halves.",
+    "state_request_late": "The back-end took this request up more than ten minutes after it was made, so nothing was changed. Ask again.",
+    "state_requests_waiting": "The back-end has not taken up earlier requests. Is it running?",
+    "intake_paused": "This site takes no new files at the moment. Work on earlier ones goes on. Try again later.",
     "not_admitted": "The detector has not passed the admission check. Run 'deepfake-o-meter detectors check' and correct what it names.",
     "unknown_strategy": "The card of this detector names an unknown aggregation strategy. Ask the operator to fix it.",
     # workers

@@ -31,6 +31,8 @@ OTHER_NAMES: Final = frozenset({"DFOM_SECRETS_DIR", "DFOM_BUILD_CA", "DFOM_CI"})
 #: The longest time limit, a week, and the longest retention, a century: clocks overflow far beyond.
 LONGEST_S: Final = 7 * 86_400
 LONGEST_DAYS: Final = 36_500
+#: A token that is shorter could be guessed.
+SHORTEST_TOKEN: Final = 20
 
 #: Ends every message about settings.
 LISTED: Final = "'deepfake-o-meter settings' lists all settings."
@@ -109,6 +111,16 @@ class Settings(BaseSettings):
     session_minutes: Annotated[int, Field(ge=1, le=525_600)] = Field(
         30, description="how long a right PIN opens a result"
     )
+    operator_token: SecretStr | None = Field(
+        None,
+        description="opens the operator's page /operator and /metrics; without it there is no such page (20 characters or more)",
+        examples=["what-openssl-rand-hex-32-prints"],
+    )
+    metrics_for: Literal["token", "local"] = Field(
+        "token",
+        description="who may read /metrics: token (of the operator), or local (also any program of this machine; not behind a proxy on it)",
+    )
+    access_log: bool = Field(True, description="one line in the log for each request, without addresses")
     show_record: bool = Field(
         True, description="visitors see on /record how often detectors were wrong on files of this site"
     )
@@ -213,6 +225,13 @@ class Settings(BaseSettings):
         if url is not None and not re.fullmatch(r"https?://[^\s/?#]+[^\s?#]*", url):
             raise ValueError("is not a web address that begins with https:// or http://")
         return url
+
+    @field_validator("operator_token")
+    @classmethod
+    def _is_long(cls, token: SecretStr | None) -> SecretStr | None:
+        if token is not None and len(token.get_secret_value()) < SHORTEST_TOKEN:
+            raise ValueError(f"is too short: it may not have fewer than {SHORTEST_TOKEN} characters")
+        return token
 
     @field_validator("trusted_hosts")
     @classmethod

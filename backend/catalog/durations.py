@@ -6,19 +6,22 @@ measured, its time limit takes its place in the longest estimate; a guess is nev
 
 from __future__ import annotations
 
+import bisect
+import math
 import re
 import statistics
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import structlog
 
 from shared import durable
 from shared.reading import RecordInvalid, read_json
-from shared.records import Mode, Span
+from shared.records import DETECTOR_PATTERN, Mode, Span
+from shared.vitals import EDGES_S, StepVitals
 
 log = structlog.get_logger()
 
@@ -51,6 +54,7 @@ class Durations:
         self._path = path
         self._lock = threading.Lock()
         self._seconds: dict[str, list[float]] = {}
+        self._counted: dict[str, _Counted] = {}
         try:
             untrusted = read_json(path)
         except FileNotFoundError:
@@ -66,12 +70,38 @@ class Durations:
         """Record that ``step`` of a job in ``mode`` took ``seconds``. Trouble with the file is logged and does not fail the job."""
         with self._lock:
             key = f"{step}/{mode}"
+            self._counted.setdefault(key, _Counted()).add(seconds)
             self._seconds[key] = [*self._seconds.get(key, []), round(seconds, 3)][-KEPT:]
             try:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 durable.replace_json(self._path, self._seconds)
             except OSError as error:
                 log.warning("durations_not_stored", reason=str(error))
+
+    def vitals(self) -> tuple[StepVitals, ...]:
+        """Every step that was ever measured, for the operator."""
+        with self._lock:
+            kept = {key: list(measured) for key, measured in self._seconds.items()}
+            counted = {key: (tuple(item.classes), item.seconds) for key, item in self._counted.items()}
+        found = []
+        for key, measured in sorted(kept.items()):
+            step, _, mode = key.partition("/")
+            if not re.fullmatch(DETECTOR_PATTERN, step) or mode not in get_args(Mode) or not measured:
+                continue
+            classes, seconds = counted.get(key, ((0,) * (len(EDGES_S) + 1), 0.0))
+            found.append(
+                StepVitals(
+                    step=step,
+                    mode=mode,
+                    classes=classes,
+                    seconds=seconds,
+                    measured=len(measured),
+                    median_s=statistics.median(measured),
+                    # the smallest one that at least nine of ten do not exceed
+                    most_s=sorted(measured)[math.ceil(0.9 * len(measured)) - 1],
+                )
+            )
+        return tuple(found)
 
     def typical(self, step: str, *, mode: Mode) -> Typical | None:
         """Median duration of ``step`` in ``mode``; None while it was never measured."""
@@ -91,6 +121,18 @@ class Durations:
             if most is not None:
                 most += typical.seconds if typical else limits.media_s if step == "media" else limits.detector_s
         return least, most
+
+
+@dataclass
+class _Counted:
+    """Measurements since the start of the process."""
+
+    classes: list[int] = field(default_factory=lambda: [0] * (len(EDGES_S) + 1))
+    seconds: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        self.classes[bisect.bisect_left(EDGES_S, seconds)] += 1
+        self.seconds += seconds
 
 
 def _readable(untrusted: Any) -> dict[str, list[float]]:

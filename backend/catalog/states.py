@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import structlog
 
@@ -21,6 +21,7 @@ from base_detector import Card
 from shared import durable
 from shared.errors import UserError
 from shared.reading import RecordInvalid, read_json
+from shared.vitals import State
 
 log = structlog.get_logger()
 
@@ -52,26 +53,36 @@ class DetectorStates:
     def move(self, card: Card, to: str) -> str:
         """Put ``card`` into state ``to``; returns the state it had. UserError says what is missing."""
         now = self.of(card)
-        if to not in STATES:
-            raise UserError("bad_state", f"There is no state {to!r}. States: {', '.join(STATES)}.")
-        steps = STATES.index(to) - STATES.index(now)
-        if to != "disabled" and now != "disabled" and steps > 1:
-            raise UserError(
-                "bad_state",
-                f"{card.id} is in state {now}: its next one is {STATES[STATES.index(now) + 1]}. A detector moves up one step at a time.",
-            )
-        if to in ("quarantine", "shadow", "enabled") and _own_state(card) != "enabled" and not self.admitted(card):
-            raise UserError(
-                "not_admitted",
-                f"{card.id} {card.version} has not passed the admission check. Run 'deepfake-o-meter detectors check "
-                f"{card.folder}' and correct what it names.",
-            )
+        if refusal := self._refusal(card, now, to):
+            raise refusal
         self._folder.mkdir(parents=True, exist_ok=True)
         decided, damage = self._read()
         if damage:
             log.warning("detector_states_set_aside", file=durable.set_aside(self._path).name)
         durable.replace_json(self._path, {**decided, card.id: to})
         return now
+
+    def open_to(self, card: Card) -> tuple[State, ...]:
+        """The states into which ``move`` would put ``card`` now, without the one it is in."""
+        now = self.of(card)
+        return tuple(to for to in get_args(State) if to != now and self._refusal(card, now, to) is None)
+
+    def _refusal(self, card: Card, now: str, to: str) -> UserError | None:
+        if to not in STATES:
+            return UserError("bad_state", f"There is no state {to!r}. States: {', '.join(STATES)}.")
+        steps = STATES.index(to) - STATES.index(now)
+        if to != "disabled" and now != "disabled" and steps > 1:
+            return UserError(
+                "bad_state",
+                f"{card.id} is in state {now}: its next one is {STATES[STATES.index(now) + 1]}. A detector moves up one step at a time.",
+            )
+        if to in ("quarantine", "shadow", "enabled") and _own_state(card) != "enabled" and not self.admitted(card):
+            return UserError(
+                "not_admitted",
+                f"{card.id} {card.version} has not passed the admission check. Run 'deepfake-o-meter detectors check "
+                f"{card.folder}' and correct what it names.",
+            )
+        return None
 
     def keep_report(self, card: Card, report: dict[str, Any]) -> Path:
         """Store the report of an admission check; its path."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +52,8 @@ class Backlog:
         self._troubles: dict[JobId, Trouble] = {}
         self._begun: deque[str] = deque(maxlen=RECENT)
         self._later: frozenset[JobId] = frozenset()
+        #: jobs that ended without a run, by code
+        self.given_up: Counter[str] = Counter()
 
     def scan(self, *, running: Collection[JobId]) -> list[Submission]:
         """All jobs but the ``running`` ones, in the order in which they will begin."""
@@ -158,6 +160,7 @@ class Backlog:
 
     def _show_failed(self, job: JobId, *, code: str) -> None:
         now = utc_now()
+        self.given_up[code] += 1
         self._store.write_status(
             Status(id=job, state="failed", step="failed", updated=now, finished=now, progress=1.0, code=code)
         )

@@ -21,9 +21,11 @@ import structlog
 
 from backend.catalog.detectors import DetectorCatalog, model_card
 from backend.catalog.durations import Durations, Limits
+from backend.catalog.states import DetectorStates
 from backend.dispatch.backlog import Backlog
 from backend.dispatch.engine import Engine, LocalEngine
 from backend.dispatch.heartbeat import Heartbeat, Superseded
+from backend.dispatch.ledger import Ledger
 from backend.dispatch.periodic import Periodic, Trouble
 from backend.dispatch.places import Places
 from backend.dispatch.retention import expire
@@ -34,6 +36,7 @@ from backend.scores.cache import ScoreCache
 from backend.workers.scratch import Claim
 from backend.workers.spec import media_spec
 from shared.clock import utc_now
+from shared.desk import Desk
 from shared.errors import PermanentError
 from shared.records import Catalog, JobId, RunnerKind, Submission
 from shared.settings import Settings
@@ -84,6 +87,10 @@ class Backend(Protocol):
     def pipeline(self) -> Pipeline:
         """Runs one job."""
 
+    @property
+    def states(self) -> DetectorStates:
+        """The operator's decisions about detectors."""
+
 
 class Dispatcher:
     """Works on one pair of shared folders until ``stop`` is called."""
@@ -108,6 +115,10 @@ class Dispatcher:
         self._stopping, self._superseded = threading.Event(), threading.Event()
         self._runs: dict[JobId, Run] = {}
         self._backlog = Backlog(store, folder=self._folder, clock=clock)
+        self._desk = Desk(store)
+        self._ledger = Ledger(
+            settings, self._desk, catalog=backend.catalog, states=backend.states, durations=backend.durations
+        )
         self._scan_trouble = Trouble("scan")
         self._ticked_at = clock()
         self._cards_written = False
@@ -133,6 +144,7 @@ class Dispatcher:
         chores = [
             Periodic("beat", self._beat, every_s=BEAT_S),
             Periodic("catalog", self._write_catalog, every_s=BEAT_S),
+            Periodic("vitals", self._write_vitals, every_s=BEAT_S),
             Periodic("retention", self._expire, every_s=EXPIRE_S),
         ]
         log.info("dispatcher_started", jobs=self._settings.jobs, worker_memory_mb=self._settings.worker_memory_mb)
@@ -240,6 +252,21 @@ class Dispatcher:
                     self._store.write_model_card(card.id, text)
             self._cards_written = True
 
+    def _write_vitals(self) -> None:
+        self._heartbeat.check()
+        self._ledger.take_up()
+        pool = self._backend.pipeline.pool
+        self._desk.write_vitals(
+            self._ledger.record(
+                pool,
+                ended={str(reason): count for reason, count in pool.ended.items()},
+                working=len(self._engine.running()),
+                places=self._engine.places(),
+                scan_age_s=self._clock() - self._ticked_at,
+                given_up=self._backlog.given_up,
+            )
+        )
+
     def _media_way(self) -> RunnerKind:
         return self._engine.media_way() or self._backend.pipeline.pool.runner_kind(media_spec(self._settings))
 
@@ -288,6 +315,8 @@ class Dispatcher:
             if job in running:
                 continue
             del self._runs[job]
+            if run.ending in ("done", "failed"):
+                self._count(run)
             if run.ending == "broke_off":
                 pause = self._retry_s[min(run.hold.attempt, len(self._retry_s)) - 1]
                 self._backlog.hold_back(job, pause, counted=False)
@@ -306,6 +335,12 @@ class Dispatcher:
                 self._backlog.hold_back(job, HELD_UP_S, counted=True)
             elif run.ending == "not_ours":
                 shutil.rmtree(self._folder(job), ignore_errors=True)
+
+    def _count(self, run: Run) -> None:
+        status = None
+        with self._backlog.contained(run.job):  # deleted meanwhile, or damaged: then its detectors are in no count
+            status = self._store.read_status(run.job)
+        self._ledger.job_ended(None if run.ending == "done" else run.code or "internal", status)
 
     def _end_withdrawn(self) -> None:
         """Cancel the runs whose owner asked for deletion."""

@@ -205,6 +205,10 @@ class RunningContainer:
         """``out_of_memory`` when the kernel killed something in it for that, else ``worker_died``."""
         return "out_of_memory" if (self._state() or {}).get("OOMKilled") else "worker_died"
 
+    def used_mb(self) -> int | None:
+        """None: the engine takes a second to say it."""
+        return None
+
     def terminate(self) -> None:
         """SIGTERM to PID 1, which passes it on."""
         self._kill("SIGTERM")

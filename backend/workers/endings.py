@@ -48,6 +48,9 @@ class Running(Protocol):
     def cause(self) -> str:
         """Why it ended unasked: ``out_of_memory`` or ``worker_died``. Ask before ``clear``."""
 
+    def used_mb(self) -> int | None:
+        """Memory it has now, MB; None where only the engine knows."""
+
     def terminate(self) -> None:
         """Send SIGTERM to it and its children."""
 

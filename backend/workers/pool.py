@@ -29,6 +29,7 @@ from backend.workers.worker import Worker
 from base_detector import NotApplicable
 from shared.records import RunnerKind
 from shared.settings import Settings
+from shared.vitals import WorkerVitals
 
 log = structlog.get_logger()
 
@@ -75,6 +76,25 @@ class WorkerPool:
         self._reaper = threading.Thread(target=self._reap, daemon=True, name="worker-reaper")
 
     # -- what the platform asks
+
+    def census(self) -> tuple[WorkerVitals, ...]:
+        """Every worker there is now, also those that start, in the order of their names."""
+        with self._changed:
+            places = [(place, place.worker, place.busy) for place in self._places]
+        return tuple(
+            WorkerVitals(
+                name=place.spec.name,
+                kept=self._kept(place.spec.name),
+                state="starting" if worker is None or place.warming else "busy" if busy else "idle",
+                runner=worker.started_by if worker else None,
+                promised_mb=place.spec.memory_mb,
+                used_mb=worker.used_mb() if worker else None,
+            )
+            for place, worker, busy in sorted(places, key=lambda item: item[0].folder)
+        )
+
+    def _kept(self, name: str) -> Literal["hot", "warm", "cold"]:
+        return "hot" if name in self._settings.hot else "cold" if name in self._settings.cold else "warm"
 
     def runner_kind(self, spec: WorkerSpec) -> RunnerKind:
         """How this worker would be started now: as a ``process``, or by ``docker``."""

@@ -128,6 +128,14 @@ class RunningProcess:
         """``worker_died``: only the kernel's log would say whether memory was the reason."""
         return "worker_died"
 
+    def used_mb(self) -> int | None:
+        """Resident memory of the process, MB; None where there is no /proc, or it has ended."""
+        try:
+            pages = int(Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1])
+        except (OSError, IndexError, ValueError):
+            return None
+        return pages * os.sysconf("SC_PAGE_SIZE") // 1_000_000
+
     def terminate(self) -> None:
         """SIGTERM to the group."""
         self._signal(signal.SIGTERM)

@@ -67,6 +67,10 @@ class Worker:
         """The image it runs from, None for a process."""
         return self._running.image_digest
 
+    def used_mb(self) -> int | None:
+        """Memory it has now, MB; None where that is not known."""
+        return self._running.used_mb() if self.ending is None else None
+
     # -- life
 
     def open(self, *, timeout_s: float = START_S) -> None:

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 from backend.catalog.detectors import DetectorCatalog
 from backend.catalog.durations import Durations
+from backend.catalog.states import DetectorStates
 from backend.dispatch.dispatcher import Dispatcher
 from backend.dispatch.heartbeat import Superseded
 from backend.job import Job
@@ -27,7 +28,7 @@ class ScriptedPipeline:
     def __init__(self, script: Callable[[Job], None], draws: Callable[[Job], None] | None = None) -> None:
         self.draws = draws
         self.links = tuple
-        self.pool = SimpleNamespace(runner_kind=lambda spec: "process", ended=Counter())
+        self.pool = SimpleNamespace(runner_kind=lambda spec: "process", ended=Counter(), census=lambda: ())
         self.script, self.ran = script, []
 
     def run(self, job: Job, board, *, video_later: bool) -> SimpleNamespace:
@@ -63,6 +64,7 @@ def wired(settings: Settings, pipeline: ScriptedPipeline, state: Path) -> Simple
         pipeline=pipeline,
         durations=Durations(state / "durations.json"),
         cache=ScoreCache(state / "cache"),
+        states=DetectorStates(state / "states"),
     )
 
 

@@ -35,6 +35,7 @@ from tests.frontend.stories import JPEG, PIN
 from tests.frontend.test_mail import Postbox
 
 A_MOMENT = 1e-6  # days
+OPERATOR = "a token that is long enough"
 
 
 class World:
@@ -118,6 +119,7 @@ def first(world: World, weights: Path, smtp_port: int) -> dict[str, Any]:
         "url_allow_private": True, "smtp_host": "127.0.0.1", "smtp_port": smtp_port, "smtp_user": "dfom",
         "smtp_password": "hush hush", "smtp_tls": "starttls", "mail_from": "Desk <desk@example.org>", "runner": "process",
         "jobs": 2, "hot": ["mesonet"], "cold": ["media"], "warm_s": 2, "show_record": False,
+        "metrics_for": "local", "access_log": False,
     }  # fmt: skip
 
 
@@ -132,6 +134,22 @@ def data(world: World) -> None:
 def show_record(world: World) -> None:
     assert world.site.get("/record", Accept="text/html").status_code == 404
     assert "/record" not in world.site.get("/how-sure", Accept="text/html").text
+
+
+def metrics_for(world: World) -> None:
+    assert "dfom_queue_jobs" in world.site.get("/metrics").text
+
+
+def access_log(world: World) -> None:
+    world.site.get("/help")
+    lines = world.site.log.read_text().splitlines()
+    assert not [line for line in lines if '"event": "request"' in line]
+
+
+def operator_token(world: World) -> None:
+    assert world.site.get("/metrics").status_code == 401
+    assert world.site.get("/metrics", Authorization=f"Bearer {OPERATOR}").status_code == 200
+    eventually(lambda: '"event": "request"' in world.site.log.read_text())
 
 
 def detectors(world: World) -> None:
@@ -247,6 +265,7 @@ def second(world: World, weights: Path) -> dict[str, Any]:
         "data": world.folder / "elsewhere", "weights": weights, "secure_cookies": True, "trusted_proxies": 1,
         "proxy_addresses": ["127.0.0.9"], "max_duration_s": 3, "max_pixels": 250_000, "max_frames": 60, "max_pack_mb": 1,
         "max_attempts": 2, "scan_s": 1, "keep_media_days": A_MOMENT, "threads": 3, "worker_memory_mb": 1,
+        "operator_token": OPERATOR,
     }  # fmt: skip
 
 
@@ -400,7 +419,8 @@ CHECKS: dict[str, Check] = {
     "max_attempts": attempts_and_scans, "threads": threads, "worker_memory_mb": worker_memory_mb,
     "keep_media_days": keep_media_days, "media_timeout_s": times_and_gpus, "gpus": times_and_gpus, "scan_s": seldom_scans,
     "keep_address_days": keep_address_days, "image_prefix": image_prefix, "detector_timeout_s": detector_timeout_s,
-    "keep_results_days": keep_results_days, "show_record": show_record,
+    "keep_results_days": keep_results_days, "show_record": show_record, "metrics_for": metrics_for,
+    "access_log": access_log, "operator_token": operator_token,
 }  # fmt: skip
 
 #: Settings that need a cluster: tests/dispatch/test_ray_engine.py shows what they do, tests/commands/test_node.py what is said without one.
@@ -414,9 +434,9 @@ OF_LINKS = {"link_sites", "link_timeout_s"}
 STARTS: list[list[Check]] = [
     [
         data, detectors, weights, scratch, host_and_port, mails, max_upload_mb, trusted_hosts, session_minutes, runner,
-        warm_hot_and_cold, downloads_and_threads, jobs, show_record,
+        warm_hot_and_cold, downloads_and_threads, jobs, show_record, metrics_for, access_log,
     ],
-    [secure_cookies, keep_media_days, media_limits, threads, attempts_and_scans, worker_memory_mb, proxies],
+    [secure_cookies, keep_media_days, media_limits, threads, attempts_and_scans, worker_memory_mb, proxies, operator_token],
     [keep_address_days, times_and_gpus, seldom_scans],
     [image_prefix, keep_results_days, detector_timeout_s],
 ]  # fmt: skip

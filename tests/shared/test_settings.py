@@ -29,6 +29,7 @@ WRONG = {
     "hot": "media", "cold": "media, mesonet", "detector_timeout_s": "nan", "threads": "-1", "gpus": "0", "keep_media_days": "a week",
     "keep_results_days": "-30", "keep_address_days": "1e9", "engine": "slurm", "ray_address": "ray://10.0.0.5:10001", "job_gpus": "-1",
     "media_gpu": "maybe", "show_record": "sometimes", "link_sites": '["myspace"]', "link_timeout_s": "0",
+    "operator_token": "secret", "metrics_for": "all", "access_log": "maybe",
 }  # fmt: skip
 ANY_TEXT = {"data", "weights", "scratch", "host", "smtp_user", "smtp_password"}
 
@@ -50,7 +51,9 @@ def test_a_wrong_value_is_named_with_what_is_wrong_and_a_right_example(name: str
     said = ask(monkeypatch, **{f"DFOM_{name.upper()}": WRONG[name]})
     assert said.exit_code == 2
     words = said.stderr.strip()
-    assert re.match(rf"DFOM_{name.upper()} (is|holds) ('|\").+('|\"), which (is|has|holds) .+\. Right: ", words), words
+    assert re.match(
+        rf"DFOM_{name.upper()} (is|holds) (('|\").+('|\")|the secret), which (is|has|holds) .+\. Right: ", words
+    ), words
     assert f"DFOM_{name.upper()}={example(name)}" in words
     assert "pydantic" not in words
     assert "Error" not in words
