@@ -86,7 +86,7 @@ SENTENCES: Final[dict[str, str]] = {
     "bad_state": "A detector cannot go into this state now. It moves up one step at a time.",
     "state_request_refused": "The back-end does not know this operator's token: set DFOM_OPERATOR_TOKEN to the same value for both halves.",
     "state_request_late": "The back-end took this request up more than ten minutes after it was made, so nothing was changed. Ask again.",
-    "state_requests_waiting": "The back-end has not taken up earlier requests. Is it running?",
+    "state_requests_waiting": "The back-end has not taken up earlier requests yet. See whether it runs.",
     "intake_paused": "This site takes no new files at the moment. Work on earlier ones goes on. Try again later.",
     "not_admitted": "The detector has not passed the admission check. Run 'deepfake-o-meter detectors check' and correct what it names.",
     "unknown_strategy": "The card of this detector names an unknown aggregation strategy. Ask the operator to fix it.",
