@@ -40,11 +40,12 @@ def _judged(result: Result) -> str:
     names, beside = titles(result), of_other_kinds(result)
     asked = [item for item in result.detectors if item not in beside]
     told = [(_share(item), names[item.id]) for item in asked if item.scores]
-    told += [("nothing", names[item.id]) for item in asked if not item.scores]
     grouped: dict[str, list[str]] = {}
     for share, name in told:
         grouped.setdefault(share, []).append(name)
-    return "; ".join(f"{joined(own)}: {share}" for share, own in grouped.items())
+    silent = [names[item.id] for item in asked if not item.scores]
+    rows = [f"{joined(own)}: {share}" for share, own in grouped.items()]
+    return "; ".join([*rows, *([f"no opinion by {joined(silent)}"] if silent else [])])
 
 
 def _share(item: DetectorResult) -> str:
@@ -55,18 +56,18 @@ def _faces(result: Result) -> str:
     size = result.conditions.face_px if result.conditions else None
     if size is None or not result.faces:
         return ""
-    return f"{_by_edge(size, FACE_PX_EDGES, _SIZES)}: half of them are {size:.0f} pixels or more on their longer side"
+    return f"{_by_edge(size, FACE_PX_EDGES, _SIZES)}: half of them have {size:.0f} pixels or more on their longer side"
 
 
 def _compression(result: Result) -> str:
     media = result.media
     bits = result.conditions.bits_per_pixel if result.conditions else None
     if media.lossless and media.kind == "image":
-        return f"none that loses detail ({format_name(media.container, media.codec)})"
+        return f"none that loses detail: {format_name(media.container, media.codec)}"
     if bits is None or media.kind == "sound":
         return ""
     strength = _by_edge(bits, BITS_EDGES, _COMPRESSIONS)
-    return f"{strength}, {bits:.2g} bits per pixel ({format_name(media.container, media.codec)})"
+    return f"{strength}: {format_name(media.container, media.codec)}, {bits:.2g} bits per pixel"
 
 
 def _mode(result: Result) -> str:

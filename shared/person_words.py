@@ -44,6 +44,8 @@ class Standing:
     sentence: str
     above: int
     judged: int
+    #: whether two kinds of evidence agree, or the finding of one that is above points to manipulation: else the word has no colour
+    weighty: bool
 
     @property
     def name(self) -> str:
@@ -106,7 +108,12 @@ def _standing(result: Result, person: int | None, names: Mapping[str, str]) -> S
         sentence=_sentence(agreed, above, able, names),
         above=len(above),
         judged=len(able),
+        weighty=word == "flagged" or any(_points(item) for item in above),
     )
+
+
+def _points(item: DetectorResult) -> bool:
+    return item.finding is None or item.finding.points == "points_to_fake"
 
 
 def _has_times(result: Result) -> bool:
@@ -154,18 +161,28 @@ def _sentence(
         nobody = "The one detector" if len(able) == 1 else f"None of the {len(able)} detectors"
         return f"{nobody} that judged enough is {'not ' if len(able) == 1 else ''}above its threshold on the whole."
     verb = "is above its threshold" if len(above) == 1 else "are above their thresholds"
-    return f"On the whole {len(above)} of {len(able)} {verb}: {joined([names[item.id] for item in above])}."
+    who = joined([names[item.id] + ("" if _points(item) else " (inconclusive)") for item in above])
+    return f"On the whole {len(above)} of {len(able)} {verb}: {who}."
+
+
+#: How the persons of a word are told, together.
+_TOLD: Final[dict[str, str]] = {
+    "flagged": "Two kinds of evidence are above their thresholds at the same time for {}.",
+    "unconfirmed": "A detector is above its threshold, without a second kind of evidence at the same time, for {}.",
+    "unflagged": "No detector is above its threshold for {}.",
+    "unjudged": "No detector judged enough of {} to be counted.",
+}
+assert _TOLD.keys() == WORDS.keys()
 
 
 def persons_sentence(found: tuple[Standing, ...]) -> str:
-    """Which persons are above a threshold and which are not, where there are several: 'Flagged: person 1. Unconfirmed: person 3.'"""
-    persons = [one for one in found if one.person is not None]
+    """For whom detectors are above their thresholds and for whom not, where there are several persons; else empty."""
+    persons = sorted((one for one in found if one.person is not None), key=lambda one: one.person or 0)
     if len(persons) < 2:
         return ""
     told = []
-    for word in WORDS:
-        names = [one.name.lower() for one in sorted(persons, key=lambda one: one.person or 0) if one.word == word]
+    for word, sentence in _TOLD.items():
+        names = [one.name.lower() for one in persons if one.word == word]
         if names:
-            shown = joined(names) if len(names) <= _MOST_NAMED else f"{len(names)} persons"
-            told.append(f"{word.capitalize()}: {shown}.")
+            told.append(sentence.format(joined(names) if len(names) <= _MOST_NAMED else f"{len(names)} persons"))
     return " ".join(told)
