@@ -113,7 +113,7 @@ def _evidence(reading: Reading) -> Iterator[Shown]:
     result = reading.result
     for answer in result.detectors:
         for item in reading.evidence(answer.id):
-            if item.face < len(result.faces):
+            if item.face < len(result.faces) and (item.plain is None or reading.holds(item.plain)):
                 yield _marked(result, answer, item)
 
 

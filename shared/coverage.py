@@ -39,11 +39,11 @@ def _judged(result: Result) -> str:
     """Who judged how much; detectors that judged the same are named together."""
     names, beside = titles(result), of_other_kinds(result)
     asked = [item for item in result.detectors if item not in beside]
-    told = [(_share(item), names[item.id]) for item in asked if item.scores]
+    told = [(_share(item), names[item.id]) for item in asked if item.units_scored]
     grouped: dict[str, list[str]] = {}
     for share, name in told:
         grouped.setdefault(share, []).append(name)
-    silent = [names[item.id] for item in asked if not item.scores]
+    silent = [names[item.id] for item in asked if not item.units_scored]
     rows = [f"{joined(own)}: {share}" for share, own in grouped.items()]
     return "; ".join([*rows, *([f"no opinion by {joined(silent)}"] if silent else [])])
 
