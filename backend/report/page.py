@@ -55,6 +55,11 @@ def write_page(result: Result, out: Path, *, not_drawn: str | None) -> None:
     page = _template().render(
         result=result,
         created=date_and_time(result.created),
+        page_id=_in_style(result.id),
+        page_sha256=_in_style(result.media.sha256),
+        page_made=_in_style(f"{date_and_time(result.created)}, DeepFake-o-meter {result.platform_version}"),
+        pdf=(out / "report.pdf").exists(),
+        boxes=_boxes(result, scored),
         facts=_facts(result),
         headline=words.headline(result),
         details=words.details(result),
@@ -174,6 +179,21 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     return environment.get_template("summary.html.j2")
+
+
+def _in_style(words_of_page: str) -> str:
+    """Words as the content of a style's string, where no escape of HTML helps: nothing that ends it."""
+    return "".join(letter for letter in words_of_page if letter.isalnum() or letter in " .,:+-_")
+
+
+def _boxes(result: Result, scored: list[DetectorResult]) -> str:
+    """What the boxes of the result video say (``plan``)."""
+    of_faces = [item for item in scored if item.unit == "face"]
+    if not result.faces or not of_faces:
+        return ""
+    if len(of_faces) == 1:
+        return "Boxes carry the score of that face."
+    return "Boxes say how many of the detectors of faces are at or above their own thresholds at that face."
 
 
 def _facts(result: Result) -> list[tuple[str, str]]:
