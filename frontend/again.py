@@ -140,6 +140,7 @@ def _as_chosen(first: Submission, choice: Choice, *, now: datetime, counted_as: 
             "stability": choice.stability,
             "visitor": counted_as[:32],
             "again_of": first.id,
+            "guess": None,  # who asks again has seen a result
         }
     )
 

@@ -10,14 +10,14 @@ from werkzeug.datastructures import MultiDict
 
 from frontend import pins
 from shared.errors import UserError
-from shared.records import Catalog, Mode
+from shared.records import Catalog, Guess, Mode
 from shared.stability import Again
 
 MOST_EMAIL_CHARACTERS: Final = 254
 
 
 #: Fields in the order of the page, so that troubles are listed from top to bottom.
-ORDER: Final = ("media", "detectors", "mode", "email", "pin", "consent")
+ORDER: Final = ("media", "detectors", "mode", "pin", "email", "consent")
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Wish:
     stability: Again
     url: str | None
     key: str
+    guess: Guess | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,9 @@ def read_form(untrusted: MultiDict[str, str], *, catalog: Catalog | None, has_fi
     if untrusted.get("consent") != "yes":
         wrong["consent"] = "Please confirm that you may upload this file."
     _refuse(wrong)
-    return Wish(**vars(choice), email=email, pin=pin, url=url)
+    guess = untrusted.get("guess")
+    known = cast(Guess, guess) if guess in get_args(Guess) else None  # optional: anything else is no guess
+    return Wish(**vars(choice), email=email, pin=pin, url=url, guess=known)
 
 
 def read_choice(untrusted: MultiDict[str, str], *, catalog: Catalog | None) -> Choice:

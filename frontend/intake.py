@@ -21,9 +21,9 @@ from frontend.media import IncomingMedia, check_head, check_space, storage_troub
 from frontend.operator.pause import takes_in
 from frontend.portal import Portal, portal
 from frontend.receipts import Receipt
-from frontend.security import PIN_SUGGESTIONS_PER_PEER, limiter, peer
+from frontend.security import PIN_SUGGESTIONS_PER_PEER, PREVIEW_POLICY, limiter, peer
 from frontend.upload import current_request
-from frontend.wording import catalog_is_fresh
+from frontend.wording import GUESSES, catalog_is_fresh, check_estimate, recommended_check
 from shared.errors import UserError
 from shared.kinds import look_at
 from shared.languages import language
@@ -37,7 +37,7 @@ MOST_OPEN: Final = 20
 CONFIRMATIONS_A_DAY: Final = 5
 
 #: Fields kept when the form is shown again; never the PIN.
-KEPT: Final = ("url", "email", "mode", "video_per_detector", "stability", "consent")
+KEPT: Final = ("url", "email", "mode", "video_per_detector", "stability", "guess", "consent")
 
 #: Codes of a file or address that is not taken: the plain form comes back with the reason, as for any other field.
 OF_THE_FILE: Final = frozenset({"upload_too_large", "address_refused", "fetch_failed", "fetch_timed_out", "fetch_busy"})
@@ -138,6 +138,7 @@ def _take(site: Portal, wish: Wish, media: IncomingMedia, *, source: str | None)
             mode=wish.mode,
             video_per_detector=wish.video_per_detector,
             stability=wish.stability,
+            guess=wish.guess,
             original_name=media.name,
             source_url=source,
             sha256=media.sha256,
@@ -191,13 +192,18 @@ def _form_page(untrusted: MultiDict[str, str], errors: dict[str, str]) -> Respon
     catalog = site.store.read_catalog()
     entries = catalog.detectors if catalog else ()
     available = [entry for entry in entries if entry.unavailable is None]
-    chosen = set(untrusted.getlist("detectors")) if errors else {entry.id for entry in available}
-    return make_response(
+    chosen = set(untrusted.getlist("detectors")) if errors else recommended_check(available)
+    overhead = catalog.overhead_seconds if catalog else None
+    mode = untrusted.get("mode", "standard")
+    page = make_response(
         render_template(
             "front.html",
             available=available,
-            unavailable=[entry for entry in entries if entry.unavailable is not None],
             chosen=chosen,
+            choosing=bool({"detectors", "mode"} & set(errors)),
+            overhead=overhead,
+            estimate=check_estimate([entry for entry in available if entry.id in chosen], overhead=overhead, mode=mode),
+            guesses=GUESSES,
             fresh=catalog_is_fresh(catalog, site.clock()),
             errors=errors,
             kept={name: untrusted.get(name, "") for name in KEPT},
@@ -209,3 +215,5 @@ def _form_page(untrusted: MultiDict[str, str], errors: dict[str, str]) -> Respon
             settings=site.settings,
         )
     )
+    page.headers["Content-Security-Policy"] = PREVIEW_POLICY
+    return page

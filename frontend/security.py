@@ -48,6 +48,12 @@ CONTENT_POLICY: Final = "; ".join(
 )
 
 
+#: Of the front page: it shows the chosen file before it is sent, which its own script has as an address of type blob.
+PREVIEW_POLICY: Final = CONTENT_POLICY.replace("img-src 'self' data:", "img-src 'self' data: blob:").replace(
+    "media-src 'self'", "media-src 'self' blob:"
+)
+
+
 def peer() -> str:
     """The network peer, by which limits count."""
     return network_of(request.remote_addr or "unknown")

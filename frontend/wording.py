@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from frontend.access import Answer
 from frontend.progress import DetectorStep, Progress, Stage, Wait
 from shared.errors import sentence_for
-from shared.records import Catalog, CatalogEntry, Mode
+from shared.records import Catalog, CatalogEntry, Guess, Mode
 from shared.results import Result
 from shared.words import (
     UNIT_NOUNS,
@@ -58,6 +58,9 @@ STATES: Final[dict[str, str]] = {
     "timed_out": "timed out",
 }
 
+#: A visitor's own guess.
+GUESSES: Final[dict[Guess, str]] = {"real": "Real", "fake": "Manipulated", "unsure": "I don’t know"}
+
 #: Codes of ``CatalogEntry.unavailable`` in two or three words.
 UNAVAILABLE: Final[dict[str, str]] = {
     "weights_missing": "weights not installed",
@@ -77,6 +80,30 @@ def catalog_is_fresh(catalog: Catalog | None, now: datetime) -> bool:
 def recommended_first(entries: Iterable[CatalogEntry]) -> list[CatalogEntry]:
     """The recommended detectors in their order, then the others as they come."""
     return sorted(entries, key=lambda entry: (entry.recommended is None, entry.recommended or 0))
+
+
+def recommended_check(available: Sequence[CatalogEntry]) -> set[str]:
+    """What is chosen unless a visitor chooses otherwise: of each kind of material the recommended detectors, else all of that kind."""
+    chosen: set[str] = set()
+    for inputs in (("face", "video"), ("picture",), ("sound",)):
+        of_kind = [entry for entry in available if entry.input in inputs]
+        chosen |= {entry.id for entry in of_kind if entry.recommended} or {entry.id for entry in of_kind}
+    return chosen
+
+
+def check_estimate(chosen: Sequence[CatalogEntry], *, overhead: float | None, mode: str) -> str:
+    """How long these detectors take on a file, by the medians of jobs here; the page's script says the same for another choice."""
+    if not chosen:
+        return "choose a detector"
+    if mode != "standard":
+        return "measured in standard mode only"
+    known = [entry.typical_seconds for entry in chosen if entry.typical_seconds is not None]
+    if overhead is None or not known:
+        return "not measured here yet"
+    seconds, missing = sum(known, overhead), len(chosen) - len(known)
+    if missing:
+        return f"at least {duration(round(seconds))} here; {missing} of the detectors not measured yet"
+    return f"about {duration(round(seconds))} here"
 
 
 def judges(entry: CatalogEntry) -> str:

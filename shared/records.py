@@ -30,6 +30,8 @@ DetectorId = Annotated[str, StringConstraints(pattern=DETECTOR_PATTERN)]
 Mode = Literal["quick", "standard", "thorough"]
 Stage = Literal["tmp", "new", "active", "done", "failed"]
 JobState = Literal["queued", "working", "done", "failed", "expired"]
+#: A visitor's own guess.
+Guess = Literal["real", "fake", "unsure"]
 DetectorState = Literal["waiting", "working", "ok", "not_applicable", "failed", "timed_out"]
 
 
@@ -89,6 +91,8 @@ class Submission(Record):
     #: of the media; None while the clip of a page was not fetched yet
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None
     bytes: Annotated[int, Field(ge=1)] | None
+    #: what the visitor thought of the file before any result; it feeds the record of the site only (shared.truths)
+    guess: Guess | None = None
     #: the submission whose file this one judges again
     again_of: Annotated[JobId, StringConstraints(pattern=ID_PATTERN)] | None = None
     #: higher ones begin first; a job in work gives its place to a waiting one above it. 0 for visitors, below 0 for batches
@@ -217,6 +221,8 @@ class Catalog(Record):
     working: int
     #: workers ended since the start of the back-end because another one needed their memory
     evicted: int = 0
+    #: median seconds of what a job needs beside its detectors (media pass, report) in standard mode, as measured here; None: not yet
+    overhead_seconds: float | None = None
     detectors: tuple[CatalogEntry, ...]
     #: names of the sites (``shared.links``) of whose pages clips are fetched here; empty without a container engine or its image
     links: tuple[str, ...] = ()

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from shared.intervals import clopper_pearson
-from shared.records import ID_PATTERN, JobId, Mode, Moment, Record
+from shared.records import ID_PATTERN, Guess, JobId, Mode, Moment, Record
 from shared.results import Conditions, DetectorResult, Points, Provenance, Result, Score, Tally, Unit
 from shared.statement import counts, enough, percent
 from shared.words import counted
@@ -64,11 +64,13 @@ class Noted(Record):
     #: None in a result of an earlier version
     like: Conditions | None
     answers: Annotated[tuple[NotedAnswer, ...], Field(max_length=64)]
+    #: what its visitor had guessed before the result; None: nothing, or noted by an earlier version
+    guess: Guess | None = None
     sha256: str = ""
 
     @classmethod
-    def of(cls, result: Result, *, fake: bool, note: str, now: datetime) -> Noted:
-        """What is kept of a result."""
+    def of(cls, result: Result, *, fake: bool, note: str, now: datetime, guess: Guess | None = None) -> Noted:
+        """What is kept of a result, and of the guess that came with its file."""
         is_clip = result.media.kind != "image"
         bare = cls.model_construct(
             id=JobId(result.id),
@@ -81,12 +83,14 @@ class Noted(Record):
             media_sha256=result.media.sha256,
             like=result.conditions,
             answers=tuple(_noted(answer, is_clip=is_clip) for answer in result.detectors),
+            guess=guess,
         )
         return cls.model_validate(bare.model_dump() | {"sha256": bare.digest()})
 
     def digest(self) -> str:
         """sha256 of the members beside ``sha256``."""
-        content: Any = self.model_dump(mode="json", exclude={"sha256"})
+        later = {"guess"} if self.guess is None else set()  # records without it are older than this member
+        content: Any = self.model_dump(mode="json", exclude={"sha256"} | later)
         return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
     @model_validator(mode="after")
@@ -132,7 +136,12 @@ class Side:
         """How many of the judged files were on the wrong side: '3 of 22 (2.9 to 35 %)', 'none judged'."""
         if not self.judged:
             return "none judged"
-        return f"{self.wrong.reached:,} of {self.judged:,} ({percent(self.wrong.low)} to {percent(self.wrong.high)} %)"
+        return wrong_of(self.wrong)
+
+
+def wrong_of(tally: Tally) -> str:
+    """'3 of 22 (2.9 to 35 %)'."""
+    return f"{tally.reached:,} of {tally.of:,} ({percent(tally.low)} to {percent(tally.high)} %)"
 
 
 @dataclass(frozen=True)
@@ -149,6 +158,28 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Guesses:
+    """How often visitors' own guesses were wrong, on real and on manipulated files; ``unsure`` are in neither.
+
+    A file counts once, with the first guess: who sends it later may have seen a result.
+    """
+
+    real: Tally
+    fake: Tally
+    unsure: int
+
+    @property
+    def made(self) -> int:
+        """Files of which somebody guessed."""
+        return self.real.of + self.fake.of
+
+    def words(self, kind: Literal["real", "fake"]) -> str:
+        """How many guesses were wrong: '3 of 22 (2.9 to 35 %)', 'none guessed'."""
+        tally = getattr(self, kind)
+        return wrong_of(tally) if tally.of else "none guessed"
+
+
+@dataclass(frozen=True)
 class SiteRecord:
     """The record as it is shown. ``real``, ``fake``: files noted; ``damaged``: items that cannot be read and are in no count."""
 
@@ -157,6 +188,7 @@ class SiteRecord:
     damaged: int
     since: datetime | None
     lines: tuple[Line, ...]
+    guesses: Guesses
 
     @property
     def words(self) -> str:
@@ -189,7 +221,23 @@ def site_record(items: Iterable[Noted], *, damaged: int = 0) -> SiteRecord:
         damaged=damaged,
         since=min((item.noted for item in known), default=None),
         lines=tuple(sorted(lines, key=lambda line: (-line.real.judged - line.fake.judged, line.title, line.material))),
+        guesses=_guesses(known),
     )
+
+
+def _guesses(known: list[Noted]) -> Guesses:
+    first: dict[str, Noted] = {}
+    for item in sorted(known, key=lambda one: (one.judged, one.id)):
+        if item.guess is not None:
+            first.setdefault(item.media_sha256, item)
+    sure = [item for item in first.values() if item.guess != "unsure"]
+    tallies = {}
+    for fake in (False, True):
+        of_kind = [item for item in sure if item.fake == fake]
+        wrong = sum((item.guess == "fake") != fake for item in of_kind)
+        low, high = clopper_pearson(wrong, len(of_kind))
+        tallies[fake] = Tally(reached=wrong, of=len(of_kind), low=low, high=high)
+    return Guesses(real=tallies[False], fake=tallies[True], unsure=len(first) - len(sure))
 
 
 def _with_material(item: Noted) -> Iterator[tuple[NotedAnswer, str]]:

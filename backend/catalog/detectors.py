@@ -117,12 +117,14 @@ class DetectorCatalog:
         """The catalog as the portal reads it. ``runner``: how the media worker runs; ``evicted``: workers ended for their memory;
         ``links``: sites of whose pages clips are fetched."""
         entries = tuple(self._entry(card, durations) for card in self if self.state(card) == "enabled")
+        beside = [durations.typical(step, mode="standard") for step in ("media", "report")]
         return Catalog(
             updated=utc_now(),
             runner=runner,
             queued=queued,
             working=working,
             evicted=evicted,
+            overhead_seconds=sum(item.seconds for item in beside if item) if all(beside) else None,
             detectors=entries,
             links=links,
         )

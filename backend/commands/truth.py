@@ -27,7 +27,7 @@ from shared.errors import DfomError, UserError, sentence_for
 from shared.evidence import FEW_MEASURED
 from shared.names import shown
 from shared.reading import RecordInvalid, read_record
-from shared.records import JobId, Mode
+from shared.records import Guess, JobId, Mode
 from shared.results import Result
 from shared.settings import Settings
 from shared.store import Store, checked_id
@@ -103,7 +103,7 @@ def _note(job: JobId, store: Store, asked: Asked, console: Console) -> None:
             store.note_truth(changed.model_copy(update={"sha256": changed.digest()}))
         say(console, f"Noted as {_word(fake)} already, on {date(before.noted)}.")
         return
-    noted = Noted.of(_result(job, store), fake=fake, note=asked.note, now=utc_now())
+    noted = Noted.of(_result(job, store), fake=fake, note=asked.note, now=utc_now(), guess=_guess(job, store))
     _agrees(noted, store)
     store.note_truth(noted)
     status = store.owners_status(job, now=utc_now())
@@ -112,6 +112,14 @@ def _note(job: JobId, store: Store, asked: Asked, console: Console) -> None:
         raise UserError("deleted", sentence_for("deleted"))
     scored = sum(answer.fake_score is not None for answer in noted.answers)
     say(console, f"Noted as {_word(fake)}: scores of {scored} of {counted(len(noted.answers), 'detector')} are kept.")
+
+
+def _guess(job: JobId, store: Store) -> Guess | None:
+    """What the visitor had guessed; None when nothing was, or the submission's record is gone."""
+    stage = store.stage_of(job)
+    with contextlib.suppress(RecordInvalid, FileNotFoundError):
+        return store.read_submission(stage, job).guess if stage else None
+    return None
 
 
 def _known(job: JobId, store: Store) -> Noted | None:
@@ -211,6 +219,11 @@ def _list(store: Store, *, as_json: bool) -> None:
             str(real.misled + fake.misled),
         )  # fmt: skip
     console.print(counts)
+    guesses = record.guesses
+    if guesses.made:
+        console.print(
+            f"Visitors' own guesses, wrong: {guesses.words('real')} real, {guesses.words('fake')} manipulated."
+        )
     console.print(NO_SAMPLE, style="dim", markup=False)
 
 
@@ -222,12 +235,18 @@ def _item(one: Noted) -> dict[str, Any]:
         "noted": one.noted,
         "note": one.note,
         "mode": one.mode,
+        "guess": one.guess,
         "scores": scores,
     }
 
 
 def _plain(record: SiteRecord) -> dict[str, Any]:
-    return {**asdict(record), "lines": [_plain_line(line) for line in record.lines]}
+    guesses = {
+        "real": record.guesses.real.model_dump(),
+        "fake": record.guesses.fake.model_dump(),
+        "unsure": record.guesses.unsure,
+    }
+    return {**asdict(record), "lines": [_plain_line(line) for line in record.lines], "guesses": guesses}
 
 
 def _plain_line(line: Line) -> dict[str, Any]:

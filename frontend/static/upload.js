@@ -48,6 +48,44 @@ function refuse(chosen, words) {
   say("media", words);
 }
 
+// What the browser can show of the file is shown; it also knows how long a clip is. What it cannot show may still be judged.
+const preview = document.getElementById("preview");
+const longest = Number(form.dataset.longest);
+let shown = null;
+
+function showPreview(chosen) {
+  if (shown) URL.revokeObjectURL(shown);
+  shown = null;
+  preview.hidden = true;
+  preview.replaceChildren();
+  const kind = chosen ? chosen.type.split("/")[0] : "";
+  if (!["image", "video", "audio"].includes(kind)) return;
+  const part = document.createElement(kind === "image" ? "img" : kind);
+  if (kind === "image") part.alt = "The chosen picture";
+  else {
+    part.controls = true;
+    part.preload = "metadata";
+    part.setAttribute("aria-label", kind === "video" ? "The chosen clip" : "The chosen sound file");
+    part.addEventListener("loadedmetadata", () => showLength(chosen, part.duration));
+  }
+  const show = () => {
+    if (file.files[0] === chosen) preview.hidden = false;
+  };
+  part.addEventListener(kind === "image" ? "load" : "loadedmetadata", show);
+  part.addEventListener("error", () => part.remove());
+  shown = URL.createObjectURL(chosen);
+  part.src = shown;
+  preview.append(part);
+}
+
+const lengthOf = (seconds) => (seconds < 100 ? Math.round(seconds) + " s" : Math.round(seconds / 60) + " min");
+
+function showLength(chosen, seconds) {
+  if (file.files[0] !== chosen || !Number.isFinite(seconds)) return; // some files do not say how long they are
+  dropText.lastChild.textContent = ` (${sizeOf(chosen.size)}, ${lengthOf(seconds)})`;
+  if (seconds > longest) refuse(chosen, `This is ${lengthOf(seconds)} long; the most this site takes is ${lengthOf(longest)}. Cut out the part in question.`);
+}
+
 // Which detectors fit a file: by its first bytes, which the server knows, and until then by its type, as far as that says it for sure: Ogg
 // and WebM may hold pictures or sound, a GIF may move.
 const STILLS = ["image/jpeg", "image/heic", "image/heif", "image/bmp", "image/tiff"];
@@ -80,6 +118,7 @@ function offerFitting() {
   }
   const fitting = boxes.filter((box) => !box.disabled).length;
   const originals = boxes.filter((box) => kind && lossy && "losslessOnly" in box.dataset && kind.inputs.includes(box.dataset.input));
+  estimate();
   const words = document.getElementById("fitting");
   words.hidden = fitting === boxes.length;
   const judge = fitting ? `${fitting} of ${boxes.length} detectors here judge${fitting === 1 ? "s" : ""} it` : "no detector here judges it";
@@ -88,6 +127,27 @@ function offerFitting() {
   document.getElementById("of-clips").hidden = !(kind && kind.single);
 }
 
+// How long the chosen detectors take, by the medians of jobs here in standard mode; in another mode nothing was measured for this page.
+const check = document.getElementById("estimate");
+function estimate() {
+  const boxes = [...form.querySelectorAll("input[name=detectors]:enabled:checked")];
+  const all = form.querySelectorAll("input[name=detectors]:enabled").length;
+  const mode = form.querySelector("input[name=mode]:checked");
+  const unknown = boxes.filter((box) => !box.dataset.seconds).length;
+  const seconds = boxes.reduce((sum, box) => sum + Number(box.dataset.seconds || 0), Number(check.dataset.overhead || 0));
+  let words = `about ${lengthOf(seconds)} here`;
+  if (!boxes.length) words = "choose a detector";
+  else if (mode && mode.value !== "standard") words = "measured in standard mode only";
+  else if (unknown === boxes.length || !check.dataset.overhead) words = "not measured here yet";
+  else if (unknown) words = `at least ${lengthOf(seconds)} here; ${unknown} of the detectors not measured yet`;
+  check.textContent = `(${words})`;
+  const name = mode ? mode.closest("label").querySelector("strong").textContent.toLowerCase() : "standard";
+  document.getElementById("check-words").textContent = `${boxes.length === all ? "All " + all : boxes.length + " of the " + all} detectors that fit, in ${name} mode.`;
+}
+form.addEventListener("change", (event) => {
+  if (["detectors", "mode"].includes(event.target.name)) estimate();
+});
+
 function showFile() {
   const chosen = file.files[0];
   refused = look = null;
@@ -95,12 +155,13 @@ function showFile() {
   if (chosen) {
     const name = document.createElement("strong");
     name.textContent = chosen.name;
-    dropText.replaceChildren(name, ` (${sizeOf(chosen.size)})`);
+    dropText.replaceChildren(name, document.createTextNode(` (${sizeOf(chosen.size)})`));
     url.value = "";
   } else {
     dropText.replaceChildren(...plainText);
   }
   offerFitting();
+  showPreview(chosen);
   const tooLarge = chosen && chosen.size > limit;
   if (chosen && !tooLarge) checkType(chosen);
   say("media", tooLarge ? `This file has ${sizeOf(chosen.size)}; the most this site takes is ${sizeOf(limit)}.` : "");
@@ -132,6 +193,11 @@ function showProblems(title, fields) {
   const heading = document.createElement("strong");
   heading.textContent = title;
   problems.replaceChildren(heading, list);
+  for (const field of Object.keys(fields)) {
+    const place = document.getElementById("field-" + field);
+    const folded = place && place.closest("details");
+    if (folded) folded.open = true;
+  }
   problems.hidden = false;
   problems.tabIndex = -1;
   problems.focus();
@@ -169,11 +235,34 @@ document.addEventListener("drop", (event) => {
 const generate = document.getElementById("generate");
 generate.hidden = false;
 generate.addEventListener("click", async () => {
-  const answer = await fetch("/pin", { headers: { Accept: "application/json" } });
+  const answer = await fetch(form.dataset.pin, { headers: { Accept: "application/json" } });
   if (answer.ok) {
     document.getElementById("pin").value = (await answer.json()).pin;
     say("pin", "");
   }
+});
+
+const copyPin = document.getElementById("copy-pin");
+if (navigator.clipboard) {
+  copyPin.hidden = false;
+  copyPin.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(document.getElementById("pin").value);
+    copyPin.textContent = "Copied";
+    setTimeout(() => (copyPin.textContent = "Copy"), 2000);
+  });
+}
+
+const example = document.getElementById("example");
+example.hidden = false;
+example.addEventListener("click", async () => {
+  const answer = await fetch(example.dataset.file);
+  if (!answer.ok) return;
+  const given = new DataTransfer();
+  given.items.add(new File([await answer.blob()], "example.jpg", { type: "image/jpeg" }));
+  file.files = given.files;
+  showFile();
+  document.getElementById("field-media").scrollIntoView({ block: "start" });
+  file.focus();
 });
 
 for (const [id, on] of [["choose-all", true], ["choose-none", false]]) {
@@ -182,6 +271,7 @@ for (const [id, on] of [["choose-all", true], ["choose-none", false]]) {
   button.hidden = false;
   button.addEventListener("click", () => {
     for (const box of form.querySelectorAll("input[name=detectors]:enabled")) box.checked = on;
+    estimate();
   });
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 import zipfile
 from pathlib import Path
@@ -172,7 +173,7 @@ def test_wrong_form_is_told_at_the_field_and_nothing_is_lost(site: Any, watched:
     page.wait_for_selector("#wrong-pin:visible")
     assert "are in order" in page.inner_text("#wrong-pin")
     assert page.evaluate("document.getElementById('file').files.length") == 1
-    page.get_by_role("button", name="Generate").click()
+    page.get_by_role("button", name="Another").click()
     _until(page, "/^[0-9]{6}$/.test(document.getElementById('pin').value)")
     page.get_by_role("button", name="Analyse").click()
     page.wait_for_url("**/r/*")
@@ -214,9 +215,9 @@ def test_troubles_are_listed_in_the_order_of_the_page_and_marked_at_their_fields
     page.get_by_role("button", name="Analyse").click()
     page.wait_for_selector("#wrong-pin:visible")
     listed = page.locator("#problems a").evaluate_all("links => links.map(link => link.getAttribute('href'))")
-    assert listed == ["#field-email", "#field-pin", "#field-consent"]
+    assert listed == ["#field-pin", "#field-email", "#field-consent"]
     marked = page.locator("[aria-invalid=true]").evaluate_all("fields => fields.map(field => field.name)")
-    assert marked == ["email", "pin", "consent"]
+    assert marked == ["pin", "email", "consent"]
 
 
 def test_journey_without_scripts(site: Any, watched: Any, tmp_path: Path) -> None:
@@ -250,15 +251,78 @@ def test_every_page_fits_its_screen_and_is_silent(site: Any, watched: Any, width
     assert seen.trouble == []
 
 
-def test_keyboard_alone_reaches_every_control_of_the_form(site: Any, watched: Any) -> None:
-    _, url = site
-    page = watched().page
+def test_keyboard_alone_fills_the_whole_form_and_sends_it(site: Any, watched: Any) -> None:
+    """From the top of the page: the example, the folded parts opened, detector, mode, PIN, guess, consent, and the button."""
+    app, url = site
+    seen = watched()
+    page = seen.page
     page.goto(url)
-    reached = set()
-    for _ in range(40):
-        page.keyboard.press("Tab")
-        reached.add(page.evaluate("document.activeElement.id || document.activeElement.name"))
-    assert {"file", "url", "detectors", "mode", "email", "pin", "generate", "consent", "send"} <= reached
+    focused = "document.activeElement.id || document.activeElement.name || document.activeElement.textContent.trim()"
+
+    def tab_to(name: str) -> None:
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            if page.evaluate(focused) == name:
+                return
+        pytest.fail(f"the keyboard does not reach {name}")
+
+    tab_to("file")
+    tab_to("Or give the web address of a file")
+    page.keyboard.press("Enter")
+    tab_to("url")
+    tab_to("Choose detectors and thoroughness")
+    page.keyboard.press("Enter")
+    tab_to("detectors")
+    page.keyboard.press("Space")
+    tab_to("mode")
+    page.keyboard.press("ArrowLeft")
+    assert page.inner_text("#check-words") == "2 of the 3 detectors that fit, in quick mode."
+    tab_to("pin")
+    assert re.fullmatch("[0-9]{6}", page.input_value("#pin")), "a PIN is there already"
+    for name in ("copy-pin", "generate", "email", "guess"):
+        tab_to(name)
+    page.keyboard.press("ArrowDown")
+    tab_to("consent")
+    page.keyboard.press("Space")
+    tab_to("send")
+    tab_to("example")
+    page.keyboard.press("Enter")
+    _until(page, "document.getElementById('file').files.length === 1 && document.activeElement.id === 'file'")
+    tab_to("send")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/r/*")
+    sent = portal(app).store.read_submission("new", page.url.rsplit("/", 1)[-1])
+    assert (sent.original_name, sent.mode, sent.guess) == ("example.jpg", "quick", "fake")
+    assert sent.detectors == ("classnseg", "va")
+    assert seen.trouble == []
+
+
+def test_the_chosen_file_is_shown_and_a_clip_beyond_the_limit_is_refused_at_once(
+    tmp_path: Path, site: Any, watched: Any, astronaut_clip: Path
+) -> None:
+    app, url = site
+    seen = watched(width=390)
+    page = seen.page
+    page.goto(url)
+    page.set_input_files("#file", str(FIXTURES / "astronaut.jpg"))
+    page.wait_for_selector("#preview img:visible")
+    page.set_input_files("#file", str(astronaut_clip))
+    page.wait_for_selector("#preview video:visible")
+    _until(page, "/, 2 s\\)/.test(document.getElementById('drop-text').textContent)")
+    assert page.locator("#preview > *").count() == 1
+    page.route("**/", lambda route: _with_limit(route, seconds=1))
+    page.goto(url)
+    page.set_input_files("#file", str(astronaut_clip))
+    assert _soon(page, "#wrong-media", "This is 2 s long; the most this site takes is 1 s.")
+    page.click("#send")
+    assert _soon(page, "#problems", "the most this site takes is 1 s")
+    assert portal(app).store.ids("new") == []
+    assert seen.trouble == []
+
+
+def _with_limit(route: Any, *, seconds: int) -> None:
+    answer = route.fetch()
+    route.fulfill(response=answer, body=answer.text().replace('data-longest="1800.0"', f'data-longest="{seconds}"'))
 
 
 def test_fields_have_names_for_screen_readers(site: Any, watched: Any) -> None:

@@ -41,6 +41,12 @@ def offered(page: Any) -> list[str]:
     return boxes.evaluate_all("boxes => boxes.map(box => box.value)")
 
 
+def unfold(page: Any) -> None:
+    """Open the folded parts of the form."""
+    for words in ("Choose detectors and thoroughness", "Or give the web address of a file"):
+        page.get_by_text(words).click()
+
+
 def drawn(page: Any, lines: int) -> None:
     page.wait_for_selector(f"#chart[data-drawn='{lines}']")
 
@@ -77,6 +83,7 @@ def test_only_detectors_that_fit_the_chosen_file_are_offered(all_kinds: Any, wat
     _, url = all_kinds
     page = watched().page
     page.goto(url)
+    unfold(page)
     assert offered(page) == ALL, "the recommended one first"
     for name, kind, content, fitting in FITTING:
         with page.expect_response("**/kind"):
@@ -97,6 +104,7 @@ def test_without_scripts_all_detectors_are_offered(all_kinds: Any, watched: Any)
     _, url = all_kinds
     page = watched(java_script_enabled=False).page
     page.goto(url)
+    unfold(page)
     assert offered(page) == ALL
     assert "sound" in page.inner_text("label:has([value=aasist])")
     assert "whole pictures, lossless files only" in page.inner_text("label:has([value=ferretnet])")

@@ -19,7 +19,7 @@ import pytest
 from shared.results import Result
 from shared.rounding import score
 from shared.statement import statement_of
-from tests.browser.test_kinds import look, offered
+from tests.browser.test_kinds import look, offered, unfold
 from tests.conftest import write_clip
 from tests.e2e.test_upload_to_bundle import Site, eventually
 
@@ -58,6 +58,7 @@ class Walk:
 
         def ready() -> bool:
             self.page.goto(self.site.address)
+            unfold(self.page)
             return set(READY) <= set(offered(self.page))
 
         eventually(ready, within_s=60, told=self.site.told)

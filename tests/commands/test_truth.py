@@ -17,7 +17,7 @@ from backend.scores.references import References
 from base_detector import CONTRACT_VERSION
 from deepfake_o_meter import main
 from shared import durable
-from shared.records import JobId, Status, new_id
+from shared.records import JobId, Status, Submission, new_id
 from shared.results import Finding, Provenance, Result
 from shared.settings import Settings
 from shared.store import Store
@@ -110,7 +110,7 @@ def test_scores_and_conditions_outlive_the_result_and_nothing_else_is_kept(site:
         assert private not in text.lower()
     assert site.listed()["items"][0] == {
         "id": job, "truth": "fake", "noted": str(kept.noted), "note": "admitted by its maker", "mode": "standard",
-        "scores": {"selfblend": 0.42, "va": None},
+        "guess": None, "scores": {"selfblend": 0.42, "va": None},
     }  # fmt: skip
     expire(site.store, site.settings, cache=None, now=NOW + timedelta(days=400))
     assert len(site.listed()["items"]) == 1
@@ -328,3 +328,23 @@ def test_a_result_is_weighed_by_the_set_that_was_made_of_the_record(site: Site, 
     assert (worth.reference, worth.about, worth.own, worth.real.of, worth.fake.of) == (
         "ours", "photographs sent to our desk", True, 6, 5,
     )  # fmt: skip
+
+
+def test_the_guess_that_came_with_the_file_is_noted_with_its_truth(site: Site) -> None:
+    job = site.judged()
+    digest = hashlib.sha256(job.encode()).hexdigest()
+    site.store.open_submission(job)
+    site.store.submit(
+        Submission(
+            id=job, received=NOW, email=None, pin_hash=None, detectors=("selfblend",), original_name="x", sha256=digest, bytes=1,
+            guess="real",
+        )
+    )  # fmt: skip
+    site.store.move(job, "new", "done")
+    assert site.says(job, "fake").exit_code == 0
+    listed = site.listed()
+    assert listed["items"][0]["guess"] == "real"
+    assert listed["record"]["guesses"]["fake"] == {"reached": 1, "of": 1, "low": pytest.approx(0.025), "high": 1.0}
+    assert "own guesses, wrong: none guessed real, 1 of 1 (2.5 to 100 %) manipulated." in " ".join(
+        site.says().stdout.split()
+    )

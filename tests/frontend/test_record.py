@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html import unescape
 from typing import Any
 
+import pytest
 from flask import Flask
 
 from frontend.portal import portal
-from shared.records import JobId
+from shared.reading import RecordInvalid
+from shared.records import Guess, JobId
 from shared.truths import Noted
 from tests.frontend.stories import PIN, Uploader, a_result, finish
 
@@ -22,12 +25,12 @@ def text_of(app: Flask, path: str = "/record") -> str:
     return " ".join(re.sub(r"<[^>]*>", " ", page.split("<main")[1]).split())
 
 
-def note(app: Flask, job: str, *, fake: bool, media: str | None = None) -> None:
+def note(app: Flask, job: str, *, fake: bool, media: str | None = None, guess: Guess | None = None) -> None:
     site = portal(app)
     result = a_result(job, site.clock())
     facts = vars(result.media) | {"sha256": (media or job.encode().hex())[:64].ljust(64, "0")}
     result = result.model_copy(update={"media": type(result.media)(**facts)})
-    site.store.note_truth(Noted.of(result, fake=fake, note="from the desk", now=site.clock()))
+    site.store.note_truth(Noted.of(result, fake=fake, note="from the desk", now=site.clock(), guess=guess))
 
 
 def test_with_nothing_noted_the_page_says_so(app: Flask) -> None:
@@ -52,6 +55,37 @@ def test_it_shows_counts_with_intervals_and_names_no_submission(app: Flask) -> N
     assert "Judged 0 of 2 0 of 1 Wrong none judged none judged" in page, "a detector without a score has no share"
     for private in (*jobs, "from the desk", "press_statement_final"):
         assert private not in page
+
+
+def test_visitors_guesses_are_counted_beside_the_detectors_each_file_once(app: Flask) -> None:
+    assert "own guesses" not in text_of(app)
+    guesses: list[tuple[bool, Guess | None]] = [
+        (True, "fake"),
+        (True, "real"),
+        (False, "real"),
+        (False, None),
+        (True, "unsure"),
+    ]
+    for letter, (fake, guess) in zip("abcde", guesses, strict=True):
+        note(app, letter * 26, fake=fake, guess=guess)
+    note(
+        app, "f" * 26, fake=True, media=("a" * 26).encode().hex(), guess="real"
+    )  # the same file: the first guess counts
+    page = text_of(app)
+    assert "Guessed 1 2 Wrong 0 of 1 (0 to 98 %) 1 of 2 (1.3 to 99 %)" in page
+    assert "For 1 more, “I don’t know” was the answer." in page
+
+
+def test_what_was_noted_before_there_were_guesses_is_still_whole(app: Flask) -> None:
+    note(app, "a" * 26, fake=True)
+    path = portal(app).settings.results / "record" / f"{'a' * 26}.json"
+    kept = json.loads(path.read_text())
+    assert kept.pop("guess") is None
+    path.write_text(json.dumps(kept))
+    assert portal(app).store.read_truth(JobId("a" * 26)).fake
+    path.write_text(json.dumps(kept | {"guess": "real"}))
+    with pytest.raises(RecordInvalid):
+        portal(app).store.read_truth(JobId("a" * 26))
 
 
 def test_a_damaged_item_is_told_and_not_counted(app: Flask) -> None:

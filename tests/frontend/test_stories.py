@@ -16,11 +16,13 @@ from tests.frontend.stories import EMAIL, PIN, FrozenClock, Uploader, Visitor, f
 from tests.units import as_sound_file
 
 
-def test_front_page_offers_ready_detectors_and_names_why_others_are_not(visitor: Visitor) -> None:
+def test_front_page_offers_ready_detectors_and_the_page_of_detectors_names_why_others_are_not(
+    visitor: Visitor,
+) -> None:
     page = visitor.get("/").get_data(as_text=True)
     assert 'value="mesonet" checked' in page
-    assert "weights not installed" in page
-    assert 'value="xception"' not in page
+    assert "Xception" not in page
+    assert "weights not installed" in visitor.get("/detectors").get_data(as_text=True)
     assert "about 7.4 s here" in page
     assert "not measured here yet" in page
 
