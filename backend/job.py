@@ -54,6 +54,8 @@ class Job:
     cancelled: Callable[[], bool] = lambda: False
     #: which detectors judge again after mild changes (``shared.stability``)
     stability: Again = "off"
+    #: whether later copies of the file are recognised by it (``shared.seen``): files of visitors only
+    recognise: bool = False
     #: False: no result video of a clip (a still's marked picture costs nothing and is drawn in any case)
     video: bool = True
 
@@ -71,6 +73,7 @@ class Job:
             mode=submission.mode,
             video_per_detector=submission.video_per_detector,
             stability=submission.stability,
+            recognise=submission.recognise,
             folder=folder,
             cancelled=cancelled,
         )

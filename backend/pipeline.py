@@ -43,6 +43,7 @@ from shared.findings import MediaPack
 from shared.reading import RecordInvalid, read_record
 from shared.records import DetectorProgress, JobId, Mode, Submission
 from shared.results import MediaWorker, Provenance, Result
+from shared.seen import SEEN, Seen
 from shared.settings import Settings
 from shared.stability import is_judged_again
 
@@ -365,7 +366,7 @@ class Pipeline:
         margins = {outcome.card.id: outcome.card.margin for outcome in outcomes}
         with durable.staging(job.report) as staging:
             staging.mkdir()
-            return build_report(
+            result = build_report(
                 result,
                 out=staging,
                 evidence=evidence,
@@ -377,6 +378,9 @@ class Pipeline:
                 wave=wave_of(pack.sound, pack.sound_start_s),
                 crop=lambda detector, row: square_crop(pack.image(row), pack.face(row).box, margin=margins[detector]),
             )
+            if job.recognise and result.origin and result.origin.fingerprint:
+                durable.replace_json(staging / SEEN, Seen.of(result).model_dump(mode="json"))
+            return result
 
     def _renderer(self, job: Job, board: Board) -> Render:
         return lambda plan, out: self._render(job, plan, out, board)

@@ -17,6 +17,8 @@ RUN set -eu; \
         python "$(echo /context/pip/pip-*.whl)/pip" install -q --no-cache-dir --disable-pip-version-check \
             --no-index --no-deps --no-compile --no-warn-script-location --prefix /added/opt/worker /context/wheels/*.whl; \
     fi; \
+    # a library for Rust programs, which nothing here links
+    find /added -name 'libc2pa_c.rlib' -delete; \
     find /added -type d \( -path '*/scipy/*/tests' -o -path '*/sklearn/*/tests' \) -prune -exec rm -rf {} +; \
     cp -r /context/app/. /added/app/; \
     # see base.Dockerfile: bytecode is written now

@@ -30,6 +30,7 @@ from frontend.outbox import Outbox
 from frontend.pins import Pins, read_secret
 from frontend.portal import EXTENSION, Portal
 from frontend.receipts import Receipts
+from frontend.seen import SeenIndex
 from shared import how_sure, rounding, statement, words
 from shared.clock import Clock, utc_now
 from shared.download import Fetcher
@@ -91,6 +92,7 @@ def _build(app: Flask, settings: Settings, *, clock: Clock) -> Portal:
         receipts=receipts,
         fetcher=fetcher,
         postman=postman,
+        seen=SeenIndex(store) if settings.seen_before else None,
         streams=Streams(settings.portal_threads),
     )
 

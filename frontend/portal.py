@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from frontend.outbox import Outbox
     from frontend.pins import Pins
     from frontend.receipts import Receipts
+    from frontend.seen import SeenIndex
     from shared.download import Fetcher
 
 EXTENSION = "deepfake_o_meter"
@@ -40,6 +41,8 @@ class Portal:
     receipts: Receipts
     fetcher: Fetcher[IncomingMedia]
     postman: Postman
+    #: None: the operator switched it off
+    seen: SeenIndex | None
     streams: Streams
 
     @property

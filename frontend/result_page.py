@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from flask import render_template, url_for
+from flask import render_template, session, url_for
 
 from frontend import plotting, wording
 from frontend.detector_rows import detector_rows, same_evidence
@@ -16,6 +16,7 @@ from frontend.original import original_of
 from frontend.portal import Portal
 from frontend.reading import read_report
 from shared.coverage import coverage_rows
+from shared.origin_words import provenance_of
 from shared.person_words import WORDS, persons_sentence, standings
 from shared.records import JobId, Submission
 from shared.statement import statement_of
@@ -47,6 +48,10 @@ def page(site: Portal, job: JobId, *, submission: Submission | None, finished: d
         gallery=gallery(reading),
         rows=detector_rows(result),
         same_evidence=same_evidence(result),
+        provenance=provenance_of(result),
+        seen=site.seen.find(job, result, is_open=lambda other: site.access.is_open(session, other))
+        if site.seen
+        else None,
         cards={entry.id: entry for entry in catalog.detectors} if catalog else {},
         result_deleted=(finished or result.created) + timedelta(days=site.settings.keep_results_days),
         file_deleted=submission.received + timedelta(days=site.settings.keep_media_days) if submission else None,

@@ -1,6 +1,7 @@
-"""What the media pass finds out for the reader of a result, and no detector reads: media facts, persons, notes, the reader of a whole pack.
+"""What the media pass finds out for the reader of a result, and no detector reads: media facts, persons, notes, the whole pack's reader.
 
-Promises: plain records, without pydantic, which the media worker's image does not have. May be imported by all; imports the contract only.
+Promises: plain records, without pydantic, which the media worker's image does not have. May be imported by all; imports the contract
+and ``shared.origin`` only.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from base_detector import SOUND_RATE, Array, Card, FacePack
+from shared.origin import Origin, origin_from
 
 #: No voice is judged by less than this, whatever the card says: what is repeated to fill a window would be the score.
 LEAST_SOUND_S: Final = 1.0
@@ -86,6 +88,7 @@ class MediaPack(FacePack):
         self.keyfaces: dict[int, int] = {item["person"]: item["keyface"] for item in info["persons"]}
         self.notes: tuple[Note, ...] = tuple(record_of(Note, item) for item in info.get("notes", ()))
         self.heard: Sound | None = _sound_of(info["sound"]) if info["sound"] else None
+        self.origin: Origin = origin_from(info.get("origin"))
         self.seconds: dict[str, float] = info["seconds"]
 
     def lacks(self, card: Card) -> str | None:

@@ -84,6 +84,8 @@ class Submission(Record):
     video_per_detector: bool = False
     #: which detectors judge again after mild re-encoding
     stability: Again = "fast"
+    #: False: the file is not used to recognise later copies of it (``shared.seen``)
+    recognise: bool = True
     original_name: Annotated[str, StringConstraints(max_length=120)]
     source_url: str | None = None
     #: the site (``shared.links``) of the page ``source_url``, whose clip the back-end fetches; None: the media came with the submission

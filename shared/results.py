@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass
 from base_detector import Shot
 from shared.findings import DecodedMedia, Note, Sound
 from shared.findings import Person as SeenPerson
+from shared.origin import Origin
 from shared.records import Mode, Moment, Record, RunnerKind
 
 #: as ``Record`` has it, for the records that extend one of the contract's
@@ -362,6 +363,8 @@ class Result(Record):
     joint_stretches: tuple[JointStretch, ...] = ()
     #: what the file is like; None in a result of an earlier version
     conditions: Conditions | None = None
+    #: where the file comes from: its content credentials, traces and marks; None in a result of an earlier version
+    origin: Origin | None = None
     #: None where it is not known: the result of an earlier version
     media_worker: MediaWorker | None = None
     #: seconds by stage: stage, media (and its parts), detector.<id>, stability (judging again), report, video

@@ -124,6 +124,9 @@ class Settings(BaseSettings):
     show_record: bool = Field(
         True, description="visitors see on /record how often detectors were wrong on files of this site"
     )
+    seen_before: bool = Field(
+        True, description="a result says when the same file, or one that looks or sounds alike, was judged on this site"
+    )
     url_timeout_s: Seconds = Field(60, description="time limit of a download from a URL")
     url_allow_private: bool = Field(False, description="allow URLs on private addresses (for tests only)")
     link_sites: Texts = Field(
@@ -289,6 +292,11 @@ class Settings(BaseSettings):
     def references(self) -> Path:
         """The operator's own reference sets, one folder per detector; those we ship are beside the detectors."""
         return self.data / "references"
+
+    @property
+    def signers(self) -> Path:
+        """Certificates (``*.pem``) that signers of content credentials are compared with."""
+        return self.data / "signers"
 
     @property
     def scratch_folder(self) -> Path:

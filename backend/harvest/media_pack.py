@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field, StringConstraints, 
 from pydantic.dataclasses import dataclass
 
 from backend.harvest import pack_units
+from backend.harvest.origin import CheckedOrigin
 from backend.harvest.untrusted import (
     Refused,
     count_values,
@@ -153,6 +154,8 @@ class PackInfo(_Part):
     # a pack of an earlier version has none
     notes: Annotated[list[CheckedNote], FailFast(), Field(max_length=MAX_NOTES)] = []
     sound: CheckedSound | None
+    # a pack of an earlier version, and one of a pass that was not asked for it, has none
+    origin: CheckedOrigin | None = None
     seconds: Annotated[dict[Plain, Seconds], Field(max_length=64)]
 
     def as_json(self) -> str:

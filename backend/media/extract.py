@@ -24,6 +24,7 @@ from backend.media.identity import Ways, portraits_of
 from backend.media.limits import UNLIMITED, Deadline, MediaLimits
 from backend.media.medium import Medium, Picture
 from backend.media.opening import open_medium
+from backend.media.origin import OriginFinder
 from backend.media.pack import PackWriter
 from backend.media.persons import Gallery, consider_portrait, keyface_rows
 from backend.media.pictures import candidates, how_many, spread
@@ -78,6 +79,8 @@ def extract_pack(
     context: float = 2.0,
     pictures: Sequence[str] = (),
     windows: Sequence[tuple[float, float]] = (),
+    origin: Sequence[str] = (),
+    anchors: Path | None = None,
     progress: Progress | None = None,
     detector: FaceDetector | None = None,
 ) -> dict[str, Any]:
@@ -85,7 +88,8 @@ def extract_pack(
 
     ``samplings`` of the detectors of faces, as on the cards (none: no face is searched), ``context`` = side of the context crops in box
     sides (at least 1). ``pictures``: samplings of those of whole pictures. ``windows``: (window, hop) in seconds of those of sound.
-    ``progress`` gets (pictures done, expected). Raises WorkerFailure ``unsupported_media`` or another code of ``open_medium``,
+    ``origin``: what to look for of where the file comes from (``origin.PARTS``), ``anchors``: PEM certificates that signers are compared
+    with. ``progress`` gets (pictures done, expected). Raises WorkerFailure ``unsupported_media`` or another code of ``open_medium``,
     ``media_unreadable``, ``media_too_large``, ``media_too_long``, ``media_timed_out``, ``media_damaged``, ``pack_too_large``,
     ``bad_request``.
     """
@@ -94,28 +98,57 @@ def extract_pack(
     lengths = _lengths(windows)
     part = pack.with_name(f".{pack.name}.part")
     shutil.rmtree(part, ignore_errors=True)
+    one = partial(_one_pass, media, part, mode=mode, limits=limits, context=context, windows=lengths, progress=progress)
     try:
         deadline, whole, answer = Deadline(limits), None, None
-        while answer is None:
-            with (
-                open_medium(media, limits=limits) as medium,
-                PackWriter(part, max_bytes=limits.max_pack_mb * 1_000_000) as writer,
-            ):
-                listener = Listener(writer, deadline, limits, wanted=bool(lengths))
-                if isinstance(medium, SoundMedium):
-                    answer = _hear(medium, writer, listener, mode=mode, windows=lengths)
-                    continue
-                finder = (detector or warm_detector()) if samplings else None
-                done = _Pass(medium, writer, deadline, cast(FaceDetector, finder), context=context, mode=mode)
-                listen = partial(listener.to_video, media, medium)
-                answer = done.run(samplings, pictures, progress, listen=listen, windows=lengths, whole=whole)
-            if answer is None:  # once more, now that it is known which pictures are whole
-                whole = done.whole
-                shutil.rmtree(part)
+        with OriginFinder(media, origin, anchors=anchors) as where_from:
+            while answer is None:
+                answer, whole = one(
+                    deadline,
+                    where_from,
+                    lambda: detector or warm_detector(),
+                    samplings=samplings,
+                    pictures=pictures,
+                    whole=whole,
+                )
+                if answer is None:  # once more, now that it is known which pictures are whole
+                    shutil.rmtree(part)
         durable.move_directory(part, pack)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return answer
+
+
+def _one_pass(
+    media: Path,
+    part: Path,
+    deadline: Deadline,
+    origin: OriginFinder,
+    detector: Callable[[], FaceDetector],
+    *,
+    samplings: Sequence[str],
+    mode: str,
+    limits: MediaLimits,
+    context: float,
+    pictures: Sequence[str],
+    windows: Sequence[tuple[float, float]],
+    progress: Progress | None,
+    whole: list[int] | None,
+) -> tuple[dict[str, Any] | None, list[int] | None]:
+    """One run through the medium: the answer, or None and the numbers of the whole pictures, as of ``_Pass.run``."""
+    with (
+        open_medium(media, limits=limits) as medium,
+        PackWriter(part, max_bytes=limits.max_pack_mb * 1_000_000) as writer,
+    ):
+        listener = Listener(writer, deadline, limits, wanted=bool(windows))
+        origin.begin()
+        if isinstance(medium, SoundMedium):
+            return _hear(medium, writer, listener, origin, mode=mode, windows=windows), None
+        finder = detector() if samplings else None
+        done = _Pass(medium, writer, deadline, cast(FaceDetector, finder), origin, context=context, mode=mode)
+        listen = partial(listener.to_video, media, medium)
+        answer = done.run(samplings, pictures, progress, listen=listen, windows=windows, whole=whole)
+        return answer, done.whole
 
 
 def _lengths(untrusted: Sequence[Any]) -> list[tuple[float, float]]:
@@ -130,13 +163,20 @@ def _lengths(untrusted: Sequence[Any]) -> list[tuple[float, float]]:
 
 
 def _hear(
-    medium: SoundMedium, writer: PackWriter, listener: Listener, *, mode: str, windows: Sequence[tuple[float, float]]
+    medium: SoundMedium,
+    writer: PackWriter,
+    listener: Listener,
+    origin: OriginFinder,
+    *,
+    mode: str,
+    windows: Sequence[tuple[float, float]],
 ) -> dict[str, Any]:
     """The pack of a file of sound."""
     started = time.perf_counter()
     sound = listener.to_file(medium)
     seconds = {"decode": time.perf_counter() - started}
-    seconds["total"] = seconds["decode"]
+    found = origin.found((), writer.sound())
+    seconds |= {"origin": origin.seconds, "total": time.perf_counter() - started}
     none = np.zeros(0, np.int32)
     writer.finish(
         media=medium.facts(),
@@ -150,6 +190,7 @@ def _hear(
         notes=medium.notes,
         sound=sound,
         windows=windows,
+        origin=found,
     )
     return {"faces": 0, "frames": 0, "seconds": seconds}
 
@@ -168,12 +209,13 @@ class _Pass:
         writer: PackWriter,
         deadline: Deadline,
         detector: FaceDetector,
+        origin: OriginFinder,
         *,
         context: float,
         mode: str,
     ) -> None:
         self._medium, self._writer, self._mode, self._context = medium, writer, mode, context
-        self._deadline = deadline
+        self._deadline, self._origin = deadline, origin
         self.whole: list[int] = []
         self._times: list[tuple[int, float]] = []
         self._gallery, self._ways = Gallery(), Ways()
@@ -243,6 +285,7 @@ class _Pass:
         if first is None:
             raise WorkerFailure("media_damaged")
         self._seconds["decode"] = time.perf_counter() - started
+        self._origin.feed(first)
         medium.pass_over()
         facts = medium.facts()
         shot = Shot(0, 0, facts.frames - 1, start_s=0.0, end_s=round(facts.duration_s, 6))
@@ -265,6 +308,8 @@ class _Pass:
         persons = self._gallery.persons(tracks)
         self._seconds["persons"] += time.perf_counter() - people_started
         sound, heard_notes = listen()
+        origin = self._origin.found(shots, self._writer.sound())
+        self._seconds["origin"] = self._origin.seconds
         lookup = np.array([persons.get(number, -1) for number in range(max(persons, default=-1) + 1)], np.int32)
         self._seconds["total"] = time.perf_counter() - started
         self._writer.finish(
@@ -280,6 +325,7 @@ class _Pass:
             notes=[*self._notes(), *heard_notes],
             sound=sound,
             windows=windows,
+            origin=origin,
         )
 
     def _notes(self) -> list[Note]:
@@ -323,6 +369,7 @@ class _Pass:
                     if not self.whole or picture.index in to_write:
                         self._times.append((picture.index, round(picture.time_s, 6)))
                     self.whole.append(picture.index)
+                    self._origin.feed(picture)
                 if picture.index in wanted and not picture.damaged:
                     sampled.append((picture.index, round(picture.time_s, 6)))
                     self._sweep.feed(picture, view=view, lit=shots.lit, next_frame=follower.get(picture.index))

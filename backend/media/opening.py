@@ -5,13 +5,13 @@ Owns the signatures, and the words for files that are no medium we read. May be 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
 
 from PIL import features
 
+from backend.media.boxes import MOST_BOXES, boxes_of, neighbours
 from backend.media.endings import ending_of
 from backend.media.limits import MediaLimits
 from backend.media.medium import Medium
@@ -27,8 +27,8 @@ from shared.signatures import HEAD_BYTES, is_avif, is_bmp, is_iso_image, is_soun
 _IMAGE_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")
 #: Sample entries of encrypted pictures and sound: ISO/IEC 23001-7, 4.2 (MPEG Common Encryption), and iTunes' FairPlay.
 _ENCRYPTED = frozenset({b"encv", b"enca", b"drmi", b"drms"})
-#: The way to the sample entries (ISO/IEC 14496-12, 8.5.2), and how many boxes are looked at: hostile files have millions.
-_WAY, _MOST_BOXES = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd"), 4096
+#: The way to the sample entries (ISO/IEC 14496-12, 8.5.2).
+_WAY = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
 
 
 def open_medium(path: Path, *, limits: MediaLimits) -> AbstractContextManager[Medium]:
@@ -82,32 +82,10 @@ def _is_encrypted(stream: BinaryIO, *, size: int) -> bool:
 
     The demuxer would hand out the encrypted bytes, and the decoder would make torn pictures of some.
     """
-    parts, looked_at = [(0, size, 0)], 0
-    while parts:
-        start, end, depth = parts.pop()
-        for kind, inner, stop in _boxes(stream, start=start, end=end):
-            looked_at += 1
-            if looked_at > _MOST_BOXES:
-                return False
-            if depth == len(_WAY):
-                if kind in _ENCRYPTED:
-                    return True
-            elif kind == _WAY[depth]:
-                # the list of sample entries has eight bytes of version and count in front
-                parts.append((inner + 8 * (kind == b"stsd"), stop, depth + 1))
-    return False
-
-
-def _boxes(stream: BinaryIO, *, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, first byte inside, and end of each box between two places of the file (ISO/IEC 14496-12, 4.2)."""
-    while start + 8 <= end:
-        stream.seek(start)
-        untrusted_head = stream.read(16)
-        size, kind, inner = int.from_bytes(untrusted_head[:4], "big"), untrusted_head[4:8], start + 8
-        if size == 1:
-            size, inner = int.from_bytes(untrusted_head[8:16], "big"), start + 16
-        stop = end if size == 0 else min(end, start + size)
-        if stop < inner:
-            return
-        yield kind, inner, stop
-        start = stop
+    # the list of sample entries has eight bytes of version and count in front
+    lists = boxes_of(stream, _WAY, size=size)
+    return any(
+        kind in _ENCRYPTED
+        for inner, stop in lists
+        for kind, _, _ in neighbours(stream, start=inner + 8, end=stop, most=MOST_BOXES)
+    )

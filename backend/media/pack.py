@@ -19,6 +19,7 @@ import numpy as np
 from backend.media.windows import windows_of
 from base_detector import FACE_DTYPE, PACK_SCHEMA, PICTURE_DTYPE, Array, Shot, WorkerFailure
 from shared.findings import DecodedMedia, Note, Person, Sound
+from shared.origin import Origin
 
 if TYPE_CHECKING:  # this module writes practice packs too, in a process without scipy
     from backend.media.tracks import Sighting
@@ -161,6 +162,7 @@ class PackWriter:
         notes: Sequence[Note] = (),
         sound: Sound | None = None,
         windows: Sequence[tuple[float, float]] = (),
+        origin: Origin | None = None,
     ) -> None:
         """Write the table and ``pack.json``. ``shot_of_row``, ``person_of_row``, ``shot_of_picture`` are (n,), ``keyfaces``
         person -> row as appended.
@@ -191,6 +193,7 @@ class PackWriter:
             pictures=self._pictures,
             sound=sound,
             windows=windows,
+            origin=origin,
         )
 
 
@@ -208,6 +211,7 @@ def write_pack_json(
     pictures: Array | None = None,
     sound: Sound | None = None,
     windows: Sequence[tuple[float, float]] = (),
+    origin: Origin | None = None,
 ) -> None:
     """Write ``pack.json`` of the faces ``rows`` (N,) FACE_DTYPE, and the tables of pictures and windows. The pixels and samples are there.
 
@@ -229,6 +233,7 @@ def write_pack_json(
         "persons": [asdict(item) | {"keyface": keyfaces[item.person]} for item in persons],
         "notes": [asdict(item) for item in notes],
         "sound": asdict(sound) if sound else None,
+        "origin": asdict(origin) if origin else None,
         "seconds": {name: round(value, 4) for name, value in seconds.items()},
     }
     (folder / "pack.json").write_text(json.dumps(pack, allow_nan=False), encoding="utf-8")

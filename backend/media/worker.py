@@ -36,8 +36,12 @@ def extract(request: dict[str, Any], progress: Progress, *, device: str = "cpu")
 
     media, pack = _paths(request, "media", "pack")
     limits = MediaLimits.from_request(request.pop("limits", None))
+    anchors = _paths(request, "anchors")[0] if request.get("anchors") else None
     finder = warm_detector(device) if device != "cpu" and request.get("samplings") else None
-    return _ask(extract_pack, media, pack, **request, limits=limits, progress=progress, detector=finder)
+    request.pop("anchors", None)
+    return _ask(
+        extract_pack, media, pack, **request, anchors=anchors, limits=limits, progress=progress, detector=finder
+    )
 
 
 def render(request: dict[str, Any], progress: Progress) -> dict[str, Any]:

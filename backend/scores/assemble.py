@@ -108,6 +108,7 @@ def assemble(
         consensus=consensus(detectors),
         joint_stretches=joint_of(detectors, mode=job.mode),
         conditions=like,
+        origin=pack.origin,
         media_worker=media_worker,
         seconds={name: round(value, 4) for name, value in (seconds | parts).items()},
     )

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from backend.harvest.media_pack import harvest_pack
 from backend.harvest.untrusted import harvest_file
 from backend.media.limits import MediaLimits
+from backend.workers.signers import signers
 from backend.workers.worker import Worker
 from base_detector import Card
 from shared.errors import PermanentError
@@ -23,6 +24,9 @@ from shared.settings import Settings
 
 #: Context crops reach this factor times the face box, or further when a chosen detector's margin asks for it.
 CONTEXT = 2.0
+
+#: What every pass looks for of where a file comes from; the marks of "seen before" come with a setting.
+ABOUT_ORIGIN = ("credentials", "traces")
 
 Progress = Callable[[int, int], None]
 Taken = TypeVar("Taken")
@@ -60,8 +64,11 @@ def make_pack(
 
     Raises WorkerError, NotApplicable or PermanentError (``media_bad_output``).
     """
-    with worker.room(name) as room:
+    parts = [*ABOUT_ORIGIN, *(["fingerprint"] if settings.seen_before else [])]
+    with worker.room(name) as room, signers(settings) as listed:
         room.link(media, "media")
+        if listed:
+            room.link(listed, "signers.pem")
         worker.call(
             "extract",
             timeout_s=settings.media_timeout_s,
@@ -71,6 +78,8 @@ def make_pack(
             pack=room.path("out/pack"),
             mode=mode,
             **wanted,
+            origin=parts,
+            anchors=room.path("signers.pem") if listed else None,
             limits=asdict(MediaLimits.of(settings)),
         )
         harvest_pack(room.out / "pack", target, moved=worker.started_by == "process")

@@ -118,7 +118,7 @@ def first(world: World, weights: Path, smtp_port: int) -> dict[str, Any]:
         "portal_threads": 2, "trusted_hosts": ["127.0.0.2"], "session_minutes": 1, "url_timeout_s": 2,
         "url_allow_private": True, "smtp_host": "127.0.0.1", "smtp_port": smtp_port, "smtp_user": "dfom",
         "smtp_password": "hush hush", "smtp_tls": "starttls", "mail_from": "Desk <desk@example.org>", "runner": "process",
-        "jobs": 2, "hot": ["mesonet"], "cold": ["media"], "warm_s": 2, "show_record": False,
+        "jobs": 2, "hot": ["mesonet"], "cold": ["media"], "warm_s": 2, "show_record": False, "seen_before": False,
         "metrics_for": "local", "access_log": False,
     }  # fmt: skip
 
@@ -150,6 +150,13 @@ def operator_token(world: World) -> None:
     assert world.site.get("/metrics").status_code == 401
     assert world.site.get("/metrics", Authorization=f"Bearer {OPERATOR}").status_code == 200
     eventually(lambda: '"event": "request"' in world.site.log.read_text())
+
+
+def seen_before(world: World) -> None:
+    report = world.folder / "elsewhere" / "results" / world.jobs["first"] / "report"
+    origin = json.loads((report / "result.json").read_text())["origin"]
+    assert (origin["credentials"]["state"], origin["fingerprint"]) == ("none", None)
+    assert not (report / "seen.json").exists()
 
 
 def detectors(world: World) -> None:
@@ -201,7 +208,7 @@ def session_minutes(world: World) -> None:
     payload = cookie.lstrip(".").partition(".")[0]
     raw = base64.urlsafe_b64decode(payload + "==")
     session = json.loads(zlib.decompress(raw) if cookie.startswith(".") else raw)
-    assert 0 < session["result"]["until"] - time.time() < 61
+    assert 0 < session["results"][0]["until"] - time.time() < 61
 
 
 def downloads_and_threads(world: World) -> None:
@@ -419,7 +426,7 @@ CHECKS: dict[str, Check] = {
     "max_attempts": attempts_and_scans, "threads": threads, "worker_memory_mb": worker_memory_mb,
     "keep_media_days": keep_media_days, "media_timeout_s": times_and_gpus, "gpus": times_and_gpus, "scan_s": seldom_scans,
     "keep_address_days": keep_address_days, "image_prefix": image_prefix, "detector_timeout_s": detector_timeout_s,
-    "keep_results_days": keep_results_days, "show_record": show_record, "metrics_for": metrics_for,
+    "keep_results_days": keep_results_days, "show_record": show_record, "seen_before": seen_before, "metrics_for": metrics_for,
     "access_log": access_log, "operator_token": operator_token,
 }  # fmt: skip
 
@@ -434,7 +441,7 @@ OF_LINKS = {"link_sites", "link_timeout_s"}
 STARTS: list[list[Check]] = [
     [
         data, detectors, weights, scratch, host_and_port, mails, max_upload_mb, trusted_hosts, session_minutes, runner,
-        warm_hot_and_cold, downloads_and_threads, jobs, show_record, metrics_for, access_log,
+        warm_hot_and_cold, downloads_and_threads, jobs, show_record, seen_before, metrics_for, access_log,
     ],
     [secure_cookies, keep_media_days, media_limits, threads, attempts_and_scans, worker_memory_mb, proxies, operator_token],
     [keep_address_days, times_and_gpus, seldom_scans],

@@ -25,8 +25,9 @@ from backend.workers.calls import make_pack
 from base_detector import FACE_DTYPE, BaseDetector, FacePack
 from shared.errors import PermanentError
 from shared.findings import MediaPack
+from shared.origin import Origin
 from shared.settings import Settings
-from tests.workers.conftest import write_pack
+from tests.workers.conftest import ORIGIN, write_pack
 
 GOOD: dict[str, Any] = {
     "schema": 3, "unit": "face", "contract": "1", "detector": "acting", "version": "1", "index": [0, 2], "fake_score": [0.25, 1],
@@ -370,6 +371,14 @@ def test_a_pack_of_an_earlier_version_has_no_notes(pack: Path, tmp_path: Path) -
     assert MediaPack(tmp_path / "job" / "pack").notes == ()
 
 
+def test_origin_is_taken_and_a_pack_of_an_earlier_version_has_none(pack: Path, tmp_path: Path) -> None:
+    harvest_pack(pack, tmp_path / "job" / "pack")
+    assert MediaPack(tmp_path / "job" / "pack").origin == ORIGIN
+    edit_json(lambda info: info.pop("origin"))(pack)
+    harvest_pack(pack, tmp_path / "job" / "earlier")
+    assert MediaPack(tmp_path / "job" / "earlier").origin == Origin()
+
+
 def test_a_pack_without_a_face_is_a_pack(tmp_path: Path) -> None:
     harvest_pack(write_pack(tmp_path / "empty", faces=0), tmp_path / "job" / "pack")
     assert len(FacePack(tmp_path / "job" / "pack")) == 0
@@ -427,6 +436,24 @@ BAD_PACKS: dict[str, Callable[[Path], object]] = {
     "a note that is no word": edit_json(lambda info: info["notes"][0].update(code="<b>fine</b>")),
     "a note of nan": edit_json(lambda info: info["notes"][0].update(value=float("nan"))),
     "too many notes": edit_json(lambda info: info.update(notes=info["notes"] * 201)),
+    "markup in a state of credentials": edit_json(lambda info: info["origin"]["credentials"].update(state="<b>")),
+    "a signer of two lines": edit_json(lambda info: info["origin"]["credentials"]["claims"][0].update(signer="a\nb")),
+    "a signer that turns the text": edit_json(
+        lambda info: info["origin"]["credentials"]["claims"][0].update(signer="a\u202eb")
+    ),
+    "a title without an end": edit_json(
+        lambda info: info["origin"]["credentials"]["claims"][0].update(title="a" * 301)
+    ),
+    "a failure that is no code": edit_json(
+        lambda info: info["origin"]["credentials"]["claims"][0].update(failures=["a b"])
+    ),
+    "claims without an end": edit_json(
+        lambda info: info["origin"]["credentials"].update(claims=info["origin"]["credentials"]["claims"] * 13)
+    ),
+    "a trace that is no word": edit_json(lambda info: info["origin"]["traces"][0].update(code="<b>")),
+    "traces without an end": edit_json(lambda info: info["origin"].update(traces=info["origin"]["traces"] * 25)),
+    "a mark that is none": edit_json(lambda info: info["origin"]["fingerprint"].update(pictures=["x" * 64])),
+    "a place": edit_json(lambda info: info["origin"]["traces"][1].update(latitude=52.5)),
     "frames descend": edit_json(lambda info: info["frames"].reverse()),
     "person not among faces": edit_json(lambda info: info["persons"].append(dict(info["persons"][0], person=1))),
     "person not listed": edit_json(lambda info: info.update(persons=[])),

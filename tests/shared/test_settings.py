@@ -28,7 +28,7 @@ WRONG = {
     "image_prefix": "Our Images", "jobs": "two", "scan_s": "0", "max_attempts": "0", "worker_memory_mb": "6 GB", "warm_s": "-1",
     "hot": "media", "cold": "media, mesonet", "detector_timeout_s": "nan", "threads": "-1", "gpus": "0", "keep_media_days": "a week",
     "keep_results_days": "-30", "keep_address_days": "1e9", "engine": "slurm", "ray_address": "ray://10.0.0.5:10001", "job_gpus": "-1",
-    "media_gpu": "maybe", "show_record": "sometimes", "link_sites": '["myspace"]', "link_timeout_s": "0",
+    "media_gpu": "maybe", "show_record": "sometimes", "seen_before": "seldom", "link_sites": '["myspace"]', "link_timeout_s": "0",
     "operator_token": "secret", "metrics_for": "all", "access_log": "maybe",
 }  # fmt: skip
 ANY_TEXT = {"data", "weights", "scratch", "host", "smtp_user", "smtp_password"}

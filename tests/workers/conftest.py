@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from backend.workers.process_runner import ProcessRunner
 from backend.workers.spec import WorkerSpec
 from backend.workers.worker import Worker
 from base_detector import FACE_DTYPE, PACK_SCHEMA
+from shared.origin import Action, Claim, Credentials, Fingerprint, Ingredient, Origin, Trace
 from shared.settings import Settings
 from tests.packs import write_no_pictures_nor_sound
 from tests.workers.docker_fixtures import acting_image, container_spec, start_container
@@ -69,6 +71,22 @@ def _acting_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(WorkerSpec, "arguments", lambda self, exchange, *, weights: [self.module, exchange])
 
 
+ORIGIN = Origin(
+    credentials=Credentials(
+        "invalid",
+        claims=(
+            Claim(
+                title="A picture", generator=None, signer="Test camera", organisation=None, issuer="Tests", valid_from=None,
+                valid_until=None, signed=None, actions=(Action("c2pa.created"),), ingredients=(Ingredient("old", "parentOf", True),),
+                sources=("digitalCapture",), failures=("assertion.dataHash.mismatch",),
+            ),
+        ),
+    ),
+    traces=(Trace("make", "Maker"), Trace("place")),
+    fingerprint=Fingerprint(("ab" * 32,), "0123abcd--------"),
+)  # fmt: skip
+
+
 def write_pack(folder: Path, *, faces: int = 4, side: int = 32) -> Path:
     """A small face pack: one person, one face a frame."""
     folder.mkdir(parents=True)
@@ -106,6 +124,7 @@ def write_pack(folder: Path, *, faces: int = 4, side: int = 32) -> Path:
         "persons": [{"person": 0, "faces": faces, "first_s": 0.0, "last_s": faces / 25, "keyface": 0}] if faces else [],
         "notes": [{"code": "damaged", "start_s": 0.2, "end_s": 0.4, "value": None}],
         "sound": None,
+        "origin": asdict(ORIGIN),
         "seconds": {"total": 0.5},
     }
     (folder / "pack.json").write_text(json.dumps(info))

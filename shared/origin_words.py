@@ -1,0 +1,352 @@
+"""What is said of where a file comes from, for page, report and terminal: content credentials, traces, and what they can and cannot show.
+
+Owns the sentences. Promises: a signer is never called trusted without a list; nothing that was found shows that a file is genuine, and
+nothing that is missing shows that it is not. Pure functions. May be imported by all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from shared.origin import Claim, Credentials, Trace
+from shared.results import Result
+from shared.words import joined
+
+#: What the traces cannot show, said above them.
+OF_TRACES: Final = (
+    "Read from the file itself. Anyone can write these entries, and messengers and social networks remove or replace them. They can give "
+    "a hint where to ask; they do not show that a file is genuine, or that it is not."
+)
+#: Sources of IPTC's list (https://cv.iptc.org/newscodes/digitalsourcetype/) that mean that a trained model made all or a part of it.
+MADE_WITH_AI: Final = frozenset(
+    {"trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia", "compositeSynthetic"}
+)
+SOURCES: Final[dict[str, str]] = {
+    "trainedAlgorithmicMedia": "made with AI (by a trained model)",
+    "compositeWithTrainedAlgorithmicMedia": "put together, with parts made or changed with AI",
+    "compositeSynthetic": "put together, with synthetic parts",
+    "algorithmicMedia": "made by a program, not by a trained model",
+    "digitalCapture": "recorded by a camera or microphone",
+    "computationalCapture": "recorded by a camera that computes its pictures from several",
+    "composite": "put together from several files",
+    "compositeCapture": "put together from several recordings",
+    "humanEdits": "edited by a person",
+    "minorHumanEdits": "edited a little by a person",
+    "algorithmicallyEnhanced": "improved by a program",
+    "digitalCreation": "made by a person with a program",
+    "digitalArt": "made by a person with a program",
+    "screenCapture": "a recording of a screen",
+    "virtualRecording": "a recording of a virtual scene",
+    "negativeFilm": "digitised from film",
+    "positiveFilm": "digitised from film",
+    "print": "digitised from a print",
+}
+_ACTIONS: Final[dict[str, str]] = {
+    "c2pa.created": "created",
+    "c2pa.opened": "opened",
+    "c2pa.placed": "another file placed in it",
+    "c2pa.removed": "a file taken out of it",
+    "c2pa.edited": "edited",
+    "c2pa.edited.metadata": "metadata edited",
+    "c2pa.cropped": "cropped",
+    "c2pa.trimmed": "trimmed",
+    "c2pa.resized": "resized",
+    "c2pa.resized.proportional": "resized",
+    "c2pa.color_adjustments": "colours adjusted",
+    "c2pa.filtered": "a filter applied",
+    "c2pa.adjustedColor": "colours adjusted",
+    "c2pa.drawing": "drawn on",
+    "c2pa.orientation": "turned",
+    "c2pa.enhanced": "enhanced",
+    "c2pa.dubbed": "dubbed",
+    "c2pa.translated": "translated",
+    "c2pa.addedText": "text added",
+    "c2pa.deleted": "parts deleted",
+    "c2pa.redacted": "claims taken out",
+    "c2pa.transcoded": "encoded again",
+    "c2pa.converted": "converted",
+    "c2pa.repackaged": "packed anew",
+    "c2pa.published": "published",
+    "c2pa.watermarked": "marked invisibly",
+    "c2pa.unknown": "a step that is not named",
+}
+_CHANGED: Final = (
+    "The file is not what was signed: its content was changed afterwards. Saving it again with another program does that, and so does "
+    "a manipulation. Which it was, and what was changed, cannot be told from this."
+)
+_PART: Final = "A part of the credentials was changed after they were signed, so what they claim cannot be relied on."
+_SIGNATURE: Final = (
+    "The signature does not fit the credentials: they were changed or forged. Nothing in them can be relied on, "
+    "not even the signer's name."
+)
+#: Codes of the C2PA specification (2.2, 15.2.2) -> what they mean; the first one that is found of each sentence is said once.
+_FAILURES: Final[dict[str, str]] = {
+    "claimSignature.mismatch": _SIGNATURE,
+    "claimSignature.missing": "The credentials are not signed, so anyone may have written them.",
+    "claim.missing": _PART,
+    "claim.malformed": _PART,
+    "assertion.dataHash.mismatch": _CHANGED,
+    "assertion.bmffHash.mismatch": _CHANGED,
+    "assertion.boxesHash.mismatch": _CHANGED,
+    "assertion.collectionHash.mismatch": _CHANGED,
+    "assertion.hashedURI.mismatch": _PART,
+    "assertion.missing": _PART,
+    "hashedURI.mismatch": _PART,
+    "hashedURI.missing": _PART,
+    "signingCredential.expired": (
+        "The signer's certificate was not valid when this was checked, and no time stamp shows that it was when the file was signed. So "
+        "who signed is not certain; that alone does not show that anything was changed."
+    ),
+    "claimSignature.outsideValidity": (
+        "The file was signed at a time at which the signer's certificate was not valid, so who signed is not certain."
+    ),
+    "signingCredential.revoked": "The signer's certificate was revoked, so who signed is not certain.",
+    "signingCredential.invalid": "The signer's certificate does not meet the rules of the C2PA, so who signed is not certain.",
+    "ingredient.manifest.mismatch": "The credentials of a file that went into this one were changed.",
+    "timeStamp.mismatch": "The time stamp does not fit the signature, so when it was signed is not certain.",
+}
+_APART: Final = "The scores do not depend on it."
+_UNREADABLE: Final[dict[str, str]] = {
+    "damaged": (
+        "There are signs of content credentials in this file, but they are damaged or incomplete and cannot be read. A file that was cut, "
+        "or saved by a program that does not know them, looks like this, and so does one that was tampered with."
+    ),
+    "reader_failed": f"The content credentials could not be read: the program that reads them failed on this file. {_APART}",
+    "timed_out": f"The content credentials could not be read: it took too long. {_APART}",
+    "no_reader": f"The content credentials could not be read: the program that reads them did not start. {_APART}",
+    "not_supported": "There are signs of content credentials in this file, which this site cannot read in files of this format.",
+    "bad_list": f"The content credentials were not read: this site's list of signers is damaged. {_APART}",
+}
+_ANYONE: Final = "anyone can make a certificate with any name in it"
+
+_LABELS: Final[dict[str, str]] = {
+    "brand": "Kind of container",
+    "brands": "Compatible with",
+    "encoder": "Encoder",
+    "settings": "Settings of the encoder",
+    "software": "Program",
+    "make": "Maker of the device",
+    "model": "Model of the device",
+    "lens": "Lens",
+    "android": "Version of Android",
+    "created": "Created",
+    "taken": "Taken",
+    "digitized": "Digitised",
+    "modified": "Changed",
+    "handler": "Names of the tracks",
+    "vendor": "Mark of the encoder's maker",
+    "streams": "Tracks",
+    "codec": "Codec",
+    "edits": "Entries of the edit list",
+    "recipe": "What a picture generator was asked",
+    "source_type": "Source, as the metadata says",
+    "credit": "Credit",
+}
+_FFMPEG: Final = re.compile(r"^(Lavf|Lavc|x26[45])")
+
+
+@dataclass(frozen=True)
+class Signed:
+    """One manifest in words: ``heading`` and rows of (label, value)."""
+
+    heading: str
+    rows: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """All that is said. ``lead``: the one sentence, ``sentences``: what it can and cannot show, ``claims``: each manifest.
+
+    ``hints``: sentences on traces, ``traces``: rows of (label, values). ``warns``: something is there that a reader should not miss.
+    """
+
+    lead: str
+    sentences: tuple[str, ...]
+    claims: tuple[Signed, ...]
+    hints: tuple[str, ...]
+    traces: tuple[tuple[str, tuple[str, ...]], ...]
+    warns: bool
+    of_traces: str = OF_TRACES
+
+
+def provenance_of(result: Result) -> Provenance | None:
+    """What is said of a result; None where nothing was looked for (a result of an earlier version)."""
+    origin = result.origin
+    if origin is None or origin.credentials is None:
+        return None
+    traces = origin.traces or ()
+    lead, sentences = _of(origin.credentials)
+    hints = tuple(_hints(traces))
+    ai = any(source in MADE_WITH_AI for claim in origin.credentials.claims for source in claim.sources)
+    return Provenance(
+        lead=lead,
+        sentences=tuple(sentences),
+        claims=tuple(
+            _signed(claim, active=not at, state=origin.credentials.state)
+            for at, claim in enumerate(origin.credentials.claims)
+        ),
+        hints=hints,
+        traces=tuple(_rows(traces)),
+        warns=ai or origin.credentials.state in ("invalid", "unreadable") or bool(_said_to_be_ai(traces)),
+    )
+
+
+def provenance_lines(result: Result) -> list[str]:
+    """The provenance as plain lines, for reports on paper and the terminal; none where nothing was looked for."""
+    said = provenance_of(result)
+    if said is None:
+        return []
+    lines = [said.lead, *said.sentences]
+    for claim in said.claims:
+        lines += [f"{claim.heading}: " + "; ".join(f"{label}: {value}" for label, value in claim.rows)]
+    lines += said.hints
+    if said.traces:
+        lines += [OF_TRACES, *(f"{label}: {', '.join(values)}" for label, values in said.traces)]
+    return lines
+
+
+# --------------------------------------------------------------------------- content credentials
+
+
+def _of(found: Credentials) -> tuple[str, list[str]]:
+    if found.state == "none":
+        return (
+            "No content credentials (C2PA) were found in this file.",
+            ["That says nothing: most cameras and programs write none, and most web sites and messengers remove them."],
+        )
+    if found.state == "remote":
+        where = f" ({found.host})" if found.host else ""
+        return (
+            f"The file has no content credentials in it, but the address of some on the web{where}.",
+            ["This site does not fetch them: nothing is known of what they say."],
+        )
+    if found.state == "unreadable":
+        return _UNREADABLE.get(found.code or "", _UNREADABLE["reader_failed"]), []
+    active = found.claims[0]
+    who = _who(active)
+    sentences = list(_of_sources(found))
+    if found.state == "invalid":
+        lead = "The file carries content credentials (C2PA), and they fail their checks."
+        told = list(dict.fromkeys(_FAILURES[code] for code in active.failures if code in _FAILURES))
+        other = [code for code in active.failures if code not in _FAILURES and code != "signingCredential.untrusted"]
+        told += [f"A check failed ({', '.join(other)}), so what they claim cannot be relied on."] if other else []
+        return lead, [*(told or ["A check failed, so what they claim cannot be relied on."]), *sentences]
+    lead = f"The file carries content credentials (C2PA) with the signature of {who}, and neither they nor the file were changed since."
+    listed = {
+        "intact": (
+            f"The signature is intact; the signer was not checked against a list, and {_ANYONE}. So it is not certain that {who} signed."
+        ),
+        "unlisted": f"The signer is not on this site's list of signers, and {_ANYONE}. So it is not certain that {who} signed.",
+        "listed": (
+            "The signer is on this site's list of signers. That says who vouches for the file, not that what it shows is true."
+        ),
+    }
+    if active.named_actor:
+        sentences.append("They also name a person or organisation as the author, which is not checked here.")
+    failing = sum(bool(claim.failures) for claim in found.claims[1:])
+    if failing:
+        sentences.append("Credentials of a file that went into this one fail their checks; see below.")
+    return lead, [listed[found.state], *sentences]
+
+
+def _who(claim: Claim) -> str:
+    names = [name for name in (claim.signer, claim.organisation) if name]
+    return " of ".join(f"“{name}”" for name in dict.fromkeys(names)) or "somebody who is not named"
+
+
+def _of_sources(found: Credentials) -> Iterator[str]:
+    """Whether the claims say that AI made the file, or went into it."""
+    own = [source for source in found.claims[0].sources if source in MADE_WITH_AI]
+    others = [source for claim in found.claims[1:] for source in claim.sources if source in MADE_WITH_AI]
+    if own:
+        yield f"They claim that the file is {joined([SOURCES[source] for source in dict.fromkeys(own)])}."
+    elif others:
+        yield f"They claim that a file which went into this one is {joined([SOURCES[source] for source in dict.fromkeys(others)])}."
+    else:
+        yield "They do not claim that AI was used; that does not show that none was."
+
+
+def _signed(claim: Claim, *, active: bool, state: str) -> Signed:
+    heading = "The credentials of this file" if active else "Credentials of a file that went into it"
+    rows: list[tuple[str, str]] = []
+
+    def row(label: str, value: str | None) -> None:
+        if value:
+            rows.append((label, value))
+
+    row("Title", claim.title)
+    row("Made with", claim.generator)
+    row("Signed in the name of", _who(claim))
+    row("Certificate from", claim.issuer)
+    row("Certificate valid", _span(claim))
+    row("Signed at, by its time stamp", _day(claim.signed))
+    row("Source", ", ".join(SOURCES.get(source, source) for source in claim.sources))
+    row("Steps", "; ".join(_step(action.action, action.software, action.when) for action in claim.actions))
+    row("Made from", "; ".join(item.title or "a file without a name" for item in claim.ingredients))
+    if not (active and state == "invalid"):
+        failures = [code for code in claim.failures if code != "signingCredential.untrusted"]
+        row("Checks that failed", ", ".join(failures))
+    else:
+        row("Checks that failed", ", ".join(claim.failures))
+    return Signed(heading, tuple(rows))
+
+
+def _step(action: str, software: str | None, when: str | None) -> str:
+    words = _ACTIONS.get(action, action)
+    extra = [f"with {software}" if software else "", _day(when) or ""]
+    return " ".join([words, *filter(None, extra)])
+
+
+def _span(claim: Claim) -> str | None:
+    first, last = _day(claim.valid_from), _day(claim.valid_until)
+    return f"{first or 'an unknown day'} to {last or 'an unknown day'}" if first or last else None
+
+
+def _day(moment: str | None) -> str | None:
+    """The day of a moment as certificates write it; as it is where it is written otherwise."""
+    if moment is None:
+        return None
+    found = re.match(r"\d{4}-\d\d-\d\d", moment)
+    return found[0] if found else moment
+
+
+# --------------------------------------------------------------------------- traces
+
+
+def _said_to_be_ai(traces: tuple[Trace, ...]) -> list[str]:
+    return [trace.value for trace in traces if trace.code == "source_type" and trace.value in MADE_WITH_AI]
+
+
+def _hints(traces: tuple[Trace, ...]) -> Iterator[str]:
+    """Sentences on what a reporter would ask about."""
+    codes = {trace.code for trace in traces}
+    if ai := _said_to_be_ai(traces):
+        yield f"Its metadata says that it is {joined([SOURCES[source] for source in dict.fromkeys(ai)])}. Nothing signs that."
+    if "recipe" in codes:
+        yield "It holds the request to a program that makes pictures with AI, as such programs write it into their files."
+    if any(trace.code in ("encoder", "settings", "software") and _FFMPEG.match(trace.value or "") for trace in traces):
+        yield (
+            "It was encoded with FFmpeg or x264, as editing programs and web sites do and cameras seldom do. So it is probably not the "
+            "first recording. That is usual, and says nothing of a manipulation."
+        )
+    if "thumbnail_differs" in codes:
+        yield (
+            "The small preview that is stored in the file shows something else than the picture. So the picture was changed by a program "
+            "that did not renew the preview; a crop does that, too."
+        )
+    if "edits" in codes:
+        yield "Its edit list has several entries: when it is played, parts are left out or moved. Trimming in a phone does that."
+    if "place" in codes:
+        yield "It has the coordinates of a place. They are not shown here, and not kept."
+
+
+def _rows(traces: tuple[Trace, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for code, label in _LABELS.items():
+        values = [trace.value for trace in traces if trace.code == code and trace.value]
+        if code == "source_type":
+            values = [SOURCES.get(value, value) for value in values]
+        if values:
+            yield label, tuple(dict.fromkeys(values))
