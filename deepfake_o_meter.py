@@ -113,16 +113,20 @@ def node_backend() -> Backend:
 
 
 class _Commands(click.Group):
-    """Loads the groups of the back-end when they are asked for: the portal's process needs none of what they import."""
+    """Loads the groups of commands when they are asked for: the portal's process needs none of what they import."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return sorted([*super().list_commands(context), "detectors", "node", "settings", "weights"])
+        return sorted([*super().list_commands(context), "detectors", "keys", "node", "settings", "weights"])
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name == "detectors":
             from backend.commands.detectors import detectors
 
             return detectors
+        if name == "keys":
+            from frontend.commands import keys
+
+            return keys
         if name == "node":
             from backend.commands.node import node
 

@@ -9,6 +9,7 @@ from flask import Flask
 
 from frontend import (
     again,
+    api,
     compare,
     delivery,
     faults,
@@ -23,6 +24,7 @@ from frontend import (
 )
 from frontend.access import Access
 from frontend.events import Streams
+from frontend.keys import Keys
 from frontend.media import IncomingMedia
 from frontend.notify import Postman
 from frontend.operator import office, views
@@ -31,9 +33,10 @@ from frontend.pins import Pins, read_secret
 from frontend.portal import EXTENSION, Portal
 from frontend.receipts import Receipts
 from frontend.seen import SeenIndex
+from frontend.webhooks import Courier
 from shared import how_sure, rounding, statement, words
 from shared.clock import Clock, utc_now
-from shared.download import Fetcher
+from shared.download import Fetcher, Poster
 from shared.notes import note_sentences
 from shared.settings import Settings
 from shared.store import Store
@@ -57,9 +60,11 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, background: bool =
     app.json.sort_keys = False  # type: ignore[attr-defined]  # troubles of a form are in the order of the page
     security.init_security(app, settings)
     faults.init_faults(app)
+    api.init_api(app, settings)
     _init_templates(app)
     if background:
         site.postman.start()
+        site.courier.start()
     return app
 
 
@@ -82,12 +87,19 @@ def _build(app: Flask, settings: Settings, *, clock: Clock) -> Portal:
         allow_private=settings.url_allow_private,
     )
     postman = Postman(app, settings, store=store, receipts=receipts, outbox=outbox, access=access, clock=clock)
+    keys = Keys(state, secret=read_secret(state / "webhook_key"))
+    poster = Poster(allow_private=settings.url_allow_private)
+    courier = Courier(
+        state, store=store, receipts=receipts, keys=keys, poster=poster, public_url=settings.public_url, clock=clock
+    )
     return Portal(
         settings=settings,
         store=store,
         clock=clock,
         pins=pins,
         access=access,
+        keys=keys,
+        courier=courier,
         outbox=outbox,
         receipts=receipts,
         fetcher=fetcher,

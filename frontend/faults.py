@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Mapping
 from html import escape
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, SecurityError
 
 from frontend.form import FormError
 from frontend.portal import portal
+from frontend.upload import UPLOAD_ENDPOINTS
 from shared.download import too_large
 from shared.errors import SENTENCES, PermanentError, StoreTrouble, UserError
 
@@ -68,15 +70,59 @@ BARE_PAGE: Final = """<!doctype html>
 """
 
 
+#: Below it every answer is for programs.
+API_PATH: Final = "/api/"
+
+#: Codes of HTTP errors below it.
+API_CODES: Final = {
+    400: "request_invalid",
+    403: "request_invalid",
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "request_too_slow",
+    413: "upload_too_large",
+    415: "request_invalid",
+    416: "no_such_part",
+    422: "request_invalid",
+    429: "too_often",
+    500: "internal",
+    503: "store_unavailable",
+}
+
+
+class Refusal(UserError):
+    """An error with headers of its own: when to try again, what is missing. ``fields``: a sentence for each wrong part of a request."""
+
+    def __init__(
+        self,
+        code: str,
+        sentence: str | None = None,
+        *,
+        status: int,
+        title: str,
+        headers: Mapping[str, str] | None = None,
+        fields: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(code, sentence, status=status, title=title)
+        self.headers, self.fields = dict(headers or {}), dict(fields or {})
+
+
+def is_api() -> bool:
+    """Whether the request is one to the API."""
+    return request.path.startswith(API_PATH)
+
+
 def wants_json() -> bool:
     """Whether the caller is a script that prefers JSON."""
+    if is_api():
+        return True
     best = request.accept_mimetypes.best_match(["text/html", "application/json", "application/problem+json"])
     return best is not None and best.endswith("json")
 
 
 def init_faults(app: Flask) -> None:
     """Attach the handlers."""
-    app.register_error_handler(UserError, _user_error)
+    app.register_error_handler(UserError, user_error)
     app.register_error_handler(StoreTrouble, _store_trouble)
     app.register_error_handler(PermanentError, _permanent_error)
     app.register_error_handler(CSRFError, _csrf_error)
@@ -86,9 +132,14 @@ def init_faults(app: Flask) -> None:
     app.register_error_handler(Exception, _our_fault)
 
 
-def _user_error(error: UserError) -> Response:
-    fields = {"errors": error.fields} if isinstance(error, FormError) else {}
-    return answer(error.status, code=error.code, title=error.title, detail=error.sentence, **fields)
+def user_error(error: UserError) -> Response:
+    """The answer to one of our errors."""
+    wrong = error.fields if isinstance(error, FormError | Refusal) else {}
+    more = {"errors": wrong} if wrong else {}
+    response = answer(error.status, code=error.code, title=error.title, detail=error.sentence, **more)
+    if isinstance(error, Refusal):
+        response.headers.update(error.headers)
+    return response
 
 
 def _store_trouble(error: StoreTrouble) -> Response:
@@ -130,9 +181,10 @@ def _http_error(error: HTTPException) -> Response:
         return error.response  # type: ignore[return-value]
     title, detail = words_of(status)
     # a part of the form beyond its limit is a 413 as well
-    if status == 413 and request.endpoint == "intake.submit" and (request.content_length or 0) > portal().upload_limit:
+    if status == 413 and request.endpoint in UPLOAD_ENDPOINTS and (request.content_length or 0) > portal().upload_limit:
         title, detail = "File too large", too_large(portal().upload_limit).sentence
-    response = answer(status, code=f"http_{status}", title=title, detail=detail)
+    code = API_CODES.get(status, f"http_{status}") if is_api() else f"http_{status}"
+    response = answer(status, code=code, title=title, detail=detail)
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
     return response
@@ -172,7 +224,13 @@ def bare_headers() -> dict[str, str]:
 
 
 def _problem(status: int, *, code: str, title: str, detail: str) -> dict[str, Any]:
-    return {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code}
+    return {
+        "type": f"urn:deepfake-o-meter:problem:{code}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "code": code,
+    }
 
 
 def answer(status: int, *, code: str, title: str, detail: str, **more: Any) -> Response:

@@ -22,7 +22,7 @@ ORDER: Final = ("media", "detectors", "mode", "pin", "email", "consent")
 
 @dataclass(frozen=True)
 class Wish:
-    """What a visitor asked for, checked. ``key`` is the random key of the form's page; ``pin`` is only passed on as a hash."""
+    """What a visitor asked for, checked. ``key`` is the random key of the form's page; ``pin`` is only passed on as a hash, '' for none."""
 
     detectors: tuple[str, ...]
     mode: Mode
@@ -54,8 +54,10 @@ class FormError(UserError):
         self.fields = fields
 
 
-def read_form(untrusted: MultiDict[str, str], *, catalog: Catalog | None, has_file: bool) -> Wish:
-    """Check all fields; FormError names every wrong one."""
+def read_form(
+    untrusted: MultiDict[str, str], *, catalog: Catalog | None, has_file: bool, pin_needed: bool = True
+) -> Wish:
+    """Check all fields; FormError names every wrong one. Without ``pin_needed`` the PIN may be missing (''): no PIN opens the result."""
     wrong: dict[str, str] = {}
     url = untrusted.get("url", "").strip() or None
     if has_file == (url is not None):
@@ -65,7 +67,7 @@ def read_form(untrusted: MultiDict[str, str], *, catalog: Catalog | None, has_fi
     choice = _choice(untrusted, catalog, wrong)
     email = _email(untrusted.get("email", ""), wrong)
     pin = untrusted.get("pin", "").strip()
-    weakness = pins.weakness(pin)
+    weakness = pins.weakness(pin) if pin or pin_needed else None
     if weakness:
         wrong["pin"] = weakness
     if untrusted.get("consent") != "yes":

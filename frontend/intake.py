@@ -7,7 +7,9 @@ upload leaves nothing behind. For the front-end only; never opens media.
 from __future__ import annotations
 
 import secrets
-from dataclasses import asdict
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Final
 
@@ -92,12 +94,11 @@ def submit() -> Response:
             check_space(site.store, wanted=site.upload_limit)
             incoming, source = site.fetcher.fetch(wish.url or "")
         with incoming:
-            job = _take(site, wish, incoming, source=source)
+            job, _ = take(site, wish, incoming, source=source)
     except UserError as error:
         if wants_json() or not (error.status == 415 or error.code in OF_THE_FILE):
             raise
         return _form_again(untrusted, {"media": error.sentence}, status=error.status)
-    site.postman.wake()
     target = url_for("viewer.result", untrusted_id=job)
     if wants_json():
         response = jsonify({"id": job, "location": target})
@@ -107,56 +108,105 @@ def submit() -> Response:
     return make_response(redirect(target, 303))
 
 
-def _take(site: Portal, wish: Wish, media: IncomingMedia, *, source: str | None) -> JobId:
-    """Publish the submission, or find the one that this form led to before."""
+@dataclass(frozen=True)
+class Sender:
+    """What is known of who sends a submission, beside the form. Visitors of the pages: nothing.
+
+    ``key``: id of the API key. ``webhook``: where the end of the work is announced. ``same``: keyed hash of the Idempotency-Key. ``admit``:
+    entered while a new submission is stored; it may refuse (UserError), and learns by an exception that nothing was stored.
+    """
+
+    key: str = ""
+    webhook: str = ""
+    same: str = ""
+    admit: Callable[[], AbstractContextManager[None]] = nullcontext
+
+
+def fingerprint_of(site: Portal, wish: Wish, *, content: str | None, sender: Sender) -> str:
+    """A keyed hash of all that was asked; ``content`` is the digest of the file, or the address it comes from."""
+    asked = (wish.email or "", wish.mode, str(wish.video_per_detector), wish.stability, *wish.detectors)
+    return site.receipts.keyed(wish.key, content or "", wish.pin, *asked, sender.webhook)
+
+
+def before(site: Portal, sender: Sender, fingerprint: str) -> JobId | None:
+    """The submission that a program's Idempotency-Key led to before; UserError when it was another request."""
+    receipt = site.receipts.find_same(sender.same, now=site.clock()) if sender.same else None
+    if receipt is None or site.store.stage_of(receipt.id) is None:
+        return None
+    if receipt.fingerprint != fingerprint:
+        raise another_request()
+    return receipt.id
+
+
+def another_request() -> UserError:
+    """The 422 of an Idempotency-Key that came with another request before."""
+    return UserError("idempotency_differs", status=422, title="Another request had this key")
+
+
+def take(
+    site: Portal, wish: Wish, media: IncomingMedia, *, source: str | None, sender: Sender | None = None
+) -> tuple[JobId, bool]:
+    """Publish the submission, or find the one that this form or request led to before; whether it is a new one."""
+    sender = sender or Sender()
     media.close()
     media.check_kind()
-    fingerprint = site.receipts.keyed(
-        wish.key,
-        media.sha256,
-        wish.pin,
-        wish.email or "",
-        wish.mode,
-        str(wish.video_per_detector),
-        wish.stability,
-        *wish.detectors,
-    )
-    with site.receipts.submitting(fingerprint):
+    # an address may hand out other bytes each time: a program that asks again means the same address
+    of_address = sender.same and wish.url
+    fingerprint = fingerprint_of(site, wish, content=wish.url if of_address else media.sha256, sender=sender)
+    with site.receipts.submitting(sender.same or fingerprint):
         now = site.clock()
-        before = site.receipts.find(fingerprint, now=now) if wish.key else None
-        if before is not None and site.store.stage_of(before) is not None:
-            return before
-        sender_key = site.receipts.keyed("address", wish.email) if wish.email else site.receipts.keyed("peer", peer())
-        if wish.email:
-            check_open(site, sender_key)
-        submission = Submission(
-            id=media.id,
-            received=now,
-            email=wish.email,
-            pin_hash=site.pins.hash(wish.pin),
-            detectors=wish.detectors,
-            mode=wish.mode,
-            video_per_detector=wish.video_per_detector,
-            stability=wish.stability,
-            guess=wish.guess,
-            original_name=media.name,
-            source_url=source,
-            sha256=media.sha256,
-            bytes=media.bytes,
-            visitor=sender_key[:32],
-            language=language().code,
-        )
-        sent_today = site.receipts.since(sender_key, moment=now - timedelta(days=1))
-        receipt = Receipt(
-            id=media.id,
-            created=now,
-            fingerprint=fingerprint,
-            address=sender_key,
-            welcome=sent_today < CONFIRMATIONS_A_DAY,
-        )
-        publish(site, submission, receipt)
-        media.keep()
-    return media.id
+        if sender.same:
+            known = before(site, sender, fingerprint)
+        else:
+            known = site.receipts.find(fingerprint, now=now) if wish.key else None
+            known = known if known is not None and site.store.stage_of(known) is not None else None
+        if known is not None:
+            return known, False
+        with sender.admit():
+            _store(site, wish, media, source=source, sender=sender, fingerprint=fingerprint)
+    site.postman.wake()
+    return media.id, True
+
+
+def _store(
+    site: Portal, wish: Wish, media: IncomingMedia, *, source: str | None, sender: Sender, fingerprint: str
+) -> None:
+    """Write and publish a new submission."""
+    now = site.clock()
+    visitor_key = site.receipts.keyed("key", sender.key) if sender.key else site.receipts.keyed("peer", peer())
+    sender_key = site.receipts.keyed("address", wish.email) if wish.email else visitor_key
+    if wish.email:
+        check_open(site, sender_key)
+    submission = Submission(
+        id=media.id,
+        received=now,
+        email=wish.email,
+        pin_hash=site.pins.hash(wish.pin) if wish.pin else None,
+        detectors=wish.detectors,
+        mode=wish.mode,
+        video_per_detector=wish.video_per_detector,
+        stability=wish.stability,
+        guess=wish.guess,
+        original_name=media.name,
+        source_url=source,
+        sha256=media.sha256,
+        bytes=media.bytes,
+        visitor=(visitor_key if sender.key else sender_key)[:32],
+        language=language().code,
+    )
+    sent_today = site.receipts.since(sender_key, moment=now - timedelta(days=1))
+    receipt = Receipt(
+        id=media.id,
+        created=now,
+        fingerprint=fingerprint,
+        address=sender_key,
+        welcome=sent_today < CONFIRMATIONS_A_DAY,
+        key=sender.key,
+        webhook=sender.webhook,
+        same=sender.same,
+    )
+    publish(site, submission, receipt)
+    media.keep()
 
 
 def check_open(site: Portal, sender_key: str) -> None:

@@ -179,7 +179,7 @@ class Postman:
     def _follow(self, receipt: Receipt) -> None:
         job, now = receipt.id, self._clock()
         if not receipt.open:
-            if now - receipt.created > REMEMBERED:
+            if now - receipt.created > REMEMBERED and not receipt.key:
                 self._receipts.drop(job)
             return
         try:
@@ -329,6 +329,9 @@ class Postman:
         names = timedelta(days=2 * self._settings.keep_results_days + 1)
         letters = timedelta(days=min(self._settings.keep_address_days, self._settings.keep_results_days))
         self._outbox.sweep(now=now, names=names, letters=letters)
+        for receipt in self._receipts.all():  # a key finds what it made as long as anything of it is there
+            if receipt.key and not receipt.open and not self._exists(receipt.id):
+                self._receipts.drop(receipt.id)
         self._access.sweep(older_than_s=names.total_seconds(), exists=self._exists)
 
     def _exists(self, untrusted_id: str) -> bool:

@@ -80,6 +80,13 @@ def help_page() -> Response:
     return make_response(render_template("help.html", settings=portal().settings))
 
 
+@blueprint.get("/help/programs")
+def programs() -> Response:
+    """How programs use this site."""
+    settings = portal().settings
+    return make_response(render_template("help_programs.html", settings=settings, site=settings.public_url))
+
+
 @blueprint.get("/how-sure")
 def how_sure_page() -> Response:
     """What a finding is worth: reasons, thresholds and levels, from the constants of the rules."""

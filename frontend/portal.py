@@ -17,12 +17,14 @@ from shared.store import Store
 if TYPE_CHECKING:
     from frontend.access import Access
     from frontend.events import Streams
+    from frontend.keys import Keys
     from frontend.media import IncomingMedia
     from frontend.notify import Postman
     from frontend.outbox import Outbox
     from frontend.pins import Pins
     from frontend.receipts import Receipts
     from frontend.seen import SeenIndex
+    from frontend.webhooks import Courier
     from shared.download import Fetcher
 
 EXTENSION = "deepfake_o_meter"
@@ -37,6 +39,8 @@ class Portal:
     clock: Clock
     pins: Pins
     access: Access
+    keys: Keys
+    courier: Courier
     outbox: Outbox
     receipts: Receipts
     fetcher: Fetcher[IncomingMedia]

@@ -40,6 +40,12 @@ class Receipt(Record):
     #: whether the mail that confirms the submission is still to be made
     welcome: bool = True
     delete: bool = False
+    #: id of the API key that made the submission; such a receipt stays as long as the submission
+    key: str = ""
+    #: where the end of the work is announced
+    webhook: str = ""
+    #: keyed hash of the Idempotency-Key that a program gave
+    same: str = ""
 
 
 class Receipts:
@@ -77,6 +83,20 @@ class Receipts:
                 if receipt.fingerprint == fingerprint and now - receipt.created < REMEMBERED:
                     return receipt.id
         return None
+
+    def find_same(self, same: str, *, now: datetime) -> Receipt | None:
+        """The submission that a program made with this Idempotency-Key (``Receipt.same``)."""
+        with self._guard:
+            for receipt in self._receipts.values():
+                if receipt.same == same and now - receipt.created < REMEMBERED:
+                    return receipt
+        return None
+
+    def of_key(self, key_id: str) -> list[Receipt]:
+        """What an API key made, newest first."""
+        with self._guard:
+            made = [receipt for receipt in self._receipts.values() if receipt.key == key_id]
+        return sorted(made, key=lambda receipt: (receipt.created, receipt.id), reverse=True)
 
     def get(self, job: JobId) -> Receipt | None:
         """The receipt of a submission, None when there is none (any more)."""

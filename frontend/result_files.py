@@ -32,7 +32,11 @@ blueprint = Blueprint("result_files", __name__)
 @blueprint.get("/r/<untrusted_id>/files/<path:untrusted_name>")
 def file(untrusted_id: str, untrusted_name: str) -> Response:
     """One file of the report; parts of it (Range) for the video player."""
-    reading = _reading(untrusted_id)
+    return send(_reading(untrusted_id), untrusted_name)
+
+
+def send(reading: Reading, untrusted_name: str) -> Response:
+    """A file of a report, or the bundle of all, to someone who may read it."""
     if untrusted_name == bundle.NAME:
         return _bundle(reading)
     path = reading.path(untrusted_name)
@@ -47,7 +51,7 @@ def file(untrusted_id: str, untrusted_name: str) -> Response:
         max_age=None,
     )
     _send_part_from_file(response, lambda: path.open("rb"))
-    return _kept_private(response)
+    return kept_private(response)
 
 
 @blueprint.get("/r/<untrusted_id>/original")
@@ -63,7 +67,7 @@ def original(untrusted_id: str) -> Response:
         _send_part_from_file(response, lambda: found.path.open("rb"))
     except FileNotFoundError:  # deleted since it was found
         raise NotFound from None
-    return _kept_private(response)
+    return kept_private(response)
 
 
 def _bundle(reading: Reading) -> Response:
@@ -77,7 +81,7 @@ def _bundle(reading: Reading) -> Response:
     response.set_etag(archive.tag)
     response.make_conditional(request.environ, accept_ranges=True, complete_length=archive.length)
     _send_part_from_file(response, archive.open)
-    return _kept_private(response)
+    return kept_private(response)
 
 
 # --------------------------------------------------------------------------- inside
@@ -104,7 +108,8 @@ def _reading(untrusted_id: str) -> Reading:
     return read_report(portal().store.report(_open_job(untrusted_id)))
 
 
-def _kept_private(response: Response) -> Response:
+def kept_private(response: Response) -> Response:
+    """An answer with a visitor's media or numbers: no browser runs anything of it or keeps a copy."""
     response.headers["Content-Security-Policy"] = FILE_POLICY
     response.headers["Cache-Control"] = "private, no-store"
     return response

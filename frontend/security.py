@@ -8,17 +8,22 @@ in ``frontend.access``. For the front-end only.
 from __future__ import annotations
 
 import ipaddress
+import math
+import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import structlog
-from flask import Flask, Response, request
+from flask import Flask, Response, current_app, request
 from flask_limiter import Limiter
 from flask_wtf.csrf import CSRFProtect
+from limits import parse
 from werkzeug.exceptions import Forbidden
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from frontend.faults import Refusal, is_api
 from shared.settings import Settings
 
 log = structlog.get_logger()
@@ -68,6 +73,40 @@ wrong_pins: Final = limiter.shared_limit(
 )
 
 
+@dataclass(frozen=True)
+class Budget:
+    """``left`` of ``most`` uses, and seconds until there are more."""
+
+    most: int
+    left: int
+    reset_s: int
+
+
+def budget_of(limit: str, scope: str, who: str) -> Budget:
+    """What ``who`` has left of a limit like ``60 per hour``."""
+    item = parse(limit)
+    reset, left = limiter.limiter.get_window_stats(item, who, scope)
+    return Budget(item.amount, left, max(1, math.ceil(reset - time.time())))
+
+
+def spend(limit: str, scope: str, who: str) -> Budget:
+    """Use one of a limit; Refusal 429 when ``who`` has none left."""
+    if not limiter.limiter.hit(parse(limit), who, scope):
+        raise used_up(limit, scope, who)
+    return budget_of(limit, scope, who)
+
+
+def is_left(limit: str, scope: str, who: str) -> bool:
+    """Whether ``who`` has any left."""
+    return limiter.limiter.test(parse(limit), who, scope)
+
+
+def used_up(limit: str, scope: str, who: str) -> Refusal:
+    """The 429 of a limit that is used."""
+    wait_s = budget_of(limit, scope, who).reset_s
+    return Refusal("too_often", status=429, title="Too many requests", headers={"Retry-After": str(wait_s)})
+
+
 def network_of(text: str) -> str:
     """The IPv4 address, or the /64 network of an IPv6 one, which one visitor has."""
     try:
@@ -105,6 +144,7 @@ def init_security(app: Flask, settings: Settings) -> None:
     )
     if settings.trusted_proxies:
         app.wsgi_app = _Proxied(app.wsgi_app, settings)  # type: ignore[method-assign]
+    app.config["API_ORIGINS"] = frozenset(settings.api_origins)
     app.before_request(_refuse_cross_site)
     limiter.init_app(app)
     app.before_request(_limit_uploads)  # before CSRFProtect, which reads the form and with it the file
@@ -118,8 +158,7 @@ def init_security(app: Flask, settings: Settings) -> None:
 def _limit_uploads() -> None:
     """Count an upload before anything of it is stored; a limit on the view is looked at when the view is called."""
     if request.endpoint in ("intake.submit", "again.submit"):
-        with limiter.limit(UPLOADS_PER_PEER):
-            pass
+        spend(UPLOADS_PER_PEER, "upload", peer())
 
 
 class _Proxied:
@@ -150,6 +189,8 @@ def _refuse_cross_site() -> None:
     ``Origin: null`` is what our own forms send, because our pages have the referrer policy no-referrer.
     """
     if request.method in ("GET", "HEAD", "OPTIONS"):
+        return
+    if is_api() and request.headers.get("Origin") in current_app.config["API_ORIGINS"]:
         return
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:

@@ -29,7 +29,7 @@ from waitress.server import BaseWSGIServer, create_server
 from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import Error
 
-from frontend.faults import bare_answer, bare_headers
+from frontend.faults import API_PATH, bare_answer, bare_headers
 from frontend.security import network_of, trusts_proxy
 from frontend.upload import REFUSED, request_limit
 from shared.errors import NO_SPACE
@@ -113,13 +113,18 @@ class _BareAnswer(ErrorTask):  # type: ignore[misc]
     def execute(self) -> None:
         error = self.request.error
         accept = self.request.headers.get("ACCEPT", "")
-        kind, body = bare_answer(error.code, as_json="json" in accept and "html" not in accept)
+        kind, body = bare_answer(error.code, as_json=_is_for_programs(self.request, accept))
         self.status = f"{error.code} {error.reason}"
         self.response_headers += [("Content-Type", kind), *bare_headers().items()]
         self.content_length = len(body)
         self.set_close_on_finish()
         if getattr(self.request, "command", "") != "HEAD":
             self.write(body)
+
+
+def _is_for_programs(request: Any, accept: str) -> bool:
+    path = getattr(request, "path", "")
+    return path.startswith(API_PATH) or ("json" in accept and "html" not in accept)
 
 
 def _task_of_error(channel: HTTPChannel, request: Any) -> WSGITask | ErrorTask:

@@ -1,6 +1,6 @@
 """The request class of the portal: a file part is streamed straight into its submission folder.
 
-Promises: only the upload form may carry a file, and only one; the remains of an aborted or refused request are removed
+Promises: only an upload may carry a file, and only one; the remains of an aborted or refused request are removed
 when the request ends. Werkzeug's own hook ``Request._get_file_stream`` is used, no parser internals. Front-end only.
 """
 
@@ -17,8 +17,8 @@ from frontend.portal import portal
 from shared.download import too_large
 from shared.errors import UserError
 
-#: The one endpoint that takes a file.
-UPLOAD_ENDPOINT = "intake.submit"
+#: The endpoints that take a file: the form, and the same for programs.
+UPLOAD_ENDPOINTS = frozenset({"intake.submit", "api.submit"})
 
 #: Room for the form fields and the multipart framing around the file.
 FORM_BYTES = 64_000
@@ -53,7 +53,7 @@ class PortalRequest(Request):
         filename: str | None = None,
         content_length: int | None = None,
     ) -> IO[bytes]:
-        if self.endpoint != UPLOAD_ENDPOINT:
+        if self.endpoint not in UPLOAD_ENDPOINTS:
             raise BadRequest("This form takes no file.")
         if not filename:  # browsers send an empty part when no file was chosen
             return _Nothing()
@@ -102,7 +102,7 @@ def init_upload(app: Flask) -> None:
 
     @app.before_request
     def set_limit() -> None:
-        if request.endpoint == UPLOAD_ENDPOINT:
+        if request.endpoint in UPLOAD_ENDPOINTS:
             request.max_content_length = request_limit(portal().settings.max_upload_mb)
 
     @app.teardown_request

@@ -57,7 +57,7 @@ class Seen:
 def result(untrusted_id: str) -> Response:
     """The page of a submission: progress, PIN form or result."""
     site = portal()
-    seen = _look(site, untrusted_id)
+    seen = seen_of(site, untrusted_id)
     state = seen.status.state if seen.status else "queued"
     if state == "expired":
         return _gone(seen)
@@ -72,17 +72,17 @@ def result(untrusted_id: str) -> Response:
 def status_json(untrusted_id: str) -> Response:
     """The progress for the page's script."""
     site = portal()
-    return jsonify(_view(site, _look(site, untrusted_id)))
+    return jsonify(_view(site, seen_of(site, untrusted_id)))
 
 
 @blueprint.get("/r/<untrusted_id>/events")
 def events(untrusted_id: str) -> Response:
     """The progress as server-sent events; 204 when too many are open: the page's script then asks for ``status.json`` now and then."""
     site = portal()
-    job = _look(site, untrusted_id).job
+    job = seen_of(site, untrusted_id).job
 
     def look() -> tuple[Any, bool]:
-        view = _view(site, _look(site, job))
+        view = _view(site, seen_of(site, job))
         return view, view["final"] and view["video"] is None
 
     return stream_of(look, site.streams) or Response(status=204)
@@ -94,7 +94,7 @@ def _view(site: Portal, seen: Seen) -> dict[str, Any]:
     return wording.progress_view(found if site.access.is_open(session, seen.job) else found.without_details())
 
 
-def _look(site: Portal, untrusted_id: str) -> Seen:
+def seen_of(site: Portal, untrusted_id: str) -> Seen:
     """Find a submission; 404 when nothing of it is there."""
     job = checked_id(untrusted_id)
     for _ in range(2):  # it may move to the next stage between the two checks
@@ -114,7 +114,7 @@ def _progress_page(site: Portal, seen: Seen) -> Response:
             job=seen.job,
             view=_view(site, seen),
             is_open=is_open,
-            submission=_submission(site, seen.job) if is_open else None,
+            submission=submission_of(site, seen.job) if is_open else None,
             stages=wording.STAGES,
             link=f"{site.settings.public_url}{url_for('viewer.result', untrusted_id=seen.job)}",
             deleting=receipt is not None and receipt.delete,
@@ -129,7 +129,7 @@ def _gone(seen: Seen) -> Response:
 
 
 def _result_page(site: Portal, seen: Seen) -> Response:
-    submission = _submission(site, seen.job)
+    submission = submission_of(site, seen.job)
     finished = seen.status.finished if seen.status else None
     return make_response(result_page.page(site, seen.job, submission=submission, finished=finished))
 
@@ -170,7 +170,7 @@ def _check_pin(site: Portal, job: JobId, *, deleting: bool = False) -> Response 
     untrusted_pin = "".join(request.form.get("pin", "")[:32].split())
     if not untrusted_pin:  # no guess: a result that closed meanwhile, or an empty field
         return _no_pin(job, deleting=deleting)
-    submission = _submission(site, job)
+    submission = submission_of(site, job)
     given = site.access.attempt(job, untrusted_pin, pin_hash=submission.pin_hash if submission else None)
     if given.outcome == "right":
         until = site.clock() + timedelta(minutes=site.settings.session_minutes)
@@ -271,7 +271,7 @@ def delete(untrusted_id: str) -> Response:
 # --------------------------------------------------------------------------- inside
 
 
-def _submission(site: Portal, job: JobId) -> Submission | None:
+def submission_of(site: Portal, job: JobId) -> Submission | None:
     """The submission's record, None when it is gone; it may move while we read, so twice."""
     for _ in range(2):
         stage = site.store.stage_of(job)

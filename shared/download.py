@@ -3,7 +3,8 @@
 Promises: only http and https, only ports 80 and 443, only public addresses; every name is resolved once, each of its
 addresses is checked, and the connection goes to the checked address itself (a second answer of the name server has no
 effect), on every hop of a redirect; size, time and number of redirects are limited, however slowly the other side
-answers. Only files: no pages, no playlists. Where a file goes, its receiver says. For the portal and for batches.
+answers. Only files: no pages, no playlists. Where a file goes, its receiver says. For the portal and for batches. ``Poster`` sends
+small messages under the same rules.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -200,6 +201,51 @@ class Fetcher(Generic[Received]):
         except BaseException:
             media.drop()
             raise
+
+
+class Poster:
+    """Posts a small message to a web address under the same rules: public addresses, the checked one, limited time; no redirects."""
+
+    def __init__(
+        self,
+        *,
+        timeout_s: float = SILENCE_S,
+        allow_private: bool = False,
+        resolver: Resolver = resolve,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._timeout_s, self._allow_private, self._resolver = timeout_s, allow_private, resolver
+        self._ssl_context = ssl_context or ssl.create_default_context()
+
+    def post(self, untrusted_url: str, body: bytes, *, headers: Mapping[str, str]) -> int:
+        """The status of the answer, whose content is not read. UserError says why there was none."""
+        url = read_address(untrusted_url, any_port=self._allow_private).url
+        deadline = time.monotonic() + self._timeout_s
+        backend = _CheckedBackend(self._resolver, allow_private=self._allow_private, deadline=deadline)
+        given = {
+            "Host": url.netloc.decode("ascii"),
+            "User-Agent": USER_AGENT.decode(),
+            "Content-Length": str(len(body)),
+        }
+        given |= {"Connection": "close", **headers}
+        request = httpcore.Request(
+            "POST",
+            httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+            headers=[(name.encode("ascii"), value.encode("ascii")) for name, value in given.items()],
+            content=body,
+            extensions={"timeout": dict.fromkeys(("connect", "read", "write", "pool"), self._timeout_s)},
+        )
+        try:
+            with httpcore.ConnectionPool(
+                ssl_context=self._ssl_context, network_backend=backend, max_connections=1, max_keepalive_connections=0
+            ) as pool:
+                response = pool.handle_request(request)
+                response.close()
+                return response.status
+        except (httpcore.TimeoutException, _TimeIsUp):
+            raise UserError("fetch_timed_out", status=504) from None
+        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol, OSError, UnicodeError):
+            raise UserError("fetch_failed", status=502) from None
 
 
 class _TimeIsUp(Exception):

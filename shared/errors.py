@@ -145,7 +145,20 @@ SENTENCES: Final[dict[str, str]] = {
     "pin_wait": "Too many wrong PINs in a row. Wait before the next try.",
     "result_locked": "Too many wrong PINs: this result is locked. If an e-mail address was given with the file, we sent a link there that unlocks it. Otherwise, ask the operator of this site to unlock it.",  # noqa: E501
     "unlock_unknown": "This link was used already, was replaced by a newer one, or is not complete. Open the result itself; while it is locked, use the newest mail.",  # noqa: E501
+    # programs (the API)
+    "key_needed": "This needs an API key in the header Authorization, or the PIN of the submission in the header PIN. The operator of this site issues keys.",  # noqa: E501
+    "key_invalid": "This API key is not known, was revoked or has expired. Ask the operator of this site for another one.",
+    "key_scope": "This API key may not do that. Ask the operator of this site for one with the scope that is named.",
+    "quota_used": "This API key has used all of its submissions of the day. Try again after midnight UTC, or ask the operator for more.",
+    "request_invalid": "Something in the request is missing, wrong or unknown. The parts to correct are named, or the documentation says how to ask.",  # noqa: E501
+    "method_not_allowed": "This address does not accept this kind of request. The header Allow lists what it accepts.",
+    "no_such_part": "The file does not have the part that was asked for. The header Content-Range says how long it is.",
+    "idempotency_differs": "This Idempotency-Key came with another request before. Use a new one for each new request.",
+    "webhook_refused": "Messages are not sent to this address. Give one that begins with https:// and is on the public internet.",
+    "not_finished": "There is no result yet: the analysis is not finished. Wait until the state is done.",
+    "no_result": "There is no result: the analysis failed, or the result was deleted. The status says why.",
     # command line and settings
+    "unknown_key": "There is no API key with this id. 'deepfake-o-meter keys list' lists them.",
     "cannot_listen": "The portal cannot listen on this address: it is in use, or not one of this machine.",
     "no_detector": "No detector was named. Name at least one after --detectors.",
     "bad_list": "The list of files cannot be read. Write one path or web address in each line, or a CSV with a heading.",

@@ -136,6 +136,16 @@ class Settings(BaseSettings):
     )
     link_timeout_s: Seconds = Field(600, description="time limit of fetching the clip of a page")
 
+    # programs
+    api_key_needed: bool = Field(
+        False, description="programs need an API key to submit; else they may submit with a PIN, as visitors do"
+    )
+    api_origins: Texts = Field(
+        [],
+        description="web sites whose scripts may use the API with a key or PIN of their own (CORS; empty: none)",
+        examples=[["https://newsroom.example.org"]],
+    )
+
     # mail
     smtp_host: str | None = Field(
         None, description="mail server; without one, mails are written to DATA/outbox", examples=["mail.example.org"]
@@ -242,6 +252,13 @@ class Settings(BaseSettings):
         if any(not host or "/" in host or " " in host for host in hosts):
             raise ValueError("holds more than host names: write them without http:// and path")
         return hosts
+
+    @field_validator("api_origins")
+    @classmethod
+    def _are_origins(cls, origins: list[str]) -> list[str]:
+        if not all(re.fullmatch(r"https?://[^\s/?#@*]+", origin) for origin in origins):
+            raise ValueError("holds no origin, which is a scheme and a host, without a path and *")
+        return origins
 
     @field_validator("mail_from")
     @classmethod

@@ -120,6 +120,7 @@ def first(world: World, weights: Path, smtp_port: int) -> dict[str, Any]:
         "smtp_password": "hush hush", "smtp_tls": "starttls", "mail_from": "Desk <desk@example.org>", "runner": "process",
         "jobs": 2, "hot": ["mesonet"], "cold": ["media"], "warm_s": 2, "show_record": False, "seen_before": False,
         "metrics_for": "local", "access_log": False,
+        "api_key_needed": True, "api_origins": ["https://newsroom.example.org"],
     }  # fmt: skip
 
 
@@ -157,6 +158,17 @@ def seen_before(world: World) -> None:
     origin = json.loads((report / "result.json").read_text())["origin"]
     assert (origin["credentials"]["state"], origin["fingerprint"]) == ("none", None)
     assert not (report / "seen.json").exists()
+
+
+def for_programs(world: World) -> None:
+    answer = httpx.post(
+        f"{world.site.url}/api/v1/submissions",
+        headers={"PIN": PIN, "Origin": "https://newsroom.example.org"},
+        files={"media": ("a.jpg", JPEG)},
+    )
+    assert (answer.status_code, answer.json()["code"]) == (401, "key_needed")
+    assert answer.headers["Access-Control-Allow-Origin"] == "https://newsroom.example.org"
+    assert "Access-Control-Allow-Origin" not in world.site.get("/api/v1/limits", Origin="https://evil.example").headers
 
 
 def detectors(world: World) -> None:
@@ -428,6 +440,7 @@ CHECKS: dict[str, Check] = {
     "keep_address_days": keep_address_days, "image_prefix": image_prefix, "detector_timeout_s": detector_timeout_s,
     "keep_results_days": keep_results_days, "show_record": show_record, "seen_before": seen_before, "metrics_for": metrics_for,
     "access_log": access_log, "operator_token": operator_token,
+    "api_key_needed": for_programs, "api_origins": for_programs,
 }  # fmt: skip
 
 #: Settings that need a cluster: tests/dispatch/test_ray_engine.py shows what they do, tests/commands/test_node.py what is said without one.
@@ -441,7 +454,7 @@ OF_LINKS = {"link_sites", "link_timeout_s"}
 STARTS: list[list[Check]] = [
     [
         data, detectors, weights, scratch, host_and_port, mails, max_upload_mb, trusted_hosts, session_minutes, runner,
-        warm_hot_and_cold, downloads_and_threads, jobs, show_record, seen_before, metrics_for, access_log,
+        warm_hot_and_cold, downloads_and_threads, jobs, show_record, seen_before, metrics_for, access_log, for_programs,
     ],
     [secure_cookies, keep_media_days, media_limits, threads, attempts_and_scans, worker_memory_mb, proxies, operator_token],
     [keep_address_days, times_and_gpus, seldom_scans],

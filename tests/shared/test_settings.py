@@ -30,6 +30,7 @@ WRONG = {
     "keep_results_days": "-30", "keep_address_days": "1e9", "engine": "slurm", "ray_address": "ray://10.0.0.5:10001", "job_gpus": "-1",
     "media_gpu": "maybe", "show_record": "sometimes", "seen_before": "seldom", "link_sites": '["myspace"]', "link_timeout_s": "0",
     "operator_token": "secret", "metrics_for": "all", "access_log": "maybe",
+    "api_key_needed": "perhaps", "api_origins": '["newsroom.example.org"]',
 }  # fmt: skip
 ANY_TEXT = {"data", "weights", "scratch", "host", "smtp_user", "smtp_password"}
 
