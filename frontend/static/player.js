@@ -179,6 +179,12 @@
     const video = byId("video");
     const medium = video || byId("listen");
     if (byId("tools")) bindTools(player, video);
+    player.addEventListener("click", (event) => {
+      const face = event.target.closest("#stage [data-person]");
+      if (!face || Number(face.dataset.person) < 0) return;
+      const person = Number(face.dataset.person);
+      document.dispatchEvent(new CustomEvent("dfom:person", { detail: { person: person === chosen ? null : person } }));
+    });
     medium?.addEventListener("timeupdate", () => {
       document.dispatchEvent(new CustomEvent("dfom:time", { detail: { time_s: medium.currentTime } }));
     });

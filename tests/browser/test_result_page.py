@@ -83,6 +83,10 @@ def test_the_submitted_clip_plays_with_boxes_and_a_person_can_be_chosen_by_keybo
     assert page.locator("#gallery .shot:visible").count() == 1
     page.evaluate("document.dispatchEvent(new CustomEvent('dfom:seek', {detail: {time_s: 0.4}}))")
     _until(page, f"Math.abs({PLAYER}.currentTime - 0.4) < 0.05")
+    page.locator("#boxes .box").nth(1).click()  # the face of person 2 once more: everyone
+    assert page.locator("#persons li.chosen").count() == 0
+    page.locator("#boxes .box").nth(0).click(position={"x": 4, "y": 20})  # beside the other one
+    assert page.locator("#persons li.chosen h3").inner_text().startswith("Person 1")
     page.get_by_role("button", name="Show everyone").click()
     assert page.locator("#gallery figure").evaluate_all("figures => figures.every(it => it.checkVisibility())")
     assert seen.trouble == []
