@@ -59,7 +59,7 @@ class Desk:
         self._requests.mkdir(exist_ok=True)
         if len(self.waiting()) >= MOST_WAITING:
             raise UserError("state_requests_waiting", status=503)
-        durable.replace_json(self._path(request.id), request.model_dump(mode="json"), mode=0o600)
+        durable.replace_json(self._path(request.id), request.model_dump(mode="json"))
 
     @reads
     def waiting(self) -> list[JobId]:
