@@ -18,7 +18,7 @@ from frontend.portal import Portal, portal
 from frontend.reading import Reading, read_report
 from frontend.viewer import pin_page
 from shared import rounding
-from shared.errors import SENTENCES, PermanentError
+from shared.errors import PermanentError, sentence_for
 from shared.records import JobId
 from shared.results import DetectorResult, Result
 from shared.statement import statement_of
@@ -68,7 +68,7 @@ def page(untrusted_id: str, untrusted_other: str) -> Response:
             return make_response(redirect(url_for("viewer.result", untrusted_id=job), 303))
     first, second = (read_report(site.store.report(job)) for job in jobs)
     if first.result.media.sha256 != second.result.media.sha256 or jobs[0] == jobs[1]:
-        return answer(422, code="not_comparable", title="Not comparable", detail=SENTENCES["not_comparable"])
+        return answer(422, code="not_comparable", title="Not comparable", detail=sentence_for("not_comparable"))
     return make_response(
         render_template(
             "compare.html",

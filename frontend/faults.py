@@ -21,7 +21,8 @@ from frontend.form import FormError
 from frontend.portal import portal
 from frontend.upload import UPLOAD_ENDPOINTS
 from shared.download import too_large
-from shared.errors import SENTENCES, PermanentError, StoreTrouble, UserError
+from shared.errors import SENTENCES, PermanentError, StoreTrouble, UserError, sentence_for
+from shared.languages import _, language, marked
 
 log = structlog.get_logger()
 
@@ -43,10 +44,11 @@ WORDS: Final[dict[int, tuple[str, str]]] = {
     501: ("Not possible here", "This site does not accept requests that are sent this way."),
     503: ("Not available right now", "The site is busy. Try again in a moment."),
 }
+marked(WORDS)
 
 #: As templates/error.html, for what is answered without templates; no style of its own, because none may run inline.
 BARE_PAGE: Final = """<!doctype html>
-<html lang="en">
+<html lang="{language}">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -146,31 +148,34 @@ def _store_trouble(error: StoreTrouble) -> Response:
     # its own sentence names folders of ours
     log.warning("store_trouble", endpoint=request.endpoint, code=error.code, reason=error.sentence, errno=error.errno)
     status, title = (507, "No space left") if error.code == "disk_full" else (503, "Storage does not answer")
-    response = answer(status, code=error.code, title=title, detail=SENTENCES[error.code])
+    response = answer(status, code=error.code, title=title, detail=sentence_for(error.code))
     response.headers["Retry-After"] = "10"
     return response
 
 
 def _permanent_error(error: PermanentError) -> Response:
     # something in the address that is not an id, or a record on disk that is damaged
-    title, detail = WORDS[404]
+    title, detail = words_of(404)
     return answer(404, code="not_found", title=title, detail=detail)
 
 
-def _csrf_error(_: CSRFError) -> Response:
-    return answer(400, code="form_expired", title="The form has expired", detail=SENTENCES["form_expired"])
+def _csrf_error(_error: CSRFError) -> Response:
+    return answer(400, code="form_expired", title="The form has expired", detail=sentence_for("form_expired"))
 
 
 def _too_often(error: RateLimitExceeded) -> Response:
-    title, detail = WORDS[429]
+    title, detail = words_of(429)
     response = answer(429, code="too_often", title=title, detail=detail)
     response.headers["Retry-After"] = "600"
     return response
 
 
-def _unknown_host(_: SecurityError) -> Response:
+def _unknown_host(_error: SecurityError) -> Response:
     # not a page of ours: addresses cannot be built for a host name we do not serve
-    words = ("Unknown address", "This site is not reached under this name. Check the address you were given.")
+    words = (
+        _("Unknown address"),
+        _("This site is not reached under this name. Check the address you were given."),
+    )
     kind, body = bare_answer(400, as_json=wants_json(), words=words)
     return Response(body, 400, content_type=kind)
 
@@ -182,7 +187,7 @@ def _http_error(error: HTTPException) -> Response:
     title, detail = words_of(status)
     # a part of the form beyond its limit is a 413 as well
     if status == 413 and request.endpoint in UPLOAD_ENDPOINTS and (request.content_length or 0) > portal().upload_limit:
-        title, detail = "File too large", too_large(portal().upload_limit).sentence
+        title, detail = _("File too large"), too_large(portal().upload_limit).sentence
     code = API_CODES.get(status, f"http_{status}") if is_api() else f"http_{status}"
     response = answer(status, code=code, title=title, detail=detail)
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
@@ -193,13 +198,14 @@ def _http_error(error: HTTPException) -> Response:
 def _our_fault(error: Exception) -> Response:
     reference = secrets.token_hex(6)
     log.error("request_failed", reference=reference, endpoint=request.endpoint, exc_info=error)
-    title, detail = WORDS[500]
+    title, detail = words_of(500)
     return answer(500, code="internal", title=title, detail=detail, reference=reference)
 
 
 def words_of(status: int) -> tuple[str, str]:
     """Title and sentence of an HTTP status."""
-    return WORDS.get(status, WORDS[400 if status < 500 else 500])
+    title, detail = WORDS.get(status, WORDS[400 if status < 500 else 500])
+    return _(title), _(detail)
 
 
 def bare_answer(status: int, *, as_json: bool, words: tuple[str, str] | None = None) -> tuple[str, bytes]:
@@ -210,7 +216,7 @@ def bare_answer(status: int, *, as_json: bool, words: tuple[str, str] | None = N
             _problem(status, code=f"http_{status}", title=title, detail=detail)
         ).encode()
     return "text/html; charset=utf-8", BARE_PAGE.format(
-        status=status, title=escape(title), detail=escape(detail)
+        language=language().code, status=status, title=escape(title), detail=escape(detail)
     ).encode()
 
 
@@ -234,7 +240,8 @@ def _problem(status: int, *, code: str, title: str, detail: str) -> dict[str, An
 
 
 def answer(status: int, *, code: str, title: str, detail: str, **more: Any) -> Response:
-    """One error as a page or as problem+json."""
+    """One error as a page or as problem+json. ``title`` may be English, ``detail`` is in the visitor's language."""
+    title = _(title)
     g.code = code  # for the log and the counts
     if wants_json():
         response = jsonify(_problem(status, code=code, title=title, detail=detail) | more)

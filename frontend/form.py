@@ -10,6 +10,7 @@ from werkzeug.datastructures import MultiDict
 
 from frontend import pins
 from shared.errors import UserError
+from shared.languages import _
 from shared.records import Catalog, Guess, Mode
 from shared.stability import Again
 
@@ -62,7 +63,7 @@ def read_form(
     url = untrusted.get("url", "").strip() or None
     if has_file == (url is not None):
         wrong["media"] = (
-            "Choose a file or give a web address." if not has_file else "Give a file or an address, not both."
+            _("Choose a file or give a web address.") if not has_file else _("Give a file or an address, not both.")
         )
     choice = _choice(untrusted, catalog, wrong)
     email = _email(untrusted.get("email", ""), wrong)
@@ -71,7 +72,7 @@ def read_form(
     if weakness:
         wrong["pin"] = weakness
     if untrusted.get("consent") != "yes":
-        wrong["consent"] = "Please confirm that you may upload this file."
+        wrong["consent"] = _("Please confirm that you may upload this file.")
     _refuse(wrong)
     guess = untrusted.get("guess")
     known = cast(Guess, guess) if guess in get_args(Guess) else None  # optional: anything else is no guess
@@ -94,7 +95,7 @@ def _refuse(wrong: dict[str, str]) -> None:
 def _choice(untrusted: MultiDict[str, str], catalog: Catalog | None, wrong: dict[str, str]) -> Choice:
     mode = untrusted.get("mode", "standard")
     if mode not in get_args(Mode):
-        wrong["mode"] = "Choose quick, standard or thorough."
+        wrong["mode"] = _("Choose quick, standard or thorough.")
     return Choice(
         detectors=_detectors(untrusted.getlist("detectors"), catalog, wrong),
         mode=cast(Mode, mode),
@@ -108,9 +109,9 @@ def _detectors(untrusted_ids: list[str], catalog: Catalog | None, wrong: dict[st
     offered = {entry.id for entry in catalog.detectors if entry.unavailable is None} if catalog else set()
     chosen = tuple(dict.fromkeys(untrusted_ids))
     if not chosen:
-        wrong["detectors"] = "Choose at least one detector."
+        wrong["detectors"] = _("Choose at least one detector.")
     elif not offered.issuperset(chosen):
-        wrong["detectors"] = "One of these detectors is not available right now. Choose again."
+        wrong["detectors"] = _("One of these detectors is not available right now. Choose again.")
     return chosen
 
 
@@ -137,12 +138,14 @@ def _why_not(untrusted_email: str) -> str:
             untrusted_email, check_deliverability=False, allow_display_name=False, globally_deliverable=False
         )
     except EmailNotValidError:
-        return "This is not a valid e-mail address. Write one address, like name@example.org, or leave the field empty."
+        return _(
+            "This is not a valid e-mail address. Write one address, like name@example.org, or leave the field empty."
+        )
     if checked.smtputf8:  # RFC 6531: every server on the way must know it, and few do
-        return (
+        return _(
             "Mails from here do not reach addresses with letters other than a to z before the @. Give another address, or "
             "leave the field empty and keep the link."
         )
-    return (
+    return _(
         "The part after the @ is not a domain of the internet, like example.org. Correct it, or leave the field empty."
     )

@@ -28,7 +28,7 @@ from frontend.upload import current_request
 from frontend.wording import GUESSES, catalog_is_fresh, check_estimate, recommended_check
 from shared.errors import UserError
 from shared.kinds import look_at
-from shared.languages import language
+from shared.languages import _, language
 from shared.records import JobId, Submission
 from shared.signatures import MEDIA_HEAD_BYTES
 
@@ -214,7 +214,7 @@ def check_open(site: Portal, sender_key: str) -> None:
     if site.receipts.open_of(sender_key) >= MOST_OPEN:
         raise UserError(
             "too_many_open",
-            f"{MOST_OPEN} submissions of this e-mail address are not finished yet. Wait until some are.",
+            _("{n} submissions of this e-mail address are not finished yet. Wait until some are.", n=MOST_OPEN),
             status=429,
             title="Too many submissions",
         )

@@ -15,6 +15,7 @@ from typing import Final
 
 from shared.download import too_large
 from shared.errors import NO_SPACE, UserError
+from shared.languages import marked
 from shared.records import JobId, new_id
 from shared.signatures import HEAD_BYTES, MEDIA_HEAD_BYTES, is_media, refusal
 from shared.store import Store
@@ -27,7 +28,7 @@ def check_head(untrusted_head: bytes) -> None:
     """UserError 415 when a file that begins so is not accepted; where the format is known, it is named."""
     if not is_media(untrusted_head):
         code = refusal(untrusted_head[:HEAD_BYTES]) or "unsupported_media"
-        title = "The file is empty" if code == "file_empty" else "Type of file not accepted"
+        title = marked("The file is empty") if code == "file_empty" else marked("Type of file not accepted")
         raise UserError(code, status=415, title=title)
 
 

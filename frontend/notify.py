@@ -26,7 +26,7 @@ from frontend.receipts import REMEMBERED, Receipt, Receipts
 from frontend.withdrawal import withdraw
 from shared.clock import Clock
 from shared.errors import PermanentError, sentence_for
-from shared.languages import ENGLISH, speaking
+from shared.languages import ENGLISH, _, marked, speaking
 from shared.reading import RecordInvalid
 from shared.records import JobId
 from shared.settings import Settings
@@ -46,7 +46,9 @@ LOOK_S: Final = 2.0
 BROKEN_OFF: Final = timedelta(hours=1)
 
 #: What the mail about a result adds while its video is still to be drawn.
-VIDEO_FOLLOWS: Final = "All numbers are there. The result video is still being drawn and appears on the same page."
+VIDEO_FOLLOWS: Final = marked(
+    "All numbers are there. The result video is still being drawn and appears on the same page."
+)
 
 HOUSEKEEPING: Final = timedelta(hours=1)
 
@@ -69,6 +71,7 @@ WORDS: Final[dict[Kind, tuple[str, str, str]]] = {
         "Unlock the result",
     ),
 }  # fmt: skip
+marked(WORDS)
 
 
 class _Connection(Connection):
@@ -276,7 +279,7 @@ class Postman:
             log.error("mail_given_up", kind=mail.kind, tries=mail.tries + 1, reason=type(error).__name__)
 
     def _message(self, mail: Mail) -> Any:
-        title, text, button = WORDS[mail.kind]
+        title, text, button = map(_, WORDS[mail.kind])
         status = self._store.owners_status(JobId(mail.job), now=self._clock())
         receipt = self._receipts.get(JobId(mail.job))
         sent = receipt.created if receipt else (status and status.received) or mail.created
@@ -291,7 +294,7 @@ class Postman:
             "deleted": date(finished + timedelta(days=self._settings.keep_results_days)),
             "kind": mail.kind,
             "said": self._said(mail),
-            "follows": VIDEO_FOLLOWS if mail.kind == "finished" and status and status.video == "pending" else None,
+            "follows": _(VIDEO_FOLLOWS) if mail.kind == "finished" and status and status.video == "pending" else None,
         }
         message = Message(
             subject=f"{title} ({date_and_time(sent)})",  # under 78 characters: longer ones are folded

@@ -21,6 +21,7 @@ from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatc
 
 from shared import durable
 from shared.errors import UserError
+from shared.languages import _
 from shared.reading import RecordInvalid, read_bytes
 
 GENERATED_DIGITS: Final = 6
@@ -70,19 +71,19 @@ class Pins:
 def weakness(untrusted_pin: str) -> str | None:
     """The sentence why this PIN is not accepted; None when it is."""
     if not re.fullmatch(r"[0-9]{4,6}", untrusted_pin):
-        return "The PIN must have 4 to 6 digits."
+        return _("The PIN must have 4 to 6 digits.")
     pin = untrusted_pin
     if any(pin == (pin[:size] * 6)[: len(pin)] for size in (1, 2, 3) if size < len(pin)):
-        return "This PIN repeats itself. Choose one that is harder to guess."
+        return _("This PIN repeats itself. Choose one that is harder to guess.")
     if re.fullmatch(r"(?:(\d)\1)+", pin):
-        return "This PIN is made of pairs of digits. Choose one that is harder to guess."
+        return _("This PIN is made of pairs of digits. Choose one that is harder to guess.")
     steps = {(int(b) - int(a)) % 10 for a, b in pairwise(pin)}
     if steps in ({1}, {9}):
-        return "The digits of this PIN are in order. Choose one that is harder to guess."
+        return _("The digits of this PIN are in order. Choose one that is harder to guess.")
     if len(pin) == 4 and pin[:2] in ("19", "20"):
-        return "This PIN looks like a year. Choose one that is harder to guess."
+        return _("This PIN looks like a year. Choose one that is harder to guess.")
     if pin in COMMON or pin[::-1] in COMMON:
-        return "Many people use this PIN. Choose one that is harder to guess."
+        return _("Many people use this PIN. Choose one that is harder to guess.")
     return None
 
 

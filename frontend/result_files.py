@@ -19,7 +19,7 @@ from frontend.faults import answer
 from frontend.original import original_of
 from frontend.portal import portal
 from frontend.reading import SAVED, SHOWN, Reading, read_report
-from shared.errors import SENTENCES
+from shared.errors import sentence_for
 from shared.records import JobId
 from shared.store import checked_id
 
@@ -73,7 +73,7 @@ def original(untrusted_id: str) -> Response:
 def _bundle(reading: Reading) -> Response:
     """Everything of the report as a zip; not before everything is there."""
     if not reading.is_complete:
-        return answer(409, code="video_pending", title="Not complete yet", detail=SENTENCES["video_pending"])
+        return answer(409, code="video_pending", title="Not complete yet", detail=sentence_for("video_pending"))
     archive = bundle.bundle_of(reading)
     name = f"deepfake-o-meter-{reading.result.id[:8]}-{bundle.NAME}"
     response = send_file(archive.open(), mimetype="application/zip", as_attachment=True, download_name=name)
@@ -96,7 +96,7 @@ def _open_job(untrusted_id: str) -> JobId:
                 403,
                 code="pin_needed",
                 title="Enter your PIN first",
-                detail=SENTENCES["pin_needed"],
+                detail=sentence_for("pin_needed"),
                 link=url_for("viewer.result", untrusted_id=job),
             )
         )

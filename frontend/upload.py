@@ -16,6 +16,7 @@ from frontend.media import IncomingMedia, check_space
 from frontend.portal import portal
 from shared.download import too_large
 from shared.errors import UserError
+from shared.languages import marked
 
 #: The endpoints that take a file: the form, and the same for programs.
 UPLOAD_ENDPOINTS = frozenset({"intake.submit", "api.submit"})
@@ -36,6 +37,7 @@ _REFUSALS = {
     "store_unavailable": (503, "Storage does not answer"),
     "disk_full": (507, "No space left"),
 }
+marked(_REFUSALS)
 
 #: Detectors (at most 64 of them are boxes of the form) and the other fields.
 FORM_PARTS = 100

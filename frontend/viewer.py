@@ -31,7 +31,8 @@ from frontend.portal import Portal, portal
 from frontend.progress import progress_of
 from frontend.security import wrong_pins
 from frontend.withdrawal import withdraw
-from shared.errors import SENTENCES, PermanentError, sentence_for
+from shared.errors import PermanentError, sentence_for
+from shared.languages import _, marked
 from shared.records import JobId, Stage, Status, Submission
 from shared.store import checked_id
 
@@ -97,7 +98,7 @@ def _view(site: Portal, seen: Seen) -> dict[str, Any]:
 def seen_of(site: Portal, untrusted_id: str) -> Seen:
     """Find a submission; 404 when nothing of it is there."""
     job = checked_id(untrusted_id)
-    for _ in range(2):  # it may move to the next stage between the two checks
+    for _try in range(2):  # it may move to the next stage between the two checks
         status = site.store.owners_status(job, now=site.clock())
         stage = site.store.stage_of(job)
         if stage not in (None, "tmp") or (status and status.state in ("done", "failed", "expired")):
@@ -181,7 +182,7 @@ def _check_pin(site: Portal, job: JobId, *, deleting: bool = False) -> Response 
     code, status = next((code, status) for code, (outcome, status) in PIN_CODES.items() if outcome == given.outcome)
     sentence = wording.pin_sentence(given, deleting=deleting)
     if wants_json():
-        title = {"wrong": "Wrong PIN", "wait": "Too many wrong PINs", "locked": "Locked"}[given.outcome]
+        title = marked({"wrong": "Wrong PIN", "wait": "Too many wrong PINs", "locked": "Locked"})[given.outcome]
         refused = answer(status, code=code, title=title, detail=sentence)
     else:
         locked = given.outcome == "locked"
@@ -195,7 +196,7 @@ def _check_pin(site: Portal, job: JobId, *, deleting: bool = False) -> Response 
 
 def _no_pin(job: JobId, *, deleting: bool) -> Response:
     """Ask for the PIN; nothing is counted."""
-    sentence = "Enter your PIN. Nothing was deleted yet." if deleting else "Enter your PIN."
+    sentence = _("Enter your PIN. Nothing was deleted yet.") if deleting else _("Enter your PIN.")
     if wants_json():
         return answer(403, code="pin_needed", title="PIN needed", detail=sentence)
     return pin_page(job, status=403, problem=sentence, deleting=deleting, compare=_compared_with())
@@ -229,7 +230,7 @@ def unlock(untrusted_id: str, untrusted_token: str) -> Response:
             404,
             code="unlock_unknown",
             title="This link does not work",
-            detail=SENTENCES["unlock_unknown"],
+            detail=sentence_for("unlock_unknown"),
         )
     return _to(job)
 
@@ -273,7 +274,7 @@ def delete(untrusted_id: str) -> Response:
 
 def submission_of(site: Portal, job: JobId) -> Submission | None:
     """The submission's record, None when it is gone; it may move while we read, so twice."""
-    for _ in range(2):
+    for _try in range(2):
         stage = site.store.stage_of(job)
         if stage is None:
             return None

@@ -7,23 +7,45 @@ Promises: counts and measures of the result only; the words for size and compres
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from shared.evidence import BITS_EDGES, FACE_PX_EDGES
+from shared.languages import _, digits, marked
 from shared.results import DetectorResult, Result
-from shared.words import UNIT_NOUNS, counted, format_name, joined, of_other_kinds, titles
+from shared.words import UNIT_NOUNS, all_of, format_name, joined, of_other_kinds, out_of, titles
 
 #: By the edges of the quality cells, the smallest first.
-_SIZES = ("very small", "small", "of medium size", "large")
-_COMPRESSIONS = ("strong", "moderate", "light")
+_SIZES: Final = marked(
+    (
+        "very small: half of them have {size} pixels or more on their longer side",
+        "small: half of them have {size} pixels or more on their longer side",
+        "of medium size: half of them have {size} pixels or more on their longer side",
+        "large: half of them have {size} pixels or more on their longer side",
+    )
+)
+_COMPRESSIONS: Final = marked(
+    (
+        "strong: {format}, {bits} bits per pixel",
+        "moderate: {format}, {bits} bits per pixel",
+        "light: {format}, {bits} bits per pixel",
+    )
+)
+_MODES: Final = marked(
+    {
+        "quick": "quick: {part} looked at",
+        "standard": "standard: {part} looked at",
+        "thorough": "thorough: {part} looked at",
+    }
+)
 
 
 def coverage_rows(result: Result) -> tuple[tuple[str, str], ...]:
     """('Judged', 'MesoNet: all 200 faces'), ('Faces', ...), ('Compression', ...), ('Mode', ...); rows without content are left out."""
     rows = (
-        ("Judged", _judged(result)),
-        ("Faces", _faces(result)),
-        ("Compression", _compression(result)),
-        ("Mode", _mode(result)),
+        (_("Judged"), _judged(result)),
+        (_("Faces"), _faces(result)),
+        (_("Compression"), _compression(result)),
+        (_("Mode"), _mode(result)),
     )
     return tuple((name, words) for name, words in rows if words)
 
@@ -31,8 +53,8 @@ def coverage_rows(result: Result) -> tuple[tuple[str, str], ...]:
 def share_words(judged: int, of: int, noun: str) -> str:
     """'all 200 faces', '9 of 200 faces (4 %)', 'the one face'."""
     if judged == of:
-        return f"the one {noun}" if of == 1 else f"all {counted(of, noun)}"
-    return f"{judged:,} of {counted(of, noun)} ({100 * judged / of:.0f} %)"
+        return all_of(of, noun)
+    return f"{out_of(judged, of, noun)} ({100 * judged / of:.0f} %)"
 
 
 def _judged(result: Result) -> str:
@@ -56,24 +78,24 @@ def _faces(result: Result) -> str:
     size = result.conditions.face_px if result.conditions else None
     if size is None or not result.faces:
         return ""
-    return f"{_by_edge(size, FACE_PX_EDGES, _SIZES)}: half of them have {size:.0f} pixels or more on their longer side"
+    return _(_by_edge(size, FACE_PX_EDGES, _SIZES), size=digits(size, ".0f"))
 
 
 def _compression(result: Result) -> str:
     media = result.media
     bits = result.conditions.bits_per_pixel if result.conditions else None
     if media.lossless and media.kind == "image":
-        return f"none that loses detail: {format_name(media.container, media.codec)}"
+        return _("none that loses detail: {format}", format=format_name(media.container, media.codec))
     if bits is None or media.kind == "sound":
         return ""
-    strength = _by_edge(bits, BITS_EDGES, _COMPRESSIONS)
-    return f"{strength}: {format_name(media.container, media.codec)}, {bits:.2g} bits per pixel"
+    words = _by_edge(bits, BITS_EDGES, _COMPRESSIONS)
+    return _(words, bits=digits(bits, ".2g"), format=format_name(media.container, media.codec))
 
 
 def _mode(result: Result) -> str:
     if result.media.kind != "video":
         return ""
-    return f"{result.mode}: {result.sampled_frames:,} of {counted(result.media.frames, 'frame')} looked at"
+    return _(_MODES[result.mode], part=out_of(result.sampled_frames, result.media.frames, "frame"))
 
 
 def _by_edge(value: float, edges: Sequence[float], words: Sequence[str]) -> str:

@@ -26,6 +26,7 @@ import httpcore
 import httpx
 
 from shared.errors import UserError
+from shared.languages import _, marked
 
 PORTS: Final = frozenset({80, 443})
 MOST_REDIRECTS: Final = 5
@@ -36,7 +37,7 @@ _RESOLVING: Final = BoundedSemaphore(2 * AT_ONCE)
 #: Seconds for one connection attempt, one answer of the name server or one silent stretch.
 SILENCE_S: Final = 10.0
 #: What to do where an address is of no use.
-YOURSELF: Final = "Download the file yourself, then upload it."
+YOURSELF: Final = marked("Download the file yourself, then upload it.")
 USER_AGENT: Final = b"DeepFake-o-meter"
 
 #: IPv4 wrapped by a translator (RFC 6052, RFC 8215) or as an old compatible address (RFC 4291): media is never there.
@@ -83,9 +84,9 @@ def read_address(untrusted_url: str, *, any_port: bool = False) -> Address:
     if url.scheme not in ("http", "https") or not host:
         raise _refused("Give a web address that begins with http:// or https://.")
     if url.userinfo:
-        raise _refused(f"Addresses with a user name or password are not fetched. {YOURSELF}")
+        raise _refused("Addresses with a user name or password are not fetched.", yourself=True)
     if not any_port and (url.port or (443 if url.scheme == "https" else 80)) not in PORTS:
-        raise _refused(f"Only addresses on the usual web ports are fetched. {YOURSELF}")
+        raise _refused("Only addresses on the usual web ports are fetched.", yourself=True)
     return Address(url)
 
 
@@ -167,7 +168,7 @@ class Fetcher(Generic[Received]):
             with httpcore.ConnectionPool(
                 ssl_context=self._ssl_context, network_backend=backend, max_connections=1, max_keepalive_connections=0
             ) as pool:
-                for _ in range(MOST_REDIRECTS + 1):
+                for _hop in range(MOST_REDIRECTS + 1):
                     with closing(_Answer(pool, url)) as answer:
                         target = answer.redirect
                         if target is None:
@@ -180,10 +181,10 @@ class Fetcher(Generic[Received]):
         except socket.gaierror:
             raise _unreachable("No site of this name was found. Check the address.") from None
         except httpcore.ConnectError:
-            raise _unreachable(f"No connection to the other site could be made. {YOURSELF}") from None
+            raise _unreachable("No connection to the other site could be made.", yourself=True) from None
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol, OSError, UnicodeError):
             raise _unreachable() from None
-        raise _refused(f"This address redirects too many times. {YOURSELF}")
+        raise _refused("This address redirects too many times.", yourself=True)
 
     def _store_body(self, answer: _Answer, address: Address, *, deadline: float) -> Received:
         answer.check(self._limit)
@@ -280,7 +281,9 @@ class _Answer:
         """UserError when this is not a file, or its announced size is too large."""
         if self._response.status != 200:
             raise _unreachable(
-                f"The other site did not hand out the file (it answered {self._response.status}). {YOURSELF}"
+                "The other site did not hand out the file (it answered {status}).",
+                yourself=True,
+                status=self._response.status,
             )
         if self._headers.get(b"content-type", b"").lower().startswith((b"text/html", b"application/xhtml")):
             raise _refused(
@@ -320,7 +323,7 @@ class _CheckedBackend(httpcore.NetworkBackend):
         addresses = self._resolved(host.strip("[]"), port)
         if not addresses or not (self._allow_private or all(map(is_public, addresses))):
             raise _refused(
-                f"This address does not lead to a public web site, so nothing was fetched from it. {YOURSELF}"
+                "This address does not lead to a public web site, so nothing was fetched from it.", yourself=True
             )
         stream = self._inner.connect_tcp(addresses[0], port, _left(self._deadline), local_address, socket_options)
         return _TimedStream(stream, deadline=self._deadline)
@@ -386,20 +389,26 @@ def _left(deadline: float) -> float:
     return min(left, SILENCE_S)
 
 
-def _refused(sentence: str) -> UserError:
-    return UserError("address_refused", sentence, status=422, title="Address not accepted")
+def _refused(sentence: str, *, yourself: bool = False) -> UserError:
+    said = f"{_(sentence)} {_(YOURSELF)}" if yourself else _(sentence)
+    return UserError("address_refused", said, status=422, title="Address not accepted")
 
 
-def _unreachable(sentence: str | None = None) -> UserError:
-    return UserError("fetch_failed", sentence, status=422, title="The file could not be fetched")
+def _unreachable(sentence: str | None = None, *, yourself: bool = False, **values: object) -> UserError:
+    said = _(sentence, **values) if sentence else None
+    said = f"{said} {_(YOURSELF)}" if yourself else said
+    return UserError("fetch_failed", said, status=422, title="The file could not be fetched")
 
 
 def too_large(limit: int) -> UserError:
     """The 413 of a file beyond ``limit`` bytes."""
     return UserError(
         "upload_too_large",
-        f"The file is larger than {limit / 1_000_000:g} MB, the most this site takes. Cut out the part in question, "
-        "or export it at a lower quality, and upload that.",
+        _(
+            "The file is larger than {megabytes} MB, the most this site takes. Cut out the part in question, or export it at a lower "
+            "quality, and upload that.",
+            megabytes=f"{limit / 1_000_000:g}",
+        ),
         status=413,
         title="File too large",
     )

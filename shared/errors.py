@@ -16,6 +16,8 @@ from __future__ import annotations
 import errno
 from typing import Final
 
+from shared.languages import _, marked
+
 #: code -> what happened and what to do. Shown in mails, pages, result.json and the command line; docs/errors.md says who sees which.
 SENTENCES: Final[dict[str, str]] = {
     # nothing to judge
@@ -179,6 +181,7 @@ SENTENCES: Final[dict[str, str]] = {
     "disk_full": "The disk of this site is full, so nothing was stored. Try again later; the operator has to free some space.",
     "store_unavailable": "The storage of this site does not answer. Try again in a moment.",
 }
+marked(SENTENCES)
 
 #: Why a detector cannot judge a file: the reasons its worker may give in ``not_applicable``. Others count as ``not_judgeable``.
 REASONS: Final = frozenset(
@@ -272,17 +275,18 @@ class DfomError(Exception):
 
     def __init__(self, code: str, sentence: str | None = None) -> None:
         self.code = code
-        self.sentence = sentence or SENTENCES.get(code) or SENTENCES["internal"]
-        super().__init__(f"{code}: {self.sentence}")
+        english = sentence or SENTENCES.get(code) or SENTENCES["internal"]
+        self.sentence = sentence or _(english)
+        super().__init__(f"{code}: {english}")  # logs are English
 
 
 class UserError(DfomError):
-    """The user can correct it: ``sentence`` is shown as it is, ``status`` is the HTTP status."""
+    """The user can correct it: ``sentence`` is shown as it is, ``status`` is the HTTP status, ``title`` is English here."""
 
     def __init__(self, code: str, sentence: str | None = None, *, status: int = 400, title: str | None = None) -> None:
         super().__init__(code, sentence)
         self.status = status
-        self.title = title or code.replace("_", " ").capitalize()
+        self.title = _(title) if title else code.replace("_", " ").capitalize()
 
 
 class RetryableError(DfomError):
@@ -317,4 +321,4 @@ class PermanentError(DfomError):
 
 def sentence_for(untrusted_code: str) -> str:
     """The sentence of a code that came from a worker; an unknown code gets the neutral one."""
-    return SENTENCES.get(untrusted_code, SENTENCES["detector_failed"])
+    return _(SENTENCES.get(untrusted_code, SENTENCES["detector_failed"]))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final, get_args
 
+from shared.languages import _, marked
 from shared.results import SupportLevel
 
 #: A score of a clip's faces counts from so many judged faces on, and from this share of those that were found.
@@ -40,36 +41,52 @@ LEVELS: Final[tuple[tuple[float, SupportLevel, str], ...]] = (
     (10_000, "very_strong", "very strong support"),
     (1_000_000, "extremely_strong", "extremely strong support"),
 )
-assert {name for _, name, _ in LEVELS} == set(get_args(SupportLevel))
+LEVEL_WORDS: Final[dict[str, str]] = marked(
+    {
+        "limited": "limited support",
+        "moderate": "moderate support",
+        "moderately_strong": "moderately strong support",
+        "strong": "strong support",
+        "very_strong": "very strong support",
+        "extremely_strong": "extremely strong support",
+    }
+)
+assert {name for _least, name, _words in LEVELS} == set(get_args(SupportLevel))
 
 #: What detectors look at: a family of them is one kind of evidence.
-FAMILIES: Final[dict[str, str]] = {
-    "blending": "traces of a face that was pasted in",
-    "synthesis": "traces of a face that a network made or altered",
-    "picture": "traces of a generator in the whole picture",
-    "motion": "how a face changes from picture to picture",
-    "sound": "traces of a synthetic voice",
-}
+FAMILIES: Final[dict[str, str]] = marked(
+    {
+        "blending": "traces of a face that was pasted in",
+        "synthesis": "traces of a face that a network made or altered",
+        "picture": "traces of a generator in the whole picture",
+        "motion": "how a face changes from picture to picture",
+        "sound": "traces of a synthetic voice",
+    }
+)
 #: What a family found where it points to real material.
-FEW_TRACES: Final[dict[str, str]] = {
-    "blending": "few traces of a face that was pasted in",
-    "synthesis": "few traces of a face that a network made or altered",
-    "picture": "few traces of a generator in the whole picture",
-    "motion": "few traces of manipulation in how a face changes from picture to picture",
-    "sound": "few traces of a synthetic voice",
-}
+FEW_TRACES: Final[dict[str, str]] = marked(
+    {
+        "blending": "few traces of a face that was pasted in",
+        "synthesis": "few traces of a face that a network made or altered",
+        "picture": "few traces of a generator in the whole picture",
+        "motion": "few traces of manipulation in how a face changes from picture to picture",
+        "sound": "few traces of a synthetic voice",
+    }
+)
 assert FEW_TRACES.keys() == FAMILIES.keys()
 #: Conditions of a file below which a card may say that its detector fails, as measured in its benchmark.
 CONDITIONS_WITH_LIMITS: Final = ("face_px", "sharpness", "bits_per_pixel")
 #: Kinds of manipulation, in the order of tables.
-KINDS: Final[dict[str, str]] = {
-    "swap": "face swap",
-    "reenactment": "re-enacted face",
-    "lipsync": "lip-sync",
-    "generated_picture": "wholly generated picture",
-    "generated_voice": "generated or cloned voice",
-    "edited_region": "edited region",
-}
+KINDS: Final[dict[str, str]] = marked(
+    {
+        "swap": "face swap",
+        "reenactment": "re-enacted face",
+        "lipsync": "lip-sync",
+        "generated_picture": "wholly generated picture",
+        "generated_voice": "generated or cloned voice",
+        "edited_region": "edited region",
+    }
+)
 
 
 #: Codes of findings, in the order in which the rules are asked.
@@ -91,9 +108,9 @@ CODES: Final = (
 def level_of(ratio: float) -> SupportLevel | None:
     """The level of a likelihood ratio, for either side; None where it supports neither."""
     size = max(ratio, 1 / ratio)
-    return next((name for least, name, _ in reversed(LEVELS) if size >= least), None)
+    return next((name for least, name, _words in reversed(LEVELS) if size >= least), None)
 
 
 def level_words(level: SupportLevel) -> str:
     """``limited`` -> 'limited support'."""
-    return next(words for _, name, words in LEVELS if name == level)
+    return _(LEVEL_WORDS[level])

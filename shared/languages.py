@@ -115,6 +115,11 @@ def pgettext(context: str, text: str, /, **values: object) -> str:
     return found.format(**values) if values else found
 
 
+def inside(sentence: str) -> str:
+    """A sentence as a part of another one: English begins it with a small letter, other languages keep it as it is."""
+    return f"{sentence[0].lower()}{sentence[1:]}" if _current.get() == ENGLISH else sentence
+
+
 def marked(table: T) -> T:
     """Mark the texts of a table (its strings, but no keys of dictionaries) for translation; they are translated where they are used."""
     return table

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from shared.findings import Note
+from shared.languages import _, digits, marked
 from shared.words import clock_time
 
 #: Code -> sentence. ``{start}`` and ``{end}`` are positions in the clip, ``{value}`` is the note's number.
@@ -34,20 +35,30 @@ SENTENCES: Final[dict[str, str]] = {
     "hdr": "This clip is HDR (for bright screens). It was judged without tone mapping: flatter and darker than players show it.",
     "dolby_vision": "The colours of this clip are coded in Dolby Vision and were read as usual ones, so they are wrong. Export it as SDR, and judge that.",  # noqa: E501
 }
+marked(SENTENCES)
 
 #: The same for notes that came without the number of their sentence: none is invented.
-_WITHOUT_NUMBER: Final[dict[str, str]] = {
-    "clip_cut_off": "The end of this file is missing or damaged. Only the part before was judged.",
-}
+_WITHOUT_NUMBER: Final[dict[str, str]] = marked(
+    {
+        "clip_cut_off": "The end of this file is missing or damaged. Only the part before was judged.",
+    }
+)
 
 
 def note_sentence(note: Note) -> str:
     """``note`` in a sentence for people."""
     template = (_WITHOUT_NUMBER if note.value is None else {}).get(note.code) or SENTENCES.get(note.code)
     if template is None:  # written by a newer media pass
-        return f"Note of the media pass: {note.code.replace('_', ' ')}."
+        return _("Note of the media pass: {note}.", note=note.code.replace("_", " "))
     start, end = (clock_time(seconds or 0.0) for seconds in (note.start_s, note.end_s))
-    return template.format(start=start, end=end, value=note.value or 0.0)
+    return _(template, start=start, end=end, value=_Number(note.value or 0.0))
+
+
+class _Number(float):
+    """A number that a template formats, with the signs of the language that is spoken."""
+
+    def __format__(self, form: str, /) -> str:
+        return digits(float(self), form)
 
 
 def note_sentences(notes: Iterable[Note]) -> list[str]:

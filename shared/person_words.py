@@ -10,18 +10,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from shared.languages import _, marked, ngettext
 from shared.results import DetectorResult, Result
 from shared.statement import counts, enough, left_out, person_label
-from shared.stretch_words import Span, person_words, spans_of
-from shared.words import clock_time, joined, titles
+from shared.stretch_words import Span, from_to, person_inside, person_words, spans_of
+from shared.words import counted, joined, titles
 
 #: What is said of a person, the worst first, and what it means.
-WORDS: Final[dict[str, str]] = {
-    "flagged": "two kinds of evidence or more are above their thresholds at the same time",
-    "unconfirmed": "a detector is above its threshold, but no second kind of evidence at the same time",
-    "unflagged": "no detector that could judge enough is above its threshold, which does not show that it is genuine",
-    "unjudged": "no detector could judge enough to be counted",
-}
+WORDS: Final[dict[str, str]] = marked(
+    {
+        "flagged": "two kinds of evidence or more are above their thresholds at the same time",
+        "unconfirmed": "a detector is above its threshold, but no second kind of evidence at the same time",
+        "unflagged": "no detector that could judge enough is above its threshold, which does not show that it is genuine",
+        "unjudged": "no detector could judge enough to be counted",
+    }
+)
+#: The words as pages show them, alone or at the begin of a list.
+NAMES: Final = marked(
+    {"flagged": "flagged", "unconfirmed": "unconfirmed", "unflagged": "unflagged", "unjudged": "unjudged"}
+)
 Word = Literal["flagged", "unconfirmed", "unflagged", "unjudged"]
 
 #: Most persons that a sentence names.
@@ -55,7 +62,7 @@ class Standing:
     @property
     def times(self) -> str:
         """'0:04.0 to 0:08.0, 0:09.1 to 0:12.0'; empty where no stretch is known."""
-        return ", ".join(f"{clock_time(start)} to {clock_time(end)}" for start, end in self.spans)
+        return ", ".join(from_to(start, end) for start, end in self.spans)
 
 
 def standings(result: Result) -> tuple[Standing, ...]:
@@ -87,7 +94,7 @@ def _standing(result: Result, person: int | None, names: Mapping[str, str]) -> S
     single = sorted(
         (
             (one.start_s, one.end_s)
-            for item, _ in able
+            for item, _above in able
             for one in item.stretches
             if one.side == "fake" and one.person == person
         ),
@@ -154,24 +161,38 @@ def _sentence(
     if agreed:
         first = agreed[0]
         who = joined([names[one] for one in first.detectors])
-        return f"Above their thresholds at once: {f'two or more of {who}' if first.changing else who}."
+        if first.changing:
+            return _("Above their thresholds at once: two or more of {detectors}.", detectors=who)
+        return _("Above their thresholds at once: {detectors}.", detectors=who)
     if not able:
-        return "No detector judged enough to be counted."
+        return _("No detector judged enough to be counted.")
     if not above:
-        nobody = "The one detector" if len(able) == 1 else f"None of the {len(able)} detectors"
-        return f"{nobody} that judged enough is {'not ' if len(able) == 1 else ''}above its threshold on the whole."
-    verb = "is above its threshold" if len(above) == 1 else "are above their thresholds"
-    who = joined([names[item.id] + ("" if _points(item) else " (inconclusive)") for item in above])
-    return f"On the whole {len(above)} of {len(able)} {verb}: {who}."
+        return ngettext(
+            "The one detector that judged enough is not above its threshold on the whole.",
+            "None of the {n} detectors that judged enough is above its threshold on the whole.",
+            len(able),
+        )
+    who = joined(
+        [names[item.id] if _points(item) else _("{detector} (inconclusive)", detector=names[item.id]) for item in above]
+    )
+    return ngettext(
+        "On the whole {n} of {all} is above its threshold: {detectors}.",
+        "On the whole {n} of {all} are above their thresholds: {detectors}.",
+        len(above),
+        all=len(able),
+        detectors=who,
+    )
 
 
 #: How the persons of a word are told, together.
-_TOLD: Final[dict[str, str]] = {
-    "flagged": "Two kinds of evidence are above their thresholds at the same time for {}.",
-    "unconfirmed": "A detector is above its threshold, without a second kind of evidence at the same time, for {}.",
-    "unflagged": "No detector is above its threshold for {}.",
-    "unjudged": "No detector judged enough of {} to be counted.",
-}
+_TOLD: Final[dict[str, str]] = marked(
+    {
+        "flagged": "Two kinds of evidence are above their thresholds at the same time for {persons}.",
+        "unconfirmed": "A detector is above its threshold, without a second kind of evidence at the same time, for {persons}.",
+        "unflagged": "No detector is above its threshold for {persons}.",
+        "unjudged": "No detector judged enough of {persons} to be counted.",
+    }
+)
 assert _TOLD.keys() == WORDS.keys()
 
 
@@ -182,7 +203,9 @@ def persons_sentence(found: tuple[Standing, ...]) -> str:
         return ""
     told = []
     for word, sentence in _TOLD.items():
-        names = [one.name.lower() for one in persons if one.word == word]
+        names = [person_inside(one.person) for one in persons if one.word == word]
         if names:
-            told.append(sentence.format(joined(names) if len(names) <= _MOST_NAMED else f"{len(names)} persons"))
+            told.append(
+                _(sentence, persons=joined(names) if len(names) <= _MOST_NAMED else counted(len(names), "person"))
+            )
     return " ".join(told)

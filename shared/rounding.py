@@ -1,12 +1,14 @@
 """How a score is rounded wherever it is shown: pages, pictures, the result video, mails, the command line.
 
 One rule, so that nobody reads 1.00 in one place and >0.99 in another. Files for programs (``result.json``, ``scores.csv``) keep all digits.
-Needs the standard library only, as the media worker's image does. May be imported by all.
+Needs the standard library only (in English), as the media worker's image does. May be imported by all.
 """
 
 from __future__ import annotations
 
 from typing import Final
+
+from shared.languages import signs
 
 #: Digits of scores in files that are drawn from: the plan of the video and ``curves.json``.
 _DRAWN_DIGITS: Final = 4
@@ -21,12 +23,12 @@ def score(value: float | None, *, threshold: float | None = None) -> str:
         return "–"
     text = f"{value:.2f}"
     if text == "1.00" and value < 1:
-        return ">0.99"
-    if text == "0.00" and value > 0:
-        return "<0.01"
-    if threshold is not None and value < threshold <= float(text):
-        return f"<{threshold:.2f}"
-    return text
+        text = ">0.99"
+    elif text == "0.00" and value > 0:
+        text = "<0.01"
+    elif threshold is not None and value < threshold <= float(text):
+        text = f"<{threshold:.2f}"
+    return signs(text)
 
 
 def for_drawing(value: float) -> float:

@@ -11,6 +11,8 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from shared.languages import marked
+
 if TYPE_CHECKING:  # the command line's help imports this and must not wait for numpy
     from base_detector import Card
 
@@ -74,6 +76,7 @@ REASONS: Final[dict[str, str]] = {
     "nothing_in_common": "no unit has a score both with and without this change",
     "not_repeated": "the detector gave no score for the part that is judged again",
 }
+marked(REASONS)
 
 #: Part of the key of cached bands: another table, another key.
 EDITION: Final = hashlib.sha256(repr((1, VARIANTS, MOST_UNITS, MOST_IN_A_ROW, MOST_BYTES)).encode()).hexdigest()[:16]

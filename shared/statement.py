@@ -12,27 +12,27 @@ from typing import Final, Literal
 
 from shared.errors import sentence_for
 from shared.evidence import FAMILIES, FEW_MEASURED, FEW_TRACES, KINDS, LEAST_SHARE, LEAST_UNITS, level_words
+from shared.languages import ENGLISH, _, digits, inside, language, marked, ngettext, signs
 from shared.results import DetectorResult, Finding, PersonScore, Points, Result, SupportLevel, Tally, Worth
 from shared.rounding import score as rounded
 from shared.stability import BY_NAME as VARIANTS
 from shared.stability import REASONS as VARIANT_REASONS
 from shared.stretch_words import agreement, cannot_tell, cousins, joint_headline, joint_worth, single_sentences
-from shared.words import UNIT_NOUNS, counted, joined, titles
+from shared.words import UNIT_NOUNS, counted, joined, out_of, titles
 
 #: Where the evidence of a family points, or that its detectors point to both sides.
 Direction = Points | str
 
 #: Codes of findings that need no numbers (docs/evidence.md lists all).
-_REASONS: Final[dict[str, str]] = {
-    "outside_limits": "The file is beyond what it can judge, as measured on its own test material; its score is shown and not counted.",
-    "no_trace": "It found no trace. Saving a file again removes what it looks for, so this says nothing either way.",
-    "measured_otherwise": "It was measured on files of another kind or in another mode, so nothing is known of scores like this one.",
-    "near_threshold": "Its score is near its threshold, and how often that happens on real material was not measured here.",
-}
+_REASONS: Final[dict[str, str]] = marked(
+    {
+        "outside_limits": "The file is beyond what it can judge, as measured on its own test material; its score is shown and not counted.",
+        "no_trace": "It found no trace. Saving a file again removes what it looks for, so this says nothing either way.",
+        "measured_otherwise": "It was measured on files of another kind or in another mode, so nothing is known of scores like this one.",
+        "near_threshold": "Its score is near its threshold, and how often that happens on real material was not measured here.",
+    }
+)
 
-
-#: How a sentence begins where only detectors of one kind of evidence are counted.
-_ONLY: Final = "The only kind of evidence counted"
 
 #: Findings of detectors that are in no count.
 NOT_COUNTED: Final = ("few_units", "outside_limits")
@@ -55,9 +55,13 @@ def enough(answer: DetectorResult, *, is_clip: bool) -> bool:
     return answer.units_scored >= least and answer.units_scored >= LEAST_SHARE * units
 
 
+#: Why a person's label is grey.
+NOT_SHOWN: Final = marked(("not counted", "too few faces", "inconclusive"))
+
+
 @dataclass(frozen=True)
 class PersonLabel:
-    """How a person's score is shown: on which ``side`` of the threshold, or ``none`` for grey, and why it is grey (or empty)."""
+    """How a person's score is shown: on which ``side`` of the threshold, or ``none`` for grey, and (in English) why it is grey."""
 
     side: Literal["fake", "real", "none"]
     why: str
@@ -69,12 +73,12 @@ def person_label(answer: DetectorResult, one: PersonScore, *, faces: int, is_cli
     The finding is about the file: where that is inconclusive, a person's score cannot be more. Without findings the label decides.
     """
     if left_out(answer):
-        return PersonLabel("none", "not counted")
+        return PersonLabel("none", NOT_SHOWN[0])
     if one.faces < LEAST_SHARE * faces or (is_clip and one.faces < LEAST_UNITS):
-        return PersonLabel("none", "too few faces")
+        return PersonLabel("none", NOT_SHOWN[1])
     side: Points = "points_to_fake" if one.hard_label == "fake" else "points_to_real"
     if answer.finding is not None and answer.finding.points != side:
-        return PersonLabel("none", "inconclusive")
+        return PersonLabel("none", NOT_SHOWN[2])
     return PersonLabel(one.hard_label, "")
 
 
@@ -84,35 +88,62 @@ def person_label(answer: DetectorResult, one: PersonScore, *, faces: int, is_cli
 def finding_sentence(answer: DetectorResult, points: Points, code: str, level: SupportLevel | None) -> str:
     """Why an answer points where it does, in one or two sentences."""
     if code == "few_units":
-        noun = UNIT_NOUNS[answer.unit]
-        return f"It could judge only {answer.units_scored:,} of {counted(len(answer.scores), noun)}: too few to be counted."
+        part = out_of(answer.units_scored, len(answer.scores), UNIT_NOUNS[answer.unit])
+        return _("It could judge only {part}: too few to be counted.", part=part)
     if code in _REASONS:
-        return _REASONS[code]
-    side = "at or above" if answer.hard_label == "fake" else "below"
-    where = f"Its score of {rounded(answer.fake_score, threshold=answer.threshold)} is {side} its threshold of {answer.threshold:.2f}"
+        return _(_REASONS[code])
+    where = _where(answer)
     if code == "changes_under_reencoding":
-        return f"{where}, but {band_words(answer)}, which is on both sides of it."
+        return _("{where}, but {band}, which is on both sides of it.", where=where, band=band_words(answer))
     if answer.worth is None:
-        return f"{where}. How often that happens on real material was not measured here."
-    told = reached_words(answer.worth, low=answer.hard_label != "fake")
+        return _("{where}. How often that happens on real material was not measured here.", where=where)
+    counts, ratio = reached_words(answer.worth, low=answer.hard_label != "fake"), ratio_words(answer.worth)
     if code == "ratio_holds_one":
-        few = min(answer.worth.real.of, answer.worth.fake.of) < FEW_MEASURED
-        verdict = "So few files do not tell" if few else "Such a score does not tell real files from manipulated ones"
-        return f"{told} {verdict} ({ratio_words(answer.worth)})."
+        if min(answer.worth.real.of, answer.worth.fake.of) < FEW_MEASURED:
+            return _("{counts} So few files do not tell ({ratio}).", counts=counts, ratio=ratio)
+        return _(
+            "{counts} Such a score does not tell real files from manipulated ones ({ratio}).",
+            counts=counts,
+            ratio=ratio,
+        )
     if code == "ratio_near_one":
-        return f"{told} The difference is too small to support either side ({ratio_words(answer.worth)})."
+        return _("{counts} The difference is too small to support either side ({ratio}).", counts=counts, ratio=ratio)
     if code == "threshold_disagrees":
-        return f"{where}, but scores like it are more common on the other side: {told[0].lower()}{told[1:]}"
-    kind = "manipulated" if points == "points_to_fake" else "real"
+        return _(
+            "{where}, but scores like it are more common on the other side: {counts}",
+            where=where,
+            counts=inside(counts),
+        )
     assert level is not None, "what is measured and not inconclusive has a level"
-    return f"{told} That is {level_words(level)} for {kind} material ({ratio_words(answer.worth)})."
+    values = {"counts": counts, "level": level_words(level), "ratio": ratio}
+    if points == "points_to_fake":
+        return _("{counts} That is {level} for manipulated material ({ratio}).", **values)
+    return _("{counts} That is {level} for real material ({ratio}).", **values)
+
+
+def _where(answer: DetectorResult) -> str:
+    """'Its score of 0.85 is at or above its threshold of 0.50'."""
+    score, threshold = rounded(answer.fake_score, threshold=answer.threshold), digits(answer.threshold, ".2f")
+    if answer.hard_label == "fake":
+        return _("Its score of {score} is at or above its threshold of {threshold}", score=score, threshold=threshold)
+    return _("Its score of {score} is below its threshold of {threshold}", score=score, threshold=threshold)
+
+
+def why_it_points(answer: DetectorResult) -> str:
+    """The sentence of an answer's finding: as it was stored, in another language made anew. Empty without a finding."""
+    found = answer.finding
+    if found is None:
+        return ""
+    if language().code == ENGLISH:
+        return found.sentence
+    return finding_sentence(answer, found.points, found.code, found.level)
 
 
 def band_words(answer: DetectorResult) -> str:
     """'under mild re-encoding it is from 0.41 to 0.55': the band of an answer that was judged again."""
     assert answer.stability is not None, "only what was judged again has a band"
     low, high = (rounded(value, threshold=answer.threshold) for value in (answer.stability.low, answer.stability.high))
-    return f"under mild re-encoding it is from {low} to {high}"
+    return _("under mild re-encoding it is from {low} to {high}", low=low, high=high)
 
 
 def stability_words(answer: DetectorResult) -> str:
@@ -123,20 +154,28 @@ def stability_words(answer: DetectorResult) -> str:
     band = answer.stability
     if band is None:
         return ""
-    judged = (
-        f"{counted(band.units, UNIT_NOUNS[answer.unit])} judged again after {counted(len(band.scored), 'mild change')}"
-    )
     missing = len(band.variants) - len(band.scored)
     if not band.scored:
-        return f"Whether its score changes under mild re-encoding is not known: none of {counted(missing, 'change')} gave a score."
-    more = f"; {missing} more {'has' if missing == 1 else 'have'} no score" if missing else ""
-    words = band_words(answer)
-    return f"{words[0].upper()}{words[1:]} ({judged}{more})."
+        return ngettext(
+            "Whether its score changes under mild re-encoding is not known: none of {n} change gave a score.",
+            "Whether its score changes under mild re-encoding is not known: none of {n} changes gave a score.",
+            missing,
+        )
+    judged = ngettext(
+        "{units} judged again after {n} mild change",
+        "{units} judged again after {n} mild changes",
+        len(band.scored),
+        units=counted(band.units, UNIT_NOUNS[answer.unit]),
+    )
+    if missing:
+        judged = f"{judged}; {ngettext('{n} more has no score', '{n} more have no score', missing)}"
+    low, high = (rounded(value, threshold=answer.threshold) for value in (band.low, band.high))
+    return _("Under mild re-encoding it is from {low} to {high} ({judged}).", low=low, high=high, judged=judged)
 
 
 def variant_reason(code: str) -> str:
     """Why a change has no score."""
-    return VARIANT_REASONS.get(code) or sentence_for(code)
+    return _(VARIANT_REASONS[code]) if code in VARIANT_REASONS else sentence_for(code)
 
 
 def variant_rows(answer: DetectorResult) -> tuple[tuple[str, str], ...]:
@@ -145,46 +184,67 @@ def variant_rows(answer: DetectorResult) -> tuple[tuple[str, str], ...]:
     for item in answer.stability.variants if answer.stability else ():
         known = VARIANTS.get(item.name)
         score = rounded(item.fake_score, threshold=answer.threshold) if item.fake_score is not None else None
-        rows.append((known.words if known else item.name, score or variant_reason(item.code or "not_made")))
+        rows.append((_(known.words) if known else item.name, score or variant_reason(item.code or "not_made")))
     return tuple(rows)
 
 
 def finding_words(finding: Finding) -> str:
     """A finding as tables show it: 'points to manipulation, limited support', 'inconclusive'."""
     if finding.points == "inconclusive":
-        return "inconclusive"
-    target = "manipulation" if finding.points == "points_to_fake" else "real material"
-    return f"points to {target}, {_level(finding)}"
+        return _("inconclusive")
+    if finding.points == "points_to_fake":
+        return _("points to manipulation, {level}", level=_level(finding))
+    return _("points to real material, {level}", level=_level(finding))
 
 
 def _level(finding: Finding) -> str:
-    return level_words(finding.level) if finding.level else "reliability not measured here"
+    return level_words(finding.level) if finding.level else _("reliability not measured here")
 
 
 def reached_words(worth: Worth, *, low: bool) -> str:
     """How many items of a reference set of each kind have a score this high or higher; ``low``: this low or lower."""
-    like = f"files like this one ({worth.like})" if worth.like else "files"
-    whole = (
-        " Too few of those files are like this one to count them alone, so all were counted."
-        if worth.why_whole == "few_like_it"
-        else ""
-    )
-    real, fake, as_this = (
-        (worth.real_as_low, worth.fake_as_low, "low or lower") if low else (worth.real, worth.fake, "high or higher")
-    )
-    return f"Of the {like} that it was measured on, {_of(real)} real and {_of(fake)} manipulated ones scored this {as_this}.{whole}"
+    real, fake = (worth.real_as_low, worth.fake_as_low) if low else (worth.real, worth.fake)
+    values = {"real": _of(real), "fake": _of(fake), "conditions": worth.like}
+    if worth.like and low:
+        said = _(
+            "Of the files like this one ({conditions}) that it was measured on, {real} real and {fake} manipulated ones scored this low "
+            "or lower.",
+            **values,
+        )
+    elif worth.like:
+        said = _(
+            "Of the files like this one ({conditions}) that it was measured on, {real} real and {fake} manipulated ones scored this high "
+            "or higher.",
+            **values,
+        )
+    elif low:
+        said = _(
+            "Of the files that it was measured on, {real} real and {fake} manipulated ones scored this low or lower.",
+            **values,
+        )
+    else:
+        said = _(
+            "Of the files that it was measured on, {real} real and {fake} manipulated ones scored this high or higher.",
+            **values,
+        )
+    if worth.why_whole != "few_like_it":
+        return said
+    return f"{said} {_('Too few of those files are like this one to count them alone, so all were counted.')}"
 
 
 def _of(tally: Tally) -> str:
-    return f"{tally.reached:,} of {tally.of:,}"
+    return _("{part} of {whole}", part=digits(tally.reached, ","), whole=digits(tally.of, ","))
 
 
 def alarm_words(worth: Worth) -> str:
     """How often real material is flagged at the threshold, with the interval."""
     tally = worth.real_flagged
-    return (
-        f"{tally.reached:,} of {tally.of:,} real files that it was measured on reached its threshold, too "
-        f"({percent(tally.low)} to {percent(tally.high)} %, 95 % interval)"
+    return _(
+        "{part} of {whole} real files that it was measured on reached its threshold, too ({low} to {high} %, 95 % interval)",
+        part=digits(tally.reached, ","),
+        whole=digits(tally.of, ","),
+        low=percent(tally.low),
+        high=percent(tally.high),
     )
 
 
@@ -192,21 +252,26 @@ def ratio_words(worth: Worth) -> str:
     """'likelihood ratio 4.2, 95 % interval 1.5 to 12'; smaller than 1 speaks for real material."""
     ratio = worth.ratio
     at_end = ratio.value >= ratio.most > 1 or ratio.value <= ratio.least < 1
-    bound = ", which is all that so many files can support" if at_end else ""
-    return f"likelihood ratio {number(ratio.value)}{bound}, 95 % interval {number(ratio.low)} to {number(ratio.high)}"
+    values = {"ratio": number(ratio.value), "low": number(ratio.low), "high": number(ratio.high)}
+    if at_end:
+        return _(
+            "likelihood ratio {ratio}, which is all that so many files can support, 95 % interval {low} to {high}",
+            **values,
+        )
+    return _("likelihood ratio {ratio}, 95 % interval {low} to {high}", **values)
 
 
 def number(value: float) -> str:
     """Two digits that count: '0.052', '1.3', '14', '1,200'."""
     if value >= 10:
-        digits = len(str(int(value))) - 2
-        return f"{round(value, -digits):,.0f}"
-    return f"{value:.2g}"
+        beside = len(str(int(value))) - 2
+        return signs(f"{round(value, -beside):,.0f}")
+    return signs(f"{value:.2g}")
 
 
 def percent(share: float) -> str:
     """A share as a percentage, with a digit more below one."""
-    return f"{100 * share:.1f}" if 0 < share < 0.1 else f"{100 * share:.0f}"
+    return signs(f"{100 * share:.1f}" if 0 < share < 0.1 else f"{100 * share:.0f}")
 
 
 # --------------------------------------------------------------------------- the whole result
@@ -258,7 +323,7 @@ def statement_of(result: Result) -> Statement | None:
     return Statement(
         lead=lead,
         worth=joint_worth(result, names),
-        whole=f"Over the whole file, {whole[0].lower()}{whole[1:]}" if lead else whole,
+        whole=_("Over the whole file, {statement}", statement=inside(whole)) if lead else whole,
         looked_for=_looked_for(kinds),
         details=(*cousins(result, names), *_details(result, scored), *times),
         not_looked_for=_not_looked_for(kinds),
@@ -271,7 +336,8 @@ def kinds_of(scored: Iterable[DetectorResult]) -> tuple[Kind, ...]:
     """Every kind of manipulation with those of ``scored`` that looked for it and could judge enough of the file to be counted."""
     able = [item for item in scored if counts(item)]
     return tuple(
-        Kind(code, words, tuple(item.title for item in able if code in item.looks_for)) for code, words in KINDS.items()
+        Kind(code, _(words), tuple(item.title for item in able if code in item.looks_for))
+        for code, words in KINDS.items()
     )
 
 
@@ -294,24 +360,36 @@ def families_of(scored: Iterable[DetectorResult]) -> dict[str, Direction]:
 def _of_the_whole(scored: Sequence[DetectorResult]) -> str:
     """What points where by the score of the file."""
     if not scored:
-        return "No detector could judge this file, so there is no finding. That does not show that the file is genuine."
+        return _(
+            "No detector could judge this file, so there is no finding. That does not show that the file is genuine."
+        )
     families = families_of(scored)
     if not families:
-        return "No detector could judge enough of this file to be counted."
+        return _("No detector could judge enough of this file to be counted.")
     to_fake, to_real = (_pointing(families, side) for side in ("points_to_fake", "points_to_real"))
     both = _pointing(families, "both")
     if not (to_fake or to_real or both):
-        many = f"None of the {len(families)} kinds of evidence points either way"
-        return f"{many if len(families) > 1 else f'{_ONLY} points neither way'}: inconclusive. That does not show that the file is genuine."
-    parts = ["The evidence is contradictory."] if to_fake and to_real else []
+        if len(families) == 1:
+            return _(
+                "The only kind of evidence counted points neither way: inconclusive. That does not show that the file is genuine."
+            )
+        return _(
+            "None of the {n} kinds of evidence points either way: inconclusive. That does not show that the file is genuine.",
+            n=len(families),
+        )
+    parts = [_("The evidence is contradictory.")] if to_fake and to_real else []
     if to_fake:
         parts.append(_counted(to_fake, families, scored, "points_to_fake"))
     if to_real:
         parts.append(_counted(to_real, families, scored, "points_to_real"))
     if both:
-        parts.append(f"Within {_few(len(both))} of evidence, detectors contradict each other.")
+        parts.append(
+            _("Within one kind of evidence, detectors contradict each other.")
+            if len(both) == 1
+            else _("Within {n} kinds of evidence, detectors contradict each other.", n=len(both))
+        )
     if to_real and not to_fake and not both:
-        parts.append("That does not show that the file is genuine.")
+        parts.append(_("That does not show that the file is genuine."))
     return " ".join(parts)
 
 
@@ -319,18 +397,10 @@ def _pointing(families: dict[str, Direction], side: Direction) -> list[str]:
     return [family for family, points in families.items() if points == side]
 
 
-def _few(number: int) -> str:
-    return "one kind" if number == 1 else f"{number} kinds"
-
-
 def _counted(
     pointing: list[str], families: dict[str, Direction], scored: Sequence[DetectorResult], side: Points
 ) -> str:
     """'1 of 2 kinds of evidence points to manipulation: traces of a face that was pasted in (Self-blend traces, limited support).'"""
-    verb = "points" if len(pointing) == 1 else "point"
-    of = f"{len(pointing)} of {len(families)} kinds of evidence" if len(families) > 1 else _ONLY
-    if side == "points_to_real" and sorted(families.values()) == ["points_to_fake", "points_to_real"]:
-        of = "The other one"
     told = []
     for family in pointing:
         own = [
@@ -340,9 +410,28 @@ def _counted(
         ]
         names = [f"{item.title}, {_level(item.finding)}" for item in own if item.finding]
         words = (FEW_TRACES if side == "points_to_real" else FAMILIES).get(family)
-        told.append(f"{words} ({'; '.join(names)})" if words else "; ".join(names))
-    target = "manipulation" if side == "points_to_fake" else "real material"
-    return f"{of} {verb} to {target}: {joined(told)}."
+        told.append(f"{_(words)} ({'; '.join(names)})" if words else "; ".join(names))
+    which = joined(told)
+    if len(families) == 1:
+        if side == "points_to_fake":
+            return _("The only kind of evidence counted points to manipulation: {which}.", which=which)
+        return _("The only kind of evidence counted points to real material: {which}.", which=which)
+    if side == "points_to_real" and sorted(families.values()) == ["points_to_fake", "points_to_real"]:
+        return _("The other one points to real material: {which}.", which=which)
+    number, values = len(pointing), {"all": len(families), "which": which}
+    if side == "points_to_fake":
+        return ngettext(
+            "{n} of {all} kinds of evidence points to manipulation: {which}.",
+            "{n} of {all} kinds of evidence point to manipulation: {which}.",
+            number,
+            **values,
+        )
+    return ngettext(
+        "{n} of {all} kinds of evidence points to real material: {which}.",
+        "{n} of {all} kinds of evidence point to real material: {which}.",
+        number,
+        **values,
+    )
 
 
 def _details(result: Result, scored: Sequence[DetectorResult]) -> Iterable[str]:
@@ -350,7 +439,7 @@ def _details(result: Result, scored: Sequence[DetectorResult]) -> Iterable[str]:
     names = titles(result)
     for item in scored:
         assert item.finding is not None
-        yield f"{names[item.id]}: {item.finding.sentence}"
+        yield f"{names[item.id]}: {why_it_points(item)}"
         if item.worth and item.finding.points == "points_to_fake":
             yield f"{names[item.id]}: {alarm_words(item.worth)}."
 
@@ -364,9 +453,9 @@ def _of_time(result: Result, scored: Sequence[DetectorResult]) -> Iterable[str]:
 
 def _looked_for(kinds: Sequence[Kind]) -> str:
     found = [kind.words for kind in kinds if kind.looked]
-    return f"Looked for: {joined(found)}." if found else ""
+    return _("Looked for: {kinds}.", kinds=joined(found)) if found else ""
 
 
 def _not_looked_for(kinds: Sequence[Kind]) -> str:
     missing = [kind.words for kind in kinds if not kind.looked]
-    return f"Not looked for: {joined(missing)}." if missing else ""
+    return _("Not looked for: {kinds}.", kinds=joined(missing)) if missing else ""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from shared.evidence import RARE_A_MINUTE
+from shared.languages import _, digits, ngettext
 from shared.results import DetectorResult, FalseStretches, JointStretch, Result, Stretch
 from shared.words import clock_time, duration, joined
 
@@ -83,15 +84,23 @@ def joint_headline(result: Result, names: Mapping[str, str], *, kinds: int) -> s
         return ""
     told = []
     for span in spans[:_MOST]:
-        many = f"{span.families} of {kinds} kinds" if kinds > span.families else f"{span.families} kinds"
-        told.append(
-            f"{_where(span)}: {many} of evidence reach their thresholds for manipulation at the same time "
-            f"({_which(span, names)})."
-        )
+        values = {"where": _where(span), "n": span.families, "all": kinds, "which": _which(span, names)}
+        if kinds > span.families:
+            sentence = _(
+                "{where}: {n} of {all} kinds of evidence reach their thresholds for manipulation at the same time ({which}).",
+                **values,
+            )
+        else:
+            sentence = _(
+                "{where}: {n} kinds of evidence reach their thresholds for manipulation at the same time ({which}).",
+                **values,
+            )
+        told.append(sentence)
     if len(spans) > _MOST:
-        told.append(f"There {_more(len(spans) - _MOST)}.")
+        more = len(spans) - _MOST
+        told.append(ngettext("There is one more such stretch.", "There are {n} more such stretches.", more))
     if not _covers_all(result, spans):
-        told.append("Nowhere else in the file do two kinds agree.")
+        told.append(_("Nowhere else in the file do two kinds agree."))
     return " ".join(told)
 
 
@@ -107,8 +116,12 @@ def cousins(result: Result, names: Mapping[str, str]) -> Iterator[str]:
     alike = [span for span in spans_of(result) if span.families == 1]
     if alike:
         told = "; ".join(f"{_where(span)} ({_which(span, names)})" for span in alike[:_MOST])
-        more = f"; and {len(alike) - _MOST} more" if len(alike) > _MOST else ""
-        yield f"Detectors that look at the same thing reach their thresholds together: {told}{more}. That is one kind of evidence."
+        if len(alike) > _MOST:
+            told = _("{stretches}; and {n} more", stretches=told, n=len(alike) - _MOST)
+        yield _(
+            "Detectors that look at the same thing reach their thresholds together: {stretches}. That is one kind of evidence.",
+            stretches=told,
+        )
         often = (_how_often(span.false_stretches, names, span=span) for span in alike)
         yield from dict.fromkeys(often)
 
@@ -121,20 +134,33 @@ def single_sentences(result: Result, counted_ones: Iterable[DetectorResult], nam
             continue
         told = joined(list(_by_person(found[:_MOST])))
         rest = len(found) - _MOST
-        more = f", and in {'one shorter stretch' if rest == 1 else f'{rest:,} shorter stretches'}" if rest > 0 else ""
+        if rest > 0:
+            told = ngettext(
+                "{stretches}, and in one shorter stretch",
+                "{stretches}, and in {n} shorter stretches",
+                rest,
+                stretches=told,
+            )
         often = _how_often(answer.false_stretches, names, sound=answer.unit == "sound")
-        yield f"{names[answer.id]}, taken by itself, is at or above its threshold for {told}{more}. {often}"
+        yield _(
+            "{detector}, taken by itself, is at or above its threshold for {stretches}. {how_often}",
+            detector=names[answer.id],
+            stretches=told,
+            how_often=often,
+        )
 
 
 def cannot_tell(result: Result, counted_ones: Sequence[DetectorResult]) -> str:
     """Why nothing is said about from when to when; empty where stretches were looked for."""
     units = {answer.unit for answer in counted_ones}
     if result.media.kind == "image" and units:
-        return "This is one picture, so there are no times to tell."
+        return _("This is one picture, so there are no times to tell.")
     if "face" in units and result.mode == "quick":
-        return "Quick mode looks at too few pictures to tell when something starts and ends; a short manipulation can be missed."
+        return _(
+            "Quick mode looks at too few pictures to tell when something starts and ends; a short manipulation can be missed."
+        )
     if units == {"picture"}:
-        return "The pictures that were judged are too far apart to tell when something starts and ends."
+        return _("The pictures that were judged are too far apart to tell when something starts and ends.")
     return ""
 
 
@@ -144,7 +170,7 @@ def agreement(result: Result, counted_ones: Sequence[DetectorResult]) -> str:
     faces = units.count("face") if result.media.kind == "video" and result.mode != "quick" else 0
     if max(faces, units.count("sound")) < 2 or result.joint_stretches:
         return ""
-    return "There is no stretch of time in which two detectors reach their thresholds together."
+    return _("There is no stretch of time in which two detectors reach their thresholds together.")
 
 
 # --------------------------------------------------------------------------- inside
@@ -152,25 +178,34 @@ def agreement(result: Result, counted_ones: Sequence[DetectorResult]) -> str:
 
 def person_words(person: int | None) -> str:
     """'Person 1', as pages and pictures number them, or 'The voice'."""
-    return "The voice" if person is None else f"Person {person + 1}"
+    return _("The voice") if person is None else _("Person {number}", number=person + 1)
+
+
+def person_inside(person: int | None) -> str:
+    """The same inside a sentence: 'person 1', 'the voice'."""
+    return _("the voice") if person is None else _("person {number}", number=person + 1)
+
+
+def from_to(start_s: float, end_s: float) -> str:
+    """'0:04.0 to 0:08.0'."""
+    return _("{start} to {end}", start=clock_time(start_s), end=clock_time(end_s))
 
 
 def _where(span: Span) -> str:
-    return f"{person_words(span.person)}, {clock_time(span.start_s)} to {clock_time(span.end_s)}"
+    return f"{person_words(span.person)}, {from_to(span.start_s, span.end_s)}"
 
 
 def _which(span: Span, names: Mapping[str, str]) -> str:
     told = joined([names.get(name, name) for name in span.detectors])
-    return f"at each moment at least two of {told}" if span.changing else told
+    return _("at each moment at least two of {detectors}", detectors=told) if span.changing else told
 
 
 def _by_person(found: Sequence[Stretch]) -> Iterator[str]:
     """'person 1 (0:01.0 to 0:04.0, 0:06.0 to 0:07.0)', in the order of persons."""
     for person in dict.fromkeys(sorted((one.person for one in found), key=lambda one: -1 if one is None else one)):
         own = sorted((one for one in found if one.person == person), key=lambda one: one.start_s)
-        times = ", ".join(f"{clock_time(one.start_s)} to {clock_time(one.end_s)}" for one in own)
-        name = person_words(person)
-        yield f"{name[0].lower()}{name[1:]} ({times})"
+        times = ", ".join(from_to(one.start_s, one.end_s) for one in own)
+        yield f"{person_inside(person)} ({times})"
 
 
 def _covers_all(result: Result, spans: Sequence[Span]) -> bool:
@@ -181,10 +216,6 @@ def _covers_all(result: Result, spans: Sequence[Span]) -> bool:
     return lanes <= covered
 
 
-def _more(count: int) -> str:
-    return "is one more such stretch" if count == 1 else f"are {count:,} more such stretches"
-
-
 def _how_often(
     false: FalseStretches | None, names: Mapping[str, str], *, span: Span | None = None, sound: bool = False
 ) -> str:
@@ -192,18 +223,55 @@ def _how_often(
 
     ``span``: the joint stretch it is about, None for one of a single detector. The detectors are named where they are not all of it.
     """
-    material = "sound" if sound or (span and span.person is None) else "video"
+    heard = sound or bool(span and span.person is None)
     if false is None:
-        return f"How often real {material} has such stretches was not measured {'for these together' if span else 'for it'}."
+        if span:
+            return _of(
+                heard,
+                _("How often real sound has such stretches was not measured for these together."),
+                _("How often real video has such stretches was not measured for these together."),
+            )
+        return _of(
+            heard,
+            _("How often real sound has such stretches was not measured for it."),
+            _("How often real video has such stretches was not measured for it."),
+        )
     some = span and set(false.detectors) != set(span.detectors)
-    who = f" of {joined([names.get(name, name) for name in false.detectors])} together" if some else ""
-    where = f"the {false.minutes:.1f} minutes that {'both were' if span else 'it was'} measured on"
+    who = ""
+    if some:
+        who = " " + _("of {detectors} together", detectors=joined([names.get(name, name) for name in false.detectors]))
+    minutes = digits(false.minutes, ".1f")
+    where = (
+        _("the {minutes} minutes that both were measured on", minutes=minutes)
+        if span
+        else _("the {minutes} minutes that it was measured on", minutes=minutes)
+    )
     if not false.found:
-        told = f"Real {material} had no such stretch{who} in {where}"
-        return f"{told}; that is too little {material} to rule out one every {_time(false.minutes / 3)}."
-    little = "" if false.found < RARE_A_MINUTE * false.minutes else ", so by itself this says little"
-    return f"Real {material} has such stretches{who}, too: {false.found:,} in {where}{little}."
+        values = {"of_whom": who, "where": where, "time": duration(60 * false.minutes / 3)}
+        return _of(
+            heard,
+            _(
+                "Real sound had no such stretch{of_whom} in {where}; that is too little sound to rule out one every {time}.",
+                **values,
+            ),
+            _(
+                "Real video had no such stretch{of_whom} in {where}; that is too little video to rule out one every {time}.",
+                **values,
+            ),
+        )
+    values = {"of_whom": who, "where": where, "count": digits(false.found, ",")}
+    if false.found < RARE_A_MINUTE * false.minutes:
+        return _of(
+            heard,
+            _("Real sound has such stretches{of_whom}, too: {count} in {where}.", **values),
+            _("Real video has such stretches{of_whom}, too: {count} in {where}.", **values),
+        )
+    return _of(
+        heard,
+        _("Real sound has such stretches{of_whom}, too: {count} in {where}, so by itself this says little.", **values),
+        _("Real video has such stretches{of_whom}, too: {count} in {where}, so by itself this says little.", **values),
+    )
 
 
-def _time(minutes: float) -> str:
-    return duration(60 * minutes)
+def _of(heard: bool, sound: str, video: str) -> str:
+    return sound if heard else video

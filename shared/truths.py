@@ -17,15 +17,25 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from shared.intervals import clopper_pearson
+from shared.languages import _, digits, marked, ngettext
 from shared.records import ID_PATTERN, Guess, JobId, Mode, Moment, Record
 from shared.results import Conditions, DetectorResult, Points, Provenance, Result, Score, Tally, Unit
 from shared.statement import counts, enough, percent
-from shared.words import counted
 
 #: What the figures are no measure of, for page and command line.
-NO_SAMPLE: Final = (
+NO_SAMPLE: Final = marked(
     "These are files whose truth somebody found out, not a fair sample of all that is sent here: "
     "others may be judged better, or worse."
+)
+#: Kinds of files that are counted apart: sound, pictures, and clips by mode.
+MATERIALS: Final = marked(
+    {
+        "sound": "sound",
+        "stills": "stills",
+        "quick": "clips, quick mode",
+        "standard": "clips, standard mode",
+        "thorough": "clips, thorough mode",
+    }
 )
 #: Characters of a note.
 LONGEST_NOTE: Final = 200
@@ -135,13 +145,19 @@ class Side:
     def words(self) -> str:
         """How many of the judged files were on the wrong side: '3 of 22 (2.9 to 35 %)', 'none judged'."""
         if not self.judged:
-            return "none judged"
+            return _("none judged")
         return wrong_of(self.wrong)
 
 
 def wrong_of(tally: Tally) -> str:
     """'3 of 22 (2.9 to 35 %)'."""
-    return f"{tally.reached:,} of {tally.of:,} ({percent(tally.low)} to {percent(tally.high)} %)"
+    return _(
+        "{part} of {whole} ({low} to {high} %)",
+        part=digits(tally.reached, ","),
+        whole=digits(tally.of, ","),
+        low=percent(tally.low),
+        high=percent(tally.high),
+    )
 
 
 @dataclass(frozen=True)
@@ -194,12 +210,15 @@ class SiteRecord:
     def words(self) -> str:
         """What it counts, in a sentence."""
         if not self.real + self.fake:
-            return (
+            return _(
                 "Nothing is noted yet: nobody has recorded whether a file that was checked here is real or manipulated."
             )
-        return (
-            f"The truth of {counted(self.real + self.fake, 'file')} became known later and was noted: {self.real:,} real, "
-            f"{self.fake:,} manipulated."
+        return ngettext(
+            "The truth of {n} file became known later and was noted: {real} real, {fake} manipulated.",
+            "The truth of {n} files became known later and was noted: {real} real, {fake} manipulated.",
+            self.real + self.fake,
+            real=digits(self.real, ","),
+            fake=digits(self.fake, ","),
         )
 
 
@@ -243,11 +262,11 @@ def _guesses(known: list[Noted]) -> Guesses:
 def _with_material(item: Noted) -> Iterator[tuple[NotedAnswer, str]]:
     for answer in item.answers:
         if answer.unit == "sound":
-            yield answer, "sound"
+            yield answer, MATERIALS["sound"]
         elif item.kind == "image":
-            yield answer, "stills"
+            yield answer, MATERIALS["stills"]
         else:
-            yield answer, f"clips, {item.mode} mode"
+            yield answer, MATERIALS[item.mode]
 
 
 def _line(material: str, own: list[tuple[bool, NotedAnswer]]) -> Line:

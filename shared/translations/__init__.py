@@ -20,7 +20,10 @@ from babel.messages.pofile import read_po, write_po
 from shared.languages import CATALOGUES
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-KEYWORDS: Final = {name: DEFAULT_KEYWORDS[name] for name in ("_", "gettext", "ngettext", "pgettext")}
+_FUNCTIONS: Final = {name: DEFAULT_KEYWORDS[name] for name in ("_", "gettext", "ngettext", "pgettext")}
+#: Functions of ours that translate an argument, and which one.
+_OURS: Final[dict[str, Any]] = {"Variant": (2,), "_refused": None, "_unreachable": None}
+KEYWORDS: Final = _FUNCTIONS | _OURS
 #: The operator's page stays English.
 ENGLISH_ONLY: Final = ("frontend/templates/operator", "frontend/operator")
 
@@ -32,11 +35,23 @@ def python_texts(file: IO[bytes], keywords: Any, tags: Any, options: Any) -> Ite
     """The marked texts of a module: those in calls, and the strings of tables inside ``marked``."""
     source = file.read()
     yield from extract_python(io.BytesIO(source), keywords, tags, options)
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    tables = {target.id: value for node in tree.body for target, value in _targets(node)}
+    for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "marked":
             for argument in node.args:
-                for line, text in _strings(argument):
-                    yield line, "_", text, []
+                table = tables[argument.id] if isinstance(argument, ast.Name) else argument
+                yield from ((line, "_", text, []) for line, text in _strings(table))
+        if isinstance(node, ast.keyword) and node.arg == "title":  # of an error: UserError and answer() translate it
+            yield from ((line, "_", text, []) for line, text in _strings(node.value))
+
+
+def _targets(node: ast.stmt) -> Iterator[tuple[ast.Name, ast.AST]]:
+    """The names that a statement of a module gives a value, with it."""
+    if isinstance(node, ast.AnnAssign) and node.value is not None and isinstance(node.target, ast.Name):
+        yield node.target, node.value
+    elif isinstance(node, ast.Assign):
+        yield from ((target, node.value) for target in node.targets if isinstance(target, ast.Name))
 
 
 def _strings(node: ast.AST) -> Iterator[tuple[int, str]]:
