@@ -225,17 +225,7 @@ def _how_often(
     """
     heard = sound or bool(span and span.person is None)
     if false is None:
-        if span:
-            return _of(
-                heard,
-                _("How often real sound has such stretches was not measured for these together."),
-                _("How often real video has such stretches was not measured for these together."),
-            )
-        return _of(
-            heard,
-            _("How often real sound has such stretches was not measured for it."),
-            _("How often real video has such stretches was not measured for it."),
-        )
+        return _not_measured(heard, together=span is not None)
     some = span and set(false.detectors) != set(span.detectors)
     who = ""
     if some:
@@ -275,3 +265,17 @@ def _how_often(
 
 def _of(heard: bool, sound: str, video: str) -> str:
     return sound if heard else video
+
+
+def _not_measured(heard: bool, *, together: bool) -> str:
+    if together:
+        return _of(
+            heard,
+            _("How often real sound has such stretches was not measured for these together."),
+            _("How often real video has such stretches was not measured for these together."),
+        )
+    return _of(
+        heard,
+        _("How often real sound has such stretches was not measured for it."),
+        _("How often real video has such stretches was not measured for it."),
+    )
