@@ -50,6 +50,9 @@ VIDEO_FOLLOWS: Final = marked(
     "All numbers are there. The result video is still being drawn and appears on the same page."
 )
 
+#: Letters of an id that tell a submission from others to its owner; pages show as many.
+SHORT: Final = 8
+
 HOUSEKEEPING: Final = timedelta(hours=1)
 
 WORDS: Final[dict[Kind, tuple[str, str, str]]] = {
@@ -291,13 +294,16 @@ class Postman:
             "button": button,
             "link": mail.link,
             "sent": date_and_time(sent),
+            "short": mail.job[:SHORT],
             "deleted": date(finished + timedelta(days=self._settings.keep_results_days)),
+            "file_deleted": date(sent + timedelta(days=self._settings.keep_media_days)),
             "kind": mail.kind,
             "said": self._said(mail),
             "follows": _(VIDEO_FOLLOWS) if mail.kind == "finished" and status and status.video == "pending" else None,
         }
         message = Message(
-            subject=f"{title} ({date_and_time(sent)})",  # under 78 characters: longer ones are folded
+            # the mails of one person are told apart by this, as file names are in none of them
+            subject=f"{title}: {mail.job[:SHORT]} ({date_and_time(sent)})",
             recipients=[mail.to],
             body=render_template("mail/mail.txt", **words),
             html=render_template("mail/mail.html", **words),

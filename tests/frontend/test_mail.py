@@ -46,8 +46,8 @@ class Postbox:
         return "250 taken"
 
     def subjects(self) -> list[str]:
-        """Without the moment the file was sent."""
-        return [mail["Subject"].partition(" (5 January 2026, 12:00 UTC)")[0] for _, mail in self.mails]
+        """Without what tells one submission from another."""
+        return [mail["Subject"].partition(": ")[0] for _, mail in self.mails]
 
 
 def free_port() -> int:
@@ -121,7 +121,11 @@ def test_submission_is_told_received_and_finished_once_each(mailing: Flask, serv
         assert PIN not in text
         assert "portrait" not in text
         assert "0.6" not in text
-    assert "The result is deleted on 4 February 2026." in mail.get_body(("plain",)).get_content()
+        assert "The result is deleted on 4 February 2026, your file on 12 January 2026." in text
+        assert re.search(f"submission (<strong>)?{job[:8]}(</strong>)?, sent on 5 January 2026, 12:00 UTC", text)
+        assert "Your file is deleted on 12 January 2026." in server.box.mails[0][1].get_body((kind,)).get_content()
+    told_apart = f": {job[:8]} (5 January 2026, 12:00 UTC)"
+    assert [mail["Subject"].endswith(told_apart) for _, mail in server.box.mails] == [True, True]
     assert mail["Auto-Submitted"] == "auto-generated"
     assert list(portal(mailing).outbox.waiting()) == []
 
