@@ -176,7 +176,7 @@ STABILITY_HELP: Final = (
 @click.option("--json", "as_json", is_flag=True, help="print a summary as JSON")
 @click.option("--verbose", is_flag=True, help="name what is left out of folders")
 def analyze(media: Sequence[Path], out: Path, jobs: int | None, as_json: bool, verbose: bool, **wished: Any) -> None:
-    """Judge files or folders; each result goes to OUT/<name>/ (result.json, summary.html and the rest).
+    """Judge files or folders; each result goes to OUT/<name>/ (report.pdf to hand on, result.json, and the rest).
 
     What is in OUT stays: only the earlier result of the same file is replaced. Several are judged at once; answers keep their order.
 

@@ -211,6 +211,7 @@ def summary(medium: Medium, result: Result, *, folder: Path) -> dict[str, Any]:
     answer = {
         "file": readable(medium.path),
         "out": readable(folder),
+        "sha256": result.media.sha256,
         "detectors": {
             item.id: {
                 "status": item.status,
@@ -221,6 +222,7 @@ def summary(medium: Medium, result: Result, *, folder: Path) -> dict[str, Any]:
                 "message": item.message,
                 "unit": item.unit,
                 "units_scored": item.units_scored,
+                "persons": [one.model_dump(mode="json") for one in item.persons],
                 "stability": item.stability.model_dump(mode="json") if item.stability else None,
                 "finding": item.finding.model_dump(mode="json") if item.finding else None,
                 "worth": item.worth.model_dump(mode="json") if item.worth else None,
@@ -233,6 +235,10 @@ def summary(medium: Medium, result: Result, *, folder: Path) -> dict[str, Any]:
         "not_looked_for": [kind.code for kind in said.kinds if not kind.looked] if said else [],
         "conditions": result.conditions.model_dump(mode="json") if result.conditions else None,
         "persons": len(result.persons),
+        "seen": [
+            {"person": one.person, "faces": one.faces, "first_s": one.first_s, "last_s": one.last_s}
+            for one in result.persons
+        ],
         "notes": note_sentences(result.notes),
         "seconds": result.seconds,
     }

@@ -33,6 +33,9 @@ from shared.words import UNIT_NOUNS, counted, judges_in_words, label_in_words
 #: Names of the pipeline's steps on the terminal.
 _STEPS = {"media": "reading the file", "report": "drawing the report", "video": "drawing the video"}
 
+#: Persons whose scores are in a row of the table; the report has all.
+_MOST_PERSONS = 4
+
 #: The file is of a kind that this detector does not judge: a row of the table says so, and no line on the way.
 _OTHER_KIND = ("no_picture", "no_sound")
 
@@ -136,19 +139,21 @@ def say_left_out(console: Console, found: Found, *, verbose: bool) -> None:
 
 def print_summaries(summaries: Iterable[dict[str, Any]]) -> None:
     """A table of what ``analyze`` found, on stdout."""
-    table = Table("file", "detector", "fake score", "label", "finding", "remark", box=None, pad_edge=False)
+    table = Table(
+        "file", "detector", "fake score", "threshold", "label", "persons", "finding", "remark", box=None, pad_edge=False
+    )
     places, statements = [], list[str]()
     for item in summaries:
         name = Path(item["file"]).name
         for row in _rows(item.get("detectors", {})):
             table.add_row(*_cells(name, *row))
         for sentence in item.get("notes", ()):
-            table.add_row(*_cells("", "", "", "", "", f"Note: {sentence}"))
+            table.add_row(*_cells("", "", "", "", "", "", "", f"Note: {sentence}"))
         statements += [f"{name}: {sentence}" for sentence in item.get("statement", ())]
         if "detectors" in item:
             places.append(f"{name} -> {item['out']}")
         else:
-            table.add_row(*_cells(name, "-", "-", "-", "-", item["message"]))
+            table.add_row(*_cells(name, "-", "-", "-", "-", "-", "-", item["message"]))
     console = stdout_console()
     for sentence in statements:  # what points where leads, the numbers follow
         say(console, sentence)
@@ -160,8 +165,9 @@ def print_summaries(summaries: Iterable[dict[str, Any]]) -> None:
     console.print("Fake score: 0 = real, 1 = fake. A score is an indication, not a proof.", style="dim")
 
 
-def _rows(answers: dict[str, dict[str, Any]]) -> list[tuple[str, str, str, str, str]]:
-    """Detector, score, label (in brackets where it does not count), finding and remark of each answer.
+def _rows(answers: dict[str, dict[str, Any]]) -> list[tuple[str, ...]]:
+    """Detector, score, threshold, label (in brackets where it does not count), the scores of persons where there are several,
+    finding and remark of each answer.
 
     Detectors without a score for the same reason share a row.
     """
@@ -180,8 +186,22 @@ def _rows(answers: dict[str, dict[str, Any]]) -> list[tuple[str, str, str, str, 
         label = label_in_words(answer["hard_label"])
         if finding and finding.code in NOT_COUNTED:
             label = f"({label})"
-        rows.append((detector, score, label, finding_words(finding) if finding else "-", judged))
-    return [*rows, *((", ".join(names), "-", "-", "-", remark) for remark, names in silent.items())]
+        found = finding_words(finding) if finding else "-"
+        rows.append((detector, score, f"{answer['threshold']:.2f}", label, _persons(answer), found, judged))
+    return [*rows, *((", ".join(names), *("-" * 5), remark) for remark, names in silent.items())]
+
+
+def _persons(answer: dict[str, Any]) -> str:
+    """'1: 0.08, 2: 0.64', persons counted from 1 as in the report; a dash where there are no two. No maximum, which flags crowds."""
+    persons = answer.get("persons", ())
+    if len(persons) < 2:
+        return "-"
+    told = [
+        f"{one['person'] + 1}: {rounded(one['fake_score'], threshold=answer['threshold'])}"
+        for one in persons[:_MOST_PERSONS]
+    ]
+    more = len(persons) - _MOST_PERSONS
+    return ", ".join(told) + (f" and {more} more" if more > 0 else "")
 
 
 def _cells(*texts: str) -> list[Text]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from shared.digest import sha256_of
 from shared.results import Result
 from tests.compiled import share_compiled
 
@@ -152,13 +153,18 @@ def test_an_image_and_a_clip_are_judged_and_leave_their_reports(cli: CommandLine
     summaries = {Path(item["file"]).name: item for item in json.loads(said.stdout)}
     assert set(summaries) == {"portrait.jpg", "clip.mp4"}
     for item in summaries.values():
-        assert item["persons"] == 1
+        assert item["persons"] == len(item["seen"]) == 1
+        assert item["sha256"] == sha256_of(folder / Path(item["file"]).name)
         for answer in item["detectors"].values():
             assert answer["status"] == "ok"
             assert 0 <= answer["fake_score"] <= 1
+            assert 0 < answer["threshold"] < 1
+            assert [one["person"] for one in answer["persons"]] == [0]
     for name in ("portrait", "clip"):
         assert json.loads((out / name / "result.json").read_text())["schema_version"] == 2
-        assert {"result.json", "scores.csv", "summary.html"} <= {path.name for path in (out / name).iterdir()}
+        assert {"report.pdf", "result.json", "scores.csv", "summary.html"} <= {
+            path.name for path in (out / name).iterdir()
+        }
     assert (out / "clip" / "video" / "side_by_side.mp4").stat().st_size > 10_000
     content = sum(
         path.stat().st_size for path in (out / "clip").rglob("*") if path.is_file() and path.parent.name != "video"

@@ -57,8 +57,8 @@ def test_detectors_without_a_score_for_one_reason_share_a_row(capsys: pytest.Cap
     print_summaries([{"file": "voice.mp3", "out": "out/voice", "detectors": answers, "statement": said}])
     lines = capsys.readouterr().out.splitlines()
     rows = [re.split(r"  +", line.strip()) for line in lines]
-    assert ["voice.mp3", "listens", "<0.50", "real", "inconclusive", "3 stretches of sound"] in rows
-    assert ["voice.mp3", "a, b", "-", "-", "-", why] in rows
+    assert ["voice.mp3", "listens", "<0.50", "0.50", "real", "-", "inconclusive", "3 stretches of sound"] in rows
+    assert ["voice.mp3", "a, b", *"-----", why] in rows
     assert [f"voice.mp3: {sentence}" for sentence in said] == lines[:2], "what points where leads"
 
 
@@ -76,5 +76,15 @@ def test_the_label_of_a_detector_that_judged_too_little_is_in_brackets(capsys: p
     }
     print_summaries([{"file": "clip.mp4", "out": "out/clip", "detectors": {"weak": few, "sure": _answer(0.9)}}])
     rows = [re.split(r"  +", line.strip()) for line in capsys.readouterr().out.splitlines()]
-    assert ["clip.mp4", "weak", "0.90", "(fake)", "inconclusive", "3 faces"] in rows
-    assert ["clip.mp4", "sure", "0.90", "fake", "inconclusive", "3 faces"] in rows
+    assert ["clip.mp4", "weak", "0.90", "0.50", "(fake)", "-", "inconclusive", "3 faces"] in rows
+    assert ["clip.mp4", "sure", "0.90", "0.50", "fake", "-", "inconclusive", "3 faces"] in rows
+
+
+def test_scores_of_several_persons_are_in_their_order_and_no_maximum_of_them(capsys: pytest.CaptureFixture[str]):
+    persons = [
+        {"person": n, "faces": 9, "fake_score": score} for n, score in enumerate((0.08, 0.64, 0.49999, 0.2, 0.9, 0.1))
+    ]
+    print_summaries(
+        [{"file": "crowd.mp4", "out": "out/crowd", "detectors": {"one": _answer(0.3) | {"persons": persons}}}]
+    )
+    assert "  1: 0.08, 2: 0.64, 3: <0.50, 4: 0.20 and 2 more  " in capsys.readouterr().out
