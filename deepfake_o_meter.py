@@ -116,7 +116,7 @@ class _Commands(click.Group):
     """Loads the groups of commands when they are asked for: the portal's process needs none of what they import."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return sorted([*super().list_commands(context), "detectors", "keys", "node", "settings", "weights"])
+        return sorted([*super().list_commands(context), "detectors", "keys", "node", "settings", "signers", "weights"])
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name == "detectors":
@@ -135,6 +135,10 @@ class _Commands(click.Group):
             from backend.commands.settings import settings
 
             return settings
+        if name == "signers":
+            from backend.commands.signers import signers
+
+            return signers
         if name == "weights":
             from backend.commands.weights import weights
 

@@ -23,8 +23,10 @@ from shared.records import JobId, Mode, Moment, Record
 from shared.results import Result, Score, Unit
 from shared.store import Store
 
-#: Pictures are alike when the marks of both files are so near to each other's, in the median over the marks (of 256 bits).
-PICTURES_APART: Final = 76
+#: Clips look alike when the marks of both are so near to each other's, in the median over the marks (of 256 bits).
+PICTURES_APART: Final = 56
+#: Still pictures look alike when one of their two marks (of the whole, and without its borders) is so near to one of the other's.
+STILLS_APART: Final = 44
 #: Sounds are alike when so many marks in a row differ in at most this share of their bits (Haitsma and Kalker: 0.35 over 256 marks).
 SOUND_APART: Final = 0.30
 SOUND_RUN: Final = 64
@@ -151,7 +153,10 @@ def likeness(one: Marks, other: Marks) -> Likeness:
         return Likeness(same=True, pictures=None, sound=None)
     pictures = sound = None
     if len(one.pictures) and len(other.pictures) and (one.kind == "image") == (other.kind == "image"):
-        pictures = pictures_apart(one.pictures, other.pictures) <= PICTURES_APART
+        if one.kind == "image":
+            pictures = stills_apart(one.pictures, other.pictures) <= STILLS_APART
+        else:
+            pictures = pictures_apart(one.pictures, other.pictures) <= PICTURES_APART
     if one.heard.sum() >= SOUND_RUN and other.heard.sum() >= SOUND_RUN:
         sound = sound_apart(one, other) <= SOUND_APART
     return Likeness(same=False, pictures=pictures, sound=sound)
@@ -161,6 +166,11 @@ def pictures_apart(one: Array, other: Array) -> float:
     """Median distance of the marks (n, 32) of each file to the nearest one (m, 32) of the other, the larger of the two ways, bits."""
     between = _bits(one[:, None] ^ other[None]).sum(axis=2, dtype=np.int32)
     return float(max(np.median(between.min(axis=0)), np.median(between.min(axis=1))))
+
+
+def stills_apart(one: Array, other: Array) -> int:
+    """Least distance of a mark (n, 32) of one picture to one (m, 32) of the other, bits."""
+    return int(_bits(one[:, None] ^ other[None]).sum(axis=2, dtype=np.int32).min())
 
 
 def sound_apart(one: Marks, other: Marks) -> float:
