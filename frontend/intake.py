@@ -19,6 +19,7 @@ from werkzeug.datastructures import MultiDict
 from frontend import pins
 from frontend.faults import wants_json
 from frontend.form import FormError, Wish, read_form
+from frontend.linked import LinkedPage, from_address, pages_in_words
 from frontend.media import IncomingMedia, check_head, check_space, storage_trouble
 from frontend.operator.pause import takes_in
 from frontend.portal import Portal, portal
@@ -92,9 +93,11 @@ def submit() -> Response:
     try:
         if incoming is None:
             check_space(site.store, wanted=site.upload_limit)
-            incoming, source = site.fetcher.fetch(wish.url or "")
-        with incoming:
-            job, _ = take(site, wish, incoming, source=source)
+            media, source = from_address(site, wish.url or "")
+        else:
+            media = incoming
+        with media:
+            job, _ = take(site, wish, media, source=source)
     except UserError as error:
         if wants_json() or not (error.status == 415 or error.code in OF_THE_FILE):
             raise
@@ -144,14 +147,14 @@ def another_request() -> UserError:
 
 
 def take(
-    site: Portal, wish: Wish, media: IncomingMedia, *, source: str | None, sender: Sender | None = None
+    site: Portal, wish: Wish, media: IncomingMedia | LinkedPage, *, source: str | None, sender: Sender | None = None
 ) -> tuple[JobId, bool]:
     """Publish the submission, or find the one that this form or request led to before; whether it is a new one."""
     sender = sender or Sender()
     media.close()
     media.check_kind()
     # an address may hand out other bytes each time: a program that asks again means the same address
-    of_address = sender.same and wish.url
+    of_address = wish.url and (sender.same or media.sha256 is None)
     fingerprint = fingerprint_of(site, wish, content=wish.url if of_address else media.sha256, sender=sender)
     with site.receipts.submitting(sender.same or fingerprint):
         now = site.clock()
@@ -169,7 +172,13 @@ def take(
 
 
 def _store(
-    site: Portal, wish: Wish, media: IncomingMedia, *, source: str | None, sender: Sender, fingerprint: str
+    site: Portal,
+    wish: Wish,
+    media: IncomingMedia | LinkedPage,
+    *,
+    source: str | None,
+    sender: Sender,
+    fingerprint: str,
 ) -> None:
     """Write and publish a new submission."""
     now = site.clock()
@@ -189,6 +198,7 @@ def _store(
         guess=wish.guess,
         original_name=media.name,
         source_url=source,
+        link=media.link,
         sha256=media.sha256,
         bytes=media.bytes,
         visitor=(visitor_key if sender.key else sender_key)[:32],
@@ -262,6 +272,7 @@ def _form_page(untrusted: MultiDict[str, str], errors: dict[str, str]) -> Respon
             suggestion=pins.generate(),
             limit_mb=site.settings.max_upload_mb,
             limit_bytes=site.upload_limit,
+            pages=pages_in_words(catalog.links if catalog else ()),
             settings=site.settings,
         )
     )

@@ -71,6 +71,9 @@ class IncomingMedia:
     ``drop`` removes what was written, unless ``keep`` was called after the submission took the folder over.
     """
 
+    #: the media is here, not on a page (``frontend.linked``)
+    link: None = None
+
     def __init__(self, store: Store, *, limit: int, untrusted_name: str | None) -> None:
         self.id: JobId = new_id()
         self.name = display_name(untrusted_name)

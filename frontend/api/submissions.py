@@ -23,6 +23,7 @@ from frontend.events import stream_of
 from frontend.faults import Refusal, user_error
 from frontend.form import Choice
 from frontend.keys import Key
+from frontend.linked import from_address
 from frontend.media import check_space
 from frontend.portal import Portal, portal
 from frontend.progress import progress_of
@@ -71,11 +72,11 @@ def submit() -> Response:
         if who.key is not None and quota_of(who.key).left == 0:
             raise _quota_used(who.key)
         check_space(site.store, wanted=site.upload_limit)
-        incoming, source = site.fetcher.fetch(wish.url or "")
+        media, source = from_address(site, wish.url or "")
     else:
-        source = None
-    with incoming:
-        job, is_new = intake.take(site, wish, incoming, source=source, sender=sender)
+        media, source = incoming, None
+    with media:
+        job, is_new = intake.take(site, wish, media, source=source, sender=sender)
     if who.key is not None:
         g.budget = quota_of(who.key)
     return _submitted(job, is_new=is_new)
