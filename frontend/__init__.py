@@ -23,6 +23,8 @@ from frontend import (
     wording,
 )
 from frontend.access import Access
+from frontend.charts import views as charts
+from frontend.charts.page import curve_view, timeline_view
 from frontend.events import Streams
 from frontend.keys import Keys
 from frontend.media import IncomingMedia
@@ -55,7 +57,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, background: bool =
     upload.init_upload(app)
     office.init_operator(app, site)
     delivery.init_delivery(app)
-    for part in (intake, viewer, result_files, again, compare, pages, views):
+    for part in (intake, viewer, result_files, charts, again, compare, pages, views):
         app.register_blueprint(part.blueprint)
     app.json.sort_keys = False  # type: ignore[attr-defined]  # troubles of a form are in the order of the page
     security.init_security(app, settings)
@@ -148,6 +150,7 @@ def _init_templates(app: Flask) -> None:
         judged_units=words.units_of,
         likeness=words.likeness,
         misleads=wording.misleads,
+        curve_view=curve_view,
+        timeline_view=timeline_view,
         platform=version("deepfake-o-meter"),
-        plotly=version("plotly"),
     )

@@ -1,4 +1,4 @@
-"""Pages without a submission: the detectors, the help, how sure findings are, the record of this site, health checks, the chart library.
+"""Pages without a submission: detectors, help, how sure findings are, the record of this site, health checks, the words of our scripts.
 
 Front-end only.
 """
@@ -8,11 +8,11 @@ from __future__ import annotations
 import contextlib
 from typing import Final
 
-from flask import Blueprint, Response, abort, jsonify, make_response, render_template, request
+from flask import Blueprint, Response, abort, jsonify, make_response, render_template
 from markdown_it import MarkdownIt
 from markdown_it.rules_core import StateCore
 
-from frontend import languages, plotting
+from frontend import languages
 from frontend.portal import portal
 from frontend.wording import catalog_is_fresh
 from shared import how_sure, truths
@@ -23,7 +23,7 @@ from shared.records import Catalog
 #: Below this much free space the portal says it is not ready, bytes.
 LOW_WATER: Final = 500_000_000
 
-#: The chart library changes with its package only, and its address carries the version.
+#: Words of scripts change with their address only.
 A_YEAR_S: Final = 31_536_000
 
 #: A third party's card is untrusted text: HTML in it is shown as text, and addresses of scripts are refused.
@@ -154,16 +154,4 @@ def script_words(code: str, version: str) -> Response:
     response = Response(languages.script_words(code), mimetype="text/javascript")
     if version == languages.script_version(code):
         response.headers["Cache-Control"] = f"public, max-age={A_YEAR_S}, immutable"
-    return response
-
-
-@blueprint.get("/assets/<version>/plotly.min.js")
-def plotly(version: str) -> Response:
-    """The chart library from its installed package, compressed where the browser takes it."""
-    packed = "gzip" in request.headers.get("Accept-Encoding", "")
-    response = Response(plotting.script(packed=packed), mimetype="text/javascript")
-    if packed:
-        response.headers["Content-Encoding"] = "gzip"
-    response.headers["Vary"] = "Accept-Encoding"
-    response.headers["Cache-Control"] = f"public, max-age={A_YEAR_S}, immutable"
     return response

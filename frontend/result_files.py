@@ -32,7 +32,7 @@ blueprint = Blueprint("result_files", __name__)
 @blueprint.get("/r/<untrusted_id>/files/<path:untrusted_name>")
 def file(untrusted_id: str, untrusted_name: str) -> Response:
     """One file of the report; parts of it (Range) for the video player."""
-    return send(_reading(untrusted_id), untrusted_name)
+    return send(open_reading(untrusted_id), untrusted_name)
 
 
 def send(reading: Reading, untrusted_name: str) -> Response:
@@ -103,7 +103,7 @@ def _open_job(untrusted_id: str) -> JobId:
     return job
 
 
-def _reading(untrusted_id: str) -> Reading:
+def open_reading(untrusted_id: str) -> Reading:
     """The report, for a browser that may open it."""
     return read_report(portal().store.report(_open_job(untrusted_id)))
 

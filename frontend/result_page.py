@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from flask import render_template, session, url_for
 
-from frontend import plotting, wording
+from frontend import wording
 from frontend.detector_rows import detector_rows, same_evidence
 from frontend.faces_shown import gallery, marks_of
 from frontend.original import original_of
@@ -57,6 +57,5 @@ def page(site: Portal, job: JobId, *, submission: Submission | None, finished: d
         file_deleted=submission.received + timedelta(days=site.settings.keep_media_days) if submission else None,
         source=submission.source_url if submission else None,
         open_minutes=site.settings.session_minutes,
-        chart_sheets=plotting.own_sheets(),
         backend=wording.catalog_is_fresh(catalog, site.clock()),
     )

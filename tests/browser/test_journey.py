@@ -67,8 +67,8 @@ def test_upload_progress_pin_result_and_download(
     finish(app, job, video=astronaut_clip, portrait=FIXTURES / "astronaut.jpg")
     page.wait_for_selector("#pin")  # the page reloads itself and asks for the PIN
     _open(page)
-    page.wait_for_selector("#chart[data-drawn='2']")
-    _check_chart(page)
+    page.wait_for_selector("#curve-part[data-ready]")
+    _check_curve(page)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     _until(page, "document.getElementById('video').readyState >= 1")
     assert abs(page.evaluate("document.getElementById('video').duration") - 2) < 0.2
@@ -93,20 +93,18 @@ def test_numbers_come_first_and_the_video_joins_them_on_the_open_page(
     page = seen.page
     page.goto(f"{url}/r/{job}")
     _open(page)
-    page.wait_for_selector("#chart[data-drawn='2']")
+    page.wait_for_selector("#curve-part[data-ready]")
     assert "is being prepared" in page.inner_text("main")
     assert page.get_by_role("link", name="Download everything (zip)").count() == 0
     _look(page, f"pending-{width}")
-    page.select_option("#person", index=2)
+    page.select_option("#who", "2")
     page.evaluate("scrollTo(0, 300)")
     add_video(app, job, astronaut_clip)
     _until(page, "document.getElementById('video')?.readyState >= 1")
     assert "being prepared" not in page.inner_text("main")
-    assert page.evaluate("[scrollY > 200, document.getElementById('person').selectedIndex]") == [True, 2], (
-        "not reloaded"
-    )
-    page.evaluate("document.getElementById('chart').emit('plotly_click', {points: [{x: 1.4}]})")
-    _until(page, "Math.abs(document.getElementById('video').currentTime - 1.4) < 0.05")
+    assert page.evaluate("[scrollY > 200, document.getElementById('who').value]") == [True, "2"], "not reloaded"
+    page.wait_for_selector("#curve-part[data-ready^='2 ']")
+    _click_at(page, 1.4)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     _look(page, f"complete-{width}")
     with page.expect_download() as download:
@@ -137,31 +135,25 @@ def _look(page: Any, name: str) -> None:
         page.screenshot(path=f"{folder}/{name}.png", full_page=True)
 
 
-def _check_chart(page: Any) -> None:
-    """Curves are drawn inside their card, the legend too, and choosing a person draws that person's."""
-    assert page.locator("#chart .scatterlayer .trace").count() == 2
-    card, legend = page.locator("#chart").bounding_box(), page.locator("#chart .legend").bounding_box()
+def _check_curve(page: Any) -> None:
+    """The curve of everyone is drawn inside its card, and choosing a person draws that person's, without a reload."""
+    path = "document.querySelector('#curve [data-detector=mesonet] .line').getAttribute('d')"
+    assert page.locator("#curve g[data-unit]").count() == 2
+    card, legend = page.locator("section:has(#curve)").bounding_box(), page.locator("#curve-legend").bounding_box()
     assert card["y"] <= legend["y"]
     assert legend["y"] + legend["height"] <= card["y"] + card["height"] + 1
-    before = page.evaluate("document.getElementById('chart').data[0].y")
-    page.select_option("#person", index=2)
-    _until(page, "document.getElementById('chart').data[0].y.length === 41")  # 40 faces and a cut
-    assert page.evaluate("document.getElementById('chart').data[0].y") != before
+    everyone = page.evaluate(path)
+    page.select_option("#who", "2")
+    page.wait_for_selector("#curve-part[data-ready^='2 ']")
+    assert page.evaluate(path) != everyone
 
 
-def test_click_in_the_curve_leads_to_the_place_in_the_video(site: Any, watched: Any, astronaut_clip: Path) -> None:
-    app, url = site
-    job = Uploader(app.test_client()).submit()
-    finish(app, job, video=astronaut_clip, portrait=FIXTURES / "astronaut.jpg")
-    seen = watched()
-    page = seen.page
-    page.goto(f"{url}/r/{job}")
-    _open(page)
-    page.wait_for_selector("#chart[data-drawn]")
+def _click_at(page: Any, seconds: float) -> None:
+    """Click into the curve at that moment of twelve; the video goes there."""
     _until(page, "document.getElementById('video').readyState >= 1")
-    page.evaluate("document.getElementById('chart').emit('plotly_click', {points: [{x: 1.4}]})")
-    _until(page, "Math.abs(document.getElementById('video').currentTime - 1.4) < 0.05")
-    assert seen.trouble == []
+    box = page.locator("#plot").bounding_box()
+    page.locator("#plot").click(position={"x": box["width"] * seconds / 12, "y": 60})
+    _until(page, f"Math.abs(document.getElementById('video').currentTime - {seconds}) < 0.05")
 
 
 def test_wrong_form_is_told_at_the_field_and_nothing_is_lost(site: Any, watched: Any, astronaut_clip: Path) -> None:
@@ -234,8 +226,12 @@ def test_journey_without_scripts(site: Any, watched: Any, tmp_path: Path) -> Non
     page.reload()
     _open(page)
     page.wait_for_selector("h2:has-text('1 of 2 detectors is at or above its threshold: MesoInception4')")
-    assert page.locator("noscript img, img[alt^='Curve']").count() == 1
-    assert not page.locator("#chart-wait").is_visible()
+    assert page.locator("#curve .line").count() == 2, "the server made it"
+    page.get_by_role("link", name="Person 2", exact=True).click()
+    page.wait_for_selector("#curve:has-text('Person 2')", state="attached")
+    page.get_by_text("The numbers as a table").click()
+    assert page.locator("#curve-table tbody tr").count() == 8
+    assert not page.get_by_role("button", name="Zoom in").is_visible()
     assert seen.trouble == []
 
 

@@ -48,7 +48,8 @@ def unfold(page: Any) -> None:
 
 
 def drawn(page: Any, lines: int) -> None:
-    page.wait_for_selector(f"#chart[data-drawn='{lines}']")
+    page.wait_for_selector("#curve-part[data-ready]")
+    assert page.locator("#curve g[data-unit]").count() == lines
 
 
 @pytest.fixture
@@ -162,19 +163,15 @@ def test_a_clip_with_a_voice_has_curves_of_faces_pictures_and_sound(
 
     page, seen = result_page(all_kinds, watched, change, video=astronaut_clip)
     drawn(page, 4)
-    assert page.evaluate(
-        "document.getElementById('chart').data.map((line) => [line.name, line.mode])"
-    ) == [
-        ["MesoInception4", "lines+markers"],
-        ["ClassNSeg", "lines+markers"],
-        ["FerretNet (whole pictures)", "markers"],
-        ["AASIST (sound)", "lines"],
-    ]  # fmt: skip
-    alone = "[0.5, null, 0.5, 0.5, null, ...Array(85).fill(0.2)]"  # the first score is between two gaps: no line would show it
-    sizes = page.evaluate(f"markers({{style: 'line', t: Array(90).fill(0), y: {alone}}}).size.slice(0, 5)")
-    assert sizes == [5, 0, 0, 0, 0]
-    assert page.evaluate(f"modeOf({{style: 'line', t: Array(90).fill(0), y: {alone}}})") == "lines+markers"
-    page.select_option("#person", index=2)
+    shapes = "groups => groups.map(g => [g.dataset.title, g.dataset.unit, g.getAttribute('class')])"
+    assert page.locator("#curve g[data-unit]").evaluate_all(shapes) == [
+        ["MesoInception4", "face", "of-line"],
+        ["ClassNSeg", "face", "of-line"],
+        ["AASIST", "sound", "of-steps"],
+        ["FerretNet", "picture", "of-dots"],
+    ]
+    page.select_option("#who", "2")
+    page.wait_for_selector("#curve-part[data-ready^='2 ']")
     drawn(page, 4)  # the sound and the pictures are those of all persons
     look(page, "result-all")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

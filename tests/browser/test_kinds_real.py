@@ -19,7 +19,7 @@ import pytest
 from shared.results import Result
 from shared.rounding import score
 from shared.statement import statement_of
-from tests.browser.test_kinds import look, offered, unfold
+from tests.browser.test_kinds import drawn, look, offered, unfold
 from tests.conftest import write_clip
 from tests.e2e.test_upload_to_bundle import Site, eventually
 
@@ -140,7 +140,7 @@ def test_a_cloned_and_a_genuine_voice_are_told_apart(
     assert walk.choose(voice) == ["aasist"]
     result = walk.send()
     walk.says(result, detector="AASIST", label=label)
-    walk.page.wait_for_selector("#chart[data-drawn='1']")
+    drawn(walk.page, 1)
     walk.plays(seconds=result.media.duration_s)
     walk.sounds_by_keyboard(seconds=result.media.duration_s)
     words = walk.page.inner_text("main").replace(walk.page.inner_text(".looked"), "")  # names what nobody looked for
@@ -174,7 +174,7 @@ def test_a_clip_with_a_voice_is_judged_by_its_faces_and_its_sound(
     result = walk.send()
     assert {item.id: item.status for item in result.detectors} == {"aasist": "ok", "selfblend": "ok"}
     assert result.consensus == (), "a face and a voice have no mean"
-    walk.page.wait_for_selector("#chart[data-drawn='2']")
+    drawn(walk.page, 2)
     walk.plays(seconds=SECONDS)
     assert "with its faces marked" in walk.page.inner_text("main")
 

@@ -213,15 +213,6 @@ def test_what_visitors_type_is_shown_as_text_only(app: Flask, uploader: Uploader
     assert "<img src=x" not in page
 
 
-def test_chart_library_comes_from_here_packed_and_cached(visitor: Visitor) -> None:
-    address = "/assets/1/plotly.min.js"
-    packed = visitor.get(address, headers={"Accept-Encoding": "gzip"})
-    assert packed.headers["Content-Encoding"] == "gzip"
-    assert "immutable" in packed.headers["Cache-Control"]
-    assert len(packed.data) < 2_000_000
-    assert visitor.get(address).data.lstrip().startswith(b"/**\n* plotly.js")
-
-
 @pytest.mark.parametrize("code", ["deleted", "expired", "media_unreadable", "too_many_attempts"])
 def test_codes_of_the_back_end_have_a_sentence(code: str) -> None:
     assert SENTENCES[code].endswith(".")

@@ -124,7 +124,7 @@ def test_still_image_shows_its_marked_picture_and_no_curves(app: Flask, uploader
     uploader.enter_pin(job)
     page = uploader.get(f"/r/{job}").get_data(as_text=True)
     assert "video/side_by_side.png" in page
-    assert 'id="chart"' not in page
+    assert 'id="curve' not in page
     assert "<video" not in page
 
 
@@ -132,10 +132,7 @@ def test_curves_break_at_cuts_and_gaps_and_follow_the_result(app: Flask, uploade
     job = uploader.submit()
     result = finish(app, job)
     uploader.enter_pin(job)
-    page = uploader.get(f"/r/{job}").get_data(as_text=True)
-    address = re.search(r'data-curves="([^"]+)"', page)
-    assert address
-    data = json.loads(uploader.get(address[1]).data)
+    data = json.loads(uploader.get(f"/r/{job}/files/curves.json").data)
     assert data["cuts"] == [6.0]
     by_key = {(line["detector"], line["person"]): line for line in data["lines"]}
     assert set(by_key) == {(name, person) for name in ("mesonet", "classnseg") for person in (None, 0, 1)}
@@ -152,7 +149,7 @@ def test_a_result_from_before_curves_json_shows_its_pictures_and_says_why(app: F
     uploader.enter_pin(job)
     page = uploader.get(f"/r/{job}").get_data(as_text=True)
     assert "from an earlier version of this site, so its curves are pictures" in page
-    assert 'id="chart"' not in page
+    assert 'id="curve' not in page
     assert page.count("files/curves/all.png") == 1
 
 

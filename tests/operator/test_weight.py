@@ -41,5 +41,4 @@ def test_every_page_is_light(site: Any, watched: Any, astronaut_clip: Path) -> N
     page.fill("#pin", PIN)
     page.get_by_role("button", name="Open the result").click()
     page.wait_for_load_state("load")
-    result = weigh(page, f"{url}/r/{job}")
-    light(Weight({address: size for address, size in result.sizes.items() if "plotly" not in address}))
+    light(weigh(page, f"{url}/r/{job}"))
