@@ -261,27 +261,26 @@ class Client:
     def download(self, job: str, name: str, target: str | Path) -> Path:
         """Save a file of the result (a name of ``files``, or bundle.zip for everything); a broken download goes on where it ended."""
         target = Path(target)
-        part = target.with_name(f"{target.name}.part")
-        part.unlink(missing_ok=True)
+        target.unlink(missing_ok=True)
         for number in range(TRIES):
-            have = part.stat().st_size if part.exists() else 0
+            have = target.stat().st_size if target.exists() else 0
             headers = {"Range": f"bytes={have}-"} if have else {}
             try:
-                self._save(f"/submissions/{job}/files/{name}", headers, part)
+                self._save(f"/submissions/{job}/files/{name}", headers, target)
                 break
             except httpx.TransportError:
                 if number == TRIES - 1:
+                    target.unlink(missing_ok=True)
                     raise
                 time.sleep(2.0**number)
-        part.replace(target)
         return target
 
-    def _save(self, path: str, headers: Mapping[str, str], part: Path) -> None:
+    def _save(self, path: str, headers: Mapping[str, str], target: Path) -> None:
         with self._http.stream("GET", f"{self._root}/api/v1{path}", headers=self._headers | dict(headers)) as answer:
             if answer.status_code >= 400:
                 answer.read()
                 raise _error_of(answer)
-            with part.open("ab" if answer.status_code == 206 else "wb") as file:
+            with target.open("ab" if answer.status_code == 206 else "wb") as file:
                 for piece in answer.iter_bytes():
                     file.write(piece)
 

@@ -34,7 +34,7 @@ SCHEMES: Final = {
         "type": "apiKey",
         "in": "header",
         "name": "PIN",
-        "description": "The PIN of a submission, 4 to 6 digits; for a new submission, the one that will open it.",
+        "description": "The PIN of a submission, 4 to 6 digits.",
     },
 }
 

@@ -14,6 +14,8 @@ from shared.records import ID_PATTERN
 BOTH: Final[Any] = [{"key": []}, {"pin": []}]
 KEY_ONLY: Final[Any] = [{"key": []}]
 ANYONE: Final[Any] = [{}]
+#: A key, or nothing but a new PIN, which opens nothing yet.
+KEY_OR_PIN_OF_NEW: Final[Any] = [{"key": []}, {}]
 
 ID: Final = {
     "name": "id",
@@ -36,7 +38,7 @@ RANGE: Final = {
     "in": "header",
     "required": False,
     "description": "a part of the file (RFC 9110)",
-    "schema": {"type": "string", "maxLength": 200},
+    "schema": {"type": "string"},
     "example": "bytes=0-1023",
 }
 IDEMPOTENCY: Final = {
@@ -46,6 +48,14 @@ IDEMPOTENCY: Final = {
     "description": "the same key with the same request within 24 hours leads to the same submission; with another request: 422",
     "schema": {"type": "string", "maxLength": 200},
     "example": "9f1c2d0e-5b1b-4a57-a6c7-0a4d2a1c9e55",
+}
+NEW_PIN: Final = {
+    "name": "PIN",
+    "in": "header",
+    "required": False,
+    "description": "4 to 6 digits that will open the submission; needed without a key",
+    "schema": {"type": "string", "pattern": "^[0-9]{4,6}$"},
+    "example": "482913",
 }
 LOCATION: Final = {"Location": {"description": "the status of the submission", "schema": {"type": "string"}}}
 
@@ -72,6 +82,7 @@ AGAIN: Final = parameters(
 
 #: POST /submissions takes one of two bodies.
 SUBMITTING: Final = parameters(
+    NEW_PIN,
     IDEMPOTENCY,
     body={
         "required": True,

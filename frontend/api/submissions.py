@@ -17,7 +17,18 @@ from frontend import again, intake, result_files, viewer
 from frontend.api.asking import idempotency_of, of_apiflask, read_again, read_submission, wrong
 from frontend.api.blueprint import ROOT, blueprint
 from frontend.api.caller import Caller, caller, count_upload, nobody, not_there, opened, quota_of
-from frontend.api.parts import AGAIN, BOTH, ID, KEY_ONLY, NAME, RANGE, SUBMITTING, parameters, problems
+from frontend.api.parts import (
+    AGAIN,
+    BOTH,
+    ID,
+    KEY_ONLY,
+    KEY_OR_PIN_OF_NEW,
+    NAME,
+    RANGE,
+    SUBMITTING,
+    parameters,
+    problems,
+)
 from frontend.api.schemas import Deleting, Links, Listed, Page, PageAsked, SubmissionStatus, Submitted
 from frontend.events import stream_of
 from frontend.faults import Refusal, user_error
@@ -48,7 +59,7 @@ def wrong_request(error: HTTPError) -> Response:
 @blueprint.output(Submitted, status_code=201, description="It is stored, durably, and will be analysed.")
 @blueprint.doc(
     operation_id="submit",
-    security=BOTH,
+    security=KEY_OR_PIN_OF_NEW,
     responses=problems(401, 403, 413, 415, 422, 429, 503, 504, 507),
     extensions=SUBMITTING,
 )
@@ -201,7 +212,14 @@ def get_submission(untrusted_id: str) -> dict[str, Any]:
         200: {
             "description": "Server-sent events `progress`, each with the JSON of the status. A stream ends after some 25 seconds or with "
             "the last change: ask again, or for the status.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": {
+                "text/event-stream": {
+                    "schema": {
+                        "type": "object",
+                        "properties": {"event": {"const": "progress"}, "data": {"type": "string"}},
+                    }
+                }
+            },
         },
         204: {"description": "Too many streams are open: ask for the status now and then instead."},
     }
