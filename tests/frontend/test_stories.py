@@ -164,7 +164,10 @@ def test_files_come_with_ranges_types_and_as_downloads(app: Flask, uploader: Upl
     assert part.mimetype == "video/mp4"
     bundle = uploader.get(f"/r/{job}/files/bundle.zip")
     assert "attachment" in bundle.headers["Content-Disposition"]
-    assert "scores.csv" in zipfile.ZipFile(io.BytesIO(bundle.data)).namelist()
+    assert {"scores.csv", "report.pdf"} <= set(zipfile.ZipFile(io.BytesIO(bundle.data)).namelist())
+    document = uploader.get(f"/r/{job}/files/report.pdf")
+    assert document.mimetype == "application/pdf"
+    assert "attachment" in document.headers["Content-Disposition"]
     assert json.loads(uploader.get(f"/r/{job}/files/result.json").data)["id"] == job
 
 

@@ -27,7 +27,8 @@ from shared.results import (
     Result,
     Stretch,
 )
-from shared.statement import statement_of
+from shared.statement import number, stability_words, statement_of
+from tests.told import ANSWERS, told
 
 HOSTILE = {
     "markup": '<b>bold</b><para><img src="/etc/passwd"/><font size="900">x</font>&lt;&amp;.mp4',
@@ -109,11 +110,11 @@ def test_every_page_says_what_it_belongs_to(tmp_path: Path, spliced: Result) -> 
     reader = made(spliced, tmp_path / "report")
     count = len(reader.pages)
     assert count > 2
-    for number, page in enumerate(reader.pages, 1):
+    for place, page in enumerate(reader.pages, 1):
         words = page.extract_text()
         assert spliced.id in words
         assert spliced.media.sha256 in words
-        assert f"{number} of {count}" in words
+        assert f"{place} of {count}" in words
         assert "21 November 2026, 09:30 UTC, DeepFake-o-meter 0.1.0" in words
 
 
@@ -133,6 +134,26 @@ def test_the_annex_has_what_the_first_page_rests_on(tmp_path: Path, spliced: Res
         assert reason.when.replace(" ", "") in squeezed
     assert "Likelihood ratio" in words
     assert "{'" not in words
+
+
+@pytest.mark.parametrize("case", ANSWERS)
+def test_the_document_says_what_page_and_mail_say_and_what_each_score_is_worth(tmp_path: Path, case: str) -> None:
+    result = told(case)
+    reader, said = made(result, tmp_path / "report"), statement_of(result)
+    assert said is not None
+    first, whole = text(reader, 0), text(reader)
+    for sentence in filter(None, (said.lead, said.worth, said.whole, said.looked_for, said.not_looked_for)):
+        assert sentence in first
+    for sentence in said.details:
+        assert sentence in whole
+    for item in result.detectors:
+        if item.worth:
+            low, high = (number(value) for value in (item.worth.ratio.low, item.worth.ratio.high))
+            assert f"{number(item.worth.ratio.value)}, 95 % interval {low} to {high}" in whole
+            assert f"Set {item.worth.reference}: {item.worth.about}." in whole
+        elif item.fake_score is not None:
+            assert "not measured here" in whole
+        assert stability_words(item) in whole
 
 
 def test_the_document_names_itself_its_language_and_its_parts(tmp_path: Path, spliced: Result) -> None:
@@ -162,9 +183,9 @@ def test_everything_drawn_is_in_the_structure_or_decoration(tmp_path: Path, spli
     tree = reader.trailer["/Root"]["/StructTreeRoot"]
     numbers = tree["/ParentTree"]["/Nums"]
     figures = 0
-    for number, page in enumerate(reader.pages):
-        assert page["/StructParents"] == number
-        elements = [one.get_object() for one in numbers[2 * number + 1]]
+    for place, page in enumerate(reader.pages):
+        assert page["/StructParents"] == place
+        elements = [one.get_object() for one in numbers[2 * place + 1]]
         drawn = page.get_contents().get_data().decode("latin-1").split()  # type: ignore[union-attr]
         assert drawn.count("BDC") == len(elements)
         assert drawn.count("BDC") + drawn.count("BMC") == drawn.count("EMC")
