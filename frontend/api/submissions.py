@@ -36,6 +36,7 @@ from frontend.form import Choice
 from frontend.keys import Key
 from frontend.linked import from_address
 from frontend.media import check_space
+from frontend.operator.pause import takes_in
 from frontend.portal import Portal, portal
 from frontend.progress import progress_of
 from frontend.reading import UNLISTED, Reading, read_report
@@ -63,6 +64,7 @@ def wrong_request(error: HTTPError) -> Response:
     responses=problems(401, 403, 413, 415, 422, 429, 503, 504, 507),
     extensions=SUBMITTING,
 )
+@takes_in
 def submit() -> Response:
     """Submit a file or a web address.
 
@@ -324,6 +326,7 @@ def links_of(job: JobId) -> Links:
     responses=problems(401, 403, 404, 410, 413, 415, 422, 423, 429, 503, 507),
     extensions=AGAIN,
 )
+@takes_in
 def judge_again(untrusted_id: str) -> Response:
     """Judge the same file again, with other detectors or another mode; nothing is uploaded, and known scores are reused."""
     site, who = portal(), caller()

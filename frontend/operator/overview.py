@@ -22,6 +22,7 @@ from shared.vitals import DetectorVitals, StepVitals, Vitals, WorkerVitals
 
 #: Jobs that are listed; of the others the number is said.
 MOST_JOBS: Final = 50
+_STAGES: Final[tuple[Stage, ...]] = ("new", "active")
 #: Without a word from the back-end for so long it counts as away, seconds.
 SILENT_S: Final = 30.0
 
@@ -35,7 +36,7 @@ class JobRow:
     step: str
     attempt: int
     progress: float
-    waited_s: float | None
+    waited_s: float
 
 
 @dataclass(frozen=True)
@@ -123,10 +124,10 @@ def overview(site: Portal, office: Office) -> Overview:
     with contextlib.suppress(StoreTrouble):
         office.desk.check()
         vitals = office.desk.read_vitals()
-        for stage in ("new", "active"):
+        for stage in _STAGES:
             jobs = site.store.ids(stage)
             counts[stage] = len(jobs)
-            rows[stage] = [_row(site, job, now=now) for job in jobs[:MOST_JOBS]]
+            rows[stage] = [_row(site, stage, job, now=now) for job in jobs[:MOST_JOBS]]
         requests = len(office.desk.waiting())
         noted, damaged = site.store.noted()
         record = site_record(noted, damaged=len(damaged))
@@ -156,19 +157,29 @@ def overview(site: Portal, office: Office) -> Overview:
     )
 
 
-def _row(site: Portal, job: JobId, *, now: datetime) -> JobRow:
+def _row(site: Portal, stage: Stage, job: JobId, *, now: datetime) -> JobRow:
     status = None
     with contextlib.suppress(PermanentError):  # damaged, and written again with the next step
         status = site.store.read_status(job)
-    received = status.received if status else None
+    # the first status follows within seconds; until then the folder says when it came
+    waited = now.timestamp() - (
+        status.received.timestamp() if status and status.received else _came(site, stage, job, now)
+    )
     return JobRow(
         id=job[:8],
         place=status.queue_position if status else None,
         step=status.step if status else "waiting",
         attempt=status.attempt if status else 0,
         progress=status.progress if status else 0.0,
-        waited_s=max(0.0, (now - received).total_seconds()) if received else None,
+        waited_s=max(0.0, waited),
     )
+
+
+def _came(site: Portal, stage: Stage, job: JobId, now: datetime) -> float:
+    try:
+        return site.store.changed(stage, job)
+    except FileNotFoundError:  # moved just now
+        return now.timestamp()
 
 
 def _disks(site: Portal, vitals: Vitals | None) -> tuple[DiskRow, ...]:

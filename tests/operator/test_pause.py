@@ -75,3 +75,10 @@ def test_every_way_in_is_closed(app: Flask) -> None:
     marked = {name for name, view in app.view_functions.items() if getattr(view, "takes_in", False)}
     assert {"intake.submit", "again.submit"} <= marked
     assert changing - OTHERS <= marked
+
+
+def test_programs_are_told_as_well(app: Flask, paused: str) -> None:
+    answer = app.test_client().post("/api/v1/submissions", data={"pin": "4829"})
+    assert (answer.status_code, answer.json["code"], answer.json["detail"]) == (503, "intake_paused", NOTICE)
+    assert answer.mimetype == "application/problem+json"
+    assert answer.headers["Retry-After"] == "1800"
