@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlencode
 
-from flask import Flask, Response, redirect, request
+from flask import Flask, Response, redirect, request, url_for
 from flask_babel import Babel, Domain
+from markupsafe import Markup
 
 from shared import languages
 from shared.languages import ENGLISH, OFFERED
@@ -56,6 +57,10 @@ def init_languages(app: Flask, settings: Settings) -> None:
         languages=lambda: tuple(OFFERED.values()),
         language_link=language_link,
         script_version=script_version,
+        say=languages._,
+        digits=languages.digits,
+        days=days,
+        picture=picture,
     )
 
     @app.before_request
@@ -91,6 +96,35 @@ def language_link(code: str) -> str:
     """The page that is shown, in another language."""
     kept = [(name, value) for name, value in request.args.items(multi=True) if name != "language"]
     return "?" + urlencode([*kept, ("language", code)])
+
+
+def days(number: float) -> str:
+    """'30 days', '0.5 days'."""
+    if number == int(number):
+        return languages.ngettext("{n} day", "{n} days", int(number))
+    return languages._("{number} days", number=languages.digits(number, "g"))
+
+
+def picture(name: str, caption: str) -> Markup:
+    """A picture of the help with its caption, in the visitor's language where there is one; nothing where it was not made."""
+    code = languages.language().code
+    found = next(
+        (file for file in (f"{name}.{code}.webp", f"{name}.en.webp") if (_SCRIPTS / "help" / file).is_file()), None
+    )
+    if found is None:
+        return Markup("")
+    width, height = sizes()[found]
+    address = url_for("static", filename=f"help/{found}")
+    return Markup(
+        '<figure class="shown"><img src="{}" width="{}" height="{}" alt="" loading="lazy"><figcaption>{}</figcaption></figure>'
+    ).format(address, width, height, caption)
+
+
+@lru_cache(maxsize=1)
+def sizes() -> dict[str, tuple[int, int]]:
+    """Width and height of each picture of the help, pixels as shown (tests.browser.pictures writes the list)."""
+    listed = json.loads((_SCRIPTS / "help" / "sizes.json").read_text(encoding="utf-8"))
+    return {name: (width, height) for name, (width, height) in listed.items()}
 
 
 @lru_cache(maxsize=16)

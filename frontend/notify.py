@@ -53,6 +53,19 @@ VIDEO_FOLLOWS: Final = marked(
 #: Letters of an id that tell a submission from others to its owner; pages show as many.
 SHORT: Final = 8
 
+#: What every mail ends with.
+NEVER: Final = marked(
+    "Nobody from this site will ever ask you for your PIN. If you did not submit a file, you can ignore this mail."
+)
+#: What the mail about a result adds, without and with findings.
+CAUTION: Final = marked(
+    (
+        "A score is an indication, not proof: the page says what each detector can and cannot see.",
+        "A score is an indication, not proof: the page says what each detector found, how often that happens on real material, and what it "
+        "cannot see.",
+    )
+)
+
 HOUSEKEEPING: Final = timedelta(hours=1)
 
 WORDS: Final[dict[Kind, tuple[str, str, str]]] = {
@@ -287,6 +300,7 @@ class Postman:
         receipt = self._receipts.get(JobId(mail.job))
         sent = receipt.created if receipt else (status and status.received) or mail.created
         finished = status.finished if status and status.finished else mail.created
+        said = self._said(mail)
         words = {
             "title": title,
             "text": text,
@@ -298,7 +312,9 @@ class Postman:
             "deleted": date(finished + timedelta(days=self._settings.keep_results_days)),
             "file_deleted": date(sent + timedelta(days=self._settings.keep_media_days)),
             "kind": mail.kind,
-            "said": self._said(mail),
+            "never": _(NEVER),
+            "said": said,
+            "caution": _(CAUTION[bool(said)]),
             "follows": _(VIDEO_FOLLOWS) if mail.kind == "finished" and status and status.video == "pending" else None,
         }
         message = Message(

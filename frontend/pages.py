@@ -80,6 +80,18 @@ def help_page() -> Response:
     return make_response(render_template("help.html", settings=portal().settings))
 
 
+@blueprint.get("/help/publish")
+def help_publish() -> Response:
+    """What to do before a result is published."""
+    return make_response(render_template("help_publish.html"))
+
+
+@blueprint.get("/help/privacy")
+def help_privacy() -> Response:
+    """What is kept of a submission, how long, and who sees it."""
+    return make_response(render_template("help_privacy.html", settings=portal().settings))
+
+
 @blueprint.get("/help/programs")
 def programs() -> Response:
     """How programs use this site."""
