@@ -61,7 +61,7 @@ def _strings(node: ast.AST) -> Iterator[tuple[int, str]]:
     elif isinstance(node, ast.Dict):
         for value in node.values:
             yield from _strings(value)
-    elif not isinstance(node, ast.JoinedStr):
+    elif not isinstance(node, ast.JoinedStr | ast.Subscript | ast.Compare):
         for child in ast.iter_child_nodes(node):
             yield from _strings(child)
 
