@@ -97,14 +97,14 @@ def test_a_damaged_item_is_told_and_not_counted(app: Flask) -> None:
 
 
 def test_the_explanation_of_findings_and_the_help_lead_there(app: Flask) -> None:
-    for path in ("/how-sure", "/help"):
+    for path in ("/how-sure", "/help/privacy"):
         assert 'href="/record"' in app.test_client().get(path).get_data(as_text=True)
 
 
 def test_an_operator_may_keep_it_from_visitors(build: Any) -> None:
     hidden = build(show_record=False)
     assert hidden.test_client().get("/record").status_code == 404
-    for path in ("/how-sure", "/help"):
+    for path in ("/how-sure", "/help/privacy"):
         assert "/record" not in hidden.test_client().get(path).get_data(as_text=True)
 
 
