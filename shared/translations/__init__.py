@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from babel.messages.catalog import Catalog
-from babel.messages.extract import DEFAULT_KEYWORDS, extract, extract_python
+from babel.messages.extract import DEFAULT_KEYWORDS, extract
 from babel.messages.pofile import read_po, write_po
 
 from shared.languages import CATALOGUES
@@ -32,18 +32,27 @@ _TEMPLATES: Final = {"trimmed": "true", "newstyle_gettext": "true", "silent": "f
 
 
 def python_texts(file: IO[bytes], keywords: Any, tags: Any, options: Any) -> Iterator[Any]:
-    """The marked texts of a module: those in calls, and the strings of tables inside ``marked``."""
-    source = file.read()
-    yield from extract_python(io.BytesIO(source), keywords, tags, options)
-    tree = ast.parse(source)
+    """The marked texts of a module, those inside f-strings as well: in calls, in tables inside ``marked``, and titles of errors."""
+    tree = ast.parse(file.read())
     tables = {target.id: value for node in tree.body for target, value in _targets(node)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "marked":
-            for argument in node.args:
-                table = tables[argument.id] if isinstance(argument, ast.Name) else argument
-                yield from ((line, "_", text, []) for line, text in _strings(table))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            if node.func.id == "marked":
+                for argument in node.args:
+                    table = tables[argument.id] if isinstance(argument, ast.Name) else argument
+                    yield from ((line, "_", text, []) for line, text in _strings(table))
+            elif node.func.id in KEYWORDS:
+                yield from _of_call(node, node.func.id, KEYWORDS[node.func.id] or (1,))
         if isinstance(node, ast.keyword) and node.arg == "title":  # of an error: UserError and answer() translate it
             yield from ((line, "_", text, []) for line, text in _strings(node.value))
+
+
+def _of_call(node: ast.Call, name: str, places: tuple[Any, ...]) -> Iterator[Any]:
+    """The texts of one call, as Babel wants them: all arguments up to the last one that is a text."""
+    count = max(place[0] if isinstance(place, tuple) else place for place in places)
+    texts = [one.value if isinstance(one, ast.Constant) and isinstance(one.value, str) else None for one in node.args]
+    if len(texts) >= count and any(texts[:count]):
+        yield node.lineno, name, tuple(texts[:count]) if count > 1 else texts[0], []
 
 
 def _targets(node: ast.stmt) -> Iterator[tuple[ast.Name, ast.AST]]:
