@@ -17,21 +17,25 @@ from frontend.faults import answer
 from frontend.portal import Portal, portal
 from frontend.reading import Reading, read_report
 from frontend.viewer import pin_page
+from frontend.wording import MODES
 from shared import rounding
 from shared.errors import PermanentError, sentence_for
+from shared.languages import _, digits, marked
 from shared.records import JobId
 from shared.results import DetectorResult, Result
 from shared.statement import statement_of
 from shared.store import checked_id
-from shared.words import detector_sentence, joined
+from shared.words import detector_sentence
 
 #: Members of what produced a score, in words.
-MADE_BY: Final[dict[str, str]] = {
-    "version": "another version of the detector",
-    "contract": "another version of the interface to detectors",
-    "weights": "other weights",
-    "parameters": "other parameters",
-}
+MADE_BY: Final[dict[str, str]] = marked(
+    {
+        "version": "It is another version of the detector.",
+        "contract": "The interface to detectors is another version.",
+        "weights": "Its weights are others.",
+        "parameters": "Its parameters are others.",
+    }
+)
 
 blueprint = Blueprint("compare", __name__)
 
@@ -103,15 +107,24 @@ def whole(first: Result, second: Result) -> tuple[str, ...]:
     """What the two runs differ in as a whole, as sentences."""
     said = []
     if first.mode != second.mode:
-        said.append(f"The modes differ ({first.mode}, then {second.mode}): other frames were looked at.")
+        said.append(
+            _("The modes differ ({one}, then {two}): other frames were looked at.", one=_mode(first), two=_mode(second))
+        )
     elif first.sampled_frames != second.sampled_frames:
-        said.append(f"Other frames were looked at ({first.sampled_frames:,}, then {second.sampled_frames:,}).")
+        frames = {"one": digits(first.sampled_frames, ","), "two": digits(second.sampled_frames, ",")}
+        said.append(_("Other frames were looked at ({one}, then {two}).", **frames))
     if first.platform_version != second.platform_version:
-        said.append(f"The platform's versions differ ({first.platform_version}, then {second.platform_version}).")
+        versions = {"one": first.platform_version, "two": second.platform_version}
+        said.append(_("The platform's versions differ ({one}, then {two}).", **versions))
     if len(first.faces) != len(second.faces) or len(first.persons) != len(second.persons):
         said.append(
-            f"Other faces were found: {len(first.faces):,} of {len(first.persons)} persons, "
-            f"then {len(second.faces):,} of {len(second.persons)}."
+            _(
+                "Other faces were found: {faces} of {persons} persons, then {more_faces} of {more_persons}.",
+                faces=digits(len(first.faces), ","),
+                persons=len(first.persons),
+                more_faces=digits(len(second.faces), ","),
+                more_persons=len(second.persons),
+            )
         )
     return tuple(said)
 
@@ -128,46 +141,61 @@ def rows(first: Result, second: Result) -> list[Row]:
 def _row(one: DetectorResult | None, two: DetectorResult | None, first: Result, second: Result) -> Row:
     title = (two or one).title  # type: ignore[union-attr]  # one of them is there
     if one is None or two is None:
-        return Row(title, one, two, f"Asked in the {'second' if one is None else 'first'} result only.", ())
+        only = _("Asked in the second result only.") if one is None else _("Asked in the first result only.")
+        return Row(title, one, two, only, ())
     return Row(title, one, two, _change(one, two), _why(one, two, first, second))
+
+
+def _mode(result: Result) -> str:
+    return _(MODES[result.mode][0])
 
 
 def _change(one: DetectorResult, two: DetectorResult) -> str:
     if one.fake_score is None and two.fake_score is None:
-        return "No score in either result."
-    if one.fake_score is None or two.fake_score is None:
-        silent = one if one.fake_score is None else two
-        return f"No score in the {'first' if silent is one else 'second'} result: {detector_sentence(silent)}"
-    if one.fake_score == two.fake_score:
-        moved = "The same score"
-    else:
-        apart = abs(two.fake_score - one.fake_score)
-        way = "higher" if two.fake_score > one.fake_score else "lower"
-        moved = f"{rounding.score(apart)} {way}"
+        return _("No score in either result.")
+    if one.fake_score is None:
+        return _("No score in the first result: {why}", why=detector_sentence(one))
+    if two.fake_score is None:
+        return _("No score in the second result: {why}", why=detector_sentence(two))
+    apart = rounding.score(abs(two.fake_score - one.fake_score))
     if one.hard_label == two.hard_label:
-        return f"{moved}, on the same side of its threshold."
-    side = "at or above" if two.hard_label == "fake" else "below"
-    return f"{moved}, now {side} its threshold."
+        if one.fake_score == two.fake_score:
+            return _("The same score, on the same side of its threshold.")
+        if two.fake_score > one.fake_score:
+            return _("{apart} higher, on the same side of its threshold.", apart=apart)
+        return _("{apart} lower, on the same side of its threshold.", apart=apart)
+    if one.fake_score == two.fake_score:  # the threshold moved
+        return _("The same score, on the other side of its threshold.")
+    if two.hard_label == "fake":
+        return (
+            _("{apart} higher, now at or above its threshold.", apart=apart)
+            if two.fake_score > one.fake_score
+            else _("{apart} lower, and yet at or above its threshold now.", apart=apart)
+        )
+    return (
+        _("{apart} lower, now below its threshold.", apart=apart)
+        if two.fake_score < one.fake_score
+        else _("{apart} higher, and yet below its threshold now.", apart=apart)
+    )
 
 
 def _why(one: DetectorResult, two: DetectorResult, first: Result, second: Result) -> tuple[str, ...]:
     """What the records of two answers differ in."""
     then, now = one.provenance.comparable, two.provenance.comparable
-    made_by = [words for name, words in MADE_BY.items() if then[name] != now[name]]
-    why = []
-    if made_by:
-        why.append(f"Not comparable: {joined(made_by)}.")
+    made_by = [_(words) for name, words in MADE_BY.items() if then[name] != now[name]]
+    why = [_("The two scores are not comparable."), *made_by] if made_by else []
     if (one.threshold, one.strategy) != (two.threshold, two.strategy):
-        why.append("Its threshold, or the rule for the file's score, was changed.")
+        why.append(_("Its threshold, or the rule for the file's score, was changed."))
     if first.mode != second.mode:
-        why.append(f"Other mode ({first.mode}, then {second.mode}).")
+        why.append(_("Other mode ({one}, then {two}).", one=_mode(first), two=_mode(second)))
     if one.units_scored != two.units_scored:
-        why.append(f"It judged {one.units_scored:,}, then {two.units_scored:,}.")
+        units = {"one": digits(one.units_scored, ","), "two": digits(two.units_scored, ",")}
+        why.append(_("It judged {one}, then {two}.", **units))
     if (one.provenance.runner, one.provenance.image) != (two.provenance.runner, two.provenance.image):
-        why.append("It ran in another way (container or process, or another image).")
+        why.append(_("It ran in another way (container or process, or another image)."))
     if two.cached and one.fake_score == two.fake_score:
-        why.append("The scores of the earlier run were used again.")
+        why.append(_("The scores of the earlier run were used again."))
     both = one.fake_score is not None and two.fake_score is not None
     if not why and both and one.fake_score != two.fake_score:
-        why.append("Nothing in the records explains it.")
+        why.append(_("Nothing in the records explains it."))
     return tuple(why)

@@ -9,6 +9,7 @@ from typing import Any, Final
 from frontend.access import Answer
 from frontend.progress import DetectorStep, Progress, Stage, Wait
 from shared.errors import sentence_for
+from shared.languages import _, digits, marked
 from shared.records import Catalog, CatalogEntry, Guess, Mode
 from shared.results import Result
 from shared.words import (
@@ -31,45 +32,59 @@ FRESH: Final = timedelta(seconds=30)
 #: So many wrong PINs before the lock, it is announced.
 WARN_BELOW: Final = 5
 
-MODES: Final[dict[Mode, tuple[str, str]]] = {
-    "quick": ("Quick", "At most 32 frames of the clip, for a first look."),
-    "standard": ("Standard", "The frames the detectors ask for, at most 300. Right for most clips."),
-    "thorough": ("Thorough", "Every frame. Finds short manipulations, but takes longest."),
-}
+MODES: Final[dict[Mode, tuple[str, str]]] = marked(
+    {
+        "quick": ("Quick", "At most 32 frames of the clip, for a first look."),
+        "standard": ("Standard", "The frames the detectors ask for, at most 300. Right for most clips."),
+        "thorough": ("Thorough", "Every frame. Finds short manipulations, but takes longest."),
+    }
+)
 
 #: The stages in their order, as the headline and as a step of the list.
-STAGES: Final[dict[Stage, tuple[str, str]]] = {
-    "waiting": ("Waiting", "Waiting"),
-    "starting": ("Preparing the analysis", "Preparing"),
-    "fetch": ("Fetching the clip from its page", "Fetching"),
-    "media": ("Reading the file", "Reading the file"),
-    "detectors": ("The detectors are running", "Detectors"),
-    "report": ("Drawing the report", "Report"),
-}
+STAGES: Final[dict[Stage, tuple[str, str]]] = marked(
+    {
+        "waiting": ("Waiting", "Waiting"),
+        "starting": ("Preparing the analysis", "Preparing"),
+        "fetch": ("Fetching the clip from its page", "Fetching"),
+        "media": ("Reading the file", "Reading the file"),
+        "detectors": ("The detectors are running", "Detectors"),
+        "report": ("Drawing the report", "Report"),
+    }
+)
 #: Below this difference, seconds, two ends of a wait are one number to a visitor.
 SAME_WAIT_S: Final = 5.0
 
-STATES: Final[dict[str, str]] = {
-    "waiting": "waiting",
-    "working": "running",
-    "ok": "done",
-    "not_applicable": "no opinion",
-    "failed": "failed",
-    "timed_out": "timed out",
-}
+STATES: Final[dict[str, str]] = marked(
+    {
+        "waiting": "waiting",
+        "working": "running",
+        "ok": "done",
+        "not_applicable": "no opinion",
+        "failed": "failed",
+        "timed_out": "timed out",
+    }
+)
 
 #: A visitor's own guess.
-GUESSES: Final[dict[Guess, str]] = {"real": "Real", "fake": "Manipulated", "unsure": "I don’t know"}
+GUESSES: Final[dict[Guess, str]] = marked({"real": "Real", "fake": "Manipulated", "unsure": "I don’t know"})
+
+#: States of a detector once all is over.
+ENDED: Final[dict[str, str]] = marked({"waiting": "not run", "working": "interrupted"})
+
+#: Ends of a submission, as the headline.
+ENDS: Final[dict[str, str]] = marked({"done": "Finished", "failed": "No result", "expired": "Deleted"})
 
 #: Codes of ``CatalogEntry.unavailable`` in two or three words.
-UNAVAILABLE: Final[dict[str, str]] = {
-    "weights_missing": "weights not installed",
-    "weights_not_converted": "weights not converted",
-    "weights_mismatch": "weights damaged",
-    "engine_unavailable": "containers not running",
-    "image_missing": "container not built",
-    "image_outdated": "container out of date",
-}
+UNAVAILABLE: Final[dict[str, str]] = marked(
+    {
+        "weights_missing": "weights not installed",
+        "weights_not_converted": "weights not converted",
+        "weights_mismatch": "weights damaged",
+        "engine_unavailable": "containers not running",
+        "image_missing": "container not built",
+        "image_outdated": "container out of date",
+    }
+)
 
 
 def catalog_is_fresh(catalog: Catalog | None, now: datetime) -> bool:
@@ -94,16 +109,17 @@ def recommended_check(available: Sequence[CatalogEntry]) -> set[str]:
 def check_estimate(chosen: Sequence[CatalogEntry], *, overhead: float | None, mode: str) -> str:
     """How long these detectors take on a file, by the medians of jobs here; the page's script says the same for another choice."""
     if not chosen:
-        return "choose a detector"
+        return _("choose a detector")
     if mode != "standard":
-        return "measured in standard mode only"
+        return _("measured in standard mode only")
     known = [entry.typical_seconds for entry in chosen if entry.typical_seconds is not None]
     if overhead is None or not known:
-        return "not measured here yet"
+        return _("not measured here yet")
     seconds, missing = sum(known, overhead), len(chosen) - len(known)
+    time = duration(round(seconds))
     if missing:
-        return f"at least {duration(round(seconds))} here; {missing} of the detectors not measured yet"
-    return f"about {duration(round(seconds))} here"
+        return _("at least {time} here; {missing} of the detectors not measured yet", time=time, missing=missing)
+    return _("about {time} here", time=time)
 
 
 def judges(entry: CatalogEntry) -> str:
@@ -113,7 +129,7 @@ def judges(entry: CatalogEntry) -> str:
 
 def unavailable(code: str) -> str:
     """Why a detector cannot be chosen, in a few words."""
-    return UNAVAILABLE.get(code, "not available")
+    return _(UNAVAILABLE[code]) if code in UNAVAILABLE else _("not available")
 
 
 def way(runner: str) -> str:
@@ -216,7 +232,7 @@ def pin_sentence(given: Answer, *, deleting: bool = False) -> str:
 
 def progress_view(found: Progress) -> dict[str, Any]:
     """The progress as the page and its script show it; the same members for both. ``detectors`` is None where they may not be shown."""
-    words = STATES | ({"waiting": "not run", "working": "interrupted"} if found.final else {})
+    words = STATES | (ENDED if found.final else {})
     detectors = None if found.detectors is None else [_detector_view(item, words=words) for item in found.detectors]
     return {
         "state": found.state,
@@ -234,35 +250,43 @@ def progress_view(found: Progress) -> dict[str, Any]:
 def _headline(found: Progress) -> str:
     if found.state == "queued":
         place = found.queue_position
-        return "Next in the queue" if place == 1 else f"Number {place} in the queue" if place else "Received"
+        if place == 1:
+            return _("Next in the queue")
+        return _("Number {place} in the queue", place=place) if place else _("Received")
     if found.state == "working":
-        return STAGES[found.stage][0] if found.stage in STAGES else "Running"
-    return {"done": "Finished", "failed": "No result", "expired": "Deleted"}[found.state]
+        return _(STAGES[found.stage][0]) if found.stage in STAGES else _("Running")
+    return _(ENDS[found.state])
 
 
 def _detail(found: Progress) -> str:
     if found.state == "queued":
-        return wait_sentence(found.wait) if found.wait else "Waiting for the analysis to start."
+        return wait_sentence(found.wait) if found.wait else _("Waiting for the analysis to start.")
     if found.state == "working":
-        return f"Attempt {found.attempt}: the previous one was interrupted." if found.attempt > 1 else ""
+        interrupted = found.attempt > 1
+        return _("Attempt {attempt}: the previous one was interrupted.", attempt=found.attempt) if interrupted else ""
     return sentence_for(found.code) if found.code else ""
 
 
 def wait_sentence(wait: Wait) -> str:
     """How long a submission waits before its work begins; an interval where something ahead of it was never measured here."""
-    why = "some of the work ahead of it was never measured here"
     soon = wait.least_s < SAME_WAIT_S
+    least, most = duration(wait.least_s), duration(wait.most_s)
+    if wait.most_s is None and soon:
+        return _("No estimate of the wait yet: some of the work ahead of it was never measured here.")
     if wait.most_s is None:
-        return (
-            f"No estimate of the wait yet: {why}."
-            if soon
-            else f"It starts in {duration(wait.least_s)} at the earliest; {why}."
+        return _(
+            "It starts in {time} at the earliest; some of the work ahead of it was never measured here.", time=least
         )
     if wait.most_s - wait.least_s < SAME_WAIT_S:
-        return "It starts in a moment." if soon else f"It starts in about {duration(wait.least_s)}."
+        return _("It starts in a moment.") if soon else _("It starts in about {time}.", time=least)
     if soon:
-        return f"It starts in {duration(wait.most_s)} at the latest, perhaps at once: {why}."
-    return f"It starts in {duration(wait.least_s)} to {duration(wait.most_s)}: {why}."
+        return _(
+            "It starts in {time} at the latest, perhaps at once: some of the work ahead of it was never measured here.",
+            time=most,
+        )
+    return _(
+        "It starts in {least} to {most}: some of the work ahead of it was never measured here.", least=least, most=most
+    )
 
 
 def _detector_view(item: DetectorStep, *, words: Mapping[str, str]) -> dict[str, Any]:
@@ -270,14 +294,14 @@ def _detector_view(item: DetectorStep, *, words: Mapping[str, str]) -> dict[str,
     over = item.state not in ("waiting", "working")
     note = sentence_for(item.code) if item.code and item.state != "ok" else ""
     if item.state == "working" and item.total:
-        note = f"{item.done} of {counted(item.total, UNIT_NOUNS[item.unit])}"
+        note = _("{done} of {all}", done=digits(item.done, ","), all=counted(item.total, UNIT_NOUNS[item.unit]))
     elif item.state == "ok":
-        note = "cached" if item.cached else duration(item.seconds)
+        note = _("cached") if item.cached else duration(item.seconds)
     return {
         "id": item.id,
         "title": item.title,
         "state": item.state,
-        "words": words[item.state],
+        "words": _(words[item.state]),
         "share": 1.0 if over else round(share, 3),
         "note": note,
     }

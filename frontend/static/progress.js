@@ -99,7 +99,7 @@ if (copy && navigator.clipboard) {
   copy.hidden = false;
   copy.addEventListener("click", async () => {
     await navigator.clipboard.writeText(byId("link").value);
-    copy.textContent = "Copied";
+    copy.textContent = _("Copied");
   });
 }
 if (live.dataset.final === "no") {

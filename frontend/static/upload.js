@@ -23,7 +23,7 @@ async function checkType(chosen) {
   try {
     head = await chosen.slice(0, 1152).arrayBuffer();
   } catch {
-    refuse(chosen, "This cannot be read. It may be a folder, or a file that was moved. Choose a file.");
+    refuse(chosen, _("This cannot be read. It may be a folder, or a file that was moved. Choose a file."));
     return;
   }
   try {
@@ -61,11 +61,11 @@ function showPreview(chosen) {
   const kind = chosen ? chosen.type.split("/")[0] : "";
   if (!["image", "video", "audio"].includes(kind)) return;
   const part = document.createElement(kind === "image" ? "img" : kind);
-  if (kind === "image") part.alt = "The chosen picture";
+  if (kind === "image") part.alt = _("The chosen picture");
   else {
     part.controls = true;
     part.preload = "metadata";
-    part.setAttribute("aria-label", kind === "video" ? "The chosen clip" : "The chosen sound file");
+    part.setAttribute("aria-label", kind === "video" ? _("The chosen clip") : _("The chosen sound file"));
     part.addEventListener("loadedmetadata", () => showLength(chosen, part.duration));
   }
   const show = () => {
@@ -83,17 +83,17 @@ const lengthOf = (seconds) => (seconds < 100 ? Math.round(seconds) + " s" : Math
 function showLength(chosen, seconds) {
   if (file.files[0] !== chosen || !Number.isFinite(seconds)) return; // some files do not say how long they are
   dropText.lastChild.textContent = ` (${sizeOf(chosen.size)}, ${lengthOf(seconds)})`;
-  if (seconds > longest) refuse(chosen, `This is ${lengthOf(seconds)} long; the most this site takes is ${lengthOf(longest)}. Cut out the part in question.`);
+  if (seconds > longest) refuse(chosen, _("This is {time} long; the most this site takes is {most}. Cut out the part in question.", { time: lengthOf(seconds), most: lengthOf(longest) }));
 }
 
 // Which detectors fit a file: by its first bytes, which the server knows, and until then by its type, as far as that says it for sure: Ogg
 // and WebM may hold pictures or sound, a GIF may move.
 const STILLS = ["image/jpeg", "image/heic", "image/heif", "image/bmp", "image/tiff"];
 const KINDS = {
-  sound: { words: "a sound file", inputs: ["sound"], single: true },
-  still: { words: "a picture", inputs: ["face", "picture"], single: true },
-  picture: { words: "a picture", inputs: ["face", "video", "picture"] },
-  video: { words: "a video", inputs: ["face", "video", "picture", "sound"] },
+  sound: { words: () => _("This is a sound file:"), inputs: ["sound"], single: true },
+  still: { words: () => _("This is a picture:"), inputs: ["face", "picture"], single: true },
+  picture: { words: () => _("This is a picture:"), inputs: ["face", "video", "picture"] },
+  video: { words: () => _("This is a video:"), inputs: ["face", "video", "picture", "sound"] },
 };
 
 function kindOf(chosen) {
@@ -121,9 +121,11 @@ function offerFitting() {
   estimate();
   const words = document.getElementById("fitting");
   words.hidden = fitting === boxes.length;
-  const judge = fitting ? `${fitting} of ${boxes.length} detectors here judge${fitting === 1 ? "s" : ""} it` : "no detector here judges it";
-  const kept = originals.length && kind !== KINDS.video ? " With the original file, as PNG or TIFF, more could: this one was compressed." : "";
-  words.textContent = kind ? `This is ${kind.words}: ${judge}.${kept}` : "";
+  const judge = fitting
+    ? ngettext("{n} of {all} detectors here judges it.", "{n} of {all} detectors here judge it.", fitting, { all: boxes.length })
+    : _("no detector here judges it.");
+  const kept = originals.length && kind !== KINDS.video ? _("With the original file, as PNG or TIFF, more could: this one was compressed.") : "";
+  words.textContent = kind ? [kind.words(), judge, kept].join(" ").trim() : "";
   document.getElementById("of-clips").hidden = !(kind && kind.single);
 }
 
@@ -135,14 +137,16 @@ function estimate() {
   const mode = form.querySelector("input[name=mode]:checked");
   const unknown = boxes.filter((box) => !box.dataset.seconds).length;
   const seconds = boxes.reduce((sum, box) => sum + Number(box.dataset.seconds || 0), Number(check.dataset.overhead || 0));
-  let words = `about ${lengthOf(seconds)} here`;
-  if (!boxes.length) words = "choose a detector";
-  else if (mode && mode.value !== "standard") words = "measured in standard mode only";
-  else if (unknown === boxes.length || !check.dataset.overhead) words = "not measured here yet";
-  else if (unknown) words = `at least ${lengthOf(seconds)} here; ${unknown} of the detectors not measured yet`;
+  const time = lengthOf(seconds);
+  let words = _("about {time} here", { time });
+  if (!boxes.length) words = _("choose a detector");
+  else if (mode && mode.value !== "standard") words = _("measured in standard mode only");
+  else if (unknown === boxes.length || !check.dataset.overhead) words = _("not measured here yet");
+  else if (unknown) words = _("at least {time} here; {missing} of the detectors not measured yet", { time, missing: unknown });
   check.textContent = `(${words})`;
-  const name = mode ? mode.closest("label").querySelector("strong").textContent.toLowerCase() : "standard";
-  document.getElementById("check-words").textContent = `${boxes.length === all ? "All " + all : boxes.length + " of the " + all} detectors that fit, in ${name} mode.`;
+  const values = { n: boxes.length, all, mode: mode.closest("label").querySelector("strong").textContent };
+  document.getElementById("check-words").textContent =
+    boxes.length === all ? _("All {all} detectors that fit, mode: {mode}.", values) : _("{n} of the {all} detectors that fit, mode: {mode}.", values);
 }
 form.addEventListener("change", (event) => {
   if (["detectors", "mode"].includes(event.target.name)) estimate();
@@ -164,7 +168,7 @@ function showFile() {
   showPreview(chosen);
   const tooLarge = chosen && chosen.size > limit;
   if (chosen && !tooLarge) checkType(chosen);
-  say("media", tooLarge ? `This file has ${sizeOf(chosen.size)}; the most this site takes is ${sizeOf(limit)}.` : "");
+  say("media", tooLarge ? _("This file has {size}; the most this site takes is {most}.", { size: sizeOf(chosen.size), most: sizeOf(limit) }) : "");
 }
 
 function say(field, text) {
@@ -225,7 +229,7 @@ document.addEventListener("drop", (event) => {
   const dropped = event.dataTransfer.files;
   if (!dropped.length) return;
   if (dropped.length > 1) {
-    say("media", "One file at a time, please.");
+    say("media", _("One file at a time, please."));
     return;
   }
   file.files = dropped;
@@ -247,8 +251,8 @@ if (navigator.clipboard) {
   copyPin.hidden = false;
   copyPin.addEventListener("click", async () => {
     await navigator.clipboard.writeText(document.getElementById("pin").value);
-    copyPin.textContent = "Copied";
-    setTimeout(() => (copyPin.textContent = "Copy"), 2000);
+    copyPin.textContent = _("Copied");
+    setTimeout(() => (copyPin.textContent = _("Copy")), 2000);
   });
 }
 
@@ -295,11 +299,11 @@ form.addEventListener("submit", (event) => {
   problems.hidden = true;
   for (const place of form.querySelectorAll(".wrong")) say(place.id.slice("wrong-".length), "");
   if (file.files[0] && refused && refused.chosen === file.files[0]) {
-    showProblems("Please check the form.", { media: refused.words });
+    showProblems(_("Please check the form."), { media: refused.words });
     return;
   }
   if (file.files[0] && file.files[0].size > limit) {
-    showProblems("Please check the form.", { media: `The file is larger than ${sizeOf(limit)}. Cut out the part in question.` });
+    showProblems(_("Please check the form."), { media: _("The file is larger than {most}. Cut out the part in question.", { most: sizeOf(limit) }) });
     return;
   }
   request = new XMLHttpRequest();
@@ -309,37 +313,38 @@ form.addEventListener("submit", (event) => {
     if (!step.lengthComputable) return;
     sent.value = step.loaded / step.total;
     const whole = step.loaded === step.total;
-    sentText.textContent = whole ? (url.value ? "Fetching the file …" : "Storing …") : `Uploading … ${Math.round(100 * sent.value)} %`;
+    const percent = Math.round(100 * sent.value);
+    sentText.textContent = whole ? (url.value ? _("Fetching the file …") : _("Storing …")) : _("Uploading … {percent} %", { percent });
   });
   request.addEventListener("load", () => {
     let answer = {};
     try {
       answer = JSON.parse(request.responseText);
     } catch {
-      answer = { title: "The server sent an unexpected response. Try again in a moment." };
+      answer = { title: _("The server sent an unexpected response. Try again in a moment.") };
     }
     if (request.status === 201) {
       location.assign(answer.location);
       return;
     }
     idle();
-    showProblems(answer.title || "That did not work.", answer.errors || (answer.detail ? { media: answer.detail } : {}));
+    showProblems(answer.title || _("That did not work."), answer.errors || (answer.detail ? { media: answer.detail } : {}));
   });
   request.addEventListener("error", async () => {
     idle();
     try {
       if (file.files[0]) await file.files[0].slice(0, 1).arrayBuffer();
     } catch {
-      showProblems("Please check the form.", { media: "The file can no longer be read: it was moved or changed. Choose it again." });
+      showProblems(_("Please check the form."), { media: _("The file can no longer be read: it was moved or changed. Choose it again.") });
       return;
     }
-    showProblems("The connection was lost. Check it and try again.", {});
+    showProblems(_("The connection was lost. Check it and try again."), {});
   });
   request.addEventListener("abort", idle);
   send.hidden = true;
   sending.hidden = false;
   sent.value = 0;
-  sentText.textContent = "Uploading …";
+  sentText.textContent = _("Uploading …");
   request.send(new FormData(form));
 });
 window.addEventListener("pageshow", () => {

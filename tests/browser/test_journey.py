@@ -272,7 +272,7 @@ def test_keyboard_alone_fills_the_whole_form_and_sends_it(site: Any, watched: An
     page.keyboard.press("Space")
     tab_to("mode")
     page.keyboard.press("ArrowLeft")
-    assert page.inner_text("#check-words") == "2 of the 3 detectors that fit, in quick mode."
+    assert page.inner_text("#check-words") == "2 of the 3 detectors that fit, mode: Quick."
     tab_to("pin")
     assert re.fullmatch("[0-9]{6}", page.input_value("#pin")), "a PIN is there already"
     for name in ("copy-pin", "generate", "email", "guess"):

@@ -108,7 +108,7 @@ def test_two_results_of_one_file_are_shown_side_by_side_once_both_are_open(
     finish(app, new, change=lambda result: result.model_copy(update={"mode": "quick"}))
     assert f"/compare/{judged}/{new}" in uploader.get(f"/r/{new}").get_data(as_text=True)
     page = uploader.get(f"/compare/{judged}/{new}").get_data(as_text=True)
-    for words in ("First result", "Second result", "MesoInception4", "Other mode (standard, then quick)."):
+    for words in ("First result", "Second result", "MesoInception4", "Other mode (Standard, then Quick)."):
         assert words in page
     # another browser is asked for the PIN of each that is closed, and comes back
     address = f"/compare/{judged}/{new}"
@@ -167,7 +167,11 @@ def test_scores_of_another_version_are_called_not_comparable() -> None:
     first, _ = changed()
     newer = first.detectors[0].provenance.model_copy(update={"version": "2.0", "weights": {"w": "1"}})
     rows = compare.rows(*changed(provenance=newer))
-    assert rows[0].why == ("Not comparable: another version of the detector and other weights.",)
+    assert rows[0].why == (
+        "The two scores are not comparable.",
+        "It is another version of the detector.",
+        "Its weights are others.",
+    )
     assert [row.why for row in rows[1:]] == [(), ()]
 
 
