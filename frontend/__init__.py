@@ -39,6 +39,7 @@ from frontend.webhooks import Courier
 from shared import how_sure, rounding, statement, words
 from shared.clock import Clock, utc_now
 from shared.download import Fetcher, Poster
+from shared.languages import digits
 from shared.notes import note_sentences
 from shared.settings import Settings
 from shared.store import Store
@@ -151,6 +152,7 @@ def _init_templates(app: Flask) -> None:
         likeness=words.likeness,
         misleads=wording.misleads,
         curve_view=curve_view,
+        digits=digits,
         timeline_view=timeline_view,
         platform=version("deepfake-o-meter"),
     )

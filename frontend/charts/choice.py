@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from frontend.charts.axis import Span
 from frontend.charts.chart import Chart, Curve
 from shared.curves import Lane
+from shared.languages import _
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,14 @@ class Choice:
     def name(self, chart: Chart) -> str:
         """As the page has it; everyone is called what there is, where that is one person or the voice alone."""
         if self.person is not None:
-            return f"Person {self.person + 1}"
+            return _("Person {number}", number=self.person + 1)
         if self.unit is None and len(chart.persons) > 1:
-            return "Everyone: the highest face at each moment"
+            return _("Everyone: the highest face at each moment")
         units = {curve.line.unit for curve in self.curves(chart)}
         if units == {"face"}:
-            return "Person 1"
-        return {"sound": "The voice", "picture": "Whole pictures"}[units.pop()] if len(units) == 1 else "Everything"
+            return _("Person {number}", number=1)
+        names = {"sound": _("The voice"), "picture": _("Whole pictures")}
+        return names[units.pop()] if len(units) == 1 else _("Everything")
 
     def shows(self, curve: Curve) -> bool:
         """Whether a line belongs to it."""

@@ -17,6 +17,7 @@ from frontend.charts.choice import Choice
 from frontend.charts.columns import HIGH, WIDE, Drawn, drawn
 from frontend.charts.svg import element, percent, stretched
 from shared.curve_colours import MARKS, curve_colour, hexadecimal
+from shared.languages import _, digits
 from shared.rounding import score
 from shared.words import clock_time
 
@@ -51,7 +52,7 @@ def curve_svg(chart: Chart, choice: Choice, span: Span, *, titles: Mapping[str, 
     curves = choice.curves(chart)
     return element(
         "svg",
-        element("title", f"Fake score over time. {choice.name(chart)}", id="curve-title"),
+        element("title", _("Fake score over time. {whose}", whose=choice.name(chart)), id="curve-title"),
         element("desc", description(chart, choice, span, titles=titles), id="curve-desc"),
         _definitions(),
         _ground(chart, span),
@@ -100,23 +101,33 @@ def description(chart: Chart, choice: Choice, span: Span, *, titles: Mapping[str
         inside = (curve.t >= span.begin) & (curve.t <= span.end)
         name = titles.get(line.detector, line.title)
         if not inside.any():
-            sentences.append(f"{name}: no score here.")
+            sentences.append(_("{name}: no score here.", name=name))
             continue
         t, y = curve.t[inside], curve.y[inside]
-        highest = int(y.argmax())
-        told = f"{name}: from {score(float(y.min()), threshold=line.threshold)} to {score(float(y.max()), threshold=line.threshold)}"
-        told += f", highest at {clock_time(float(t[highest]))}; its threshold is {line.threshold:.2f}"
+        told = {
+            "name": name,
+            "low": score(float(y.min()), threshold=line.threshold),
+            "high": score(float(y.max()), threshold=line.threshold),
+            "when": clock_time(float(t[int(y.argmax())])),
+            "threshold": digits(line.threshold, ".2f"),
+        }
         lane = next((one for one in lanes if line.detector in one.values), None)
         if lane and span.begin == 0 and span.end >= chart.record.duration_s:
             medians = [median for median in lane.values[line.detector].median if median is not None]
-            above = sum(median >= line.threshold for median in medians)
-            told += f", which the middle score reaches in {above} of the {len(medians)} {_cells(chart)} that it judged"
-        sentences.append(f"{told}.")
-    return " ".join(sentences) or "Nothing was scored."
-
-
-def _cells(chart: Chart) -> str:
-    return "seconds" if chart.record.cell_s == 1 else f"stretches of {chart.record.cell_s:g} s"
+            sentences.append(
+                _(
+                    "{name}: from {low} to {high}, highest at {when}; its threshold is {threshold}, which the middle score reaches in "
+                    "{above} of the {judged} cells of time that it judged.",
+                    above=sum(median >= line.threshold for median in medians),
+                    judged=len(medians),
+                    **told,
+                )
+            )
+        else:
+            sentences.append(
+                _("{name}: from {low} to {high}, highest at {when}; its threshold is {threshold}.", **told)
+            )
+    return " ".join(sentences) or _("Nothing was scored.")
 
 
 # --------------------------------------------------------------------------- parts
@@ -157,7 +168,7 @@ def _ground(chart: Chart, span: Span) -> Markup:
             left, right = max(0.0, span.share(begin)), min(1.0, span.share(end))
             parts.append(
                 element(
-                    "rect", element("title", "damaged: not judged"), class_="damaged", x=percent(left), y=_TOP,
+                    "rect", element("title", _("damaged: not judged")), class_="damaged", x=percent(left), y=_TOP,
                     width=percent(max(right - left, 0.002)), height=_PLOT,
                 )
             )  # fmt: skip
@@ -184,7 +195,7 @@ def _thresholds(curves: Sequence[Curve]) -> Markup:
         words = ""
         if last - y >= _APART:
             last = y
-            words = element("text", f"{value:.2f}", class_="label", x="100%", dx=-4, y=y - 3, text_anchor="end")
+            words = element("text", digits(value, ".2f"), class_="label", x="100%", dx=-4, y=y - 3, text_anchor="end")
         parts.append(element("g", drawn_line, words, data_detector=name if own else None))
     return element("g", *parts)
 
@@ -224,9 +235,9 @@ def _marks(curve: Curve, made: Drawn, span: Span) -> list[Markup]:
 
 def _scale() -> Markup:
     """Numbers and honest words at the left, above everything."""
-    parts = [element("text", f"{value:g}", class_="label", x=4, y=_y(value) - 3) for value in (0.25, 0.5, 0.75)]
-    parts.append(element("text", "1  most like manipulated", class_="label", x=4, y=_y(1) + 12))
-    parts.append(element("text", "0  most like real material", class_="label", x=4, y=_y(0) - 4))
+    parts = [element("text", digits(value, "g"), class_="label", x=4, y=_y(value) - 3) for value in (0.25, 0.5, 0.75)]
+    parts.append(element("text", "1  " + _("most like manipulated"), class_="label", x=4, y=_y(1) + 12))
+    parts.append(element("text", "0  " + _("most like real material"), class_="label", x=4, y=_y(0) - 4))
     return element("g", *parts)
 
 

@@ -19,6 +19,7 @@ from frontend.charts.choice import Choice
 from frontend.charts.svg import element, percent, stretched
 from frontend.charts.wave import wave_svg
 from shared.curves import Lane, ShotCell
+from shared.languages import _, ngettext
 from shared.results import Result
 from shared.stretch_words import Span as Joint
 from shared.stretch_words import spans_of
@@ -63,10 +64,10 @@ def _weight(lane: Lane) -> int:
 def _view(chart: Chart, lane: Lane, result: Result) -> LaneView:
     choice = Choice(person=lane.person) if lane.unit == "face" else Choice(lane.unit)
     count = _count(chart)
-    told = [("", 0, 0)] * count
+    told = [("", 0)] * count
     for place, (above, of) in enumerate(zip(lane.above, lane.of, strict=True)):
         if of and lane.first + place < count:
-            told[lane.first + place] = (f"{above},{of}", above, of)
+            told[lane.first + place] = (f"{above},{of}", above)
     words = _summary(chart, lane)
     joint = [span for span in spans_of(result) if (lane.unit, span.person) in (("face", lane.person), ("sound", None))]
     joint = [span for span in joint if (span.person is None) == (lane.unit == "sound")]
@@ -75,7 +76,7 @@ def _view(chart: Chart, lane: Lane, result: Result) -> LaneView:
         name=choice.name(chart),
         words=words,
         svg=_lane_svg(chart, lane, told, joint, result, name=f"{choice.name(chart)}: {words}"),
-        counts=" ".join(text or "-" for text, _, _ in told),
+        counts=" ".join(text or "-" for text, __ in told),
     )
 
 
@@ -88,20 +89,26 @@ def _summary(chart: Chart, lane: Lane) -> str:
     """The main thing in words."""
     judged = [place for place, of in enumerate(lane.of) if of]
     if not judged:
-        return "judged by no detector that counts"
+        return _("judged by no detector that counts")
     best = max(lane.above)
     if not best:
-        return "no detector is above its threshold"
+        return _("no detector is above its threshold")
     place = lane.above.index(best)
     begin = (lane.first + place) * chart.record.cell_s
     length = next((n for n, above in enumerate(lane.above[place:]) if above != best), len(lane.above) - place)
     end = min(begin + length * chart.record.cell_s, chart.record.duration_s)
-    noun = "detector" if lane.of[place] == 1 else "detectors"
-    return f"at most {best} of {lane.of[place]} {noun} above, first {clock_time(begin)} to {clock_time(end)}"
+    return ngettext(
+        "at most {above} of {n} detector above, first {begin} to {end}",
+        "at most {above} of {n} detectors above, first {begin} to {end}",
+        lane.of[place],
+        above=best,
+        begin=clock_time(begin),
+        end=clock_time(end),
+    )
 
 
 def _lane_svg(
-    chart: Chart, lane: Lane, told: Sequence[tuple[str, int, int]], joint: Sequence[Joint], result: Result, *, name: str
+    chart: Chart, lane: Lane, told: Sequence[tuple[str, int]], joint: Sequence[Joint], result: Result, *, name: str
 ) -> Markup:
     whole = Span(0.0, max(chart.record.duration_s, 1e-3))
     clip_with_voice = lane.unit == "sound" and result.media.kind == "video"  # a sound file has its form above the lanes
@@ -121,21 +128,21 @@ def _lane_svg(
     )
 
 
-def _groups(told: Sequence[tuple[str, int, int]]) -> Iterator[tuple[int, int, str, int]]:
+def _groups(told: Sequence[tuple[str, int]]) -> Iterator[tuple[int, int, str, int]]:
     """(first cell, cells, 'above,of', above) of each run of equal cells that were judged."""
     place = 0
-    for (text, above, _), group in itertools.groupby(told):
+    for (text, above), group in itertools.groupby(told):
         size = len(list(group))
         if text:
             yield place, size, text, above
         place += size
 
 
-def _bars(told: Sequence[tuple[str, int, int]], *, cells: float) -> Markup:
+def _bars(told: Sequence[tuple[str, int]], *, cells: float) -> Markup:
     """The bars; ``cells``: how many make the whole width, the last one may be cut."""
     ground: list[str] = []
     levels: dict[int, list[str]] = {level: [] for level in range(len(_BARS))}
-    for place, size, _, above in _groups(told):
+    for place, size, __, above in _groups(told):
         level = min(above, len(_BARS) - 1)
         bar = _BARS[level]
         ground.append(f"M{place} 0h{size}v10h-{size}z")
@@ -149,7 +156,7 @@ def _bars(told: Sequence[tuple[str, int, int]], *, cells: float) -> Markup:
     )
 
 
-def _numbers(told: Sequence[tuple[str, int, int]], *, wide: float) -> Iterator[Markup]:
+def _numbers(told: Sequence[tuple[str, int]], *, wide: float) -> Iterator[Markup]:
     """'2/3' in the middle of each run that has room; ``wide``: share of a cell of the width."""
     for place, size, text, above in _groups(told):
         shown = min(size * wide, 1 - place * wide)
@@ -246,12 +253,25 @@ def _end(shots: Sequence[ShotCell], place: int, whole: Span) -> float:
 
 
 def _shots_words(shots: Sequence[ShotCell], worst: Sequence[int], most: int) -> str:
+    shown = {"count": len(shots)}
     if not most:
-        return f"{len(shots)} shots; in none is a detector above its threshold"
+        return _("{count} shots; in none is a detector above its threshold", **shown)
     if len(worst) == len(shots):
-        return f"{len(shots)} shots, each with at most {most} detector{'s' if most > 1 else ''} above for one person"
-    names = ", ".join(str(number + 1) for number in worst[:5]) + (" and others" if len(worst) > 5 else "")
-    return f"{len(shots)} shots; the most detectors above for one person: {most}, in shot{'s' if len(worst) > 1 else ''} {names}"
+        return ngettext(
+            "{count} shots, each with at most {n} detector above for one person",
+            "{count} shots, each with at most {n} detectors above for one person",
+            most,
+            **shown,
+        )
+    names = ", ".join(str(number + 1) for number in worst[:5]) + (" …" if len(worst) > 5 else "")
+    return ngettext(
+        "{count} shots; the most detectors above for one person: {most}, in shot {names}",
+        "{count} shots; the most detectors above for one person: {most}, in shots {names}",
+        len(worst),
+        most=most,
+        names=names,
+        **shown,
+    )
 
 
 def ruler(chart: Chart) -> Markup:

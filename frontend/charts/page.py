@@ -43,6 +43,11 @@ class CurveView:
     styles: frozenset[str]
 
     @property
+    def several(self) -> bool:
+        """Whether there is more than one person."""
+        return sum(key.isdigit() for key, _ in self.choices) > 1
+
+    @property
     def zoomed(self) -> bool:
         """Whether a part of the time is shown."""
         return self.span != self.whole

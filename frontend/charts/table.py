@@ -9,6 +9,7 @@ from frontend.charts.axis import clock
 from frontend.charts.chart import Chart
 from frontend.charts.choice import Choice
 from shared.curves import Lane
+from shared.languages import _
 from shared.rounding import score
 from shared.words import UNIT_NOUNS
 
@@ -79,9 +80,9 @@ def _cell(lane: Lane, detector: str, threshold: float, number: int) -> Cell:
 def _counted(lane: Lane, number: int) -> str:
     place = number - lane.first
     judged = 0 <= place < len(lane.of) and lane.of[place]
-    return f"{lane.above[place]} of {lane.of[place]}" if judged else "–"
+    return _("{above} of {judged}", above=lane.above[place], judged=lane.of[place]) if judged else "–"
 
 
 def _time(chart: Chart, number: int) -> str:
     begin = number * chart.record.cell_s
-    return f"{clock(begin)} to {clock(begin + chart.record.cell_s)}"
+    return _("{begin} to {end}", begin=clock(begin), end=clock(begin + chart.record.cell_s))

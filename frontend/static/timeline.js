@@ -79,13 +79,16 @@
   function at(strip, time_s) {
     if (strip.dataset.shots) {
       const all = shotsOf(strip), place = Math.max(0, all.findLastIndex((one) => one[1] <= time_s + 1e-6)), one = all[place];
-      return [one[1], one[2], `shot ${one[0] + 1} of ${all.length}, ${clock(one[1])} to ${clock(one[2])}: ${one[4] ? `at most ${one[3]} of ${one[4]} detectors above for one person` : "nobody judged"}`, one[0]];
+      const values = { number: one[0] + 1, count: all.length, begin: clock(one[1]), end: clock(one[2]), above: one[3], judged: one[4] };
+      const words = one[4] ? _("shot {number} of {count}, {begin} to {end}: at most {above} of {judged} detectors above for one person", values) : _("shot {number} of {count}, {begin} to {end}: nobody judged", values);
+      return [one[1], one[2], words, one[0]];
     }
     const counts = strip.dataset.counts.split(" ");
     const place = Math.min(Math.floor(time_s / cell + 1e-6), Math.max(0, Math.ceil(duration / cell - 1e-6) - 1));
     const begin = place * cell, end = Math.min(begin + cell, duration), found = counts[place] || "";
-    const words = !strip.dataset.counts ? "" : found.includes(",") ? `: ${found.replace(",", " of ")} detectors above their thresholds` : ": nobody judged";
-    return [begin, end, `${clock(begin)} to ${clock(end)}${words}`, null];
+    const [above, judged] = found.split(","), values = { begin: clock(begin), end: clock(end), above, judged };
+    if (!strip.dataset.counts) return [begin, end, clock(time_s), null];
+    return [begin, end, judged ? _("{begin} to {end}: {above} of {judged} detectors above their thresholds", values) : _("{begin} to {end}: nobody judged", values), null];
   }
 
   function mark(strip, time_s) {
@@ -178,7 +181,7 @@
       if (again) (part.querySelector(`${again}:not(:disabled)`) || document.getElementById("plot")).focus();
     } catch (error) {
       if (error.name === "AbortError") return;
-      document.getElementById("readout").textContent = "The curve could not be loaded. Reload the page and enter your PIN again.";
+      document.getElementById("readout").textContent = _("The curve could not be loaded. Reload the page and enter your PIN again.");
     }
     if (asked === mine) part.removeAttribute("aria-busy");
   }
@@ -211,9 +214,9 @@
   // as shared/rounding.py: 1.00 and 0.00 mean exactly those values, a score below its threshold is never shown as that
   function rounded(value, threshold) {
     const words = value.toFixed(2);
-    if (words === "1.00" && value < 1) return ">0.99";
-    if (words === "0.00" && value > 0) return "<0.01";
-    return value < threshold && Number(words) >= threshold ? `<${threshold.toFixed(2)}` : words;
+    if (words === "1.00" && value < 1) return signs(">0.99");
+    if (words === "0.00" && value > 0) return signs("<0.01");
+    return signs(value < threshold && Number(words) >= threshold ? `<${threshold.toFixed(2)}` : words);
   }
 
   function read(time_s) {
@@ -226,7 +229,7 @@
       if (off.has(curve.id)) continue;
       const found = valueAt(curve, x);
       const [low, high] = (found || []).map((value) => rounded(value, curve.threshold));
-      words.push(`${curve.title} ${found ? `${low === high ? low : `${low} to ${high}`}${found[1] >= curve.threshold ? " ▲" : ""}` : "–"}`);
+      words.push(`${curve.title} ${found ? `${low === high ? low : _("{low} to {high}", { low, high })}${found[1] >= curve.threshold ? " ▲" : ""}` : "–"}`);
     }
     place.replaceChildren();
     const when = document.createElement("b");
@@ -319,7 +322,7 @@
       runs: [...runsOf(group.querySelector(".line")), ...runsOf(group.querySelector(".points"))],
     }));
     const words = svg.querySelector("desc").textContent;
-    slider(plot, `Fake score over time. ${plot.dataset.name}`);
+    slider(plot, _("Fake score over time. {whose}", { whose: plot.dataset.name }));
     plot.setAttribute("aria-description", words);
     say(plot, now, clock(now));
     wireLegend();
