@@ -67,7 +67,7 @@ def document() -> dict[str, Any]:
         DESCRIPTION=ABOUT,
         LICENSE={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         SECURITY_SCHEMES=SCHEMES,
-        TAGS=[{"name": "Submissions"}],
+        TAGS=[{"name": "Submissions"}, {"name": "Site"}],
     )
     app.register_blueprint(blueprint)
     spec = app.spec
@@ -115,6 +115,7 @@ def _operation(operation: dict[str, Any]) -> dict[str, Any]:
         elif int(status) >= 400:
             answer["content"] = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     operation["responses"] = dict(sorted(responses.items()))
+    operation.setdefault("tags", ["Submissions"])
     if "security" in operation and operation["operationId"] == "getLimits":
         operation["security"] = [{}, *operation["security"]]
     return operation

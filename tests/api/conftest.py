@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.browser.conftest import site
+from tests.browser.conftest import chromium, site, watched
 from tests.frontend.conftest import app, build, clock, compiled, uploader, visitor
 
-__all__ = ["app", "build", "clock", "compiled", "site", "uploader", "visitor"]
+__all__ = ["app", "chromium", "watched", "build", "clock", "compiled", "site", "uploader", "visitor"]
