@@ -58,6 +58,8 @@ MEASURED_S: Final = 60.0
 IN_MEMORY: Final = 65_536
 LARGEST_HEAD: Final = 32_768
 AT_ONCE: Final = 65_536
+#: Bytes of a request that say whether a program or a browser sent it.
+BEGINNING: Final = 64
 
 #: Waitress warns of each request that waits for a thread; a busy minute would fill the log.
 QUIET: Final = "waitress.queue"
@@ -113,7 +115,7 @@ class _BareAnswer(ErrorTask):  # type: ignore[misc]
     def execute(self) -> None:
         error = self.request.error
         accept = self.request.headers.get("ACCEPT", "")
-        kind, body = bare_answer(error.code, as_json=_is_for_programs(self.request, accept))
+        kind, body = bare_answer(error.code, as_json=_is_for_programs(self.channel.beginning, accept))
         self.status = f"{error.code} {error.reason}"
         self.response_headers += [("Content-Type", kind), *bare_headers().items()]
         self.content_length = len(body)
@@ -122,9 +124,10 @@ class _BareAnswer(ErrorTask):  # type: ignore[misc]
             self.write(body)
 
 
-def _is_for_programs(request: Any, accept: str) -> bool:
-    path = getattr(request, "path", "")
-    return path.startswith(API_PATH) or ("json" in accept and "html" not in accept)
+def _is_for_programs(beginning: bytes, accept: str) -> bool:
+    """Whether JSON is wanted, by the first bytes of the request: waitress drops a head that it does not take."""
+    path = beginning.partition(b" ")[2]
+    return path.startswith(API_PATH.encode()) or ("json" in accept and "html" not in accept)
 
 
 def _task_of_error(channel: HTTPChannel, request: Any) -> WSGITask | ErrorTask:
@@ -147,6 +150,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self._begun = self._measured_from = 0.0
         self._measured = 0
         self._space_checked = False
+        self.beginning = b""
         self._linger_until: float | None = None
         self._dropped, self._dropped_from = 0, 0.0
         super().__init__(server, sock, addr, adj, map)
@@ -171,6 +175,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         if self.request is None:
             self._begun = self._measured_from = time.monotonic()
             self._measured, self._space_checked = 0, False
+            self.beginning = data[:BEGINNING]
         self._measured += len(data)
         try:
             taken: bool = super().received(data)

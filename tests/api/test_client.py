@@ -12,7 +12,6 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from frontend import client as module
@@ -96,14 +95,3 @@ def test_the_examples_of_the_documentation_run(served: tuple[Served, str], astro
     assert Result.model_validate_json((tmp_path / "result.json").read_text()).detectors[0].id == "mesonet"
     assert len((tmp_path / "first_ten_bytes").read_bytes()) == 10
     assert json.loads((tmp_path / "with_pin.json").read_text())["state"] == "queued"
-
-
-def test_what_the_server_itself_refuses_is_a_problem_too(served: tuple[Served, str]):
-    """A body over the limit, and a request that is no HTTP: neither reaches the application."""
-    site, key = served
-    headers = {"Authorization": f"Bearer {key}", "Accept": "text/html"}
-    large = httpx.post(f"{site.url}/api/v1/submissions", headers=headers, content=bytes(50_200_000), timeout=60)
-    assert (large.status_code, large.headers["Content-Type"]) == (413, "application/problem+json")
-    assert large.json()["code"] == "upload_too_large"
-    bad = httpx.get(f"{site.url}/api/v1/limits", headers=headers | {"X": "a" * 40_000}, timeout=20)
-    assert (bad.status_code, bad.headers["Content-Type"]) == (431, "application/problem+json")
