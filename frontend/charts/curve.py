@@ -33,6 +33,8 @@ _MOST_CUTS: Final = 150
 _MOST_MARKS: Final = 60
 #: Labels of thresholds nearer than this, in pixels, would lie on each other.
 _APART: Final = 13
+#: Numbers in a path beyond which its line is drawn finer, so that several can be seen.
+_DENSE: Final = 500
 
 _SHAPES: Final[Mapping[str, Markup]] = {
     "o": element("circle", r=4),
@@ -56,8 +58,8 @@ def curve_svg(chart: Chart, choice: Choice, span: Span, *, titles: Mapping[str, 
         element("desc", description(chart, choice, span, titles=titles), id="curve-desc"),
         _definitions(),
         _ground(chart, span),
-        _thresholds(curves),
         *(_curve(curve, span, place=place) for place, curve in sorted(enumerate(curves), key=_marks_last)),
+        _thresholds(curves),
         _scale(),
         _time_axis(span),
         element("line", class_="playhead", x1=0, x2=0, y1=_TOP, y2=_TOP + _PLOT, visibility="hidden"),
@@ -206,7 +208,11 @@ def _curve(curve: Curve, span: Span, *, place: int) -> Markup:
     return element(
         "g",
         _plot(
-            element("path", class_="line", d=made.path, stroke=colour) if made.path else Markup(""),
+            element(
+                "path", class_="line dense" if made.path.count(" ") > _DENSE else "line", d=made.path, stroke=colour
+            )
+            if made.path
+            else Markup(""),
             element("path", class_="points", d=made.points, stroke=colour) if made.points else Markup(""),
         ),
         *_marks(curve, made, span),
@@ -243,10 +249,19 @@ def _scale() -> Markup:
 
 def _time_axis(span: Span) -> Markup:
     parts = []
-    for seconds, words in ticks(span):
+    for place, (seconds, words) in enumerate(ticks(span)):
         share = span.share(seconds)
         anchor = "start" if share < 0.02 else "end" if share > 0.98 else "middle"
-        parts.append(element("text", words, class_="label", x=percent(share), y=_TOP + _PLOT + 19, text_anchor=anchor))
+        parts.append(
+            element(
+                "text",
+                words,
+                class_="label every-other" if place % 2 else "label",
+                x=percent(share),
+                y=_TOP + _PLOT + 19,
+                text_anchor=anchor,
+            )
+        )
         parts.append(
             element("line", class_="tick", x1=percent(share), x2=percent(share), y1=_TOP + _PLOT, y2=_TOP + _PLOT + 5)
         )

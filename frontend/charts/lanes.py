@@ -20,6 +20,7 @@ from frontend.charts.svg import element, percent, stretched
 from frontend.charts.wave import wave_svg
 from shared.curves import Lane, ShotCell
 from shared.languages import _, ngettext
+from shared.person_words import standings
 from shared.results import Result
 from shared.stretch_words import Span as Joint
 from shared.stretch_words import spans_of
@@ -49,16 +50,12 @@ class LaneView:
 
 
 def lane_views(chart: Chart, result: Result) -> list[LaneView]:
-    """All lanes that are shown: persons with the most above first, then whole pictures and the voice."""
+    """All lanes that are shown: persons in the order of the page's list, worst first, then whole pictures and the voice."""
     persons = [lane for lane in chart.record.lanes if lane.unit == "face" and lane.person is not None]
-    persons.sort(key=lambda lane: (-_weight(lane), lane.person))
+    order = {one.person: place for place, one in enumerate(standings(result))}
+    persons.sort(key=lambda lane: (order.get(lane.person, len(order)), -max(lane.above, default=0), lane.person))
     others = [lane for lane in chart.record.lanes if lane.unit != "face"]
     return [_view(chart, lane, result) for lane in (persons + others)[: MOST_LANES + len(others)]][:MOST_LANES]
-
-
-def _weight(lane: Lane) -> int:
-    """Cells with two or more detectors above count most: one alone is often wrong."""
-    return sum(1000 * (above > 1) + above for above in lane.above)
 
 
 def _view(chart: Chart, lane: Lane, result: Result) -> LaneView:
@@ -278,8 +275,17 @@ def ruler(chart: Chart) -> Markup:
     """The time under the lanes."""
     whole = Span(0.0, max(chart.record.duration_s, 1e-3))
     parts = []
-    for seconds, words in ticks(whole):
+    for place, (seconds, words) in enumerate(ticks(whole)):
         share = whole.share(seconds)
         anchor = "start" if share < 0.02 else "end" if share > 0.98 else "middle"
-        parts.append(element("text", words, class_="label", x=percent(share), y=13, text_anchor=anchor))
+        parts.append(
+            element(
+                "text",
+                words,
+                class_="label every-other" if place % 2 else "label",
+                x=percent(share),
+                y=13,
+                text_anchor=anchor,
+            )
+        )
     return element("svg", *parts, class_="ruler", width="100%", height=18, aria_hidden="true")

@@ -186,7 +186,7 @@ def lane(person: int, above: list[int], of: list[int], *, first: int = 0) -> Lan
 def test_lanes_say_how_many_are_above_and_hatch_where_nobody_judged() -> None:
     lanes = (lane(0, [0] * 10, [2] * 10), lane(1, [2, 2, 2, 0], [3, 3, 3, 0], first=4))
     chart = Chart(record(line([0, 10], [0.2, 0.3]), persons=[0, 1], lanes=lanes))
-    joint = (JointStretch(person=1, start_s=4.0, end_s=7.0, detectors=("aa", "bb"), families=2),)
+    joint = (JointStretch(person=1, start_s=4.0, end_s=7.0, detectors=("mesonet", "classnseg"), families=2),)
     result = a_result("a" * 26, START).model_copy(update={"joint_stretches": joint})
     second, first = lane_views(chart, result)
     assert (second.key, first.key) == ("2", "1"), "the worst first"
