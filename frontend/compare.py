@@ -107,10 +107,8 @@ def whole(first: Result, second: Result) -> tuple[str, ...]:
     """What the two runs differ in as a whole, as sentences."""
     said = []
     if first.mode != second.mode:
-        said.append(
-            _("The modes differ ({one}, then {two}): other frames were looked at.", one=_mode(first), two=_mode(second))
-        )
-    elif first.sampled_frames != second.sampled_frames:
+        said.append(_("The modes differ ({one}, then {two}).", one=_mode(first), two=_mode(second)))
+    if first.sampled_frames != second.sampled_frames:
         frames = {"one": digits(first.sampled_frames, ","), "two": digits(second.sampled_frames, ",")}
         said.append(_("Other frames were looked at ({one}, then {two}).", **frames))
     if first.platform_version != second.platform_version:
@@ -186,7 +184,7 @@ def _why(one: DetectorResult, two: DetectorResult, first: Result, second: Result
     why = [_("The two scores are not comparable."), *made_by] if made_by else []
     if (one.threshold, one.strategy) != (two.threshold, two.strategy):
         why.append(_("Its threshold, or the rule for the file's score, was changed."))
-    if first.mode != second.mode:
+    if first.mode != second.mode and first.media.kind != "image":  # a still has one picture in every mode
         why.append(_("Other mode ({one}, then {two}).", one=_mode(first), two=_mode(second)))
     if one.units_scored != two.units_scored:
         units = {"one": digits(one.units_scored, ","), "two": digits(two.units_scored, ",")}

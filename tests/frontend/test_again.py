@@ -180,3 +180,10 @@ def test_a_detector_of_one_result_only_is_named_and_comes_last() -> None:
     fewer = second.model_copy(update={"detectors": second.detectors[1:]})
     assert compare.rows(first, fewer)[-1].change == "Asked in the first result only."
     assert compare.rows(fewer, first)[-1].change == "Asked in the second result only."
+
+
+def test_a_mode_that_makes_no_difference_for_a_still_is_no_reason() -> None:
+    first = a_result("a" * 26, START, kind="image")
+    second = first.model_copy(update={"mode": "quick"})
+    assert compare.whole(first, second) == ("The modes differ (Standard, then Quick).",)
+    assert [row.why for row in compare.rows(first, second)] == [(), (), ()]
