@@ -146,7 +146,7 @@ def overview(site: Portal, office: Office) -> Overview:
         silent_s=max(0.0, (now - vitals.updated).total_seconds()) if vitals else None,
         detectors=tuple(
             DetectorRow(item, tuple(step for step in steps if step.step == item.id))
-            for item in (vitals.detectors if vitals else ())
+            for item in sorted(vitals.detectors if vitals else (), key=lambda one: one.unavailable is not None)
         ),
         steps=tuple(step for step in steps if step.step in ("media", "report")),
         disks=_disks(site, vitals),

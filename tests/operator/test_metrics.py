@@ -90,6 +90,7 @@ def test_the_folders_and_the_back_end_are_looked_at(app: Flask, uploader: Upload
     assert found["dfom_backend_scan_age_seconds"][()] - found["dfom_backend_heartbeat_age_seconds"][()] == 1.5
     assert found["dfom_jobs_total"]["media_unreadable", "failed"] == 3
     assert found["dfom_detector_jobs_total"]["mesonet", "timed_out"] == 1
+    assert found["dfom_jobs_total"]["media_changed", "failed"] == found["dfom_detector_jobs_total"]["va", "failed"] == 0
     assert found["dfom_detector_failures_total"]["out_of_memory", "mesonet"] == 2
     assert found["dfom_detector_state"] == {("mesonet", "enabled"): 1, ("va", "disabled"): 1}
     assert found["dfom_detector_available"] == {("mesonet",): 1, ("va",): 0}

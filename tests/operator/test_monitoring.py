@@ -15,7 +15,9 @@ import yaml
 from flask import Flask, Response
 from prometheus_client.parser import text_string_to_metric_families
 
+from frontend.operator.metrics import OF_OURS
 from frontend.operator.office import office
+from shared.errors import SENTENCES
 from tests.frontend.stories import FrozenClock, Uploader
 from tests.operator.vitals import BEARER, TOKEN, vitals
 
@@ -79,6 +81,12 @@ def test_the_dashboard_asks_for_what_there_is(known: dict[str, set[str]]) -> Non
     assert len(expressions) > 20
     for expression in expressions:
         check(expression, known)
+
+
+def test_codes_that_alerts_ask_for_begin_at_zero() -> None:
+    [rule] = [rule for rule in RULES if rule["alert"] == "JobsBreak"]
+    assert re.findall(r'code=~"([^"]+)"', rule["expr"])[0].split("|") == list(OF_OURS)
+    assert set(OF_OURS) <= SENTENCES.keys()
 
 
 def test_a_wrong_name_or_label_would_be_found(known: dict[str, set[str]]) -> None:
@@ -151,7 +159,7 @@ FAULTS: list[tuple[str, dict[str, str | None], dict[str, str]]] = [
         {'dfom_detector_jobs_total{detector="mesonet", outcome="failed"}': "0+1"},
         {"detector": "mesonet"},
     ),
-    ("DetectorUnavailable", {'dfom_detector_available{detector="mesonet"}': "0+0"}, {"detector": "mesonet"}),
+    ("DetectorUnavailable", {'dfom_detector_available{detector="mesonet"}': "1+0x50 0+0x"}, {"detector": "mesonet"}),
     ("DiskLow", {'dfom_disk_free_bytes{folder="results"}': "9000000000+0"}, {"folder": "results"}),
     (
         "DiskLow",
@@ -209,7 +217,9 @@ def _case(
     return {
         "interval": "1m",
         "input_series": [
-            {"series": name, "values": f"{value}x{after_min}"} for name, value in series.items() if value is not None
+            {"series": name, "values": f"{value.removesuffix('x')}x{after_min}"}
+            for name, value in series.items()
+            if value is not None
         ],
         "alert_rule_test": [
             _look(rule["alert"], labels if rule["alert"] == alert else None, after_min=after_min) for rule in RULES
