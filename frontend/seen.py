@@ -28,20 +28,20 @@ MOST_SHOWN: Final = 5
 _MOST_COMPARED: Final = 100_000
 
 _SAME: Final = "The same file, byte for byte, was judged on this site."
-_ALIKE: Final = (
-    "A file whose pictures look alike was judged on this site. It may be a copy, or one of the two may have been altered: a clip in "
-    "which a face was exchanged looks like its original."
-)
-_SOUND_ALIKE: Final = (
-    "A file in which a stretch of the sound is alike was judged on this site. It may be the same recording, or one of the two may have "
-    "been altered: a voice that was made again by a program can sound like its original."
-)
+_STILL_ALIKE: Final = "A picture that looks alike was judged on this site."
+_ALIKE: Final = "A clip whose pictures look alike was judged on this site."
+_SOUND_ALIKE: Final = "A file in which a stretch of the sound is alike was judged on this site."
 _SOUND: Final = {
     True: "A stretch of the sound is alike, too.",
     False: "The sound is different.",
     None: "The sound was not compared.",
 }
 _PICTURES: Final = {False: "The pictures are different.", None: "There are no pictures to compare."}
+#: Said once, where something is alike and not the same file.
+CAVEAT: Final = (
+    "What is alike may be a copy, or one of the two may have been altered: a clip in which a face was exchanged "
+    "looks like its original, and a voice that a program made again can sound like its original."
+)
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,11 @@ class Match:
 
 @dataclass(frozen=True)
 class SeenBefore:
-    """What is shown: the newest matches first; ``more`` are not shown."""
+    """What is shown: the same file first, then the newest; ``more`` are not shown. ``caveat``: what "alike" does not mean, or ""."""
 
     matches: tuple[Match, ...]
     more: int
+    caveat: str = ""
 
 
 class SeenIndex:
@@ -92,12 +93,15 @@ class SeenIndex:
                 seen = read_seen(self._store, other)  # it may have been deleted since the last look
                 if seen is not None:
                     found.append((other, seen, alike))
-        found.sort(key=lambda item: item[1].judged, reverse=True)
+        found.sort(key=lambda item: (item[2].same, item[1].judged), reverse=True)
         matches = [
-            Match(seen.judged, _sentence(alike), _scores(seen, mine, result), other if is_open(other) else None)
+            Match(
+                seen.judged, _sentence(alike, seen.kind), _scores(seen, mine, result), other if is_open(other) else None
+            )
             for other, seen, alike in found[:MOST_SHOWN]
         ]
-        return SeenBefore(tuple(matches), more=len(found) - len(matches))
+        caveat = "" if all(alike.same for _, _, alike in found[:MOST_SHOWN]) else CAVEAT
+        return SeenBefore(tuple(matches), more=len(found) - len(matches), caveat=caveat)
 
     def _compared(self, job: JobId, own: Marks, other: JobId, marks: Marks) -> Likeness:
         """Compared once: neither changes, and two sounds take some milliseconds."""
@@ -126,12 +130,12 @@ class SeenIndex:
             return dict(self._marks)
 
 
-def _sentence(alike: Likeness) -> str:
+def _sentence(alike: Likeness, kind: str) -> str:
     if alike.same:
         return _SAME
     if not alike.pictures:
         return f"{_SOUND_ALIKE} {_PICTURES[alike.pictures]}"
-    return f"{_ALIKE} {_SOUND[alike.sound]}"
+    return _STILL_ALIKE if kind == "image" else f"{_ALIKE} {_SOUND[alike.sound]}"
 
 
 def _scores(seen: Seen, mine: Seen, result: Result) -> tuple[ThenAndNow, ...]:

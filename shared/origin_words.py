@@ -262,9 +262,9 @@ def _of_sources(found: Credentials) -> Iterator[str]:
     own = [source for source in found.claims[0].sources if source in MADE_WITH_AI]
     others = [source for claim in found.claims[1:] for source in claim.sources if source in MADE_WITH_AI]
     if own:
-        yield f"They claim that the file is {joined([SOURCES[source] for source in dict.fromkeys(own)])}."
+        yield f"They claim that the file was {joined([SOURCES[source] for source in dict.fromkeys(own)])}."
     elif others:
-        yield f"They claim that a file which went into this one is {joined([SOURCES[source] for source in dict.fromkeys(others)])}."
+        yield f"They claim that a file which went into this one was {joined([SOURCES[source] for source in dict.fromkeys(others)])}."
     else:
         yield "They do not claim that AI was used; that does not show that none was."
 
@@ -324,7 +324,7 @@ def _hints(traces: tuple[Trace, ...]) -> Iterator[str]:
     """Sentences on what a reporter would ask about."""
     codes = {trace.code for trace in traces}
     if ai := _said_to_be_ai(traces):
-        yield f"Its metadata says that it is {joined([SOURCES[source] for source in dict.fromkeys(ai)])}. Nothing signs that."
+        yield f"Its metadata says that it was {joined([SOURCES[source] for source in dict.fromkeys(ai)])}. Nothing signs that."
     if "recipe" in codes:
         yield "It holds the request to a program that makes pictures with AI, as such programs write it into their files."
     if any(trace.code in ("encoder", "settings", "software") and _FFMPEG.match(trace.value or "") for trace in traces):

@@ -63,7 +63,7 @@ def test_a_page_says_what_the_credentials_claim_and_that_anyone_can_sign(app: Fl
     said = text_of(uploader, job, "provenance")
     assert "signature of “Test camera” of “Test maker”" in said
     assert "the signer was not checked against a list" in said
-    assert "They claim that the file is made with AI" in said
+    assert "They claim that the file was made with AI" in said
     assert "trusted" not in said.lower()
     assert "coordinates of a place" in said
     page = uploader.get(f"/r/{job}").get_data(as_text=True)
@@ -87,7 +87,7 @@ def test_the_same_file_is_said_to_be_the_same_and_a_like_one_never_a_copy(app: F
     assert "The same file, byte for byte, was judged on this site." in said
     assert "look alike" not in said
     alike = text_of(uploader, near, "seen")
-    assert "pictures look alike" in alike
+    assert "A clip whose pictures look alike was judged on this site." in alike
     assert "may have been altered" in alike
     assert "The sound was not compared." in alike
     assert text_of(uploader, stranger, "seen") == ""

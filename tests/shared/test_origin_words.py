@@ -66,8 +66,8 @@ def test_each_failure_is_said_in_plain_words_with_what_it_cannot_show():
 def test_ai_is_said_of_the_file_or_of_what_went_into_it():
     for source in MADE_WITH_AI:
         own = Claim(**(vars(CLAIM) | {"sources": (source,)}))
-        assert "They claim that the file is" in words(Credentials("intact", claims=(own,)))
-        assert "which went into this one is" in words(Credentials("intact", claims=(CLAIM, own)))
+        assert "They claim that the file was" in words(Credentials("intact", claims=(own,)))
+        assert "which went into this one was" in words(Credentials("intact", claims=(CLAIM, own)))
         assert said(Credentials("intact", claims=(own,))).warns
         assert "Nothing signs that" in words(Credentials("none"), Trace("source_type", source))
     assert "does not show that none was" in words(Credentials("intact", claims=(CLAIM,)))
