@@ -65,8 +65,10 @@ def test_a_picture_is_not_compared_with_a_clip_and_silence_with_nothing():
 def test_the_same_stretch_of_sound_is_found_wherever_it_begins():
     words = np.random.default_rng(1).integers(0, 2**32, 300, np.uint32)
     digits = [f"{word:08x}" for word in words]
-    whole, cut = seen(sound="".join(digits)), seen(sound="".join(digits[90:250]), sha256="cd" * 32)
+    whole = seen(sound="".join(digits), kind="sound")
+    cut = seen(sound="".join(digits[90:250]), sha256="cd" * 32)
     other = seen(sound="".join(f"{word:08x}" for word in words ^ np.uint32(0x5A5A5A5A)), sha256="ee" * 32)
     assert alike(whole, cut) == Likeness(same=False, pictures=None, sound=True)
     assert alike(cut, whole).sound
     assert alike(whole, other) == Likeness(same=False, pictures=None, sound=False)
+    assert alike(cut, seen(sound="".join(digits))) == Likeness(same=False, pictures=None, sound=None)  # two clips
