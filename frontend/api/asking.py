@@ -112,7 +112,7 @@ def idempotency_of(site: Portal, who: Caller) -> str:
         return ""
     if len(given) > MOST_KEY_CHARACTERS or not given.isprintable():
         raise wrong({"Idempotency-Key": f"It has at most {MOST_KEY_CHARACTERS} characters, all of them printable."})
-    maker = f"key {who.key.id}" if who.key else f"pin {who.pin}"
+    maker = f"key {who.key.id}" if who.key else f"pin {who.pin} {who.address}"
     return site.receipts.keyed("idempotency", maker, given)
 
 
@@ -152,6 +152,7 @@ def _checked(asked: Asked, catalog: Catalog | None, who: Caller, *, has_file: bo
             "consent": "yes",  # docs/api.md: who sends a file says that they may
             "video_per_detector": "yes" if asked.video_per_detector else "",
             "url": getattr(asked, "url", ""),
+            "guess": asked.guess or "",
         }
     )
     form.setlist("detectors", list(asked.detectors or offered))

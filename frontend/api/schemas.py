@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from frontend.progress import Progress
-from shared.records import ID_PATTERN, DetectorId, JobId, JobState, Mode, Moment, Record, RunnerKind
+from shared.records import ID_PATTERN, DetectorId, Guess, JobId, JobState, Mode, Moment, Record, RunnerKind
 
 EXAMPLE_ID: Final = "k7q2m4x6p3t5w2y4a6c3e5g7j2"
 
@@ -34,6 +34,7 @@ class Wish(BaseModel):
         "fast", description="which detectors judge a part again after mild changes: the fast ones, or all"
     )
     video_per_detector: bool = Field(False, description="also a result video for each detector")
+    guess: Guess | None = Field(None, description="what you think the file is; for the record of this site only")
     email: str | None = Field(None, max_length=254, description="where mails about the submission go")
     webhook: str | None = Field(
         None, max_length=2000, description="https address that is told the end of the work; needs an API key"

@@ -27,13 +27,14 @@ def left_in_tmp(app: Flask) -> list[str]:
 def test_submit_follow_read_delete(app: Flask, by_key: bool):
     """The same with a key, and with a PIN alone."""
     desk = program(app) if by_key else with_pin(app)
-    made = desk.send(detectors="mesonet,classnseg", mode="quick", stability="all")
+    made = desk.send(detectors="mesonet,classnseg", mode="quick", stability="all", guess="fake")
     assert made.status_code == 201
     job = made.json["id"]
     assert made.headers["Location"] == made.json["links"]["self"] == f"/api/v1/submissions/{job}"
     record = portal(app).store.read_submission("new", JobId(job))
     assert (record.detectors, record.mode, record.stability) == (("mesonet", "classnseg"), "quick", "all")
     assert (record.pin_hash is None) == by_key
+    assert record.guess == "fake"
     waiting = desk.get(f"/submissions/{job}").json
     assert (waiting["state"], waiting["stage"], waiting["detectors"]) == ("queued", "waiting", [])
     assert desk.get(f"/submissions/{job}/result").json["code"] == "not_finished"
