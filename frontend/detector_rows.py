@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from shared.coverage import share_words
 from shared.evidence import FAMILIES
+from shared.languages import _
 from shared.results import DetectorResult, Result
 from shared.statement import enough, left_out
-from shared.words import UNIT_NOUNS, counted, joined, of_other_kinds, titles
+from shared.words import UNIT_NOUNS, joined, of_other_kinds, titles
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Row:
     @property
     def looks_at(self) -> str:
         """The kind of evidence it is, in words; empty where its card does not say."""
-        return FAMILIES.get(self.answer.family, "")
+        words = FAMILIES.get(self.answer.family)
+        return _(words) if words else ""
 
     @property
     def weakness(self) -> str:
@@ -52,13 +54,12 @@ def _row(result: Result, item: DetectorResult) -> Row:
     noun = UNIT_NOUNS[item.unit]
     high = sum(score >= item.threshold for score in scores)
     weak = left_out(item) or not enough(item, is_clip=result.media.kind == "video")
-    share = f" ({100 * high / len(scores):.0f} %)" if len(scores) > 1 else ""
     return Row(
         item,
         grey=weak or (item.finding is not None and item.finding.points == "inconclusive"),
         weak=weak,
         judged=share_words(len(scores), len(item.scores), noun),
-        above=f"{high:,} of {counted(len(scores), noun)}{share}" if scores else "",
+        above=share_words(high, len(scores), noun),
     )
 
 
@@ -70,7 +71,11 @@ def same_evidence(result: Result) -> tuple[str, ...]:
         if item.status == "ok" and item.family in FAMILIES:
             kinds.setdefault(item.family, []).append(names[item.id])
     return tuple(
-        f"{joined(own)} look at the same thing ({FAMILIES[family]}): together they are one kind of evidence."
+        _(
+            "{names} look at the same thing ({what}): together they are one kind of evidence.",
+            names=joined(own),
+            what=_(FAMILIES[family]),
+        )
         for family, own in kinds.items()
         if len(own) > 1
     )

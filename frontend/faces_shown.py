@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from frontend.reading import Reading
+from shared.languages import _, marked
 from shared.results import DetectorResult, Evidence, Result
 from shared.rounding import score as rounded
 from shared.statement import left_out
@@ -17,6 +19,8 @@ from shared.words import clock_time
 
 #: Of ``Said.level``: nobody to count, none, one, two, three or more.
 MOST_LEVEL = 4
+#: What is written of a face that no number is written of.
+_NOTHING: Final = marked(("no score", "not counted"))
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,8 @@ class Mark:
 
     @property
     def words(self) -> str:
-        """'person 1: 2 of 3'."""
-        return f"person {self.person + 1}: {self.said.words}" if self.person >= 0 else self.said.words
+        """'1: 2 of 3', as over a clip."""
+        return f"{self.person + 1}: {self.said.words}" if self.person >= 0 else self.said.words
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,12 @@ def _keyframes(reading: Reading) -> Iterator[Shown]:
     for item in result.gallery:
         if reading.holds(item.file) and item.face < len(result.faces):
             said = said_at(result, item.face).words
-            words = said if said in ("no score", "not counted") else f"score {said}" if single else f"{said} above"
+            if said in _NOTHING:
+                words = _(said)
+            elif single:
+                words = _("score {score}", score=said)
+            else:
+                words = _("{share} above", share=said)
             yield _shown(result, item.face, words, file=item.file)
 
 
@@ -119,7 +128,8 @@ def _evidence(reading: Reading) -> Iterator[Shown]:
 
 def _marked(result: Result, answer: DetectorResult, item: Evidence) -> Shown:
     score = answer.scores[item.face] if item.face < len(answer.scores) else None
-    words = f"{answer.title} {rounded(score, threshold=answer.threshold)}" if score is not None else answer.title
+    number = "" if score is None else rounded(score, threshold=answer.threshold)
+    words = f"{answer.title} {number}".strip()
     if item.plain is None:  # earlier versions: face and marks in one picture
         return _shown(result, item.face, words, file=item.file, both=True)
     return _shown(result, item.face, words, file=item.plain, marked=item.file)
@@ -127,12 +137,14 @@ def _marked(result: Result, answer: DetectorResult, item: Evidence) -> Shown:
 
 def _shown(result: Result, row: int, words: str, *, file: str, marked: str | None = None, both: bool = False) -> Shown:
     face = result.faces[row]
-    who = f"Person {face.person + 1}" if face.person >= 0 else "A face"
+    who = _("Person {number}", number=face.person + 1) if face.person >= 0 else _("A face")
     when = f", {clock_time(face.time_s)}" if result.media.kind == "video" else ""
     return Shown(file, marked, both, face.person, face.shot, f"{who}{when}: {words}")
 
 
 def _shot_name(result: Result, shot: int) -> str:
     found = next((item for item in result.shots if item.shot == shot), None)
-    times = f", {clock_time(found.start_s)} to {clock_time(found.end_s)}" if found else ""
-    return f"Shot {shot + 1}{times}"
+    if found is None:
+        return _("Shot {number}", number=shot + 1)
+    times = {"start": clock_time(found.start_s), "end": clock_time(found.end_s)}
+    return _("Shot {number}, {start} to {end}", number=shot + 1, **times)

@@ -17,7 +17,7 @@ from frontend.portal import Portal
 from frontend.reading import read_report
 from shared.coverage import coverage_rows
 from shared.origin_words import provenance_of
-from shared.person_words import WORDS, persons_sentence, standings
+from shared.person_words import NAMES, WORDS, persons_sentence, standings
 from shared.records import JobId, Submission
 from shared.statement import statement_of
 
@@ -43,6 +43,7 @@ def page(site: Portal, job: JobId, *, submission: Submission | None, finished: d
         original_url=url_for("result_files.original", untrusted_id=job) if original else None,
         standings=persons,
         about_persons=persons_sentence(persons),
+        person_names=NAMES,
         person_meanings=WORDS,
         marks=marks_of(result) if result.media.kind == "image" else (),
         gallery=gallery(reading),

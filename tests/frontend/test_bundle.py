@@ -12,6 +12,7 @@ from flask import Flask
 
 from frontend.portal import portal
 from frontend.reading import read_report
+from shared.records import JobId
 from tests.frontend.stories import Uploader, add_video, finish
 
 
@@ -87,9 +88,10 @@ def test_before_the_video_is_there_everything_else_is_and_the_download_of_everyt
     assert uploader.get(f"/r/{job}/status.json").get_json()["video"] == "pending"
     uploader.enter_pin(job)
     page = uploader.get(f"/r/{job}").get_data(as_text=True)
-    assert "The video is being prepared" in page
+    assert "The video with marked faces is being prepared" in page
     assert "Reload this page in a moment" in page
-    assert "<video" not in page
+    assert "/original" in page, "the submitted clip plays at once"
+    assert "video/side_by_side" not in page
     assert "bundle.zip" not in page
     assert "0.62" in page or "0.6" in page
     refused = uploader.get(f"/r/{job}/files/bundle.zip", headers={"Accept": "application/json"})
@@ -98,7 +100,7 @@ def test_before_the_video_is_there_everything_else_is_and_the_download_of_everyt
     add_video(app, job)
     page = uploader.get(f"/r/{job}").get_data(as_text=True)
     assert "being prepared" not in page
-    assert "<video" in page
+    assert "video/side_by_side.mp4" in page
     assert page.count("bundle.zip") == 2
     with zipfile.ZipFile(io.BytesIO(uploader.get(f"/r/{job}/files/bundle.zip").data)) as bundle:
         assert bundle.testzip() is None
@@ -113,20 +115,21 @@ def test_video_that_failed_after_the_numbers_leaves_them_with_a_sentence(app: Fl
     add_video(app, job, state="failed")
     uploader.enter_pin(job)
     page = uploader.get(f"/r/{job}").get_data(as_text=True)
-    assert "could not be drawn; all numbers are complete." in page
-    assert "<video" not in page
+    assert "could not be drawn with its scores; all numbers are complete." in page
+    assert "video/side_by_side" not in page
     assert uploader.get(f"/r/{job}/files/bundle.zip").status_code == 200
 
 
-def test_result_without_a_video_has_no_player_and_says_that_none_was_asked_for(app: Flask, uploader: Uploader) -> None:
+def test_result_without_a_video_says_that_none_was_asked_for_and_plays_the_clip(app: Flask, uploader: Uploader) -> None:
     job = uploader.submit()
     finish(app, job, state="not_asked")
     uploader.enter_pin(job)
     page = uploader.get(f"/r/{job}").get_data(as_text=True)
     assert "No result video was asked for." in page
-    assert "<video" not in page
+    assert "video/side_by_side" not in page
     assert "could not be drawn" not in page
-    assert "click a point" not in page
+    portal(app).store.remove_media("done", JobId(job))
+    assert "<video" not in uploader.get(f"/r/{job}").get_data(as_text=True), "and its retention time is over: no player"
 
 
 def test_result_whose_video_is_pending_is_deleted_at_once(app: Flask, uploader: Uploader) -> None:

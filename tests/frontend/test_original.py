@@ -119,4 +119,4 @@ def test_a_still_is_shown_as_submitted_with_its_boxes_drawn_by_the_page(
     page = uploader.get(f"/r/{job}").get_data(as_text=True)
     assert f'<img id="picture" src="/r/{job}/original" width="640" height="480"' in page
     assert page.count('<g class="level-') == len(result.faces) == 2
-    assert ">person 1: 1 of 2</text>" in page
+    assert ">1: 1 of 2</text>" in page
