@@ -20,6 +20,7 @@ from frontend.webhooks import check_address
 from shared.download import Poster
 from shared.errors import UserError
 from tests.api.programs import Program, new_key
+from tests.frontend.serving import eventually
 from tests.frontend.stories import FrozenClock, finish, working
 
 
@@ -112,6 +113,21 @@ def test_the_end_of_the_work_is_announced_once_and_signed(
     ):
         with pytest.raises(ValueError, match="This message"):
             verify_webhook(wrong_body, headers, wrong_secret, now=now)
+
+
+def test_the_courier_of_a_running_portal_announces_by_itself(
+    announced: tuple[Flask, Program, str], receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("frontend.webhooks.LOOK_S", 0.02)
+    app, desk, _ = announced
+    finish(app, desk.submit(webhook=receiver.url))
+    courier = portal(app).courier
+    thread = courier.start()
+    eventually(lambda: receiver.got)
+    courier.stop()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert len(receiver.got) == 1
 
 
 def test_a_failure_is_announced_with_its_code(
