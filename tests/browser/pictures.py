@@ -36,7 +36,7 @@ MOST_BYTES: Final = 40_000
 PARTS: Final = {
     "finding": ("result", "main section:has(#h-summary)"),
     "score": ("result", "ul.scores > li:first-child"),
-    "detectors": ("/detectors", ".cards > article:first-child"),
+    "detectors": ("/detectors", ".cards > article:has(.tag.good):first-child"),
     "pin": ("pin", "main section.card"),
 }
 
@@ -60,7 +60,7 @@ def _make(url: str) -> None:
     sizes: dict[str, tuple[int, int]] = {}
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        context = browser.new_context(viewport={"width": 760, "height": 1400}, color_scheme="light")
+        context = browser.new_context(viewport={"width": 720, "height": 1400}, color_scheme="light")
         page = context.new_page()
         result = _judged(page, url)
         for code in OFFERED:
@@ -97,7 +97,7 @@ def _cut(page: Any, part: str, path: Path) -> tuple[int, int]:
     """Keep a part of the page as a small picture; its width and height."""
     page.wait_for_selector(part)
     picture = Image.open(io.BytesIO(page.locator(part).first.screenshot(animations="disabled")))
-    for quality in (80, 65, 50, 35):
+    for quality in (80, 65, 50, 35, 25):
         picture.save(path, "WEBP", quality=quality, method=6)
         if path.stat().st_size <= MOST_BYTES:
             return picture.size
