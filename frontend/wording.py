@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from frontend.access import Answer
 from frontend.progress import DetectorStep, Progress, Stage, Wait
 from shared.errors import sentence_for
-from shared.languages import _, digits, marked
+from shared.languages import _, digits, marked, ngettext
 from shared.records import Catalog, CatalogEntry, Guess, Mode
 from shared.results import Result
 from shared.words import (
@@ -87,6 +87,10 @@ UNAVAILABLE: Final[dict[str, str]] = marked(
 )
 
 
+#: How a worker runs.
+WAYS: Final = marked({"docker": "in a container without network", "process": "in a plain process of this site"})
+
+
 def catalog_is_fresh(catalog: Catalog | None, now: datetime) -> bool:
     """Whether the back-end is running, by its catalog."""
     return catalog is not None and now - catalog.updated < FRESH
@@ -134,7 +138,7 @@ def unavailable(code: str) -> str:
 
 def way(runner: str) -> str:
     """How a worker runs, for a visitor."""
-    return {"docker": "in a container without network", "process": "in a plain process of this site"}[runner]
+    return _(WAYS[runner])
 
 
 def summary_heading(result: Result) -> str:
@@ -143,13 +147,20 @@ def summary_heading(result: Result) -> str:
     above = [title_among(item, judged) for item in judged if item.hard_label == "fake"]
     if not judged:
         alone = len(result.detectors) == 1
-        return "The detector could not score this file" if alone else "None of the detectors could score this file"
+        if alone:
+            return _("The detector could not score this file")
+        return _("None of the detectors could score this file")
     if len(judged) == 1:
-        return f"{judged[0].title} is {side_of_threshold(judged[0])}"
+        return _("{detector} is {side}", detector=judged[0].title, side=side_of_threshold(judged[0]))
     if not above:
-        return f"None of the {len(judged)} detectors is at or above its threshold"
-    verb, whose = ("is", "its") if len(above) == 1 else ("are", "their")
-    return f"{len(above)} of {len(judged)} detectors {verb} at or above {whose} threshold: {joined(above)}"
+        return _("None of the {n} detectors is at or above its threshold", n=len(judged))
+    return ngettext(
+        "{n} of {all} detectors is at or above its threshold: {detectors}",
+        "{n} of {all} detectors are at or above their threshold: {detectors}",
+        len(above),
+        all=len(judged),
+        detectors=joined(above),
+    )
 
 
 def summary_rest(result: Result) -> str:
@@ -163,15 +174,22 @@ def summary_rest(result: Result) -> str:
     if len(silent) == len(asked) and len(reasons) == 1:
         return detector_sentence(silent[0])
     if len(silent) == len(asked):
-        return "The reasons are listed below."
-    others = f"{len(silent)} other{'s' if len(silent) > 1 else ''}"
-    return f"{others} gave no score; the reason{'s are' if len(silent) > 1 else ' is'} listed below."
+        return _("The reasons are listed below.")
+    return ngettext(
+        "{n} other gave no score; the reason is listed below.",
+        "{n} others gave no score; the reasons are listed below.",
+        len(silent),
+    )
+
+
+#: What a file is.
+KINDS_OF_FILES: Final = marked({"video": "Video", "image": "Picture", "sound": "Sound"})
 
 
 def kind_and_size(result: Result) -> str:
     """What the file is: 'Video, 12 s, 640 × 480, 4.8 MB'."""
     media = result.media
-    parts = [{"video": "Video", "image": "Picture", "sound": "Sound"}[media.kind]]
+    parts = [_(KINDS_OF_FILES[media.kind])]
     if media.kind != "image":
         parts.append(duration(media.duration_s))
     if media.kind != "sound":
@@ -182,52 +200,84 @@ def kind_and_size(result: Result) -> str:
 def misleads(result: Result) -> str:
     """What misleads the detectors that were asked, in either direction."""
     units = units_of(result)
-    what = ["compression"] + ["small faces"] * ("face" in units) + ["noise"] * (units != ("face",))
-    return joined([*what, "unknown methods"]).capitalize()
+    what = [_("compression")] + [_("small faces")] * ("face" in units) + [_("noise")] * (units != ("face",))
+    text = joined([*what, _("unknown methods")])
+    return f"{text[0].upper()}{text[1:]}"
 
 
 def video_heading(result: Result) -> str:
     """What the result video, or the marked picture, shows."""
     if result.media.kind == "sound":
-        return "The sound and its scores"
-    what = "clip" if result.media.kind == "video" else "picture"
-    return f"The {what} with its faces marked" if result.faces else f"The {what} and its scores"
+        return _("The sound and its scores")
+    if result.media.kind == "video":
+        return _("The clip with its faces marked") if result.faces else _("The clip and its scores")
+    return _("The picture with its faces marked") if result.faces else _("The picture and its scores")
 
 
 def video_words(result: Result) -> str:
     """How to read the result video."""
+    if result.media.kind == "sound":
+        return _("Wave form and curves of all detectors.")
+    boxes = boxes_words(result)
+    if not boxes:
+        return _("Beside it, the curves of all detectors.")
+    return _("{boxes}; beside it, the curves of all detectors.", boxes=boxes)
+
+
+def boxes_words(result: Result) -> str:
+    """What the boxes around faces say, without the full stop; empty where there are none."""
     of_faces = [item for item in result.detectors if item.unit == "face" and item.fake_score is not None]
-    boxes = ""
-    if result.faces and of_faces:
-        score = (
-            "how many of the detectors that judged it are at or above their own thresholds there (“2 of 3”)"
-            if len(of_faces) > 1
-            else f"its score by {of_faces[0].title}"
+    if not (result.faces and of_faces):
+        return ""
+    if len(of_faces) > 1:
+        return _(
+            "Each face is framed and carries how many of the detectors that judged it are at or above their own thresholds there "
+            "(“2 of 3”)"
         )
-        boxes = f"Each face is framed and carries {score}; beside it, the "
-    curves = f"{boxes or 'Beside it, the '}curves of all detectors."
-    return curves.replace("Beside it, the", "Wave form and") if result.media.kind == "sound" else curves
+    return _("Each face is framed and carries its score by {detector}", detector=of_faces[0].title)
 
 
 def pin_sentence(given: Answer, *, deleting: bool = False) -> str:
     """The answer to a PIN that did not open the result, or did not delete the submission."""
-    what, kept = ("submission", " Nothing was deleted.") if deleting else ("result", "")
+    said = [*_why_not_opened(given, deleting=deleting)]
+    if deleting:
+        said.insert(1, _("Nothing was deleted."))
+    return " ".join(said)
+
+
+def _why_not_opened(given: Answer, *, deleting: bool) -> Iterator[str]:
+    """The sentences of ``pin_sentence``: what happened, then what to do."""
     if given.outcome == "locked":
-        return (
-            f"Too many wrong PINs: this {what} is locked.{kept} If an e-mail address was given with the file, we sent a link there that "
-            "unlocks it. Otherwise, ask the operator of this site to unlock it."
-        )
+        if deleting:
+            yield _("Too many wrong PINs: this submission is locked.")
+        else:
+            yield _("Too many wrong PINs: this result is locked.")
+        yield _("If an e-mail address was given with the file, we sent a link there that unlocks it.")
+        yield _("Otherwise, ask the operator of this site to unlock it.")
+        return
+    wait = _("Wait {time} before the next try.", time=duration(given.wait_s))
     if given.outcome == "wait":
-        return f"Too many wrong PINs in a row. Wait {duration(given.wait_s)} before the next try.{kept}"
-    sentence = f"That PIN is wrong.{kept}"
+        yield f"{_('Too many wrong PINs in a row.')} {wait}"
+        return
+    yield _("That PIN is wrong.")
     if given.free:
-        sentence += f" You have {given.free} more {'try' if given.free == 1 else 'tries'} without waiting."
+        yield ngettext("You have {n} more try without waiting.", "You have {n} more tries without waiting.", given.free)
     elif given.wait_s:
-        sentence += f" Wait {duration(given.wait_s)} before the next try."
+        yield wait
     if given.left <= WARN_BELOW:
-        times = "one more wrong PIN" if given.left == 1 else f"{given.left} more wrong PINs"
-        sentence += f" After {times} this {what} is locked."
-    return sentence
+        yield (
+            ngettext(
+                "After one more wrong PIN this submission is locked.",
+                "After {n} more wrong PINs this submission is locked.",
+                given.left,
+            )
+            if deleting
+            else ngettext(
+                "After one more wrong PIN this result is locked.",
+                "After {n} more wrong PINs this result is locked.",
+                given.left,
+            )
+        )
 
 
 def progress_view(found: Progress) -> dict[str, Any]:

@@ -36,13 +36,14 @@ def python_texts(file: IO[bytes], keywords: Any, tags: Any, options: Any) -> Ite
     tree = ast.parse(file.read())
     tables = {target.id: value for node in tree.body for target, value in _targets(node)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            if node.func.id == "marked":
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
+            name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
+            if name == "marked":
                 for argument in node.args:
                     table = tables[argument.id] if isinstance(argument, ast.Name) else argument
                     yield from ((line, "_", text, []) for line, text in _strings(table))
-            elif node.func.id in KEYWORDS:
-                yield from _of_call(node, node.func.id, KEYWORDS[node.func.id] or (1,))
+            elif name in KEYWORDS:
+                yield from _of_call(node, name, KEYWORDS[name] or (1,))
         if isinstance(node, ast.keyword) and node.arg == "title":  # of an error: UserError and answer() translate it
             yield from ((line, "_", text, []) for line, text in _strings(node.value))
 
