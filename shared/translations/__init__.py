@@ -25,7 +25,7 @@ _FUNCTIONS: Final = {name: DEFAULT_KEYWORDS[name] for name in ("_", "gettext", "
 _OURS: Final[dict[str, Any]] = {"Variant": (2,), "_refused": None, "_unreachable": None}
 KEYWORDS: Final = _FUNCTIONS | _OURS
 #: The operator's page stays English.
-ENGLISH_ONLY: Final = ("frontend/templates/operator", "frontend/operator")
+ENGLISH_ONLY: Final = ("frontend/templates/operator/page", "frontend/templates/operator/open", "frontend/operator")
 
 _SCRIPTS: Final = {"encoding": "utf-8", "template_string": "false"}
 _TEMPLATES: Final = {"trimmed": "true", "newstyle_gettext": "true", "silent": "false", "encoding": "utf-8"}
@@ -114,7 +114,7 @@ def updated(code: str, texts: Catalog) -> bytes:
         known = Catalog(locale=code, project=texts.project, charset="utf-8")
     known.update(texts, no_fuzzy_matching=True, update_header_comment=False, update_creation_date=False)
     written = io.BytesIO()
-    write_po(written, known, width=100, sort_by_file=True, ignore_obsolete=True, include_lineno=False)
+    write_po(written, known, width=100, sort_output=True, ignore_obsolete=True, no_location=True)
     return written.getvalue()
 
 
