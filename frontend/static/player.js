@@ -203,7 +203,7 @@
     const medium = byId("video") || byId("listen");
     if (!medium) return;
     medium.currentTime = event.detail.time_s;
-    medium.scrollIntoView({ block: "nearest" });
+    if (!event.detail.still) medium.scrollIntoView({ block: "nearest" }); // still: by keys, whose focus is elsewhere
   });
   document.addEventListener("dfom:person", (event) => {
     chosen = typeof event.detail.person === "number" ? event.detail.person : null;

@@ -1,5 +1,5 @@
 // Adds to timeline and curve of a result, which are there without it: playhead, read-out, zoom, legend, keys.
-// Tells and hears on document: dfom:person {person: number from 0, "voice", "pictures" or null}, dfom:seek {time_s}, dfom:shot {shot}.
+// Tells and hears on document: dfom:person {person: number from 0, "voice", "pictures" or null}, dfom:seek {time_s, still}, dfom:shot {shot}.
 "use strict";
 (() => {
   const timeline = document.getElementById("timeline");
@@ -15,7 +15,8 @@
   let now = 0, shown = [0, duration], curves = [], wait = 0, asked = null;
 
   const tell = (name, detail) => document.dispatchEvent(new CustomEvent(name, { detail }));
-  const seek = (time_s) => tell("dfom:seek", { time_s: Math.min(Math.max(time_s, 0), duration) });
+  // by keys: still, so that nothing scrolls away from what has the focus
+  const seek = (time_s, still = false) => tell("dfom:seek", { time_s: Math.min(Math.max(time_s, 0), duration), ...(still && { still }) });
   const player = () => document.getElementById("video") || document.getElementById("listen");
   const personOf = (key) => (key === "everyone" ? null : /^\d+$/.test(key) ? Number(key) - 1 : key);
   const keyOf = (person) => (person === null || person === undefined ? "everyone" : typeof person === "number" || /^\d+$/.test(person) ? String(Number(person) + 1) : person);
@@ -100,11 +101,11 @@
     cursor.hidden = !strip.matches(":focus");
   }
 
-  function go(strip, time_s) {
+  function go(strip, time_s, still = false) {
     const lane = strip.closest(".lane"), [begin, , , shot] = at(strip, time_s);
     if (lane.dataset.who && lane.dataset.who !== who) tell("dfom:person", { person: personOf(lane.dataset.who) });
     if (shot !== null) tell("dfom:shot", { shot });
-    seek(strip.dataset.shots || strip.dataset.counts ? begin : time_s);
+    seek(strip.dataset.shots || strip.dataset.counts ? begin : time_s, still);
   }
 
   function focusStrip(strip) {
@@ -132,7 +133,7 @@
       if (event.altKey || event.ctrlKey || event.metaKey || (to === undefined && !event.key.match(/^Arrow(Up|Down)$/))) return;
       event.preventDefault();
       if (other) focusStrip(other);
-      else if (to !== undefined) go(strip, Math.min(Math.max(to, 0), duration));
+      else if (to !== undefined) go(strip, Math.min(Math.max(to, 0), duration), true);
     });
   });
   for (const link of timeline ? timeline.querySelectorAll(".lane-name a") : [])
@@ -334,7 +335,7 @@
       const step = ((shown[1] - shown[0]) / 200) * (event.shiftKey ? 10 : 1), length = shown[1] - shown[0];
       const to = { ArrowLeft: now - step, ArrowRight: now + step, PageUp: now - length / 5, PageDown: now + length / 5, Home: shown[0], End: shown[1] }[event.key];
       if (to !== undefined) {
-        seek(to);
+        seek(to, true);
         if (now < shown[0] || now > shown[1]) zoom(now - length / 2, now + length / 2);
       } else if (event.key === "+" || event.key === "=") zoomBy(0.5, now);
       else if (event.key === "-") zoomBy(2, now);

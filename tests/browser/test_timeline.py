@@ -42,7 +42,7 @@ def test_a_cell_by_mouse_or_keys_seeks_chooses_its_lane_and_is_read_out(opened: 
     assert page.evaluate("document.getElementById('who').value") == "2"
     _until(page, "Math.abs(document.getElementById('video').currentTime - 1) < 0.05")
     page.keyboard.press("ArrowRight")
-    assert page.evaluate("told.at(-1)") == ["seek", {"time_s": 2}]
+    assert page.evaluate("told.at(-1)") == ["seek", {"time_s": 2, "still": True}]
     assert strip.get_attribute("aria-valuetext").startswith("0:02.0 to 0:03.0: ")
     assert "detectors above their thresholds" in strip.get_attribute("aria-valuetext")
     page.keyboard.press("End")
@@ -58,7 +58,7 @@ def test_shots_are_chosen_and_events_of_others_are_heard(opened: Any) -> None:
     page = opened.page
     page.locator(".strip[data-shots]").focus()
     page.keyboard.press("ArrowRight")
-    assert page.evaluate("told") == [["shot", {"shot": 1}], ["seek", {"time_s": 6}]]
+    assert page.evaluate("told") == [["shot", {"shot": 1}], ["seek", {"time_s": 6, "still": True}]]
     page.evaluate("document.dispatchEvent(new CustomEvent('dfom:person', {detail: {person: 0}}))")
     page.wait_for_selector("#curve-part[data-ready^='1 ']")
     page.evaluate("document.dispatchEvent(new CustomEvent('dfom:seek', {detail: {time_s: 1.5}}))")
@@ -73,6 +73,9 @@ def test_the_curve_is_read_zoomed_and_its_lines_are_switched_off_by_keys(opened:
     page.locator("#plot").focus()
     for _ in range(2):
         page.keyboard.press("PageDown")
+    assert page.evaluate(
+        "(box => box.top < innerHeight && box.bottom > 0)(document.activeElement.getBoundingClientRect())"
+    ), "what has the focus stays in sight"
     read = page.inner_text("#readout")
     assert read.startswith("0:04.8")
     assert "MesoInception4 0." in read
