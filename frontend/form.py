@@ -34,6 +34,7 @@ class Wish:
     url: str | None
     key: str
     guess: Guess | None = None
+    recognise: bool = True
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ def read_form(
     _refuse(wrong)
     guess = untrusted.get("guess")
     known = cast(Guess, guess) if guess in get_args(Guess) else None  # optional: anything else is no guess
-    return Wish(**vars(choice), email=email, pin=pin, url=url, guess=known)
+    recognise = untrusted.get("recognise") != "no"
+    return Wish(**vars(choice), email=email, pin=pin, url=url, guess=known, recognise=recognise)
 
 
 def read_choice(untrusted: MultiDict[str, str], *, catalog: Catalog | None) -> Choice:

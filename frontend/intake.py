@@ -40,7 +40,7 @@ MOST_OPEN: Final = 20
 CONFIRMATIONS_A_DAY: Final = 5
 
 #: Fields kept when the form is shown again; never the PIN.
-KEPT: Final = ("url", "email", "mode", "video_per_detector", "stability", "guess", "consent")
+KEPT: Final = ("url", "email", "mode", "video_per_detector", "stability", "guess", "recognise", "consent")
 
 #: Codes of a file or address that is not taken: the plain form comes back with the reason, as for any other field.
 OF_THE_FILE: Final = frozenset({"upload_too_large", "address_refused", "fetch_failed", "fetch_timed_out", "fetch_busy"})
@@ -196,6 +196,7 @@ def _store(
         video_per_detector=wish.video_per_detector,
         stability=wish.stability,
         guess=wish.guess,
+        recognise=wish.recognise,
         original_name=media.name,
         source_url=source,
         link=media.link,

@@ -152,3 +152,9 @@ def test_the_index_finds_what_comes_later_and_passes_over_what_is_damaged(app: F
     store.results.with_name("away").rename(store.results)
     (store.report(later) / SEEN).unlink()
     assert found() == 0
+
+
+def test_a_visitor_can_opt_out_with_the_form(app: Flask, uploader: Uploader):
+    for given, kept in ((None, True), ("no", False)):
+        job = uploader.submit(recognise=given, key=str(given))
+        assert portal(app).store.read_submission("new", JobId(job)).recognise is kept
