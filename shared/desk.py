@@ -10,6 +10,7 @@ Errors of every step: as those of ``shared.store``.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -56,7 +57,8 @@ class Desk:
     @writes
     def ask(self, request: StateRequest) -> None:
         """Leave a request for the back-end; UserError when too many wait already."""
-        self._requests.mkdir(exist_ok=True)
+        if not durable.exists(self._requests):  # mkdir takes a folder it cannot look at for a file
+            self._requests.mkdir(exist_ok=True)
         if len(self.waiting()) >= MOST_WAITING:
             raise UserError("state_requests_waiting", status=503)
         durable.replace_json(self._path(request.id), request.model_dump(mode="json"))
@@ -67,7 +69,9 @@ class Desk:
         if not durable.exists(self._requests):
             self.check()
             return []
-        return [JobId(path.stem) for path in self._requests.glob("*.json") if re.fullmatch(ID_PATTERN, path.stem)]
+        with os.scandir(self._requests) as entries:
+            names = [Path(entry.name) for entry in entries]
+        return [JobId(name.stem) for name in names if name.suffix == ".json" and re.fullmatch(ID_PATTERN, name.stem)]
 
     @reads
     def read_request(self, request: JobId) -> StateRequest:
