@@ -108,9 +108,7 @@ def days(number: float) -> str:
 def picture(name: str, caption: str) -> Markup:
     """A picture of the help with its caption, in the visitor's language where there is one; nothing where it was not made."""
     code = languages.language().code
-    found = next(
-        (file for file in (f"{name}.{code}.webp", f"{name}.en.webp") if (_SCRIPTS / "help" / file).is_file()), None
-    )
+    found = next((file for file in (f"{name}.{code}.webp", f"{name}.en.webp") if file in sizes()), None)
     if found is None:
         return Markup("")
     width, height = sizes()[found]
@@ -123,7 +121,8 @@ def picture(name: str, caption: str) -> Markup:
 @lru_cache(maxsize=1)
 def sizes() -> dict[str, tuple[int, int]]:
     """Width and height of each picture of the help, pixels as shown (tests.browser.pictures writes the list)."""
-    listed = json.loads((_SCRIPTS / "help" / "sizes.json").read_text(encoding="utf-8"))
+    path = _SCRIPTS / "help" / "sizes.json"
+    listed = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return {name: (width, height) for name, (width, height) in listed.items()}
 
 

@@ -36,7 +36,7 @@ MOST_BYTES: Final = 40_000
 PARTS: Final = {
     "finding": ("result", "main section:has(#h-summary)"),
     "score": ("result", "ul.scores > li:first-child"),
-    "detectors": ("/detectors", ".cards > article:has(.tag.good):first-child"),
+    "detectors": ("/detectors", ".cards > article:first-child"),
     "pin": ("pin", "main section.card"),
 }
 
@@ -97,7 +97,7 @@ def _cut(page: Any, part: str, path: Path) -> tuple[int, int]:
     """Keep a part of the page as a small picture; its width and height."""
     page.wait_for_selector(part)
     picture = Image.open(io.BytesIO(page.locator(part).first.screenshot(animations="disabled")))
-    for quality in (80, 65, 50, 35, 25):
+    for quality in (80, 65, 50, 35, 20, 10):
         picture.save(path, "WEBP", quality=quality, method=6)
         if path.stat().st_size <= MOST_BYTES:
             return picture.size
