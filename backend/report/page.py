@@ -24,6 +24,7 @@ from shared import how_sure
 from shared.curve_colours import hexadecimal
 from shared.how_sure import reason, reasons_among
 from shared.notes import note_sentences
+from shared.origin_words import provenance_lines
 from shared.results import DetectorResult, PersonScore, Result
 from shared.rounding import score as score_words
 from shared.statement import finding_words, left_out, person_label, stability_words, statement_of
@@ -61,6 +62,7 @@ def write_page(result: Result, out: Path, *, not_drawn: str | None) -> None:
         pdf=(out / "report.pdf").exists(),
         boxes=_boxes(result, scored),
         facts=_facts(result),
+        where_from=provenance_lines(result),
         headline=words.headline(result),
         details=words.details(result),
         said=said,

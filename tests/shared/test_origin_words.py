@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -106,3 +107,20 @@ def test_strangers_text_is_cleaned():
     assert cleaned(b"\xff\xfe") == "\ufffd\ufffd"
     assert cleaned({"a": 1}) is None
     assert cleaned(True) is None
+
+
+def test_summary_and_pdf_have_the_lines(tmp_path: Path):
+    from pypdf import PdfReader
+
+    from backend.report.page import write_page
+    from backend.report.pdf.document import write_pdf
+
+    origin = Origin(credentials=Credentials("intact", claims=(CLAIM,)), traces=(Trace("make", "<b>Maker"),))
+    result = make_result(frames=2).model_copy(update={"origin": origin, "video": "not_asked"})
+    write_page(result, tmp_path, not_drawn=None)
+    write_pdf(result, [], tmp_path)
+    page = (tmp_path / "summary.html").read_text()
+    assert "Maker of the device: &lt;b&gt;Maker" in page
+    text = " ".join(" ".join(sheet.extract_text() for sheet in PdfReader(tmp_path / "report.pdf").pages).split())
+    assert "Where the file comes from" in text
+    assert "anyone can make a certificate with any name" in text

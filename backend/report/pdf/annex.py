@@ -17,7 +17,7 @@ from backend.report.faces import MOST_EVIDENCE as _MOST_KEPT
 from backend.report.pdf.drawings import Curve
 from backend.report.pdf.letters import HEADING, NOTE, SUBHEADING, bold, brief, safe, soft
 from backend.report.pdf.parts import Beside, Picture, Text, grid, headed
-from backend.report.pdf.sources import file, glossary, how_sure_words, limits, looked_for, origin
+from backend.report.pdf.sources import file, glossary, how_sure_words, limits, looked_for, origin, where_from
 from backend.report.pdf.subject import MOST_CURVES, MOST_EVIDENCE, MOST_PERSONS, Subject
 from backend.report.series import damaged_stretches, detector_series, person_name, person_series, time_end
 from shared import how_sure
@@ -41,6 +41,7 @@ def annex(subject: Subject, *, width: float) -> Iterator[Flowable]:
     yield from _persons(subject, width=width)
     yield from _evidence(subject, width=width)
     yield from file(subject, width=width)
+    yield from where_from(subject)
     yield from looked_for(subject, width=width)
     yield from origin(subject, width=width)
     yield from limits(subject)

@@ -18,6 +18,7 @@ from backend.report.pdf.subject import Subject
 from shared import how_sure
 from shared.evidence import KINDS
 from shared.notes import note_sentences
+from shared.origin_words import provenance_lines
 from shared.results import Conditions
 from shared.statement import kinds_of
 from shared.words import counted, duration, format_name, looked_at, size
@@ -132,6 +133,14 @@ def looked_for(subject: Subject, *, width: float) -> Iterator[Flowable]:
     rows = [[safe(kind.words), safe(", ".join(kind.looked)) or soft("no detector")] for kind in kinds_of(scored)]
     assert len(rows) == len(KINDS)
     yield grid([["Kind of manipulation", "Looked for by"], *rows], [60 * mm, width - 60 * mm])
+
+
+def where_from(subject: Subject) -> Iterator[Flowable]:
+    """What the file's content credentials and its own entries say; nothing for a result of an earlier version."""
+    lines = provenance_lines(subject.result)
+    if lines:
+        yield from headed("Where the file comes from", HEADING)
+        yield from (Text(safe(line), SMALL) for line in lines)
 
 
 def origin(subject: Subject, *, width: float) -> Iterator[Flowable]:
