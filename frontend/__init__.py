@@ -125,7 +125,7 @@ def _init_templates(app: Flask) -> None:
         recommended_first=wording.recommended_first,
         way=wording.way,
         sentence=words.detector_sentence,
-        units_of=words.UNITS_OF.__getitem__,
+        units_of=lambda unit: languages.say(words.UNITS_OF[unit]),
         unit_noun=words.UNIT_NOUNS.__getitem__,
         side=words.side_of_threshold,
         person_label=statement.person_label,

@@ -57,7 +57,7 @@ def init_languages(app: Flask, settings: Settings) -> None:
         languages=lambda: tuple(OFFERED.values()),
         language_link=language_link,
         script_version=script_version,
-        say=languages._,
+        say=say,
         digits=languages.digits,
         days=days,
         picture=picture,
@@ -96,6 +96,11 @@ def language_link(code: str) -> str:
     """The page that is shown, in another language."""
     kept = [(name, value) for name, value in request.args.items(multi=True) if name != "language"]
     return "?" + urlencode([*kept, ("language", code)])
+
+
+def say(text: str) -> str:
+    """A text that a module marked, in the visitor's language."""
+    return languages._(text)
 
 
 def days(number: float) -> str:

@@ -112,12 +112,12 @@ def test_long_texts_and_right_to_left_break_no_page(site: Any, watched: Any, pse
 def test_the_language_is_chosen_without_scripts(site: Any, watched: Any) -> None:
     _app, url = site
     page = watched(java_script_enabled=False).page
-    page.goto(f"{url}/help/publish")
+    page.goto(f"{url}/help/privacy")
     page.get_by_role("link", name="Deutsch").click()
-    assert page.url == f"{url}/help/publish"
-    assert page.inner_text("h1") == "Vor der Veröffentlichung"
+    assert page.url == f"{url}/help/privacy"
+    assert page.inner_text("h1") == "Datenschutz"
     page.get_by_role("link", name="English").click()
-    assert page.inner_text("h1") == "Before you publish"
+    assert page.inner_text("h1") == "Privacy"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
