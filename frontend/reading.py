@@ -74,7 +74,11 @@ class Reading:
     @property
     def of_single_detectors(self) -> list[str]:
         """Result videos, or marked pictures, of single detectors."""
-        return [name for name in self._named(r"video/.*") if name not in (self.video, self.annotated)]
+        return [
+            name
+            for name in self._named(r"video/.*\.(mp4|webm|png|jpe?g|webp)")
+            if name not in (self.video, self.annotated)
+        ]
 
     @property
     def pictures_of_curves(self) -> list[str]:

@@ -30,7 +30,7 @@ SENTENCES: Final[dict[str, str]] = {
     "no_speech": "No speech was found in the sound, and this detector judges voices. Upload a part in which somebody speaks.",
     "silence": "The sound is silent, or nearly, so there is no voice to judge. Upload a part in which somebody speaks, or the original at its full level.",  # noqa: E501
     "not_judgeable": "Nothing in this file suits this detector. Its model card says what it needs.",
-    "mouth_or_eyes_closed": "This detector needs a frame with an open mouth and both eyes open; none was found. Use a longer clip, or thorough mode.",  # noqa: E501
+    "mouth_or_eyes_closed": "This detector needs a frame with an open mouth and both eyes open; none was found. In a clip, thorough mode or a longer part may have one.",  # noqa: E501
     "landmarks_not_found": "This detector measures points of the face (eyes, nose, mouth); they could not be located on any face. Use a sharper view from the front.",  # noqa: E501
     "needs_a_clip": "This detector compares consecutive frames, and there are too few. Use a clip; for a long one, choose thorough mode.",
     "person_too_brief": "Nobody is visible long enough for this detector. Use a longer clip.",

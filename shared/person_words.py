@@ -197,15 +197,16 @@ assert _TOLD.keys() == WORDS.keys()
 
 
 def persons_sentence(found: tuple[Standing, ...]) -> str:
-    """For whom detectors are above their thresholds and for whom not, where there are several persons; else empty."""
+    """For whom, the voice included, detectors are above their thresholds and for whom not; empty without several persons."""
     persons = sorted((one for one in found if one.person is not None), key=lambda one: one.person or 0)
     if len(persons) < 2:
         return ""
     told = []
     for word, sentence in _TOLD.items():
         names = [person_inside(one.person) for one in persons if one.word == word]
-        if names:
-            told.append(
-                _(sentence, persons=joined(names) if len(names) <= _MOST_NAMED else counted(len(names), "person"))
-            )
+        shown = names if len(names) <= _MOST_NAMED else [counted(len(names), "person")]
+        if word != "unjudged" and any(one.person is None and one.word == word for one in found):
+            shown = [*shown, person_inside(None)]
+        if shown:
+            told.append(_(sentence, persons=joined(shown)))
     return " ".join(told)

@@ -100,7 +100,7 @@ def joint_headline(result: Result, names: Mapping[str, str], *, kinds: int) -> s
         more = len(spans) - _MOST
         told.append(ngettext("There is one more such stretch.", "There are {n} more such stretches.", more))
     if not _covers_all(result, spans):
-        told.append(_("Nowhere else in the file do two kinds agree."))
+        told.append(_("The file has no other such stretch; half a second is the shortest that counts."))
     return " ".join(told)
 
 
@@ -170,7 +170,9 @@ def agreement(result: Result, counted_ones: Sequence[DetectorResult]) -> str:
     faces = units.count("face") if result.media.kind == "video" and result.mode != "quick" else 0
     if max(faces, units.count("sound")) < 2 or result.joint_stretches:
         return ""
-    return _("There is no stretch of time in which two detectors reach their thresholds together.")
+    return _(
+        "There is no stretch of time in which two detectors reach their thresholds together for the same person or voice."
+    )
 
 
 # --------------------------------------------------------------------------- inside

@@ -22,6 +22,7 @@ from shared.curves import Lane, ShotCell
 from shared.languages import _, ngettext
 from shared.person_words import standings
 from shared.results import Result
+from shared.statement import left_out
 from shared.stretch_words import Span as Joint
 from shared.stretch_words import spans_of
 from shared.words import clock_time
@@ -50,12 +51,14 @@ class LaneView:
 
 
 def lane_views(chart: Chart, result: Result) -> list[LaneView]:
-    """All lanes that are shown: persons in the order of the page's list, worst first, then whole pictures and the voice."""
-    persons = [lane for lane in chart.record.lanes if lane.unit == "face" and lane.person is not None]
+    """All lanes that are shown: persons and the voice in the order of the page's list, worst first, then whole pictures."""
+    told = [
+        lane for lane in chart.record.lanes if lane.unit == "sound" or (lane.unit == "face" and lane.person is not None)
+    ]
     order = {one.person: place for place, one in enumerate(standings(result))}
-    persons.sort(key=lambda lane: (order.get(lane.person, len(order)), -max(lane.above, default=0), lane.person))
-    others = [lane for lane in chart.record.lanes if lane.unit != "face"]
-    return [_view(chart, lane, result) for lane in (persons + others)[: MOST_LANES + len(others)]][:MOST_LANES]
+    told.sort(key=lambda lane: (order.get(lane.person, len(order)), -max(lane.above, default=0), lane.person or 0))
+    others = [lane for lane in chart.record.lanes if lane.unit not in ("face", "sound")]
+    return [_view(chart, lane, result) for lane in (told + others)[:MOST_LANES]]
 
 
 def _view(chart: Chart, lane: Lane, result: Result) -> LaneView:
@@ -163,10 +166,11 @@ def _numbers(told: Sequence[tuple[str, int]], *, wide: float) -> Iterator[Markup
 
 
 def _stretches(lane: Lane, joint: Sequence[Joint], result: Result, whole: Span) -> Markup:
-    """A thick bar for each joint stretch, a thin one where one detector alone stays above its threshold."""
+    """A thick bar for each joint stretch, a thin one where one detector that counts stays above its threshold alone."""
     own = sorted(
         (one.start_s, one.end_s)
         for item in result.detectors
+        if not left_out(item)
         for one in item.stretches
         if one.side == "fake" and item.unit == lane.unit and one.person == lane.person
     )
@@ -213,13 +217,14 @@ def ribbon(chart: Chart) -> Ribbon | None:
     most = max(shot.above for shot in shots)
     worst = tuple(shot.shot for shot in shots if shot.above == most) if most else ()
     pieces = [(shot, shot.start_s, _end(shots, place, whole)) for place, shot in enumerate(shots)]
-    paths = {"even": [], "odd": [], "worst": []}  # type: dict[str, list[str]]
+    worst_name = f"worst above-{min(most, len(_BARS) - 1)}"
+    paths = {"even": [], "odd": [], worst_name: []}  # type: dict[str, list[str]]
     numbers = []
     for place, (shot, start, end) in enumerate(pieces):
-        kind = "worst" if shot.shot in worst and len(worst) < len(shots) else ("even", "odd")[place % 2]
+        kind = worst_name if shot.shot in worst and len(worst) < len(shots) else ("even", "odd")[place % 2]
         paths[kind].append(f"M{start:g} 0h{end - start:.3f}v1h{start - end:.3f}z")
         if (end - start) / whole.length >= _ROOM:
-            mark = "▲ " if kind == "worst" else ""
+            mark = "▲ " if kind == worst_name else ""
             middle = percent(whole.share((start + end) / 2))
             numbers.append(
                 element("text", f"{mark}{shot.shot + 1}", class_="count", x=middle, y=17, text_anchor="middle")

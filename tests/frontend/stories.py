@@ -165,6 +165,10 @@ def add_video(app: Flask, job: str, video: Path | None = None, *, state: VideoSt
         content = video.read_bytes() if video else bytes(5000)
         (folder / "video" / "side_by_side.mp4").write_bytes(content)
         files = {"video/side_by_side.mp4": hashlib.sha256(content).hexdigest()}
+    elif state == "failed":
+        (folder / "video").mkdir()
+        (folder / "video" / "not_drawn.txt").write_text("The video could not be drawn.")
+        files = {"video/not_drawn.txt": hashlib.sha256(b"The video could not be drawn.").hexdigest()}
     result = Result.model_validate_json((folder / "result.json").read_bytes())
     result = result.model_copy(update={"files": result.files | files, "video": state})
     (folder / "result.json").write_text(result.model_dump_json())

@@ -117,6 +117,7 @@ def test_video_that_failed_after_the_numbers_leaves_them_with_a_sentence(app: Fl
     page = uploader.get(f"/r/{job}").get_data(as_text=True)
     assert "could not be drawn with its scores; all numbers are complete." in page
     assert "video/side_by_side" not in page
+    assert "One detector at a time" not in page, "the note that says why is no video of a detector"
     assert uploader.get(f"/r/{job}/files/bundle.zip").status_code == 200
 
 

@@ -73,6 +73,8 @@ def test_the_worst_person_comes_first_and_the_sentence_names_each() -> None:
         "A detector is above its threshold, without a second kind of evidence at the same time, for person 2 and person 3. "
         "No detector is above its threshold for person 1."
     )
+    voice = Standing(None, "unconfirmed", ((0.0, 9.2),), "", 1, 1, False)
+    assert "for person 2, person 3 and the voice. No detector" in persons_sentence((voice, *found))
     assert persons_sentence(found[:1]) == "", "one person needs no sentence"
 
 

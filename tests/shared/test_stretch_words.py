@@ -55,7 +55,7 @@ def test_two_kinds_of_evidence_at_once_lead_with_their_worth_and_the_whole_file_
     said = told(meso((3.8, 8)), blend((4, 8)), joint=NEVER)
     assert said.lead == (
         "Person 1, 0:04.0 to 0:08.0: 2 kinds of evidence reach their thresholds for manipulation at the same time (MesoNet and Self-blend "
-        "traces). Nowhere else in the file do two kinds agree."
+        "traces). The file has no other such stretch; half a second is the shortest that counts."
     )
     assert said.worth == (
         "Real video had no such stretch in the 6.4 minutes that both were measured on; that is too little video "
@@ -82,7 +82,7 @@ def test_a_joint_stretch_that_was_not_measured_says_so():
 
 def test_a_joint_stretch_of_all_there_is_has_no_elsewhere():
     said = told(meso((0, 8)), blend((0.2, 8)), joint=NEVER)
-    assert "Nowhere else" not in said.headline
+    assert "no other such stretch" not in said.headline
     assert said.headline.startswith("Person 1, 0:00.2 to 0:08.0: ")
 
 
@@ -149,7 +149,7 @@ def test_a_detector_that_judged_too_little_joins_nothing():
 def test_a_stretch_of_one_detector_comes_last_with_how_often_it_has_one_on_real_video():
     said = told(meso((4, 8)), blend())
     assert said.details[-2:] == (
-        "There is no stretch of time in which two detectors reach their thresholds together.",
+        "There is no stretch of time in which two detectors reach their thresholds together for the same person or voice.",
         "MesoNet, taken by itself, is at or above its threshold for person 1 (0:04.0 to 0:08.0). Real video has such stretches, too: 36 "
         "in the 6.4 minutes that it was measured on, so by itself this says little.",
     )
