@@ -176,8 +176,8 @@ def summary_rest(result: Result) -> str:
     if len(silent) == len(asked):
         return _("The reasons are listed below.")
     return ngettext(
-        "{n} other gave no score; the reason is listed below.",
-        "{n} others gave no score; the reasons are listed below.",
+        "{n} other detector gave no score; the reason is listed below.",
+        "{n} other detectors gave no score; the reasons are listed below.",
         len(silent),
     )
 

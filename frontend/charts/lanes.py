@@ -13,7 +13,7 @@ from typing import Final
 
 from markupsafe import Markup
 
-from frontend.charts.axis import Span, ticks
+from frontend.charts.axis import Span, clock, ticks
 from frontend.charts.chart import Chart
 from frontend.charts.choice import Choice
 from frontend.charts.svg import element, percent, stretched
@@ -25,7 +25,6 @@ from shared.results import Result
 from shared.statement import left_out
 from shared.stretch_words import Span as Joint
 from shared.stretch_words import spans_of
-from shared.words import clock_time
 
 #: Lanes that are open, and all that are shown: beyond, a person is chosen below the curve.
 OPEN_LANES: Final = 6
@@ -102,8 +101,8 @@ def _summary(chart: Chart, lane: Lane) -> str:
         "at most {above} of {n} detectors above, first {begin} to {end}",
         lane.of[place],
         above=best,
-        begin=clock_time(begin),
-        end=clock_time(end),
+        begin=clock(begin, step=chart.record.cell_s),  # no finer than the cells
+        end=clock(end, step=chart.record.cell_s),
     )
 
 

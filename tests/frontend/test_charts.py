@@ -190,7 +190,7 @@ def test_lanes_say_how_many_are_above_and_hatch_where_nobody_judged() -> None:
     result = a_result("a" * 26, START).model_copy(update={"joint_stretches": joint})
     second, first = lane_views(chart, result)
     assert (second.key, first.key) == ("2", "1"), "the worst first"
-    assert second.words == "at most 2 of 3 detectors above, first 0:04.0 to 0:07.0"
+    assert second.words == "at most 2 of 3 detectors above, first 0:04 to 0:07"
     assert first.words == "no detector is above its threshold"
     assert second.counts == "- - - - 2,3 2,3 2,3 - - -"
     picture = parsed(second.svg)

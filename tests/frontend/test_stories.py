@@ -109,7 +109,7 @@ def test_right_pin_opens_result_with_scores_labels_limits_and_caution(
     assert "1 of 2 detectors is at or above its threshold: MesoInception4" in page
     assert "no opinion" in page
     assert "both eyes open; none was found" in page
-    assert "1 other gave no score; the reason is listed below." in page
+    assert "1 other detector gave no score; the reason is listed below." in page
     assert "A score is not proof." in page
     assert "Strong compression" in page
     assert "They disagree" not in page

@@ -42,7 +42,7 @@ def result(*labels: str | None, faces: int | None = None, codes: tuple[str, ...]
 def test_detectors_of_another_kind_of_file_are_beside_the_others() -> None:
     made = result("fake", None, None, codes=("no_face", "no_sound", "lossy_picture"))
     assert [item.title for item in of_other_kinds(made)] == ["D1"]
-    assert wording.summary_rest(made) == "1 other gave no score; the reason is listed below."
+    assert wording.summary_rest(made) == "1 other detector gave no score; the reason is listed below."
     alone = result(None, codes=("no_sound",))
     assert of_other_kinds(alone) == [], "they are the answer where nothing else is"
     assert wording.summary_rest(alone) == NONE_FOUND
@@ -52,9 +52,10 @@ def test_detectors_of_another_kind_of_file_are_beside_the_others() -> None:
     ("labels", "heading", "rest"),
     [
         (["fake", "real", "fake"], "2 of 3 detectors are at or above their threshold: D0 and D2", ""),
-        (["fake", "real", None], "1 of 2 detectors is at or above its threshold: D0", "1 other gave no score; the reason is listed below."),
+        (["fake", "real", None], "1 of 2 detectors is at or above its threshold: D0",
+         "1 other detector gave no score; the reason is listed below."),
         (["real", "real", None, None], "None of the 2 detectors is at or above its threshold",
-         "2 others gave no score; the reasons are listed below."),
+         "2 other detectors gave no score; the reasons are listed below."),
         (["fake"], "D0 is at or above its threshold", ""),
         (["real"], "D0 is below its threshold", ""),
         ([None, None], "None of the detectors could score this file", NONE_FOUND),
