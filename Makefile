@@ -14,7 +14,7 @@ endif
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --no-deps
 RESOLVE := $(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --python-version 3.11 --custom-compile-command "make lock"
 
-.PHONY: help setup cluster run weights recommended references test test-slow test-gpu check-gpu soak coverage check translations images bench lock clean
+.PHONY: help setup cluster run weights recommended references test test-slow test-gpu check-gpu soak coverage check translations pictures images bench lock clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -96,6 +96,10 @@ references: setup  ## write reference sets beside the detectors: SET=labelled-fo
 
 translations: setup  ## bring the catalogues of other languages up to date with the program's texts (docs/translations.md)
 	@$(BIN)/python -m shared.translations
+
+pictures: setup  ## make README's picture, the tour and the help's pictures anew (needs Chromium, weights of mesonet); SHOTS=FOLDER: whole pages, too
+	@$(BIN)/python -m tests.browser.pictures
+	@$(BIN)/python -m tests.browser.tour $(if $(SHOTS),--shots $(SHOTS))
 
 images: setup  ## build the worker images (needs a Docker engine); only what changed is built; TORCH=cuda: for GPUs
 	@$(BIN)/python docker/build.py --torch $(TORCH)

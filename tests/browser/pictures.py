@@ -16,6 +16,8 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,19 +45,28 @@ PARTS: Final = {
 
 def main() -> None:
     """Make all pictures anew."""
+    with running() as url:
+        _make(url)
+
+
+@contextmanager
+def running(**more: str) -> Iterator[str]:
+    """``serve`` on an empty folder, with ``more`` settings; its address, when it is ready."""
     with tempfile.TemporaryDirectory() as folder:
         port = _free_port()
         settings = {"DFOM_DATA": folder, "DFOM_PORT": str(port), "DFOM_RUNNER": "process"}
+        settings |= {f"DFOM_{name.upper()}": value for name, value in more.items()}
         program = [sys.executable, "-m", "deepfake_o_meter", "serve"]
         with subprocess.Popen(program, cwd=ROOT, env=os.environ | settings) as serve:
             try:
-                _make(f"http://127.0.0.1:{port}")
+                url = f"http://127.0.0.1:{port}"
+                _until_ready(url)
+                yield url
             finally:
                 serve.send_signal(signal.SIGTERM)
 
 
 def _make(url: str) -> None:
-    _until_ready(url)
     TARGET.mkdir(exist_ok=True)
     sizes: dict[str, tuple[int, int]] = {}
     with sync_playwright() as playwright:
