@@ -37,6 +37,7 @@ def test_the_container_reads_credentials(
         pack="out/pack",
         samplings=["fps:1"],
         mode="quick",
+        origin=["credentials"],
         context=2.0,
         limits=asdict(MediaLimits.of(Settings())),
     )
