@@ -438,8 +438,13 @@ def test_detector_cards_and_the_result_say_what_runs_in_a_container(
 
 
 def test_help_names_the_retention_times_that_are_set(build) -> None:
-    page = Visitor(build(keep_media_days=3, keep_results_days=12).test_client()).get("/help").get_data(as_text=True)
-    assert re.search(r"deleted 3 days after it arrived, the result 12 days", page)
+    page = (
+        Visitor(build(keep_media_days=3, keep_results_days=12).test_client())
+        .get("/help/privacy")
+        .get_data(as_text=True)
+    )
+    assert "3 days after it arrived" in page
+    assert "12 days after it was finished" in page
 
 
 def test_a_deletion_that_broke_off_is_ended_by_the_postman(
