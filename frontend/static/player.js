@@ -192,7 +192,9 @@
     video.addEventListener("error", () => playRendered(video));
     const last = [...video.querySelectorAll("source")].pop();
     if (last?.matches("[data-original]")) last.addEventListener("error", () => playRendered(video));
-    if (video.networkState === HTMLMediaElement.NETWORK_NO_SOURCE) playRendered(video);
+    // the state is the same before the browser has looked at the sources and after all of them failed: look again later
+    const lost = () => video.networkState === HTMLMediaElement.NETWORK_NO_SOURCE;
+    if (lost()) setTimeout(() => lost() && playRendered(video), 1000);
     video.addEventListener("loadedmetadata", () => checkSource(video));
     if (video.readyState) checkSource(video);
     const place = boxesPlace();
