@@ -12,7 +12,7 @@ from functools import lru_cache
 from gettext import NullTranslations
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from flask import Flask, Response, redirect, request, url_for
 from flask_babel import Babel, Domain
@@ -70,8 +70,8 @@ def init_languages(app: Flask, settings: Settings) -> None:
         if request.method not in ("GET", "HEAD") or chosen not in OFFERED or request.path.startswith(_WITHOUT):
             return None
         rest = [(name, value) for name, value in request.args.items(multi=True) if name != "language"]
-        # the path is ours already: it never begins with two slashes, which would be another site's
-        target = "/" + request.path.lstrip("/\\")
+        # two slashes would be another site's, and browsers leave out tabs and line breaks: written as in an address, nothing is left out
+        target = quote("/" + request.path.lstrip("/\\"))
         response = redirect(f"{target}?{urlencode(rest)}" if rest else target, 303)
         response.set_cookie(
             COOKIE, chosen, max_age=KEPT_S, secure=settings.secure_cookies, httponly=True, samesite="Lax"
