@@ -8,7 +8,7 @@ left. Holds the link and the kind of a mail, never a PIN, a file name or a score
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from email.utils import make_msgid
 from pathlib import Path
@@ -144,6 +144,10 @@ class Outbox:
             _remove(self._waiting.glob(f"{job}-*.json"))
             _remove(self._letters.glob(f"*{_letter_suffix(job)}"))
             _remove(self._sent.glob(f"{job}-*"))
+
+    def forget_others(self, exists: Callable[[str], bool]) -> None:
+        """Forget names of sent mails whose submission (its id) does not exist any more."""
+        _remove(path for path in self._sent.glob("*") if not exists(path.name.partition("-")[0]))
 
     def sweep(self, *, now: datetime, names: timedelta, letters: timedelta) -> None:
         """Forget names of mails sent longer ago than ``names``, and written mails older than ``letters``."""

@@ -35,7 +35,6 @@ log = structlog.get_logger()
 #: Seconds between two looks at the submissions.
 LOOK_S: Final = 2.0
 HOUSEKEEPING: Final = timedelta(hours=1)
-NAMES_KEPT: Final = timedelta(days=2)
 
 #: What a receiver answers when it wants no more (RFC 9110, 15.5.11).
 GONE: Final = 410
@@ -189,4 +188,5 @@ class Courier:
     def _tidy(self, now: datetime) -> None:
         if self._swept is None or now - self._swept > HOUSEKEEPING:
             self._swept = now
-            self._box.sweep(now=now, names=NAMES_KEPT, letters=NAMES_KEPT)
+            # as long as the receipt, from which a portal that starts anew would make the message again
+            self._box.forget_others(lambda job: self._receipts.get(JobId(job)) is not None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 import subprocess
 import threading
@@ -169,6 +170,30 @@ def test_it_is_tried_again_like_mail_also_after_a_restart_and_given_up_after_a_d
     courier.tick()
     assert len(receiver.got) == 7
     assert list(courier._box.waiting()) == []
+
+
+@pytest.mark.parametrize("days", [3, 29])
+def test_a_portal_that_starts_anew_announces_nothing_again(
+    announced: tuple[Flask, Program, str], receiver: Receiver, clock: FrozenClock, days: int
+):
+    app, desk, _ = announced
+    site = portal(app)
+    job = desk.submit(webhook=receiver.url)
+    finish(app, job)
+    site.courier.tick()
+    sent = lambda: [path for path in (site.settings.frontend_state / "webhooks").rglob("*") if path.is_file()]  # noqa: E731
+    [name] = sent()
+    os.utime(name, times=(clock().timestamp(), clock().timestamp()))
+    clock.forward(days=days)
+    site.courier.tick()  # tidies
+    site.courier._ended.clear()  # as after a restart
+    site.courier.tick()
+    assert len(receiver.got) == 1
+    assert desk.ask("DELETE", f"/submissions/{job}").status_code == 204
+    site.courier._ended.clear()
+    clock.forward(hours=2)
+    site.courier.tick()
+    assert sent() == [], "nor is its name kept when the submission is gone"
 
 
 @pytest.mark.parametrize("how", ["deleted", "revoked"])
