@@ -108,6 +108,8 @@ _FAILURES: Final[dict[str, str]] = {
     "ingredient.manifest.mismatch": "The credentials of a file that went into this one were changed.",
     "timeStamp.mismatch": "The time stamp does not fit the signature, so when it was signed is not certain.",
 }
+#: The signer is not on the list, or there is none.
+_UNLISTED: Final = "signingCredential.untrusted"
 _APART: Final = "The scores do not depend on it."
 _UNREADABLE: Final[dict[str, str]] = {
     "damaged": (
@@ -231,7 +233,7 @@ def _of(found: Credentials) -> tuple[str, list[str]]:
     if found.state == "invalid":
         lead = "The file carries content credentials (C2PA), and they fail their checks."
         told = list(dict.fromkeys(_FAILURES[code] for code in active.failures if code in _FAILURES))
-        other = [code for code in active.failures if code not in _FAILURES and code != "signingCredential.untrusted"]
+        other = [code for code in _failed(active) if code not in _FAILURES]
         told += [f"A check failed ({', '.join(other)}), so what they claim cannot be relied on."] if other else []
         return lead, [*(told or ["A check failed, so what they claim cannot be relied on."]), *sentences]
     lead = f"The file carries content credentials (C2PA) with the signature of {who}, and neither they nor the file were changed since."
@@ -246,10 +248,14 @@ def _of(found: Credentials) -> tuple[str, list[str]]:
     }
     if active.named_actor:
         sentences.append("They also name a person or organisation as the author, which is not checked here.")
-    failing = sum(bool(claim.failures) for claim in found.claims[1:])
-    if failing:
+    if any(_failed(claim) for claim in found.claims[1:]):
         sentences.append("Credentials of a file that went into this one fail their checks; see below.")
     return lead, [listed[found.state], *sentences]
+
+
+def _failed(claim: Claim) -> list[str]:
+    """Checks of a file's credentials that failed. That a signer is on no list is none: nothing was changed."""
+    return [code for code in claim.failures if code != _UNLISTED]
 
 
 def _who(claim: Claim) -> str:
@@ -265,6 +271,11 @@ def _of_sources(found: Credentials) -> Iterator[str]:
         yield f"They claim that the file was {joined([SOURCES[source] for source in dict.fromkeys(own)])}."
     elif others:
         yield f"They claim that a file which went into this one was {joined([SOURCES[source] for source in dict.fromkeys(others)])}."
+    elif found.left_out:
+        yield (
+            f"There are more credentials of files that went into this one than are read here ({found.left_out} more). Those that were read "
+            "do not claim that AI was used; that does not show that none was."
+        )
     else:
         yield "They do not claim that AI was used; that does not show that none was."
 
@@ -287,8 +298,7 @@ def _signed(claim: Claim, *, active: bool, state: str) -> Signed:
     row("Steps", "; ".join(_step(action.action, action.software, action.when) for action in claim.actions))
     row("Made from", "; ".join(item.title or "a file without a name" for item in claim.ingredients))
     if not (active and state == "invalid"):
-        failures = [code for code in claim.failures if code != "signingCredential.untrusted"]
-        row("Checks that failed", ", ".join(failures))
+        row("Checks that failed", ", ".join(_failed(claim)))
     else:
         row("Checks that failed", ", ".join(claim.failures))
     return Signed(heading, tuple(rows))

@@ -74,6 +74,22 @@ def test_ai_is_said_of_the_file_or_of_what_went_into_it():
     assert "does not show that none was" in words(Credentials("intact", claims=(CLAIM,)))
 
 
+def test_nothing_is_said_of_credentials_that_were_not_read():
+    text = words(Credentials("intact", claims=(CLAIM,), left_out=3))
+    assert "They do not claim" not in text
+    assert "(3 more). Those that were read do not claim that AI was used" in text
+
+
+def test_a_part_whose_signer_is_on_no_list_fails_no_check():
+    """Else the page said that checks failed, see below, and below was none."""
+    for code, failed in (("signingCredential.untrusted", False), ("assertion.dataHash.mismatch", True)):
+        part = Claim(**(vars(CLAIM) | {"failures": (code,)}))
+        found = said(Credentials("listed", claims=(CLAIM, part)))
+        below = [value for label, value in found.claims[1].rows if label == "Checks that failed"]
+        assert bool(below) is failed
+        assert any("fail their checks" in sentence for sentence in found.sentences) is failed
+
+
 def test_a_place_is_mentioned_and_every_trace_has_a_label():
     text = words(
         Credentials("none"),
