@@ -8,7 +8,8 @@ text of their own beside the secret, again and again, and see the lengths. So an
 
 * nothing but GET and HEAD (a form that is shown again repeats what was typed), and no errors;
 * no address with a query, save those of static files, which hold no secret;
-* not the page of an unlock link, which carries the token of its address next to that of its form (``ECHOES``).
+* not the pages that carry parts of their address, whatever those are, next to the token of their form (``ECHOES``): of an unlock link, and
+  of two results, which asks for a PIN whether they exist or not.
 
 What is left is the same for everybody who may see it, whatever an attacker lets the browser ask for.
 """
@@ -48,7 +49,7 @@ LEAST_BYTES: Final = 500
 MOST_BYTES: Final = 4_000_000
 
 #: Pages that repeat a part of their address.
-ECHOES: Final = frozenset({"viewer.unlock"})
+ECHOES: Final = frozenset({"viewer.unlock", "compare.page"})
 
 
 def init_delivery(app: Flask) -> None:

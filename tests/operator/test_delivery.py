@@ -11,6 +11,7 @@ import pytest
 from flask import Flask, Response, render_template_string, request, url_for
 
 from frontend.delivery import IMMUTABLE, version_of
+from shared.records import new_id
 from tests.frontend.stories import PIN, Uploader, Visitor, finish
 
 PACKED = {"Accept-Encoding": "gzip, deflate, br"}
@@ -44,6 +45,22 @@ def test_what_repeats_the_request_is_not_compressed(app: Flask, uploader: Upload
     assert encoding(uploader.get(f"/unlock/{job}/{'guess' * 200}", headers=PACKED)) is None
     assert encoding(uploader.get("/help?q=" + "guess" * 200, headers=PACKED)) is None
     assert encoding(uploader.get("/nothing/" + "guess" * 200, headers=PACKED)) is None
+
+
+def test_no_compressed_page_repeats_a_free_part_of_its_address(app: Flask, visitor: Visitor) -> None:
+    """Ids that never existed are a text of the attacker's choice as well."""
+    repeating = set()
+    for rule in app.url_map.iter_rules():
+        if "GET" not in (rule.methods or ()) or not rule.arguments:
+            continue
+        given = {name: new_id() for name in rule.arguments}
+        answer = visitor.get(rule.build(given, append_unknown=False)[1], headers=PACKED)
+        if answer.status_code == 200 and encoding(answer) is not None:
+            plain = visitor.get(rule.build(given, append_unknown=False)[1]).get_data(as_text=True)
+            assert not [name for name, part in given.items() if part in plain], rule
+        elif answer.status_code == 200:
+            repeating.add(rule.endpoint)
+    assert repeating >= {"viewer.unlock", "compare.page"}
 
 
 def test_no_compressed_page_repeats_its_query(app: Flask) -> None:
