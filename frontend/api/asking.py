@@ -153,6 +153,7 @@ def _checked(asked: Asked, catalog: Catalog | None, who: Caller, *, has_file: bo
             "video_per_detector": "yes" if asked.video_per_detector else "",
             "url": getattr(asked, "url", ""),
             "guess": asked.guess or "",
+            "recognise": "yes" if asked.recognise else "no",
         }
     )
     form.setlist("detectors", list(asked.detectors or offered))

@@ -35,6 +35,10 @@ class Wish(BaseModel):
     )
     video_per_detector: bool = Field(False, description="also a result video for each detector")
     guess: Guess | None = Field(None, description="what you think the file is; for the record of this site only")
+    recognise: bool = Field(
+        True,
+        description="false: later copies of the file are not recognised by it; else their senders are told day and scores of its result",
+    )
     email: str | None = Field(None, max_length=254, description="where mails about the submission go")
     webhook: str | None = Field(
         None, max_length=2000, description="https address that is told the end of the work; needs an API key"

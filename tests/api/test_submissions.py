@@ -27,7 +27,7 @@ def left_in_tmp(app: Flask) -> list[str]:
 def test_submit_follow_read_delete(app: Flask, by_key: bool):
     """The same with a key, and with a PIN alone."""
     desk = program(app) if by_key else with_pin(app)
-    made = desk.send(detectors="mesonet,classnseg", mode="quick", stability="all", guess="fake")
+    made = desk.send(detectors="mesonet,classnseg", mode="quick", stability="all", guess="fake", recognise="false")
     assert made.status_code == 201
     job = made.json["id"]
     assert made.headers["Location"] == made.json["links"]["self"] == f"/api/v1/submissions/{job}"
@@ -35,6 +35,7 @@ def test_submit_follow_read_delete(app: Flask, by_key: bool):
     assert (record.detectors, record.mode, record.stability) == (("mesonet", "classnseg"), "quick", "all")
     assert (record.pin_hash is None) == by_key
     assert record.guess == "fake"
+    assert not record.recognise, "as the form, a program may keep a file from being used to recognise others"
     waiting = desk.get(f"/submissions/{job}").json
     assert (waiting["state"], waiting["stage"], waiting["detectors"]) == ("queued", "waiting", [])
     assert desk.get(f"/submissions/{job}/result").json["code"] == "not_finished"

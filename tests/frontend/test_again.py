@@ -55,6 +55,17 @@ def test_the_same_file_is_judged_again_under_a_new_id_with_pin_and_address(
     assert (site.store.job("done", new) / "media").read_bytes() == JPEG
 
 
+def test_deleting_one_leaves_the_other_and_is_said_where_it_is_deleted(
+    app: Flask, uploader: Uploader, judged: str
+) -> None:
+    new = again(uploader, judged).json["id"]
+    for page in (judged, new):
+        assert "What was judged again is a submission of its own" in uploader.get(f"/r/{page}").get_data(as_text=True)
+    assert uploader.post(f"/r/{judged}/delete", {}, form_on=f"/r/{judged}").status_code == 303
+    assert uploader.get(f"/r/{judged}").status_code == 410
+    assert (portal(app).store.job("new", JobId(new)) / "media").read_bytes() == JPEG
+
+
 def test_the_same_form_sent_twice_is_one_submission(uploader: Uploader, judged: str) -> None:
     assert again(uploader, judged).json["id"] == again(uploader, judged).json["id"]
     assert again(uploader, judged, mode="thorough").json["id"] != again(uploader, judged).json["id"]
