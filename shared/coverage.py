@@ -12,6 +12,7 @@ from typing import Final
 from shared.evidence import BITS_EDGES, FACE_PX_EDGES
 from shared.languages import _, digits, marked
 from shared.results import DetectorResult, Result
+from shared.rounding import percent
 from shared.words import UNIT_NOUNS, all_of, format_name, joined, of_other_kinds, out_of, titles
 
 #: By the edges of the quality cells, the smallest first.
@@ -54,7 +55,7 @@ def share_words(judged: int, of: int, noun: str) -> str:
     """'all 200 faces', '9 of 200 faces (4 %)', 'the one face'."""
     if judged == of:
         return all_of(of, noun)
-    return f"{out_of(judged, of, noun)} ({100 * judged / of:.0f} %)"
+    return f"{out_of(judged, of, noun)} ({percent(judged / of)} %)"
 
 
 def _judged(result: Result) -> str:

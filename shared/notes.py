@@ -48,7 +48,9 @@ _WITHOUT_NUMBER: Final[dict[str, str]] = marked(
 def note_sentence(note: Note) -> str:
     """``note`` in a sentence for people."""
     template = (_WITHOUT_NUMBER if note.value is None else {}).get(note.code) or SENTENCES.get(note.code)
-    if template is None:  # written by a newer media pass
+    without = {"{value": note.value, "{start": note.start_s, "{end": note.end_s}
+    if template is None or any(name in template and value is None for name, value in without.items()):
+        # of a newer media pass, or without what its sentence would say
         return _("Note of the media pass: {note}.", note=note.code.replace("_", " "))
     start, end = (clock_time(seconds or 0.0) for seconds in (note.start_s, note.end_s))
     return _(template, start=start, end=end, value=_Number(note.value or 0.0))
@@ -58,7 +60,9 @@ class _Number(float):
     """A number that a template formats, with the signs of the language that is spoken."""
 
     def __format__(self, form: str, /) -> str:
-        return digits(float(self), form)
+        # a part that is missing is missing, however small
+        nearly = form.endswith("%") and 0 < self < 1
+        return digits(min(max(float(self), 0.01), 0.99) if nearly else float(self), form)
 
 
 def note_sentences(notes: Iterable[Note]) -> list[str]:

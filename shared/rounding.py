@@ -31,6 +31,14 @@ def score(value: float | None, *, threshold: float | None = None) -> str:
     return signs(text)
 
 
+def percent(share: float) -> str:
+    """A share from 0 to 1 in whole percent, without the sign. 100 and 0 mean exactly those shares: nearly all is not all."""
+    text = f"{100 * share:.0f}"
+    if text == "100" and share < 1:
+        return ">99"
+    return "<1" if text == "0" and share > 0 else text
+
+
 def for_drawing(value: float) -> float:
     """A score in [0, 1] with fewer digits, for files that are drawn from: 0 and 1 stay those values alone."""
     rounded = round(value, _DRAWN_DIGITS)

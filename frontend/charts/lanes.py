@@ -91,7 +91,7 @@ def _summary(chart: Chart, lane: Lane) -> str:
         return _("judged by no detector that counts")
     best = max(lane.above)
     if not best:
-        return _("no detector is above its threshold")
+        return _("in no cell is a detector above its threshold")
     place = lane.above.index(best)
     begin = (lane.first + place) * chart.record.cell_s
     length = next((n for n, above in enumerate(lane.above[place:]) if above != best), len(lane.above) - place)

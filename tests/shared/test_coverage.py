@@ -24,6 +24,8 @@ def conditions(*, face_px: float | None = 100.0, bits: float | None = 0.1) -> Co
         (200, 200, "all 200 faces"),
         (9, 200, "9 of 200 faces (4 %)"),
         (0, 3, "0 of 3 faces (0 %)"),
+        (999, 1000, "999 of 1,000 faces (>99 %)"),
+        (1, 1000, "1 of 1,000 faces (<1 %)"),
     ],
 )
 def test_a_share_says_the_count_and_of_how_many(judged: int, of: int, words: str) -> None:

@@ -27,6 +27,17 @@ def test_a_clip_without_its_end_gets_no_invented_share() -> None:
     assert "63%" in note_sentence(Note("clip_cut_off", value=0.63))
 
 
+@pytest.mark.parametrize("code", sorted(code for code, words in SENTENCES.items() if "{" in words))
+def test_no_number_and_no_time_is_invented(code: str) -> None:
+    assert not re.search(r"\d", note_sentence(Note(code)))
+
+
+def test_a_part_that_is_missing_is_missing_however_small() -> None:
+    assert "100" not in note_sentence(Note("cut_off", value=0.9999))
+    assert "99%" in note_sentence(Note("clip_cut_off", value=0.9999))
+    assert " 0%" not in note_sentence(Note("cut_off", value=0.0001))
+
+
 def test_a_code_of_a_newer_media_pass_is_shown_as_it_is() -> None:
     assert note_sentence(Note("frames_mirrored")) == "Note of the media pass: frames mirrored."
 

@@ -23,6 +23,7 @@ from backend.report.series import damaged_stretches, detector_series, person_nam
 from shared import how_sure
 from shared.evidence import FAMILIES
 from shared.results import DetectorResult, Evidence, Worth
+from shared.rounding import percent
 from shared.rounding import score as rounded
 from shared.statement import finding_words, number, person_label, reached_words, stability_words
 from shared.words import (
@@ -215,7 +216,7 @@ def _curve(
         return None
     above = float((series.scores >= item.threshold).mean())
     who = "" if person is None else f", {person_name(person)}"
-    low, high = (rounded(float(value)) for value in (series.scores.min(), series.scores.max()))
+    low, high = (rounded(float(value), threshold=item.threshold) for value in (series.scores.min(), series.scores.max()))
     return Curve(
         series,
         title=item.title,
@@ -226,7 +227,7 @@ def _curve(
         damaged=damaged_stretches(subject.result),
         cuts=[] if item.unit == "sound" else [shot.start_s for shot in subject.result.shots[1:]],
         axis=last,
-        alt=f"Fake scores of {item.title}{who}: {len(series):,} points from {low} to {high}, {above:.0%} of them at or above the "
+        alt=f"Fake scores of {item.title}{who}: {len(series):,} points from {low} to {high}, {percent(above)} % of them at or above the "
         f"threshold of {item.threshold:.2f}.",
     )
 
