@@ -84,6 +84,58 @@ def test_form_without_our_token_does_nothing(app: Flask, uploader: Uploader, pat
     assert uploader.get(f"/r/{job}/files/bundle.zip").status_code == 200
 
 
+def test_every_address_that_changes_something_needs_our_token(build: Any) -> None:
+    """Whoever adds one: the list is the program's own. Below /api no cookie is read."""
+    app = build(operator_token="an operator's token of the tests")
+    uploader = Uploader(app.test_client())
+    job = uploader.submit()
+    finish(app, job)
+    uploader.enter_pin(job)
+    asked = set()
+    for rule in app.url_map.iter_rules():
+        for method in {"POST", "PUT", "PATCH", "DELETE"} & (rule.methods or set()):
+            if not rule.rule.startswith("/api/"):
+                path = rule.build(dict.fromkeys(rule.arguments, job), append_unknown=False)[1]
+                refused = uploader.client.open(path, method=method, headers={"Accept": "application/json"})
+                assert (refused.status_code, refused.json["code"]) == (400, "form_expired"), rule
+                asked.add(rule.endpoint)
+    assert asked >= {"intake.submit", "again.submit", "viewer.delete", "operator.pause", "operator.state"}
+    assert portal(app).store.report(job).exists()
+
+
+def test_who_has_one_result_open_sees_and_changes_nothing_of_another(build: Any) -> None:
+    """Every address of the program with the id of somebody else's result, in each place of an id."""
+    app = build()
+    owner, other = Uploader(app.test_client()), Uploader(app.test_client())
+    job, own = owner.submit(pin="731946"), other.submit()
+    result = finish(app, job)
+    finish(app, own)
+    other.enter_pin(own)
+    texts = {"untrusted_name": "result.json", "untrusted_who": "everyone", "untrusted_part": "0-1000"}
+    token = other.token()
+    asked = set()
+    for rule in app.url_map.iter_rules():
+        if not rule.rule.startswith(("/r/", "/compare/")):
+            continue
+        for first, second in ((job, own), (own, job)) if "untrusted_other" in rule.arguments else ((job, own),):
+            path = rule.build({"untrusted_id": first, "untrusted_other": second} | texts, append_unknown=False)[1]
+            for method in {"GET", "POST"} & (rule.methods or set()):
+                answer = other.client.open(path, method=method, data={"csrf_token": token} if method == "POST" else None)
+                said = answer.get_data()
+                for secret in (result.media.name, "fake_score", "mesonet", "MesoNet"):
+                    assert secret.encode() not in said, (method, path)
+                asked.add((method, rule.endpoint))
+    assert asked >= {
+        ("POST", "again.submit"), ("GET", "again.form"), ("GET", "compare.page"), ("GET", "result_files.original"),
+        ("GET", "charts.curve"), ("GET", "result_files.file"), ("POST", "viewer.delete"), ("GET", "viewer.events"),
+    }  # fmt: skip
+    assert portal(app).store.report(job).exists()
+    assert portal(app).store.ids("new") == [], "nor was it judged again"
+    owner.enter_pin(job, "731946")
+    for secret in (result.media.name, "MesoNet"):
+        assert secret in owner.get(f"/r/{job}").get_data(as_text=True), "what was looked for is there for its owner"
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
