@@ -139,6 +139,14 @@ class Courier:
 
     def _try(self, mail: Mail) -> None:
         """Send one message; its failure does not affect the others."""
+        try:
+            self._send(mail)
+        except Exception as error:  # our own bug: the traceback is in the log, the message is tried again later
+            log.exception("webhook_failed", kind=type(error).__name__)
+            with contextlib.suppress(OSError):  # the disk is full: the next round
+                self._put_off(mail, "internal")
+
+    def _send(self, mail: Mail) -> None:
         receipt = self._receipts.get(JobId(mail.job))
         key = self._keys.get(receipt.key) if receipt else None
         if receipt is None or receipt.delete or key is None or not key.works(self._clock()):

@@ -172,6 +172,28 @@ def test_it_is_tried_again_like_mail_also_after_a_restart_and_given_up_after_a_d
     assert list(courier._box.waiting()) == []
 
 
+def test_a_message_that_we_cannot_send_does_not_stop_the_others(
+    announced: tuple[Flask, Program, str], receiver: Receiver, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
+):
+    app, desk, _ = announced
+    for name in ("first", "second"):
+        finish(app, desk.submit(webhook=f"{receiver.url}/{name}"))
+        clock.forward(minutes=1)
+    courier = portal(app).courier
+    post = courier._poster.post
+
+    def fails_on_the_first(url: str, body: bytes, *, headers: Any) -> int:
+        if url.endswith("/first"):
+            raise RuntimeError
+        return post(url, body, headers=headers)
+
+    monkeypatch.setattr(courier._poster, "post", fails_on_the_first)
+    courier.tick()
+    assert len(receiver.got) == 1
+    [kept] = courier._box.waiting()
+    assert (kept.tries, kept.to.endswith("/first")) == (1, True)
+
+
 @pytest.mark.parametrize("days", [3, 29])
 def test_a_portal_that_starts_anew_announces_nothing_again(
     announced: tuple[Flask, Program, str], receiver: Receiver, clock: FrozenClock, days: int
