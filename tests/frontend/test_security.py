@@ -120,7 +120,9 @@ def test_who_has_one_result_open_sees_and_changes_nothing_of_another(build: Any)
         for first, second in ((job, own), (own, job)) if "untrusted_other" in rule.arguments else ((job, own),):
             path = rule.build({"untrusted_id": first, "untrusted_other": second} | texts, append_unknown=False)[1]
             for method in {"GET", "POST"} & (rule.methods or set()):
-                answer = other.client.open(path, method=method, data={"csrf_token": token} if method == "POST" else None)
+                answer = other.client.open(
+                    path, method=method, data={"csrf_token": token} if method == "POST" else None
+                )
                 said = answer.get_data()
                 for secret in (result.media.name, "fake_score", "mesonet", "MesoNet"):
                     assert secret.encode() not in said, (method, path)

@@ -46,6 +46,9 @@ def test_programs_of_this_machine_may_read_them_where_the_setting_says_so(build:
     assert client.get("/metrics", environ_base={"REMOTE_ADDR": "127.0.0.1"}).status_code == 200
     assert client.get("/metrics", environ_base={"REMOTE_ADDR": "::1"}).status_code == 200
     assert client.get("/metrics", environ_base={"REMOTE_ADDR": "192.0.2.7"}).status_code == 401
+    for header in ("X-Forwarded-For", "Forwarded"):  # a proxy of this machine that the settings forgot
+        asked = client.get("/metrics", environ_base={"REMOTE_ADDR": "127.0.0.1"}, headers={header: "192.0.2.7"})
+        assert asked.status_code == 401
 
 
 def test_guesses_are_limited(visitor: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:

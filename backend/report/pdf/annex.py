@@ -216,7 +216,9 @@ def _curve(
         return None
     above = float((series.scores >= item.threshold).mean())
     who = "" if person is None else f", {person_name(person)}"
-    low, high = (rounded(float(value), threshold=item.threshold) for value in (series.scores.min(), series.scores.max()))
+    low, high = (
+        rounded(float(value), threshold=item.threshold) for value in (series.scores.min(), series.scores.max())
+    )
     return Curve(
         series,
         title=item.title,
