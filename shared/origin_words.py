@@ -225,7 +225,7 @@ def _of(found: Credentials) -> tuple[str, list[str]]:
             f"The file has no content credentials in it, but the address of some on the web{where}.",
             ["This site does not fetch them: nothing is known of what they say."],
         )
-    if found.state == "unreadable":
+    if found.state == "unreadable" or not found.claims:  # a worker that was taken over may leave them out
         return _UNREADABLE.get(found.code or "", _UNREADABLE["reader_failed"]), []
     active = found.claims[0]
     who = _who(active)

@@ -74,6 +74,14 @@ def test_ai_is_said_of_the_file_or_of_what_went_into_it():
     assert "does not show that none was" in words(Credentials("intact", claims=(CLAIM,)))
 
 
+@pytest.mark.parametrize("state", get_args(State))
+def test_a_state_without_claims_breaks_no_page_and_vouches_for_nothing(state: State):
+    """A worker that was taken over may say so."""
+    text = words(Credentials(state))
+    assert "signature" not in text
+    assert "carries" not in text
+
+
 def test_nothing_is_said_of_credentials_that_were_not_read():
     text = words(Credentials("intact", claims=(CLAIM,), left_out=3))
     assert "They do not claim" not in text
