@@ -6,9 +6,10 @@ had curves only. Times are seconds on the clock of the pictures; scores are fake
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Sized
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from shared.records import Record
 from shared.results import Count, Score, Unit
@@ -18,7 +19,16 @@ CURVES_VERSION = 2
 #: how a curve is drawn: joined points, horizontal pieces (two points each), single points
 Style = Literal["line", "steps", "dots"]
 
-Seconds = Annotated[float, Field(ge=0)]
+#: Of a file: no clip is longer than some months.
+Seconds = Annotated[float, Field(ge=0, le=1e7)]
+
+#: Most cells of the whole time; the back-end makes some hundred.
+MOST_CELLS = 10_000
+
+
+def _parallel(*lists: Sized) -> None:
+    if len({len(one) for one in lists}) > 1:
+        raise ValueError("lists that belong together have different lengths")
 
 
 class Line(Record):
@@ -36,6 +46,11 @@ class Line(Record):
     threshold: Score
     t: list[float | None]
     y: list[Score | None]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        _parallel(self.t, self.y)
+        return self
 
 
 class CellValues(Record):
@@ -59,6 +74,12 @@ class Lane(Record):
     of: list[Count]
     present: list[Count]
     values: dict[str, CellValues]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        of_detectors = [part for one in self.values.values() for part in (one.median, one.judged)]
+        _parallel(self.above, self.of, self.present, *of_detectors)
+        return self
 
 
 class ShotCell(Record):
@@ -97,3 +118,11 @@ class Curves(Record):
     lanes: tuple[Lane, ...] = ()
     shots: tuple[ShotCell, ...] = ()
     wave: Wave | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.lanes and self.duration_s > MOST_CELLS * self.cell_s:
+            raise ValueError("the cells are too short for the time")
+        if self.lanes and self.cell_s < 0.001:
+            raise ValueError("the cells have no length")
+        return self

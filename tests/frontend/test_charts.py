@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from xml.etree import ElementTree
@@ -270,9 +271,20 @@ def test_a_result_of_version_1_has_its_curve_and_no_timeline(app: Flask, uploade
     assert '<svg id="curve"' in page
     assert 'id="timeline"' not in page
     assert 'id="curve-table"' not in page
-    path.write_text("{damaged")
-    page = uploader.get(f"/r/{job}").get_data(as_text=True)
-    assert "its curves are pictures" in page
+    whole = record.model_dump(mode="json", by_alias=True)
+    line, lane = whole["lines"][0], whole["lanes"][0]
+    for content in (
+        "{damaged",
+        json.dumps(whole | {"lines": [line | {"t": line["t"][1:]}]}),
+        json.dumps(whole | {"lanes": [lane | {"above": lane["above"][1:]}]}),
+        json.dumps(whole | {"cell_s": 0.0}),
+        json.dumps(whole | {"duration_s": 9e6, "cell_s": 0.002}),  # 4.5 billion cells
+        json.dumps(whole | {"duration_s": 1e300}),
+    ):
+        path.write_text(content)
+        answer = uploader.get(f"/r/{job}")
+        assert answer.status_code == 200, content[:200]
+        assert "its curves are pictures" in answer.get_data(as_text=True)
 
 
 def test_a_long_clip_of_many_detectors_stays_small_and_quick(clip_of_ten_minutes: Curves) -> None:
