@@ -35,6 +35,29 @@ def test_a_page_becomes_a_submission_without_media(offering: Any) -> None:
     assert {path.name for path in store.job("new", job).iterdir()} == {"submission.json"}
 
 
+@pytest.mark.parametrize("stage", ["new", "active", "failed"])
+def test_a_page_whose_clip_never_came_is_not_judged_again_and_can_be_deleted(offering: Any, stage: Any) -> None:
+    visitor = Uploader(offering.test_client())
+    job = visitor.submit(media=None, url="https://x.com/a/status/1")
+    store = portal(offering).store
+    visitor.enter_pin(job)
+    if stage != "new":
+        store.move(job, "new", "active")
+    if stage == "failed":
+        store.move(job, "active", "failed")
+    assert visitor.get(f"/r/{job}/again").status_code == 410
+    again = visitor.post(f"/r/{job}/again", {"detectors": ["mesonet"], "mode": "quick"}, form_on="/")
+    assert again.status_code == 410
+    assert [path.name for path in (store.submissions / "tmp").iterdir()] == []
+    assert visitor.post(f"/r/{job}/delete", {}, form_on="/").status_code == 303
+    if stage == "active":  # the fetch is asked to end, and the deletion follows it
+        assert store.is_withdrawn(job)
+        store.move(job, "active", "failed")
+        portal(offering).postman.tick()
+    assert store.stage_of(job) is None
+    assert [path.name for path in store.result(job).iterdir()] == ["status.json"]
+
+
 def test_what_names_the_clip_stays_in_the_address(offering: Any) -> None:
     with offering.app_context():
         page, source = from_address(portal(offering), "youtube.com/watch?si=who&v=abc_1")
