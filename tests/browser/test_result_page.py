@@ -154,3 +154,23 @@ def test_every_state_is_accessible_on_phone_and_screen_light_and_dark(
             found = Axe().run(page, options={"resultTypes": ["violations"]} | rules)
             assert found.violations_count == 0, f"{width} {scheme}\n{found.generate_report()}"
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{width}: nothing scrolls sideways"
+
+
+def test_the_submitted_clip_plays_when_the_script_is_faster_than_the_player(
+    site: Any, watched: Any, astronaut_clip: Path
+) -> None:
+    """A player that has not looked at its sources yet has the state of one whose sources all failed."""
+    app, url = site
+    job = submitted(app, astronaut_clip, video=astronaut_clip)
+    page = watched().page
+    page.add_init_script(
+        """const real = Object.getOwnPropertyDescriptor(HTMLMediaElement.prototype, 'networkState').get;
+        let asked = false;
+        Object.defineProperty(HTMLMediaElement.prototype, 'networkState', {get() {
+            const early = !asked; asked = true; return early ? HTMLMediaElement.NETWORK_NO_SOURCE : real.call(this);
+        }});"""
+    )
+    opened(page, f"{url}/r/{job}")
+    _until(page, f"{PLAYER}.readyState >= 1")
+    page.wait_for_timeout(1500)  # longer than the script waits before it looks again
+    assert page.evaluate(f"{PLAYER}.currentSrc").split("#")[0].endswith(f"/r/{job}/original")
