@@ -14,7 +14,6 @@ from typing import Final
 
 import cv2
 import numpy as np
-from scipy.fft import dctn, rfft
 
 from backend.media.medium import Picture
 from base_detector import SOUND_RATE, Array, Shot
@@ -38,6 +37,8 @@ _SILENCE: Final = 1e-3
 
 def picture_mark(grey: Array) -> Array | None:
     """The mark of a picture (H, W) uint8 as (32,) uint8; None for one that is nearly flat."""
+    from scipy.fft import dctn  # takes a fifth of a second, and not every job wants marks
+
     small = cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
     if float(small.std()) < _FLAT:
         return None
@@ -100,6 +101,8 @@ class PictureMarks:
 
 def sound_marks(samples: Array) -> str:
     """The marks of a sound (n,) float32 at SOUND_RATE, of its first minute."""
+    from scipy.fft import rfft
+
     last = (MOST_SOUND_MARKS * _HOP + _WINDOW) * _FEWER
     heard = np.asarray(samples[:last], np.float32)
     heard = heard[: len(heard) // _FEWER * _FEWER].reshape(-1, _FEWER).mean(axis=1)

@@ -6,6 +6,7 @@ import errno
 import os
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -137,7 +138,8 @@ def test_a_folder_that_is_away_for_a_moment_ends_nobody(store, submit, dispatche
     assert store.read_status(job).attempt == 1, "the outage is no fault of the job"
     told = [line for line in logs if line["event"] == "trouble"]
     assert {line["work"] for line in told} >= {"beat", "scan"}
-    assert len(told) <= 4, "one line for each kind of work, not one for each try"
+    works = Counter(line["work"] for line in told)
+    assert max(works.values()) <= 2, "a line for each reason of each kind of work, not one for each try"
     assert [line["work"] for line in logs if line["event"] == "trouble_over"].count("scan") == 1
 
 
