@@ -146,7 +146,7 @@ function estimate() {
   check.textContent = `(${words})`;
   const values = { n: boxes.length, all, mode: mode.closest("label").querySelector("strong").textContent };
   document.getElementById("check-words").textContent =
-    boxes.length === all ? _("All {all} detectors that fit, mode: {mode}.", values) : _("{n} of the {all} detectors that fit, mode: {mode}.", values);
+    boxes.length === all ? ngettext("The one detector that fits, mode: {mode}.", "All {n} detectors that fit, mode: {mode}.", all, values) : _("{n} of the {all} detectors that fit, mode: {mode}.", values);
 }
 form.addEventListener("change", (event) => {
   if (["detectors", "mode"].includes(event.target.name)) estimate();
