@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from shared.languages import _, marked
 from shared.records import JobId
 from shared.results import DetectorResult, Result
 from shared.rounding import score
@@ -27,18 +28,20 @@ MOST_SHOWN: Final = 5
 #: Pairs of which the answer is kept.
 _MOST_COMPARED: Final = 100_000
 
-_SAME: Final = "The same file, byte for byte, was judged on this site."
-_STILL_ALIKE: Final = "A picture that looks alike was judged on this site."
-_ALIKE: Final = "A clip whose pictures look alike was judged on this site."
-_SOUND_ALIKE: Final = "A file in which a stretch of the sound is alike was judged on this site."
-_SOUND: Final = {
-    True: "A stretch of the sound is alike, too.",
-    False: "The sound is different.",
-    None: "The sound was not compared.",
-}
-_PICTURES: Final = {False: "The pictures are different.", None: "There are no pictures to compare."}
+_SAME: Final = marked("The same file, byte for byte, was judged on this site.")
+_STILL_ALIKE: Final = marked("A picture that looks alike was judged on this site.")
+_ALIKE: Final = marked("A clip whose pictures look alike was judged on this site.")
+_SOUND_ALIKE: Final = marked("A file in which a stretch of the sound is alike was judged on this site.")
+_SOUND: Final = marked(
+    {
+        True: "A stretch of the sound is alike, too.",
+        False: "The sound is different.",
+        None: "The sound was not compared.",
+    }
+)
+_PICTURES: Final = marked({False: "The pictures are different.", None: "There are no pictures to compare."})
 #: Said once, where something is alike and not the same file.
-CAVEAT: Final = (
+CAVEAT: Final = marked(
     "What is alike may be a copy, or one of the two may have been altered: a clip in which a face was exchanged "
     "looks like its original, and a voice that a program made again can sound like its original."
 )
@@ -100,7 +103,7 @@ class SeenIndex:
             )
             for other, seen, alike in found[:MOST_SHOWN]
         ]
-        caveat = "" if all(alike.same for _, _, alike in found[:MOST_SHOWN]) else CAVEAT
+        caveat = "" if all(alike.same for _other, _seen, alike in found[:MOST_SHOWN]) else _(CAVEAT)
         return SeenBefore(tuple(matches), more=len(found) - len(matches), caveat=caveat)
 
     def _compared(self, job: JobId, own: Marks, other: JobId, marks: Marks) -> Likeness:
@@ -132,10 +135,10 @@ class SeenIndex:
 
 def _sentence(alike: Likeness, kind: str) -> str:
     if alike.same:
-        return _SAME
+        return _(_SAME)
     if not alike.pictures:
-        return f"{_SOUND_ALIKE} {_PICTURES[alike.pictures]}"
-    return _STILL_ALIKE if kind == "image" else f"{_ALIKE} {_SOUND[alike.sound]}"
+        return f"{_(_SOUND_ALIKE)} {_(_PICTURES[alike.pictures])}"
+    return _(_STILL_ALIKE) if kind == "image" else f"{_(_ALIKE)} {_(_SOUND[alike.sound])}"
 
 
 def _scores(seen: Seen, mine: Seen, result: Result) -> tuple[ThenAndNow, ...]:
@@ -153,8 +156,8 @@ def _scores(seen: Seen, mine: Seen, result: Result) -> tuple[ThenAndNow, ...]:
         rows.append(
             ThenAndNow(
                 either.title,
-                _shown(old.fake_score, threshold) if old else "not asked",
-                _shown(new.fake_score, threshold) if new else "not asked",
+                _shown(old.fake_score, threshold) if old else _("not asked"),
+                _shown(new.fake_score, threshold) if new else _("not asked"),
                 comparable=old is not None and new is not None and old.made_by == new.made_by,
             )
         )
@@ -162,4 +165,4 @@ def _scores(seen: Seen, mine: Seen, result: Result) -> tuple[ThenAndNow, ...]:
 
 
 def _shown(value: float | None, threshold: float) -> str:
-    return "no score" if value is None else score(value, threshold=threshold)
+    return _("no score") if value is None else score(value, threshold=threshold)

@@ -1,22 +1,25 @@
 """What is said of where a file comes from, for page, report and terminal: content credentials, traces, and what they can and cannot show.
 
 Owns the sentences. Promises: a signer is never called trusted without a list; nothing that was found shows that a file is genuine, and
-nothing that is missing shows that it is not. Pure functions. May be imported by all.
+nothing that is missing shows that it is not. In the language that is spoken (``shared.languages``): the visitor's on pages, English in
+reports and on the terminal. What strangers wrote stays as it is. Pure functions. May be imported by all.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from datetime import datetime
+from typing import Final, NamedTuple
 
-from shared.origin import Claim, Credentials, Trace
+from shared.languages import ENGLISH, _, day, language, marked, pgettext
+from shared.origin import Action, Claim, Credentials, Trace
 from shared.results import Result
 from shared.words import joined
 
 #: What the traces cannot show, said above them.
-OF_TRACES: Final = (
+OF_TRACES: Final = marked(
     "Read from the file itself. Anyone can write these entries, and messengers and social networks remove or replace them. They can give "
     "a hint where to ask; they do not show that a file is genuine, or that it is not."
 )
@@ -44,6 +47,7 @@ SOURCES: Final[dict[str, str]] = {
     "positiveFilm": "digitised from film",
     "print": "digitised from a print",
 }
+marked(SOURCES)
 _ACTIONS: Final[dict[str, str]] = {
     "c2pa.created": "created",
     "c2pa.opened": "opened",
@@ -73,12 +77,15 @@ _ACTIONS: Final[dict[str, str]] = {
     "c2pa.watermarked": "marked invisibly",
     "c2pa.unknown": "a step that is not named",
 }
-_CHANGED: Final = (
+marked(_ACTIONS)
+_CHANGED: Final = marked(
     "The file is not what was signed: its content was changed afterwards. Saving it again with another program does that, and so does "
     "a manipulation. Which it was, and what was changed, cannot be told from this."
 )
-_PART: Final = "A part of the credentials was changed after they were signed, so what they claim cannot be relied on."
-_SIGNATURE: Final = (
+_PART: Final = marked(
+    "A part of the credentials was changed after they were signed, so what they claim cannot be relied on."
+)
+_SIGNATURE: Final = marked(
     "The signature does not fit the credentials: they were changed or forged. Nothing in them can be relied on, "
     "not even the signer's name."
 )
@@ -108,21 +115,60 @@ _FAILURES: Final[dict[str, str]] = {
     "ingredient.manifest.mismatch": "The credentials of a file that went into this one were changed.",
     "timeStamp.mismatch": "The time stamp does not fit the signature, so when it was signed is not certain.",
 }
+marked(_FAILURES)
 #: The signer is not on the list, or there is none.
 _UNLISTED: Final = "signingCredential.untrusted"
-_APART: Final = "The scores do not depend on it."
 _UNREADABLE: Final[dict[str, str]] = {
     "damaged": (
         "There are signs of content credentials in this file, but they are damaged or incomplete and cannot be read. A file that was cut, "
         "or saved by a program that does not know them, looks like this, and so does one that was tampered with."
     ),
-    "reader_failed": f"The content credentials could not be read: the program that reads them failed on this file. {_APART}",
-    "timed_out": f"The content credentials could not be read: it took too long. {_APART}",
-    "no_reader": f"The content credentials could not be read: the program that reads them did not start. {_APART}",
+    "reader_failed": (
+        "The content credentials could not be read: the program that reads them failed on this file."
+        " The scores do not depend on it."
+    ),
+    "timed_out": "The content credentials could not be read: it took too long. The scores do not depend on it.",
+    "no_reader": "The content credentials could not be read: the program that reads them did not start. The scores do not depend on it.",
     "not_supported": "There are signs of content credentials in this file, which this site cannot read in files of this format.",
-    "bad_list": f"The content credentials were not read: this site's list of signers is damaged. {_APART}",
+    "bad_list": "The content credentials were not read: this site's list of signers is damaged. The scores do not depend on it.",
 }
-_ANYONE: Final = "anyone can make a certificate with any name in it"
+marked(_UNREADABLE)
+#: What is said of an unbroken signature, with and without a name of the signer.
+_SIGNED: Final[dict[bool, str]] = marked(
+    {
+        True: (
+            "The file carries content credentials (C2PA) with the signature of {who}, and neither they nor the file were changed since."
+        ),
+        False: (
+            "The file carries content credentials (C2PA) with the signature of somebody who is not named, and neither they nor the file "
+            "were changed since."
+        ),
+    }
+)
+#: What is known of the signer, by state, with and without a name.
+_SIGNER: Final[dict[tuple[str, bool], str]] = marked(
+    {
+        ("intact", True): (
+            "The signature is intact; the signer was not checked against a list, and anyone can make a certificate with any name in it. "
+            "So it is not certain that {who} signed."
+        ),
+        ("intact", False): (
+            "The signature is intact; the signer was not checked against a list, and anyone can make a certificate with any name in it. "
+            "So it is not certain that somebody who is not named signed."
+        ),
+        ("unlisted", True): (
+            "The signer is not on this site's list of signers, and anyone can make a certificate with any name in it. So it is not "
+            "certain that {who} signed."
+        ),
+        ("unlisted", False): (
+            "The signer is not on this site's list of signers, and anyone can make a certificate with any name in it. So it is not "
+            "certain that somebody who is not named signed."
+        ),
+    }
+)
+_LISTED: Final = marked(
+    "The signer is on this site's list of signers. That says who vouches for the file, not that what it shows is true."
+)
 
 _LABELS: Final[dict[str, str]] = {
     "brand": "Kind of container",
@@ -147,31 +193,40 @@ _LABELS: Final[dict[str, str]] = {
     "source_type": "Source, as the metadata says",
     "credit": "Credit",
 }
+marked(_LABELS)
 _FFMPEG: Final = re.compile(r"^(Lavf|Lavc|x26[45])")
+
+
+class Row(NamedTuple):
+    """A label and what stands for it. ``theirs``: strangers wrote all of it, in a language of their own."""
+
+    label: str
+    values: tuple[str, ...]
+    theirs: bool
 
 
 @dataclass(frozen=True)
 class Signed:
-    """One manifest in words: ``heading`` and rows of (label, value)."""
+    """One manifest in words."""
 
     heading: str
-    rows: tuple[tuple[str, str], ...]
+    rows: tuple[Row, ...]
 
 
 @dataclass(frozen=True)
 class Provenance:
     """All that is said. ``lead``: the one sentence, ``sentences``: what it can and cannot show, ``claims``: each manifest.
 
-    ``hints``: sentences on traces, ``traces``: rows of (label, values). ``warns``: something is there that a reader should not miss.
+    ``hints``: sentences on traces, ``of_traces``: what these cannot show. ``warns``: something is there that a reader should not miss.
     """
 
     lead: str
     sentences: tuple[str, ...]
     claims: tuple[Signed, ...]
     hints: tuple[str, ...]
-    traces: tuple[tuple[str, tuple[str, ...]], ...]
+    traces: tuple[Row, ...]
     warns: bool
-    of_traces: str = OF_TRACES
+    of_traces: str
 
 
 def provenance_of(result: Result) -> Provenance | None:
@@ -193,6 +248,7 @@ def provenance_of(result: Result) -> Provenance | None:
         hints=hints,
         traces=tuple(_rows(traces)),
         warns=ai or origin.credentials.state in ("invalid", "unreadable") or bool(_said_to_be_ai(traces)),
+        of_traces=_(OF_TRACES),
     )
 
 
@@ -203,11 +259,15 @@ def provenance_lines(result: Result) -> list[str]:
         return []
     lines = [said.lead, *said.sentences]
     for claim in said.claims:
-        lines += [f"{claim.heading}: " + "; ".join(f"{label}: {value}" for label, value in claim.rows)]
+        lines += [f"{claim.heading}: " + "; ".join(map(_line, claim.rows))]
     lines += said.hints
     if said.traces:
-        lines += [OF_TRACES, *(f"{label}: {', '.join(values)}" for label, values in said.traces)]
+        lines += [said.of_traces, *map(_line, said.traces)]
     return lines
+
+
+def _line(row: Row) -> str:
+    return f"{row.label}: {', '.join(row.values)}"
 
 
 # --------------------------------------------------------------------------- content credentials
@@ -216,41 +276,47 @@ def provenance_lines(result: Result) -> list[str]:
 def _of(found: Credentials) -> tuple[str, list[str]]:
     if found.state == "none":
         return (
-            "No content credentials (C2PA) were found in this file.",
-            ["That says nothing: most cameras and programs write none, and most web sites and messengers remove them."],
+            _("No content credentials (C2PA) were found in this file."),
+            [
+                _(
+                    "That says nothing: most cameras and programs write none, and most web sites and messengers remove them."
+                )
+            ],
         )
     if found.state == "remote":
-        where = f" ({found.host})" if found.host else ""
         return (
-            f"The file has no content credentials in it, but the address of some on the web{where}.",
-            ["This site does not fetch them: nothing is known of what they say."],
+            _(
+                "The file has no content credentials in it, but the address of some on the web ({host}).",
+                host=found.host,
+            )
+            if found.host
+            else _("The file has no content credentials in it, but the address of some on the web."),
+            [_("This site does not fetch them: nothing is known of what they say.")],
         )
     if found.state == "unreadable" or not found.claims:  # a worker that was taken over may leave them out
-        return _UNREADABLE.get(found.code or "", _UNREADABLE["reader_failed"]), []
+        return _(_UNREADABLE.get(found.code or "", _UNREADABLE["reader_failed"])), []
     active = found.claims[0]
-    who = _who(active)
     sentences = list(_of_sources(found))
     if found.state == "invalid":
-        lead = "The file carries content credentials (C2PA), and they fail their checks."
-        told = list(dict.fromkeys(_FAILURES[code] for code in active.failures if code in _FAILURES))
-        other = [code for code in _failed(active) if code not in _FAILURES]
-        told += [f"A check failed ({', '.join(other)}), so what they claim cannot be relied on."] if other else []
-        return lead, [*(told or ["A check failed, so what they claim cannot be relied on."]), *sentences]
-    lead = f"The file carries content credentials (C2PA) with the signature of {who}, and neither they nor the file were changed since."
-    listed = {
-        "intact": (
-            f"The signature is intact; the signer was not checked against a list, and {_ANYONE}. So it is not certain that {who} signed."
-        ),
-        "unlisted": f"The signer is not on this site's list of signers, and {_ANYONE}. So it is not certain that {who} signed.",
-        "listed": (
-            "The signer is on this site's list of signers. That says who vouches for the file, not that what it shows is true."
-        ),
-    }
+        lead = _("The file carries content credentials (C2PA), and they fail their checks.")
+        return lead, [*_of_failures(active), *sentences]
+    who = _who(active)
+    named = who is not None
     if active.named_actor:
-        sentences.append("They also name a person or organisation as the author, which is not checked here.")
+        sentences.append(_("They also name a person or organisation as the author, which is not checked here."))
     if any(_failed(claim) for claim in found.claims[1:]):
-        sentences.append("Credentials of a file that went into this one fail their checks; see below.")
-    return lead, [listed[found.state], *sentences]
+        sentences.append(_("Credentials of a file that went into this one fail their checks; see below."))
+    signer = _(_LISTED) if found.state == "listed" else _(_SIGNER[found.state, named], who=who)
+    return _(_SIGNED[named], who=who), [signer, *sentences]
+
+
+def _of_failures(claim: Claim) -> list[str]:
+    """What the failed checks of a claim mean, each sentence once."""
+    told = [_(sentence) for sentence in dict.fromkeys(_FAILURES[code] for code in claim.failures if code in _FAILURES)]
+    other = [code for code in _failed(claim) if code not in _FAILURES]
+    if other:
+        told.append(_("A check failed ({codes}), so what they claim cannot be relied on.", codes=", ".join(other)))
+    return told or [_("A check failed, so what they claim cannot be relied on.")]
 
 
 def _failed(claim: Claim) -> list[str]:
@@ -258,9 +324,17 @@ def _failed(claim: Claim) -> list[str]:
     return [code for code in claim.failures if code != _UNLISTED]
 
 
-def _who(claim: Claim) -> str:
-    names = [name for name in (claim.signer, claim.organisation) if name]
-    return " of ".join(f"“{name}”" for name in dict.fromkeys(names)) or "somebody who is not named"
+def _who(claim: Claim) -> str | None:
+    """The signer as the certificate names it; None where it has no name."""
+    names = list(dict.fromkeys(name for name in (claim.signer, claim.organisation) if name))
+    if len(names) == 2:
+        return _("“{signer}” of “{organisation}”", signer=names[0], organisation=names[1])
+    return _("“{name}”", name=names[0]) if names else None
+
+
+def _sources(codes: Iterable[str]) -> list[str]:
+    """Sources in words; one that we do not know as it is written."""
+    return [_(SOURCES[code]) if code in SOURCES else code for code in dict.fromkeys(codes)]
 
 
 def _of_sources(found: Credentials) -> Iterator[str]:
@@ -268,59 +342,76 @@ def _of_sources(found: Credentials) -> Iterator[str]:
     own = [source for source in found.claims[0].sources if source in MADE_WITH_AI]
     others = [source for claim in found.claims[1:] for source in claim.sources if source in MADE_WITH_AI]
     if own:
-        yield f"They claim that the file was {joined([SOURCES[source] for source in dict.fromkeys(own)])}."
+        yield _("They claim that the file was {made}.", made=joined(_sources(own)))
     elif others:
-        yield f"They claim that a file which went into this one was {joined([SOURCES[source] for source in dict.fromkeys(others)])}."
+        yield _("They claim that a file which went into this one was {made}.", made=joined(_sources(others)))
     elif found.left_out:
-        yield (
-            f"There are more credentials of files that went into this one than are read here ({found.left_out} more). Those that were read "
-            "do not claim that AI was used; that does not show that none was."
+        yield _(
+            "There are more credentials of files that went into this one than are read here ({count} more). Those that were read "
+            "do not claim that AI was used; that does not show that none was.",
+            count=found.left_out,
         )
     else:
-        yield "They do not claim that AI was used; that does not show that none was."
+        yield _("They do not claim that AI was used; that does not show that none was.")
 
 
 def _signed(claim: Claim, *, active: bool, state: str) -> Signed:
-    heading = "The credentials of this file" if active else "Credentials of a file that went into it"
-    rows: list[tuple[str, str]] = []
+    heading = _("The credentials of this file") if active else _("Credentials of a file that went into it")
+    rows: list[Row] = []
 
-    def row(label: str, value: str | None) -> None:
+    def row(label: str, value: str | None, *, theirs: bool = False) -> None:
         if value:
-            rows.append((label, value))
+            rows.append(Row(label, (value,), theirs))
 
-    row("Title", claim.title)
-    row("Made with", claim.generator)
-    row("Signed in the name of", _who(claim))
-    row("Certificate from", claim.issuer)
-    row("Certificate valid", _span(claim))
-    row("Signed at, by its time stamp", _day(claim.signed))
-    row("Source", ", ".join(SOURCES.get(source, source) for source in claim.sources))
-    row("Steps", "; ".join(_step(action.action, action.software, action.when) for action in claim.actions))
-    row("Made from", "; ".join(item.title or "a file without a name" for item in claim.ingredients))
-    if not (active and state == "invalid"):
-        row("Checks that failed", ", ".join(_failed(claim)))
-    else:
-        row("Checks that failed", ", ".join(claim.failures))
+    row(_("Title"), claim.title, theirs=True)
+    row(_("Made with"), claim.generator, theirs=True)
+    row(_("Signed in the name of"), _who(claim) or _("somebody who is not named"))
+    row(_("Certificate from"), claim.issuer, theirs=True)
+    row(_("Certificate valid"), _span(claim))
+    row(_("Signed at, by its time stamp"), _day(claim.signed))
+    row(
+        pgettext("content credentials", "Source"),
+        ", ".join(_sources(claim.sources)),
+        theirs=not SOURCES.keys() & set(claim.sources),
+    )
+    row(_("Steps"), "; ".join(map(_step, claim.actions)))
+    parts = [item.title or _("a file without a name") for item in claim.ingredients]
+    row(_("Made from"), "; ".join(parts), theirs=all(item.title for item in claim.ingredients))
+    failures = claim.failures if active and state == "invalid" else _failed(claim)
+    row(_("Checks that failed"), ", ".join(failures), theirs=True)
     return Signed(heading, tuple(rows))
 
 
-def _step(action: str, software: str | None, when: str | None) -> str:
-    words = _ACTIONS.get(action, action)
-    extra = [f"with {software}" if software else "", _day(when) or ""]
-    return " ".join([words, *filter(None, extra)])
+def _step(action: Action) -> str:
+    step = _(_ACTIONS[action.action]) if action.action in _ACTIONS else action.action
+    software, when = action.software, _day(action.when)
+    if software and when:
+        return _("{step} with {software} {day}", step=step, software=software, day=when)
+    if software:
+        return _("{step} with {software}", step=step, software=software)
+    return _("{step} {day}", step=step, day=when) if when else step
 
 
 def _span(claim: Claim) -> str | None:
     first, last = _day(claim.valid_from), _day(claim.valid_until)
-    return f"{first or 'an unknown day'} to {last or 'an unknown day'}" if first or last else None
+    if first and last:
+        return _("{first} to {last}", first=first, last=last)
+    if first:
+        return _("{first} to an unknown day", first=first)
+    return _("an unknown day to {last}", last=last) if last else None
 
 
 def _day(moment: str | None) -> str | None:
-    """The day of a moment as certificates write it; as it is where it is written otherwise."""
+    """The day of a moment as certificates write it, in English as it is there; all of it where it is written otherwise."""
     if moment is None:
         return None
     found = re.match(r"\d{4}-\d\d-\d\d", moment)
-    return found[0] if found else moment
+    if found is None:
+        return moment
+    try:
+        return found[0] if language().code == ENGLISH else day(datetime.fromisoformat(found[0]))
+    except ValueError:  # the 31st of February: strangers write this
+        return found[0]
 
 
 # --------------------------------------------------------------------------- traces
@@ -334,29 +425,33 @@ def _hints(traces: tuple[Trace, ...]) -> Iterator[str]:
     """Sentences on what a reporter would ask about."""
     codes = {trace.code for trace in traces}
     if ai := _said_to_be_ai(traces):
-        yield f"Its metadata says that it was {joined([SOURCES[source] for source in dict.fromkeys(ai)])}. Nothing signs that."
+        yield _("Its metadata says that it was {made}. Nothing signs that.", made=joined(_sources(ai)))
     if "recipe" in codes:
-        yield "It holds the request to a program that makes pictures with AI, as such programs write it into their files."
+        yield _(
+            "It holds the request to a program that makes pictures with AI, as such programs write it into their files."
+        )
     if any(trace.code in ("encoder", "settings", "software") and _FFMPEG.match(trace.value or "") for trace in traces):
-        yield (
+        yield _(
             "It was encoded with FFmpeg or x264, as editing programs and web sites do and cameras seldom do. So it is probably not the "
             "first recording. That is usual, and says nothing of a manipulation."
         )
     if "thumbnail_differs" in codes:
-        yield (
+        yield _(
             "The small preview that is stored in the file shows something else than the picture. So the picture was changed by a program "
             "that did not renew the preview; a crop does that, too."
         )
     if "edits" in codes:
-        yield "Its edit list has several entries: when it is played, parts are left out or moved. Trimming in a phone does that."
+        yield _(
+            "Its edit list has several entries: when it is played, parts are left out or moved. Trimming in a phone does that."
+        )
     if "place" in codes:
-        yield "It has the coordinates of a place. They are not shown here, and not kept."
+        yield _("It has the coordinates of a place. They are not shown here, and not kept.")
 
 
-def _rows(traces: tuple[Trace, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _rows(traces: tuple[Trace, ...]) -> Iterator[Row]:
     for code, label in _LABELS.items():
-        values = [trace.value for trace in traces if trace.code == code and trace.value]
-        if code == "source_type":
-            values = [SOURCES.get(value, value) for value in values]
-        if values:
-            yield label, tuple(dict.fromkeys(values))
+        values = list(dict.fromkeys(trace.value for trace in traces if trace.code == code and trace.value))
+        if values and code == "source_type":
+            yield Row(_(label), tuple(dict.fromkeys(_sources(values))), theirs=not SOURCES.keys() & set(values))
+        elif values:
+            yield Row(_(label), tuple(values), theirs=True)

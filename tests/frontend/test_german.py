@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from string import Formatter
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from babel.messages.pofile import read_po
 
-from shared import how_sure, words
+from shared import how_sure, origin_words, words
 from shared.coverage import coverage_rows
-from shared.languages import ENGLISH, OFFERED, digits, ngettext, speaking
+from shared.languages import ENGLISH, OFFERED, _, digits, ngettext, speaking
 from shared.notes import SENTENCES, Note, note_sentence
+from shared.origin import Action, Claim, Credentials, Ingredient, Origin, State, Trace
 from shared.person_words import standings
 from shared.rounding import score
 from shared.statement import finding_words, stability_words, statement_of
-from shared.translations import missing, path_of, template, updated
+from shared.translations import ROOT, missing, path_of, template, updated
 from tests.frontend.stories import Visitor
 from tests.report.conftest import make_result
 from tests.scores.sets import LIKE
@@ -167,6 +169,63 @@ def test_a_german_statement_word_for_word() -> None:
     assert statement_of(make_result().model_copy(update={"detectors": answers, "conditions": LIKE})).looked_for == (
         "Looked for: face swap."
     )
+
+
+#: A manifest and traces with everything that we have words for.
+FULL = Claim(
+    title="Titel", generator="Programm", signer="Muster", organisation="Amt", issuer="Wurzel", valid_from="2026-01-01T00:00:00+00:00",
+    valid_until=None, signed="2026-02-31", actions=tuple(Action(code, "Stift", "2026-03-01") for code in origin_words._ACTIONS),
+    ingredients=(Ingredient(None, None, False),), sources=tuple(origin_words.SOURCES), failures=(*origin_words._FAILURES, "neu"),
+    named_actor=True,
+)  # fmt: skip
+TRACES = tuple(
+    Trace(code, "trainedAlgorithmicMedia" if code == "source_type" else "Lavf60")
+    for code in (*origin_words._LABELS, "place", "thumbnail_differs")
+)
+NOBODY = replace(FULL, signer=None, organisation=None, sources=())
+
+
+@pytest.mark.parametrize("state", get_args(State))
+@pytest.mark.parametrize("claims", [(FULL, FULL), (NOBODY, FULL), (NOBODY, NOBODY)])
+def test_where_a_file_comes_from_is_german_throughout(state: State, claims: tuple[Claim, ...]) -> None:
+    for code in (*origin_words._UNREADABLE, None) if state == "unreadable" else (None,):
+        credentials = Credentials(state, code=code, claims=claims, left_out=2, host=code)
+        origin = Origin(credentials=credentials, traces=TRACES)
+        result = make_result(frames=2).model_copy(update={"origin": origin})
+        english = origin_words.provenance_of(result)
+        with speaking("de"):
+            said = origin_words.provenance_of(result)
+        assert said is not None
+        assert english is not None
+        rows = [*(row for claim in said.claims for row in claim.rows), *said.traces]
+        told = [said.lead, *said.sentences, *said.hints, said.of_traces, *(claim.heading for claim in said.claims)]
+        told += [row.label for row in rows] + [value for row in rows if not row.theirs for value in row.values]
+        assert [text for text in told if ENGLISH_WORDS.search(text) or "{" in text] == []
+        other = [english.lead, *english.sentences, *english.hints, *(claim.heading for claim in english.claims)]
+        assert not set(told) & set(other)
+        given = {row.label: row.values[0] for row in said.claims[0].rows}
+        assert given["Zertifikat gültig"] == "1. Januar 2026 bis zu einem unbekannten Tag"
+        assert given["Signiert laut Zeitstempel"] == "2026-02-31"
+        assert given["Schritte"].startswith("erstellt (mit Stift, 1. März 2026); ")
+
+
+def test_every_source_step_and_label_has_german_words() -> None:
+    tables = (origin_words.SOURCES, origin_words._ACTIONS, origin_words._LABELS)
+    with speaking("de"):
+        same = [text for table in tables for text in table.values() if _(text) == text]
+    assert same == ["Encoder", "Codec"]
+
+
+def test_a_plural_of_a_template_is_chosen_by_its_number() -> None:
+    """Jinja takes the first value where none is named: a page with another one first failed in German, and had no singular in English."""
+    block = re.compile(r"(?s){%-?\s*trans\s+(?:trimmed\s+)?(\w+)((?:(?!endtrans).)*?){%-?\s*pluralize\s*(\w*)")
+    found = [
+        (path.name, first, named)
+        for path in (ROOT / "frontend" / "templates").rglob("*.*")
+        for first, _between, named in block.findall(path.read_text())
+    ]
+    assert len(found) > 10
+    assert [item for item in found if (item[2] or item[1]) != "count"] == []
 
 
 PAGES = ("/help", "/how-sure", "/help/publish", "/help/privacy", "/help/programs", "/record", "/detectors", "/nothing")

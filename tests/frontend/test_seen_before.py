@@ -71,6 +71,34 @@ def test_a_page_says_what_the_credentials_claim_and_that_anyone_can_sign(app: Fl
     assert "&lt;i&gt;Maker" in page
 
 
+def test_a_german_page_marks_only_what_strangers_wrote_as_not_german(app: Flask, uploader: Uploader):
+    origin = Origin(
+        credentials=Credentials("intact", claims=(CLAIM,)),
+        traces=(Trace("make", "Maker"), Trace("source_type", "trainedAlgorithmicMedia")),
+        fingerprint=Fingerprint((a_mark(1),)),
+    )
+    first = judged(app, uploader, with_origin(origin, sha256="ab" * 32))
+    near = judged(app, uploader, with_origin(origin, sha256="cd" * 32))
+    assert first != near
+    uploader.client.set_cookie("language", "de")
+    said = text_of(uploader, near, "provenance")
+    assert "mit der Signatur von „Test camera“ (Organisation: „Test maker“)" in said
+    assert "Sie geben an, wie die Datei entstanden ist: mit KI erzeugt (von einem trainierten Modell)." in said
+    assert "Ein Clip mit ähnlich aussehenden Bildern wurde auf dieser Website beurteilt." in text_of(
+        uploader, near, "seen"
+    )
+    page = uploader.get(f"/r/{near}").get_data(as_text=True)
+    section = page[page.index('id="provenance"') : page.index('id="seen"')]
+    strangers = re.findall(r'<(\w+)[^>]* lang="en"[^>]*><bdi>(.*?)</bdi>', section)
+    assert [text for _tag, text in strangers][:4] == [
+        "A &lt;b&gt;picture&lt;/b&gt;",
+        "Test program 1.0",
+        "Tests",
+        "Maker",
+    ]
+    assert section.count('lang="en"') == 4
+
+
 def test_a_result_of_an_earlier_version_says_nothing_of_it(app: Flask, uploader: Uploader):
     job = judged(app, uploader, lambda result: result, recognise=False)
     assert text_of(uploader, job, "provenance") == ""

@@ -93,7 +93,7 @@ def test_a_part_whose_signer_is_on_no_list_fails_no_check():
     for code, failed in (("signingCredential.untrusted", False), ("assertion.dataHash.mismatch", True)):
         part = Claim(**(vars(CLAIM) | {"failures": (code,)}))
         found = said(Credentials("listed", claims=(CLAIM, part)))
-        below = [value for label, value in found.claims[1].rows if label == "Checks that failed"]
+        below = [row for row in found.claims[1].rows if row.label == "Checks that failed"]
         assert bool(below) is failed
         assert any("fail their checks" in sentence for sentence in found.sentences) is failed
 
