@@ -36,20 +36,22 @@ def desk(store: Store) -> Desk:
     return Desk(store)
 
 
+@pytest.fixture(autouse=True)
+def _one_writer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After its first record, only the test writes what the dispatcher says: two writers at once could put an older record last."""
+    monkeypatch.setattr("backend.dispatch.dispatcher.BEAT_S", 3600.0)
+
+
+def begun(back_end: Any, desk: Desk) -> Any:
+    """The dispatcher of ``back_end``, once it has written its own first record."""
+    eventually(lambda: desk.read_vitals() is not None)
+    return back_end.dispatcher
+
+
 def said(desk: Desk) -> Vitals:
     found = desk.read_vitals()
     assert found is not None
     return found
-
-
-def take_up(dispatcher: Any, desk: Desk, *requests: str) -> None:
-    """Let the dispatcher answer ``requests``. Its own round may have taken them up at this moment and say so a little later."""
-
-    def answered() -> bool:
-        dispatcher._write_vitals()
-        return not desk.waiting() and set(requests) <= {answer.id for answer in said(desk).answers}
-
-    eventually(answered)
 
 
 def test_states_are_those_of_the_cards() -> None:
@@ -62,6 +64,7 @@ def test_jobs_are_counted_with_how_they_ended(desk: Desk, submit: Any, store: St
             raise PermanentError("media_unreadable")
 
     back_end = dispatcher_for(script)
+    begun(back_end, desk)
     jobs = [submit(), submit(b"bad"), submit(b"bad")]
     damaged = submit()
     (store.job("new", damaged) / "submission.json").write_text("{")
@@ -152,15 +155,14 @@ def ask(desk: Desk, to: State, *, detector: str = "mesonet", token: str = TOKEN,
 
 
 def test_a_request_is_done_by_the_rules_logged_and_answered(desk: Desk, dispatcher_for: Dispatch) -> None:
-    dispatcher = dispatcher_for().dispatcher
+    dispatcher = begun(dispatcher_for(), desk)
     states, card = dispatcher._backend.states, dispatcher._backend.catalog.card("mesonet")
-    eventually(lambda: desk.read_vitals() is not None)
     with capture_logs() as logs:
         done = ask(desk, "disabled")
-        take_up(dispatcher, desk, done)
+        dispatcher._write_vitals()
         assert states.of(card) == "disabled"
         refused = ask(desk, "enabled", detector="no_such_detector")
-        take_up(dispatcher, desk, refused)
+        dispatcher._write_vitals()
     answers = {answer.id: answer for answer in said(desk).answers}
     assert (answers[done].before, answers[done].to, answers[done].code) == ("enabled", "disabled", None)
     assert answers[refused].code == "unknown_detector"
@@ -175,12 +177,12 @@ def test_a_request_is_done_by_the_rules_logged_and_answered(desk: Desk, dispatch
 
 
 def test_one_step_at_a_time(desk: Desk, dispatcher_for: Dispatch) -> None:
-    dispatcher = dispatcher_for().dispatcher
+    dispatcher = begun(dispatcher_for(), desk)
     states, card = dispatcher._backend.states, dispatcher._backend.catalog.card("mesonet")
     states.move(card, "draft")
     assert states.open_to(card) == ("quarantine", "disabled")
     refused = ask(desk, "enabled")
-    take_up(dispatcher, desk, refused)
+    dispatcher._write_vitals()
     assert {answer.id: answer.code for answer in said(desk).answers}[refused] == "bad_state"
     assert states.of(card) == "draft"
     [entry] = [item for item in said(desk).detectors if item.id == "mesonet"]
@@ -198,8 +200,9 @@ def test_one_step_at_a_time(desk: Desk, dispatcher_for: Dispatch) -> None:
 def test_nobody_else_is_obeyed_and_nothing_old_is(
     desk: Desk, dispatcher_for: Dispatch, token: str, ago: timedelta, code: str
 ) -> None:
-    dispatcher = dispatcher_for().dispatcher
-    take_up(dispatcher, desk, ask(desk, "disabled", token=token, ago=ago))
+    dispatcher = begun(dispatcher_for(), desk)
+    ask(desk, "disabled", token=token, ago=ago)
+    dispatcher._write_vitals()
     assert [answer.code for answer in said(desk).answers] == [code]
     assert dispatcher._backend.states.of(dispatcher._backend.catalog.card("mesonet")) == "enabled"
 
@@ -214,12 +217,12 @@ def test_a_request_that_was_changed_is_not_obeyed(desk: Desk) -> None:
 def test_damaged_requests_are_removed_and_do_not_stop_the_others(
     desk: Desk, store: Store, dispatcher_for: Dispatch
 ) -> None:
-    dispatcher = dispatcher_for().dispatcher
-    eventually(lambda: desk.read_vitals() is not None)
+    dispatcher = begun(dispatcher_for(), desk)
     for damage in DAMAGES.values():
         broken = ask(desk, "disabled", detector="xception")
         damage(store.submissions / "requests" / f"{broken}.json")
-    take_up(dispatcher, desk, ask(desk, "disabled"))
+    ask(desk, "disabled")
+    dispatcher._write_vitals()
     assert desk.waiting() == []
     assert "mesonet" in {answer.detector for answer in said(desk).answers}
 
