@@ -3,7 +3,7 @@
 Owns which photographs are taken, and how they are written: material for reference sets of stills (docs/evidence.md). Promises: a
 photograph and its blend go through the same decoder and the same JPEG, so that the blend is the only difference; the same pictures and seed
 give the same set; ``--part test`` takes people on whom no step trained under that name (``detectors.training.faces.part_of``). A few of
-them may be in the training part under another name (``doubles``): a set for ``selfblend`` has to leave those out.
+them may be in the training part under another name (``doubles``); ``--bank`` leaves those out, as a set for ``selfblend`` has to.
 Run: ``python -m detectors.training.still_blends --faces FOLDER --out SET``. Nothing it writes may be committed.
 """
 
@@ -23,23 +23,34 @@ import numpy as np
 from base_detector import Array
 from detectors.nets.mtcnn import Mtcnn
 from detectors.training.blends import blend
-from detectors.training.faces import MARGIN, SMALLEST, _main_face, identity_of, part_of
+from detectors.training.faces import MARGIN, SMALLEST, Bank, _main_face, identity_of, part_of
 
 #: JPEG of both: what cameras and sites write.
 QUALITY = 90
 
 
-def chosen(pictures: Iterable[Path], *, part: str | None, most: int | None, seed: int) -> list[tuple[Path, str]]:
-    """One picture of each person of ``part`` (None: of all parts) with that person's name, at most ``most`` people, drawn by ``seed``."""
+def chosen(
+    pictures: Iterable[Path], *, part: str | None, most: int | None, seed: int, known: frozenset[str] | None = None
+) -> list[tuple[Path, str]]:
+    """One picture of each person of ``part`` (None: of all parts) with that person's name, at most ``most`` people, drawn by ``seed``;
+    with ``known`` of these people only.
+    """
     people: dict[str, Path] = {}
     for path in sorted(pictures, key=lambda one: one.name):
         identity = identity_of(path)
-        if identity is not None and identity != "unnamed" and part in (None, part_of(identity)):
+        if identity is None or identity == "unnamed" or (known is not None and identity not in known):
+            continue
+        if part in (None, part_of(identity)):
             people.setdefault(identity, path)
     names = sorted(people)
     if most is not None and most < len(names):
         names = sorted(np.random.default_rng(seed).choice(names, most, replace=False).tolist())
     return [(people[name], name) for name in names]
+
+
+def people_of(bank: Bank) -> frozenset[str]:
+    """Names of the people whose faces a training's bank holds. Held-out ones who may be in its training part, too, it has left out."""
+    return frozenset(bank.identities[number] for number in np.unique(bank.rows["identity"]))
 
 
 def blended(picture: Array, box: Array, landmarks: Array, *, seed: int) -> Array:
@@ -84,14 +95,25 @@ def main() -> None:
     )
     parser.add_argument("--most", type=int, help="at most so many people")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--bank",
+        type=Path,
+        help="face bank of selfblend's training, made of FACES when it is not there: only people whom it holds, so none who may be in its "
+        "training part under another name",
+    )
     asked = parser.parse_args()
+    known = None
+    if asked.bank:
+        from detectors.training.selfblend import bank_of
+
+        known = people_of(bank_of(asked.faces, asked.bank))
     with tempfile.TemporaryDirectory() as unpacked:
         pictures = list(asked.faces.rglob("*.jpg"))
         for archive in sorted(asked.faces.glob("*.tar")):
             with tarfile.open(archive) as opened:
                 opened.extractall(unpacked, filter="data")
         pictures += Path(unpacked).rglob("*.jpg")
-        people = chosen(pictures, part=asked.part, most=asked.most, seed=asked.seed)
+        people = chosen(pictures, part=asked.part, most=asked.most, seed=asked.seed, known=known)
         rows = list(write_set(people, asked.out, seed=asked.seed))
     with (asked.out / "labels.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)

@@ -41,6 +41,8 @@ def test_one_picture_of_each_person_of_the_part_that_no_step_trained_on():
     assert all(part_of(identity) == "test" for _, identity in taken)
     assert len({identity for _, identity in taken}) == len(taken) < len(names)
     assert all(path.name.endswith("_0001.jpg") for path, _ in taken)
+    known = frozenset(name for _, name in taken[1:])
+    assert chosen(pictures, part="test", most=None, seed=0, known=known) == taken[1:], "one of them trained elsewhere"
     few = chosen(pictures, part=None, most=7, seed=1)
     assert len(few) == 7
     assert few == chosen(reversed(pictures), part=None, most=7, seed=1)
