@@ -198,7 +198,7 @@ class Visitor:
         self.page.fill("#pin", pin)
         self.page.click("text=Open the result")
         # with the video, which the page shows by itself
-        self.page.wait_for_selector("text=Download everything", timeout=60_000)
+        self.page.wait_for_selector("text=Download everything", timeout=150_000)
         self.page.wait_for_selector("#curve-part svg", timeout=20_000)
         # evaluate, not wait_for_function: the page's policy forbids the eval that one polls with
         eventually(lambda: self.page.evaluate("document.querySelector('#video').readyState >= 1"), within_s=20)
