@@ -181,8 +181,9 @@ class Visitor:
         self.look("1-front")
         page.set_input_files("#file", str(clip))
         page.fill("#email", "journalist@example.org")
+        offered = page.input_value("#pin")
         page.click("#generate")
-        eventually(lambda: len(page.input_value("#pin")) >= 4, within_s=10)
+        eventually(lambda: page.input_value("#pin") != offered, within_s=20)
         pin = page.input_value("#pin")
         page.check("input[name=consent]")
         page.click("#send")
@@ -198,7 +199,7 @@ class Visitor:
         self.page.fill("#pin", pin)
         self.page.click("text=Open the result")
         # with the video, which the page shows by itself
-        self.page.wait_for_selector("text=Download everything", timeout=150_000)
+        self.page.wait_for_selector("text=Download everything", timeout=60_000)
         self.page.wait_for_selector("#curve-part svg", timeout=20_000)
         # evaluate, not wait_for_function: the page's policy forbids the eval that one polls with
         eventually(lambda: self.page.evaluate("document.querySelector('#video').readyState >= 1"), within_s=20)

@@ -156,13 +156,11 @@ def test_the_setting_switches_it_off(build: Any):
     uploader = Uploader(app.test_client())
     judged(app, uploader, marked(a_mark(1), sha256="ab" * 32))
     assert text_of(uploader, judged(app, uploader, marked(a_mark(1), sha256="ab" * 32)), "seen") == ""
-    assert "its sender is told" not in uploader.get("/help/privacy").get_data(as_text=True)
+    assert "its sender sees" not in uploader.get("/help/privacy").get_data(as_text=True)
 
 
 def test_the_page_on_privacy_says_what_the_next_sender_of_a_file_is_told(uploader: Uploader):
-    assert "its sender is told the day and the detectors’ scores" in uploader.get("/help/privacy").get_data(
-        as_text=True
-    )
+    assert "its sender sees the day and the detectors’ scores" in uploader.get("/help/privacy").get_data(as_text=True)
 
 
 def test_the_index_finds_what_comes_later_and_passes_over_what_is_damaged(app: Flask, uploader: Uploader):
