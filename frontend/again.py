@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request, session, url_for
+from flask import Blueprint, Response, make_response, redirect, render_template, request, session, url_for
 from werkzeug.datastructures import MultiDict
 
 from frontend import intake
@@ -70,13 +70,7 @@ def submit(untrusted_id: str) -> Response:
     new, _ = judge_again(site, job, choice)
     until = site.clock() + timedelta(minutes=site.settings.session_minutes)
     open_session(session, new, until=until.timestamp(), epoch=site.access.read(new).epoch)
-    target = url_for("viewer.result", untrusted_id=new)
-    if wants_json():
-        response = jsonify({"id": new, "location": target})
-        response.status_code = 201
-        response.headers["Location"] = target
-        return response
-    return make_response(redirect(target, 303))
+    return intake.accepted(new)
 
 
 def judge_again(

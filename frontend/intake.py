@@ -102,6 +102,11 @@ def submit() -> Response:
         if wants_json() or not (error.status == 415 or error.code in OF_THE_FILE):
             raise
         return _form_again(untrusted, {"media": error.sentence}, status=error.status)
+    return accepted(job)
+
+
+def accepted(job: JobId) -> Response:
+    """The answer to a form that led to a submission: its page, or 201 with its address for a program."""
     target = url_for("viewer.result", untrusted_id=job)
     if wants_json():
         response = jsonify({"id": job, "location": target})

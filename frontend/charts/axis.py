@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
+
+from markupsafe import Markup
+
+from frontend.charts.svg import element, percent
 
 _STEPS: Final = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)
 
@@ -45,3 +50,12 @@ def clock(seconds: float, *, step: float = 1.0) -> str:
     tail = f".{rest}" if step < 1 else ""
     hours = f"{minutes // 60}:{minutes % 60:02d}" if minutes >= 60 else f"{minutes}"
     return f"{hours}:{left:02d}{tail}"
+
+
+def moments(span: Span, *, y: int) -> Iterator[tuple[float, Markup]]:
+    """Each tick's share of ``span`` and its words as SVG at height ``y``; every other one may be hidden on a phone."""
+    for place, (seconds, words) in enumerate(ticks(span)):
+        share = span.share(seconds)
+        anchor = "start" if share < 0.02 else "end" if share > 0.98 else "middle"
+        name = "label every-other" if place % 2 else "label"
+        yield share, element("text", words, class_=name, x=percent(share), y=y, text_anchor=anchor)

@@ -11,7 +11,7 @@ from typing import Final
 
 from markupsafe import Markup
 
-from frontend.charts.axis import Span, ticks
+from frontend.charts.axis import Span, moments
 from frontend.charts.chart import Chart, Curve
 from frontend.charts.choice import Choice
 from frontend.charts.columns import HIGH, WIDE, Drawn, drawn
@@ -249,19 +249,8 @@ def _scale() -> Markup:
 
 def _time_axis(span: Span) -> Markup:
     parts = []
-    for place, (seconds, words) in enumerate(ticks(span)):
-        share = span.share(seconds)
-        anchor = "start" if share < 0.02 else "end" if share > 0.98 else "middle"
-        parts.append(
-            element(
-                "text",
-                words,
-                class_="label every-other" if place % 2 else "label",
-                x=percent(share),
-                y=_TOP + _PLOT + 19,
-                text_anchor=anchor,
-            )
-        )
+    for share, words in moments(span, y=_TOP + _PLOT + 19):
+        parts.append(words)
         parts.append(
             element("line", class_="tick", x1=percent(share), x2=percent(share), y1=_TOP + _PLOT, y2=_TOP + _PLOT + 5)
         )

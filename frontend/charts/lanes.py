@@ -13,7 +13,7 @@ from typing import Final
 
 from markupsafe import Markup
 
-from frontend.charts.axis import Span, clock, ticks
+from frontend.charts.axis import Span, clock, moments
 from frontend.charts.chart import Chart
 from frontend.charts.choice import Choice
 from frontend.charts.svg import element, percent, stretched
@@ -278,18 +278,5 @@ def _shots_words(shots: Sequence[ShotCell], worst: Sequence[int], most: int) -> 
 def ruler(chart: Chart) -> Markup:
     """The time under the lanes."""
     whole = Span(0.0, max(chart.record.duration_s, 1e-3))
-    parts = []
-    for place, (seconds, words) in enumerate(ticks(whole)):
-        share = whole.share(seconds)
-        anchor = "start" if share < 0.02 else "end" if share > 0.98 else "middle"
-        parts.append(
-            element(
-                "text",
-                words,
-                class_="label every-other" if place % 2 else "label",
-                x=percent(share),
-                y=13,
-                text_anchor=anchor,
-            )
-        )
-    return element("svg", *parts, class_="ruler", width="100%", height=18, aria_hidden="true")
+    words = [words for _share, words in moments(whole, y=13)]
+    return element("svg", *words, class_="ruler", width="100%", height=18, aria_hidden="true")

@@ -6,6 +6,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,20 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
+@contextmanager
+def served(app: Flask, settings: Settings) -> Iterator[str]:
+    """The address of ``app`` behind the portal's own server, as long as the block runs."""
+    server = create_web_server(app, settings.model_copy(update={"port": 0}))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.effective_port}"
+    for channel in list(server.active_channels.values()):
+        channel.lingers = False
+        channel.handle_close()
+    server.close()
+    thread.join(5)
+
+
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Flask, str]]:
     """The portal behind its own server, as ``serve`` runs it; its clock runs too."""
@@ -42,15 +57,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Flas
     settings = Settings(data=tmp_path / "var")
     app = create_app(settings, background=False)
     portal(app).store.write_catalog(catalog(utc_now()))
-    server = create_web_server(app, settings.model_copy(update={"port": 0}))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    yield app, f"http://127.0.0.1:{server.effective_port}"
-    for channel in list(server.active_channels.values()):
-        channel.lingers = False
-        channel.handle_close()
-    server.close()
-    thread.join(5)
+    with served(app, settings) as url:
+        yield app, url
 
 
 class Watched:

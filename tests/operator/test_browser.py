@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,10 @@ from flask import Flask
 from frontend import create_app
 from frontend.operator.office import office
 from frontend.portal import portal
-from frontend.server import create_web_server
 from shared.clock import utc_now
 from shared.records import JobId
 from shared.settings import Settings
+from tests.browser.conftest import served
 from tests.frontend.stories import Uploader, catalog, status
 from tests.frontend.test_record import note
 from tests.operator.vitals import TOKEN, vitals
@@ -43,15 +42,8 @@ def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Fla
     site.store.write_status(status(jobs[0], utc_now(), step="detectors", progress=0.45))
     note(app, jobs[2], fake=False)
     office(app).desk.write_vitals(vitals(utc_now()))
-    server = create_web_server(app, settings.model_copy(update={"port": 0}))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    yield app, f"http://127.0.0.1:{server.effective_port}"
-    for channel in list(server.active_channels.values()):
-        channel.lingers = False
-        channel.handle_close()
-    server.close()
-    thread.join(5)
+    with served(app, settings) as url:
+        yield app, url
 
 
 def clean(page: Any, name: str) -> None:
