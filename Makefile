@@ -92,7 +92,7 @@ NAME ?= clips-2026
 references: setup  ## write reference sets beside the detectors: SET=labelled-folder DETECTORS=a,b NAME=... ABOUT="..." (docs/evidence.md)
 	@test -n "$(SET)" -a -n "$(DETECTORS)" || { echo 'Say which: make references SET=FOLDER DETECTORS=a,b NAME=clips-2026 ABOUT="what the material is"'; exit 2; }
 	@$(BIN)/deepfake-o-meter benchmark "$(SET)" --detectors $(DETECTORS) --subset-by method --reference $(NAME) --about "$(ABOUT)" \
-	    --ship --out "$(or $(OUT),var/references-$(NAME))"
+	    $(if $(MADE),--made) --ship --out "$(or $(OUT),var/references-$(NAME))"
 
 translations: setup  ## bring the catalogues of other languages up to date with the program's texts (docs/translations.md)
 	@$(BIN)/python -m shared.translations

@@ -348,6 +348,11 @@ def _visitors(settings: Settings) -> Visitors | None:
 )
 @click.option("--reference", metavar="NAME", help="keep the scores as the reference set NAME of each detector")
 @click.option("--about", default="", help="with --reference: what the material is, in a sentence")
+@click.option(
+    "--made",
+    is_flag=True,
+    help="with --reference: its fakes were made for measuring only (blends, damage): no visitor's file is weighed by the set",
+)
 @click.option("--ship", is_flag=True, help="with --reference: beside the detectors, not in DATA/references")
 @click.option("--json", "as_json", is_flag=True, help="print benchmark.json")
 def benchmark(mode: Mode | None, **options: Any) -> None:

@@ -126,8 +126,8 @@ _REASONS: Final[dict[str, tuple[str, str, str]]] = {
     ),
     "measured_otherwise": (
         "it was measured on other files",
-        "It was measured, but not on such files: on clips and not on pictures, in another mode, or on fewer than "
-        "{of_a_kind} real or {of_a_kind} manipulated ones.",
+        "It was measured, but not on such files: on clips and not on pictures, in another mode, with faces that were altered for the "
+        "measurement only, or on fewer than {of_a_kind} real or {of_a_kind} manipulated ones.",
         _INCONCLUSIVE,
     ),
     "near_threshold": (

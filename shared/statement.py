@@ -28,7 +28,10 @@ _REASONS: Final[dict[str, str]] = marked(
     {
         "outside_limits": "The file is beyond what it can judge, as measured on its own test material; its score is shown and not counted.",
         "no_trace": "It found no trace. Saving a file again removes what it looks for, so this says nothing either way.",
-        "measured_otherwise": "It was measured on files of another kind or in another mode, so nothing is known of scores like this one.",
+        "measured_otherwise": (
+            "It was measured on other files only (of another kind, in another mode, or made for measuring), "
+            "so nothing is known of scores like this one."
+        ),
         "near_threshold": "Its score is near its threshold, and how often that happens on real material was not measured here.",
     }
 )

@@ -100,19 +100,27 @@ def write(benchmark: Benchmark, rows: Iterable[Row], out: Path) -> None:
 
 
 def keep_references(
-    benchmark: Benchmark, rows: Sequence[Row], *, folder_of: Callable[[str], Path], name: str, about: str = ""
+    benchmark: Benchmark,
+    rows: Sequence[Row],
+    *,
+    folder_of: Callable[[str], Path],
+    name: str,
+    about: str = "",
+    made: bool = False,
 ) -> list[Path]:
     """Keep the scores of each detector as the reference set ``name`` in the folder of its id; where they are. An older one is replaced.
 
-    ``about``: what the material is. Groups get numbers, and no file is named: a set may be passed on without the material.
+    ``about``: what the material is; ``made``: its fakes were made for measuring. Groups get numbers, and no file is named: a set may be
+    passed on without the material.
     """
     kept = []
     numbers = {group: f"{place:04}" for place, group in enumerate(sorted({group_of(row) for row in rows}))}
     for detector in benchmark.detectors:
         own = [row for row in rows if row.detector == detector.id and not row.condition.startswith("pgd_")]
-        made = ReferenceSet(
+        kept_set = ReferenceSet(
             name=name,
             about=about,
+            made=made,
             created=benchmark.created,
             detector=detector,
             data=benchmark.data.model_copy(update={"missing": ()}),
@@ -123,7 +131,7 @@ def keep_references(
                 if row.fake_score is not None
             ),
         )
-        kept.append(write_reference(made, folder_of(detector.id)))
+        kept.append(write_reference(kept_set, folder_of(detector.id)))
     return kept
 
 

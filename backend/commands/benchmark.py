@@ -64,8 +64,10 @@ class Asked:
     seed: int = 0
     jobs: int | None = None
     reference: str | None = None
-    #: what the material is, in a sentence; whether the set goes beside the detector, to be shipped with it
+    #: what the material is, in a sentence; whether its fakes were made for measuring; whether the set goes beside the detector, to be
+    #: shipped with it
     about: str = ""
+    made: bool = False
     ship: bool = False
     as_json: bool = False
 
@@ -113,7 +115,12 @@ def run(asked: Asked, settings: Settings, *, build: Callable[[Settings], BackEnd
     if asked.reference:
         folders = {card.id: card.folder / SHIPPED if asked.ship else settings.references / card.id for card in cards}
         for path in output.keep_references(
-            benchmark, measured.rows, folder_of=folders.__getitem__, name=asked.reference, about=asked.about
+            benchmark,
+            measured.rows,
+            folder_of=folders.__getitem__,
+            name=asked.reference,
+            about=asked.about,
+            made=asked.made,
         ):
             say(console, f"Reference set: {path}")
     _print(benchmark, asked)
