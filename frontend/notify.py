@@ -348,7 +348,11 @@ class Postman:
             said = statement_of(read_report(self._store.report(JobId(mail.job))).result)
         except PermanentError:  # deleted meanwhile, or not readable: its page says so
             return ()
-        return tuple(text for text in (said.headline, said.looked_for, said.not_looked_for) if text) if said else ()
+        return (
+            tuple(text for text in (said.headline, said.below, said.looked_for, said.not_looked_for) if text)
+            if said
+            else ()
+        )
 
     def _tidy(self, now: datetime) -> None:
         names = timedelta(days=2 * self._settings.keep_results_days + 1)

@@ -31,10 +31,10 @@ _MOST_COMPARED: Final = 100_000
 _SAME: Final = marked("The same file, byte for byte, was judged on this site.")
 _STILL_ALIKE: Final = marked("A picture that looks alike was judged on this site.")
 _ALIKE: Final = marked("A clip whose pictures look alike was judged on this site.")
-_SOUND_ALIKE: Final = marked("A file in which a stretch of the sound is alike was judged on this site.")
+_SOUND_ALIKE: Final = marked("A file in which a piece of the sound is alike was judged on this site.")
 _SOUND: Final = marked(
     {
-        True: "A stretch of the sound is alike, too.",
+        True: "A piece of the sound is alike, too.",
         False: "The sound is different.",
         None: "The sound was not compared.",
     }

@@ -26,7 +26,7 @@ SENTENCES: Final[dict[str, str]] = {
     "no_sound": "The file has no sound to listen to. Choose a detector that looks at faces or pictures, or upload the file with its sound.",
     "lossy_picture": "This needs a picture whose pixels are still those that were first saved, as in PNG. In this file they were changed: by compression (JPEG, WebP, HEIC, video), an animation, a palette, transparency or a colour profile. Upload the original file, if there is one.",  # noqa: E501
     "picture_too_small": "The picture is too small for this detector. Upload a larger copy of it, not an enlarged one.",
-    "sound_too_short": "Too little sound with speech in it: this detector needs a longer stretch, and its model card says how long. Upload a longer part in which somebody speaks.",  # noqa: E501
+    "sound_too_short": "Too little sound with speech in it: this detector needs a longer piece, and its model card says how long. Upload a longer part in which somebody speaks.",  # noqa: E501
     "no_speech": "No speech was found in the sound, and this detector judges voices. Upload a part in which somebody speaks.",
     "silence": "The sound is silent, or nearly, so there is no voice to judge. Upload a part in which somebody speaks, or the original at its full level.",  # noqa: E501
     "not_judgeable": "Nothing in this file suits this detector. Its model card says what it needs.",

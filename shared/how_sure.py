@@ -102,7 +102,7 @@ _INCONCLUSIVE: Final = "inconclusive"
 _REASONS: Final[dict[str, tuple[str, str, str]]] = {
     "few_units": (
         "it judged too little",
-        "Of the faces of a clip it judged fewer than {units}, or of any file less than {share} % of the faces, pictures or stretches "
+        "Of the faces of a clip it judged fewer than {units}, or of any file less than {share} % of the faces, pictures or pieces "
         "of sound that were found. Its label is shown in grey and is in no count.",
         _INCONCLUSIVE,
     ),

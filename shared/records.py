@@ -189,7 +189,7 @@ class CatalogEntry(Record):
     licence: str
     threshold: float
     aggregation: str
-    #: what it is given: single faces, faces over time, whole pictures, stretches of sound
+    #: what it is given: single faces, faces over time, whole pictures, pieces of sound
     input: Literal["face", "video", "picture", "sound"] = "face"
     #: it needs the pixels that were saved, as in PNG
     lossless_only: bool = False

@@ -17,7 +17,7 @@ from shared.results import DetectorResult, Finding, PersonScore, Points, Result,
 from shared.rounding import score as rounded
 from shared.stability import BY_NAME as VARIANTS
 from shared.stability import REASONS as VARIANT_REASONS
-from shared.stretch_words import agreement, cannot_tell, cousins, joint_headline, joint_worth, single_sentences
+from shared.stretch_words import agreement, cannot_tell, cousins, joint_details, joint_headline, single_sentences
 from shared.words import UNIT_NOUNS, counted, joined, out_of, titles
 
 #: Where the evidence of a family points, or that its detectors point to both sides.
@@ -291,12 +291,15 @@ class Kind:
 
 @dataclass(frozen=True)
 class Statement:
-    """What stands above a result. ``lead`` is about joint stretches of two kinds of evidence, ``worth`` how often real video has them, both
-    empty where there are none; ``whole`` is what points where by the scores of the file; ``details`` say how often that happens on real
-    material; ``times``, their last ones, what is known of from when to when."""
+    """What stands above a result.
+
+    ``lead`` is about the joint stretch of most kinds of evidence and how often real video has one, ``about`` the rest of these stretches,
+    both empty where there are none; ``whole`` is what points where by the scores of the file; ``details`` say how often that happens on
+    real material; ``times``, their last ones, what is known of from when to when.
+    """
 
     lead: str
-    worth: str
+    about: str
     whole: str
     looked_for: str
     details: tuple[str, ...]
@@ -306,13 +309,19 @@ class Statement:
 
     @property
     def headline(self) -> str:
-        """What points where: joint stretches first, never without their worth."""
-        return " ".join(text for text in (self.lead, self.worth, self.whole) if text)
+        """What is read first, and large: joint stretches, never without how often real video has them; else what points where."""
+        return self.lead or self.whole
+
+    @property
+    def below(self) -> str:
+        """What belongs to the headline and is read after it; empty where that says it all."""
+        return " ".join(text for text in (self.about, self.whole) if text) if self.lead else ""
 
     @property
     def sentences(self) -> tuple[str, ...]:
         """All of it, in the order in which it is read."""
-        return tuple(text for text in (self.headline, *self.details, self.looked_for, self.not_looked_for) if text)
+        told = (self.headline, self.below, *self.details, self.looked_for, self.not_looked_for)
+        return tuple(text for text in told if text)
 
 
 def statement_of(result: Result) -> Statement | None:
@@ -322,10 +331,10 @@ def statement_of(result: Result) -> Statement | None:
         return None
     kinds = kinds_of(scored)
     names, whole, times = titles(result), _of_the_whole(scored), tuple(_of_time(result, scored))
-    lead = joint_headline(result, names, kinds=len(families_of(scored)))
+    lead = joint_headline(result, kinds=len(families_of(scored)))
     return Statement(
         lead=lead,
-        worth=joint_worth(result, names),
+        about=joint_details(result, names),
         whole=_("Over the whole file, {statement}", statement=inside(whole)) if lead else whole,
         looked_for=_looked_for(kinds),
         details=(*cousins(result, names), *_details(result, scored), *times),

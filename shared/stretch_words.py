@@ -74,41 +74,65 @@ def _rate(false: FalseStretches) -> tuple[float, float]:
     return false.found / false.minutes, -false.minutes
 
 
-def joint_headline(result: Result, names: Mapping[str, str], *, kinds: int) -> str:
-    """Joint stretches of two kinds of evidence or more, in a sentence or two; empty where there is none.
+def joint_headline(result: Result, *, kinds: int) -> str:
+    """The joint stretch of most kinds of evidence, how many more there are, and how often real material has one; empty where there is none.
 
-    ``names``: id of a detector -> its title; ``kinds``: how many kinds of evidence judged the file.
+    Short: it is read first. ``joint_details`` says the rest. ``kinds``: how many kinds of evidence judged the file.
     """
-    spans = [span for span in spans_of(result) if span.families > 1]
+    spans = _of_several_kinds(result)
     if not spans:
         return ""
-    told = []
-    for span in spans[:_MOST]:
-        values = {"where": _where(span), "n": span.families, "all": kinds, "which": _which(span, names)}
-        if kinds > span.families:
-            sentence = _(
-                "{where}: {n} of {all} kinds of evidence reach their thresholds for manipulation at the same time ({which}).",
-                **values,
-            )
-        else:
-            sentence = _(
-                "{where}: {n} kinds of evidence reach their thresholds for manipulation at the same time ({which}).",
-                **values,
-            )
-        told.append(sentence)
-    if len(spans) > _MOST:
-        more = len(spans) - _MOST
+    first, more = spans[0], len(spans) - 1
+    values = {"where": _where(first), "n": first.families, "all": kinds}
+    if kinds > first.families:
+        said = _(
+            "{where}: {n} of {all} kinds of evidence reach their thresholds for manipulation at the same time.",
+            **values,
+        )
+    else:
+        said = _("{where}: {n} kinds of evidence reach their thresholds for manipulation at the same time.", **values)
+    told = [said, _often_in_short(first)]
+    if more:
         told.append(ngettext("There is one more such stretch.", "There are {n} more such stretches.", more))
-    if not _covers_all(result, spans):
-        told.append(_("The file has no other such stretch; half a second is the shortest that counts."))
     return " ".join(told)
 
 
-def joint_worth(result: Result, names: Mapping[str, str]) -> str:
-    """How often real video has joint stretches of two kinds of evidence; empty where there is none to speak of."""
-    apart = [span for span in spans_of(result) if span.families > 1]
-    told = (_how_often(span.false_stretches, names, span=span) for span in apart)
+def joint_details(result: Result, names: Mapping[str, str]) -> str:
+    """What belongs to ``joint_headline`` and is too long for it: by which detectors, the other stretches, and how often real material has
+    those. ``names``: id of a detector -> its title."""
+    spans = _of_several_kinds(result)
+    if not spans:
+        return ""
+    if len(spans) == 1:
+        told = [_("Detectors there: {which}.", which=_which(spans[0], names))]
+    else:
+        each = (
+            _(
+                "{where}: {n} kinds of evidence ({which}).",
+                where=_where(span),
+                n=span.families,
+                which=_which(span, names),
+            )
+            for span in spans[:_MOST]
+        )
+        told = list(each)
+    if len(spans) > _MOST:
+        told.append(ngettext("One more is not named here.", "{n} more are not named here.", len(spans) - _MOST))
+    if not _covers_all(result, spans):
+        told.append(_("The file has no other such stretch; half a second is the shortest that counts."))
+    told += [_how_often(span.false_stretches, names, span=span) for span in spans if not _said_in_short(span, spans[0])]
     return " ".join(dict.fromkeys(told))
+
+
+def _of_several_kinds(result: Result) -> list[Span]:
+    return [span for span in spans_of(result) if span.families > 1]
+
+
+def _said_in_short(span: Span, first: Span) -> bool:
+    """Whether the headline has said all that was counted: of the same detectors, in the same material, without naming them."""
+    counted = span.false_stretches
+    same = counted == first.false_stretches and (span.person is None) == (first.person is None)
+    return same and (counted is None or set(counted.detectors) == set(span.detectors))
 
 
 def cousins(result: Result, names: Mapping[str, str]) -> Iterator[str]:
@@ -262,6 +286,36 @@ def _how_often(
         heard,
         _("Real sound has such stretches{of_whom}, too: {count} in {where}, so by itself this says little.", **values),
         _("Real video has such stretches{of_whom}, too: {count} in {where}, so by itself this says little.", **values),
+    )
+
+
+def _often_in_short(span: Span) -> str:
+    """How often real material has such a joint stretch, in a few words: 'Real video: 4 in 3.8 minutes, so by itself this says little.'"""
+    false, heard = span.false_stretches, span.person is None
+    if false is None:
+        return _of(
+            heard,
+            _("How often real sound has that was not measured."),
+            _("How often real video has that was not measured."),
+        )
+    values = {"count": digits(false.found, ","), "minutes": digits(false.minutes, ".1f")}
+    if not false.found:
+        values["time"] = duration(60 * false.minutes / 3)
+        return _of(
+            heard,
+            _("Real sound: none in {minutes} minutes, too little to rule out one every {time}.", **values),
+            _("Real video: none in {minutes} minutes, too little to rule out one every {time}.", **values),
+        )
+    if false.found < RARE_A_MINUTE * false.minutes:
+        return _of(
+            heard,
+            _("Real sound: {count} in {minutes} minutes.", **values),
+            _("Real video: {count} in {minutes} minutes.", **values),
+        )
+    return _of(
+        heard,
+        _("Real sound: {count} in {minutes} minutes, so by itself this says little.", **values),
+        _("Real video: {count} in {minutes} minutes, so by itself this says little.", **values),
     )
 
 

@@ -103,7 +103,7 @@ def size(count: int) -> str:
 
 
 #: What a detector judged, in the singular.
-UNIT_NOUNS: Final[dict[str, str]] = {"face": "face", "picture": "whole picture", "sound": "stretch of sound"}
+UNIT_NOUNS: Final[dict[str, str]] = {"face": "face", "picture": "whole picture", "sound": "piece of sound"}
 #: What the detectors of one unit judge.
 UNITS_OF: Final[dict[str, str]] = marked({"face": "faces", "picture": "whole pictures", "sound": "sound"})
 #: What a detector looks at or listens to, by ``input`` of its card.
@@ -111,9 +111,9 @@ INPUTS: Final[dict[str, str]] = marked(
     {"face": "faces", "video": "faces over time", "picture": "whole pictures", "sound": "sound"}
 )
 #: What a mean is over.
-ALL_UNITS: Final = marked({"face": "faces", "picture": "whole pictures", "sound": "stretches of sound"})
+ALL_UNITS: Final = marked({"face": "faces", "picture": "whole pictures", "sound": "pieces of sound"})
 #: The plural where it is not the singular with an s.
-_PLURALS: Final = {"stretch of sound": "stretches of sound"}
+_PLURALS: Final = {"piece of sound": "pieces of sound"}
 
 
 def judges_in_words(kind: str, *, lossless_only: bool) -> str:
@@ -126,7 +126,7 @@ def judges_in_words(kind: str, *, lossless_only: bool) -> str:
 _COUNTED: Final[dict[str, Callable[[int], str]]] = {
     "face": lambda number: ngettext("{n} face", "{n} faces", number),
     "whole picture": lambda number: ngettext("{n} whole picture", "{n} whole pictures", number),
-    "stretch of sound": lambda number: ngettext("{n} stretch of sound", "{n} stretches of sound", number),
+    "piece of sound": lambda number: ngettext("{n} piece of sound", "{n} pieces of sound", number),
     "frame": lambda number: ngettext("{n} frame", "{n} frames", number),
     "person": lambda number: ngettext("{n} person", "{n} persons", number),
     "file": lambda number: ngettext("{n} file", "{n} files", number),
@@ -137,15 +137,15 @@ _OUT_OF: Final[dict[str, Callable[..., str]]] = {
     "whole picture": lambda part, of: ngettext(
         "{part} of {n} whole picture", "{part} of {n} whole pictures", of, part=part
     ),
-    "stretch of sound": lambda part, of: ngettext(
-        "{part} of {n} stretch of sound", "{part} of {n} stretches of sound", of, part=part
+    "piece of sound": lambda part, of: ngettext(
+        "{part} of {n} piece of sound", "{part} of {n} pieces of sound", of, part=part
     ),
     "frame": lambda part, of: ngettext("{part} of {n} frame", "{part} of {n} frames", of, part=part),
 }
 _ALL: Final[dict[str, Callable[[int], str]]] = {
     "face": lambda number: ngettext("the one face", "all {n} faces", number),
     "whole picture": lambda number: ngettext("the one whole picture", "all {n} whole pictures", number),
-    "stretch of sound": lambda number: ngettext("the one stretch of sound", "all {n} stretches of sound", number),
+    "piece of sound": lambda number: ngettext("the one piece of sound", "all {n} pieces of sound", number),
 }
 
 
@@ -299,7 +299,7 @@ def _side_of_number(detector: DetectorResult) -> str:
 
 
 def strategy(name: str, unit: str = "face") -> str:
-    """How the scores of single faces, pictures or stretches of sound were combined (docs/strategies.md)."""
+    """How the scores of single faces, pictures or pieces of sound were combined (docs/strategies.md)."""
     if name not in STRATEGIES:
         return _("By the rule '{name}' of this detector.", name=name)
     return _(STRATEGIES[name], units=_(ALL_UNITS[unit]))

@@ -100,6 +100,7 @@ def write_readme(result: Result, out: Path, *, not_drawn: str | None) -> None:
         f"Analysed:  {result.created:%Y-%m-%d %H:%M} UTC, mode {result.mode}, version {result.platform_version}",
         "",
         words.headline(result),
+        *((said.below,) if said and said.below else ()),
         *words.details(result),
         *((text for text in (said.looked_for, said.not_looked_for) if text) if said else ()),
         *(f"Note: {sentence}" for sentence in note_sentences(result.notes)),
@@ -143,7 +144,7 @@ def _rows_of(result: Result) -> str:
     cells = {
         "face": "face (frame, time, person from 0; pictures: from 1, box)",
         "picture": "whole picture (frame, time)",
-        "sound": "stretch of sound (start, end)",
+        "sound": "piece of sound (start, end)",
     }
     windows = any(item.windows for item in result.detectors)
     there = {"face": bool(result.faces), "picture": bool(result.pictures), "sound": windows}

@@ -117,7 +117,7 @@ def _note(table: FaceTable, series: Sequence[Series]) -> str:
     styles = {one.style for one in series}
     notes = ["Highest face of each frame."] if table.several and "line" in styles else []
     notes += ["Dots: whole pictures."] if "dots" in styles else []
-    notes += ["Steps: stretches of sound."] if "steps" in styles else []
+    notes += ["Steps: pieces of sound."] if "steps" in styles else []
     return " ".join(notes)
 
 

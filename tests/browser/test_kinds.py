@@ -133,7 +133,7 @@ def test_a_voice_is_sent_and_its_result_speaks_of_sound(all_kinds: Any, watched:
     words = page.inner_text("main")
     assert "Sound, 10 s" in words
     assert "speech in 9.1 s of it" in words
-    assert "Steps are stretches of sound" in words
+    assert "Steps are pieces of sound" in words
     assert re.search(r"Not for this file: .*MesoInception4.*\. The file has no pictures to look at\.", words)
     assert page.locator(".scores > li").count() == 1, "detectors of faces have no rows of their own"
     assert "gave no score" not in words

@@ -144,7 +144,7 @@ def test_a_cloned_and_a_genuine_voice_are_told_apart(
     walk.plays(seconds=result.media.duration_s)
     walk.sounds_by_keyboard(seconds=result.media.duration_s)
     words = walk.page.inner_text("main").replace(walk.page.inner_text(".looked"), "")  # names what nobody looked for
-    assert "stretches of sound" in words
+    assert "pieces of sound" in words
     for wrong in ("face", "person", "frames", "0 × 0", "picture"):
         assert wrong not in words.lower(), wrong
 

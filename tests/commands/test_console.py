@@ -57,7 +57,7 @@ def test_detectors_without_a_score_for_one_reason_share_a_row(capsys: pytest.Cap
     print_summaries([{"file": "voice.mp3", "out": "out/voice", "detectors": answers, "statement": said}])
     lines = capsys.readouterr().out.splitlines()
     rows = [re.split(r"  +", line.strip()) for line in lines]
-    assert ["voice.mp3", "listens", "<0.50", "0.50", "real", "-", "inconclusive", "3 stretches of sound"] in rows
+    assert ["voice.mp3", "listens", "<0.50", "0.50", "real", "-", "inconclusive", "3 pieces of sound"] in rows
     assert ["voice.mp3", "a, b", *"-----", why] in rows
     assert [f"voice.mp3: {sentence}" for sentence in said] == lines[:2], "what points where leads"
 

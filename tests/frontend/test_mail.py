@@ -141,7 +141,7 @@ def test_mail_about_a_result_leads_with_the_statement_and_has_no_score(
     mail = next(mail for _, mail in server.box.mails if "result is ready" in mail["Subject"])
     said = statement_of(result)
     assert said is not None
-    expected = [text for text in (said.headline, said.looked_for, said.not_looked_for) if text]
+    expected = [text for text in (said.headline, said.below, said.looked_for, said.not_looked_for) if text]
     for kind in ("plain", "html"):
         text = unescape(" ".join(mail.get_body((kind,)).get_content().split()))
         places = [text.index(sentence) for sentence in expected]

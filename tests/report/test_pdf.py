@@ -94,13 +94,13 @@ def test_the_first_page_says_who_when_according_to_whom_and_how_often_real_video
     reader = made(spliced, tmp_path / "report", keyframes=faces)
     first, said = text(reader, 0), statement_of(spliced)
     assert said is not None
-    for sentence in (said.lead, said.worth, said.whole, said.looked_for, said.not_looked_for):
+    for sentence in (said.headline, said.below, said.looked_for, said.not_looked_for):
         assert sentence
         assert sentence in first
     for detail in said.details:
         assert detail in text(reader, 0, 1)
     assert "Person 2, 0:04.0 to 0:08.0" in first
-    assert "4 in the 5.6 minutes" in first
+    assert "Real video: 4 in 5.6 minutes" in first
     # the person to look at first is named first
     assert first.index("Person 2") < first.index("Person 1")
     assert len(reader.pages[0].images) == 2
@@ -142,7 +142,7 @@ def test_the_document_says_what_page_and_mail_say_and_what_each_score_is_worth(t
     reader, said = made(result, tmp_path / "report"), statement_of(result)
     assert said is not None
     first, whole = text(reader, 0), text(reader)
-    for sentence in filter(None, (said.lead, said.worth, said.whole, said.looked_for, said.not_looked_for)):
+    for sentence in filter(None, (said.headline, said.below, said.looked_for, said.not_looked_for)):
         assert sentence in first
     for sentence in said.details:
         assert sentence in whole

@@ -217,7 +217,7 @@ def test_a_report_on_all_three_draws_every_curve(mixed: Result, tmp_path: Path) 
     }
     words = page_of(tmp_path / "report")
     assert "AASIST sound" in words
-    assert "It judged 3 of 4 stretches of sound." in words
+    assert "It judged 3 of 4 pieces of sound." in words
     assert "mean fake score" not in words
 
 
@@ -235,7 +235,7 @@ def test_a_report_on_a_sound_file_speaks_of_sound(made_result: Callable, tmp_pat
     words = page_of(tmp_path / "report")
     assert "MP4 (AAC)" in words
     assert "how much a voice resembles" in words
-    assert "the mean over all stretches of sound" in words
+    assert "the mean over all pieces of sound" in words
     assert "Not examined here: faces, whole pictures and context." in words
     assert "10 s of sound, speech in 9.1 s of it" in words
     for wrong in ("0 × 0", "pixels", "no face", "marked faces", "Persons", "frames a second"):

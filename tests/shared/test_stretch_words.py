@@ -51,38 +51,38 @@ def cousin(*spans: tuple[float, float], **more: Any) -> DetectorResult:
 # --------------------------------------------------------------------------- joint stretches
 
 
-def test_two_kinds_of_evidence_at_once_lead_with_their_worth_and_the_whole_file_follows():
+def test_two_kinds_of_evidence_at_once_lead_with_their_worth_and_the_rest_follows():
     said = told(meso((3.8, 8)), blend((4, 8)), joint=NEVER)
-    assert said.lead == (
-        "Person 1, 0:04.0 to 0:08.0: 2 kinds of evidence reach their thresholds for manipulation at the same time (MesoNet and Self-blend "
-        "traces). The file has no other such stretch; half a second is the shortest that counts."
+    assert said.headline == (
+        "Person 1, 0:04.0 to 0:08.0: 2 kinds of evidence reach their thresholds for manipulation at the same time. Real video: none in "
+        "6.4 minutes, too little to rule out one every 2 min."
     )
-    assert said.worth == (
-        "Real video had no such stretch in the 6.4 minutes that both were measured on; that is too little video "
-        "to rule out one every 2 min."
+    assert said.about == (
+        "Detectors there: MesoNet and Self-blend traces. The file has no other such stretch; half a second is the shortest that counts."
     )
     assert said.whole == (
         "Over the whole file, none of the 2 kinds of evidence points either way: inconclusive. That does not show that the file is genuine."
     )
-    assert said.headline == f"{said.lead} {said.worth} {said.whole}"
+    assert said.below == f"{said.about} {said.whole}"
 
 
 def test_a_joint_stretch_that_real_video_often_has_says_so_in_the_headline():
     often = false_stretches("mesonet", "selfblend", found=4, minutes=3.8)
     said = told(meso((3.8, 8)), blend((4, 8)), joint=often)
-    assert (
-        "Real video has such stretches, too: 4 in the 3.8 minutes that both were measured on, so by itself this says little."
-    ) in said.headline
+    assert said.headline.endswith(" Real video: 4 in 3.8 minutes, so by itself this says little.")
+    rare = false_stretches("mesonet", "selfblend", found=1, minutes=60)
+    assert told(meso((3.8, 8)), blend((4, 8)), joint=rare).headline.endswith("time. Real video: 1 in 60.0 minutes.")
 
 
 def test_a_joint_stretch_that_was_not_measured_says_so():
     said = told(meso((3.8, 8)), blend((4, 8)))
-    assert said.worth == "How often real video has such stretches was not measured for these together."
+    assert said.headline.endswith(" How often real video has that was not measured.")
+    assert "measured" not in said.about
 
 
 def test_a_joint_stretch_of_all_there_is_has_no_elsewhere():
     said = told(meso((0, 8)), blend((0.2, 8)), joint=NEVER)
-    assert "no other such stretch" not in said.headline
+    assert "no other such stretch" not in said.about
     assert said.headline.startswith("Person 1, 0:00.2 to 0:08.0: ")
 
 
@@ -90,13 +90,22 @@ def test_where_detectors_change_the_stretch_goes_on_and_says_that_two_are_there_
     first, second = meso((1, 4)), cousin((3, 6))
     said = told(first, second, blend((1, 6)), joint=NEVER)
     assert said.headline.startswith(
-        "Person 1, 0:01.0 to 0:06.0: 2 kinds of evidence reach their thresholds for manipulation at the same time (at each moment at least "
-        "two of MesoNet, Self-blend traces and ClassNSeg)."
+        "Person 1, 0:01.0 to 0:06.0: 2 kinds of evidence reach their thresholds for manipulation at the same time."
     )
-    assert said.worth == (
+    assert said.about.startswith(
+        "Detectors there: at each moment at least two of MesoNet, Self-blend traces and ClassNSeg."
+    )
+    assert said.about.endswith(
         "Real video had no such stretch of MesoNet and Self-blend traces together in the 6.4 minutes that both were measured on; that is "
         "too little video to rule out one every 2 min."
-    )
+    ), "what was counted is of two of the three"
+
+
+def test_the_headline_stays_short_however_many_stretches_persons_and_detectors_there_are():
+    spans = [(float(start), start + 1.0 + start / 100) for start in range(0, 80, 4)]
+    often = false_stretches("mesonet", "selfblend", found=4, minutes=3.8)
+    said = told(meso(*spans, person=11), blend(*spans, person=11), seconds=120, joint=often)
+    assert len(said.headline) <= 240
 
 
 def test_cousins_at_once_are_one_kind_of_evidence_and_lead_nothing():
@@ -105,7 +114,7 @@ def test_cousins_at_once_are_one_kind_of_evidence_and_lead_nothing():
     assert said.headline == (
         "The only kind of evidence counted points neither way: inconclusive. That does not show that the file is genuine."
     )
-    assert (said.lead, said.worth) == ("", "")
+    assert (said.lead, said.about, said.below) == ("", "", "")
     assert said.details[:2] == (
         "Detectors that look at the same thing reach their thresholds together: Person 1, 0:01.0 to 0:04.0 (MesoNet and ClassNSeg). That "
         "is one kind of evidence.",
@@ -116,9 +125,14 @@ def test_cousins_at_once_are_one_kind_of_evidence_and_lead_nothing():
 def test_of_many_joint_stretches_the_longest_are_named():
     spans = [(float(start), start + 1.0 + start / 100) for start in range(0, 20, 4)]
     said = told(meso(*spans), blend(*spans), seconds=24, joint=NEVER)
-    assert said.headline.count("Person 1, ") == 3
-    assert "Person 1, 0:16.0 to 0:17.2" in said.headline
-    assert "There are 2 more such stretches." in said.headline
+    assert said.headline.startswith("Person 1, 0:16.0 to 0:17.2: ")
+    assert said.headline.endswith("There are 4 more such stretches.")
+    assert said.about.startswith(
+        "Person 1, 0:16.0 to 0:17.2: 2 kinds of evidence (MesoNet and Self-blend traces). Person 1, 0:12.0 to 0:13.1"
+    )
+    assert said.about.count("Person 1, ") == 3
+    assert "2 more are not named here." in said.about
+    assert said.about.count("Real video") == 0, "the headline said it"
 
 
 def test_the_person_of_several_is_named_and_the_voice_is_a_lane_of_its_own():

@@ -81,11 +81,9 @@ def _finding(subject: Subject) -> Iterator[Text]:
     if said is None:
         yield Text(safe(words.headline(subject.result)), LEAD)
         return
-    if said.lead:
-        yield Text(safe(said.lead), LEAD)
-        yield Text(safe(f"{said.worth} {said.whole}"), BODY)
-    else:
-        yield Text(safe(said.headline), LEAD)
+    yield Text(safe(said.headline), LEAD)
+    if said.below:
+        yield Text(safe(said.below), BODY)
     if said.looked_for:
         yield Text(safe(said.looked_for), BODY)
     if said.not_looked_for:
