@@ -14,6 +14,7 @@ from shared.errors import sentence_for
 from shared.findings import Sound
 from shared.languages import ENGLISH, _, day, day_and_time, digits, language, marked, ngettext, signs, with_unit
 from shared.results import DetectorResult, PersonScore, Result, Unit
+from shared.rounding import score as rounded
 
 #: Below this share of the faces, a detector's score says little about the file.
 FEW: Final = 0.2
@@ -211,11 +212,12 @@ def looked_at(result: Result) -> str:
             searched = _("the whole picture") if "picture" in judged else _("the picture")
         else:
             searched = f"{counted(result.sampled_frames, 'frame')} ({mode_words(result.mode)})"
-        found = _("no face")
         if result.faces:
             faces = counted(len(result.faces), "face")
             found = ngettext("{faces} of {n} person", "{faces} of {n} persons", len(result.persons), faces=faces)
-        parts.append(f"{searched}, {found}")
+            parts.append(f"{searched}, {found}")
+        else:
+            parts.append(_("{what} searched, no face found", what=searched))
     if "picture" in judged and not (still and parts):
         parts.append(_("the whole picture") if still else counted(len(result.pictures), "whole picture"))
     if "sound" in units and result.sound:
@@ -272,14 +274,13 @@ def detector_sentence(detector: DetectorResult) -> str:
     """What one detector's answer means, in one careful sentence."""
     if detector.status != "ok" or detector.fake_score is None:
         return why_no_score(detector)
-    side = _side_of_number(detector)
+    side = _side_with_numbers(detector)
     judged, of = detector.units_scored, len(detector.scores)
     noun = UNIT_NOUNS[detector.unit]
     if judged < FEW * of:
-        part = out_of(judged, of, noun)
-        return _("Its score is {side}, but it could judge only {part}, so this says little.", side=side, part=part)
+        return _("{side} It could judge only {part}: weak.", side=side, part=out_of(judged, of, noun))
     part = all_of(judged, noun) if judged == of else out_of(judged, of, noun)
-    return _("Its score is {side}. It judged {part}.", side=side, part=part)
+    return _("{side} It judged {part}.", side=side, part=part)
 
 
 def why_no_score(detector: DetectorResult) -> str:
@@ -289,13 +290,17 @@ def why_no_score(detector: DetectorResult) -> str:
     return sentence_for(detector.code or "detector_failed")
 
 
-def _side_of_number(detector: DetectorResult) -> str:
-    threshold = digits(detector.threshold, ".2f")
+def _side_with_numbers(detector: DetectorResult) -> str:
+    """A sentence: 'At or above its threshold (0.85, threshold 0.50).'"""
+    numbers = {
+        "score": rounded(detector.fake_score, threshold=detector.threshold),
+        "threshold": digits(detector.threshold, ".2f"),
+    }
     if detector.hard_label == "no_trace":
-        return _("below its threshold of {threshold}: no trace found", threshold=threshold)
+        return _("Below its threshold ({score}, threshold {threshold}): no trace found.", **numbers)
     if detector.hard_label == "fake":
-        return _("at or above its threshold of {threshold}", threshold=threshold)
-    return _("below its threshold of {threshold}", threshold=threshold)
+        return _("At or above its threshold ({score}, threshold {threshold}).", **numbers)
+    return _("Below its threshold ({score}, threshold {threshold}).", **numbers)
 
 
 def strategy(name: str, unit: str = "face") -> str:

@@ -1,7 +1,8 @@
 """A curve as the path of an SVG: for each column of pixels the lowest and the highest point, gaps as gaps, at most some 2,000 points.
 
-Owns the coordinates that ``static/timeline.js`` reads back for its read-out: x 0 to WIDE over the part that is shown, y thousandths of the
-fake score from the top. A score stays on its side of the threshold, and 0 and 1 stay those values alone.
+Owns the coordinates that ``static/timeline.js`` reads back for its read-out; it gets their units with the picture. x: 0 to WIDE over the
+part that is shown, y: thousandths of the fake score from the top. A score stays on its side of the threshold, and 0 and 1 stay those
+values alone.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from frontend.charts.axis import Span, moments
 from frontend.charts.chart import Chart, Curve
 from frontend.charts.choice import Choice
-from frontend.charts.columns import HIGH, WIDE, Drawn, drawn
+from frontend.charts.columns import COLUMN, HIGH, WIDE, Drawn, drawn
 from frontend.charts.svg import element, percent, stretched
 from shared.curve_colours import MARKS, curve_colour, hexadecimal
 from shared.languages import _, digits
@@ -71,6 +71,9 @@ def curve_svg(chart: Chart, choice: Choice, span: Span, *, titles: Mapping[str, 
         aria_labelledby="curve-title curve-desc",
         data_begin=span.begin,
         data_end=span.end,
+        data_wide=WIDE,
+        data_high=HIGH,
+        data_column=COLUMN,
     )
 
 

@@ -8,7 +8,7 @@ async function renew() {
   const parts = [...page.querySelectorAll("[data-follows]")];
   if (!parts.length) {
     document.getElementById("video-wait").textContent =
-      answer.status === 410 ? "This result was deleted." : "The video is ready. Reload this page and enter your PIN again to see it.";
+      answer.status === 410 ? _("This result was deleted.") : _("The video is ready. Reload this page and enter your PIN again to see it.");
     return true;
   }
   if (page.getElementById("follows")) return false;

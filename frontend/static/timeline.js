@@ -8,10 +8,10 @@
   const duration = Math.max(Number((timeline || part).dataset.duration), 0.001);
   const cell = timeline ? Number(timeline.dataset.cell) : 1;
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
-  const WIDE = 1920, HIGH = 1000, COLUMN = 4; // of frontend/charts/columns.py
   const base = part ? part.dataset.curve.replace(/[^/]*$/, "") : "";
   const off = new Set();
   let who = part ? part.dataset.who : "everyone";
+  let wide = 0, high = 0, column = 0; // units of the curve's points (frontend/charts/columns.py), which the picture carries
   let now = 0, shown = [0, duration], curves = [], wait = 0, asked = null;
 
   const tell = (name, detail) => document.dispatchEvent(new CustomEvent(name, { detail }));
@@ -203,13 +203,13 @@
 
   // lowest and highest score at x, null where nothing was computed
   function valueAt(curve, x) {
-    const near = curve.runs.flat().filter((point) => Math.abs(point[0] - x) <= (curve.dots ? 3 * COLUMN : COLUMN / 2)).map((point) => point[1]);
-    if (near.length && !curve.steps) return [(HIGH - Math.max(...near)) / HIGH, (HIGH - Math.min(...near)) / HIGH];
+    const near = curve.runs.flat().filter((point) => Math.abs(point[0] - x) <= (curve.dots ? 3 * column : column / 2)).map((point) => point[1]);
+    if (near.length && !curve.steps) return [(high - Math.max(...near)) / high, (high - Math.min(...near)) / high];
     const run = curve.dots ? null : curve.runs.find((points) => points[0][0] <= x && points[points.length - 1][0] >= x);
     if (!run) return null;
     const next = run.findIndex((point) => point[0] >= x), last = Math.max(0, next - 1);
     const point = curve.steps || x - run[last][0] < run[next][0] - x ? run[last] : run[next];
-    return [(HIGH - point[1]) / HIGH, (HIGH - point[1]) / HIGH];
+    return [(high - point[1]) / high, (high - point[1]) / high];
   }
 
   // as shared/rounding.py: 1.00 and 0.00 mean exactly those values, a score below its threshold is never shown as that
@@ -223,8 +223,8 @@
   function read(time_s) {
     const place = document.getElementById("readout"), plot = document.getElementById("plot");
     if (!place || !curves.length) return;
-    const x = Math.round(((time_s - shown[0]) / (shown[1] - shown[0])) * WIDE);
-    if (x < 0 || x > WIDE) return;
+    const x = Math.round(((time_s - shown[0]) / (shown[1] - shown[0])) * wide);
+    if (x < 0 || x > wide) return;
     const words = [];
     for (const curve of curves) {
       if (off.has(curve.id)) continue;
@@ -317,6 +317,7 @@
   function wire() {
     const plot = document.getElementById("plot"), svg = document.getElementById("curve");
     shown = [Number(svg.dataset.begin), Number(svg.dataset.end)];
+    [wide, high, column] = [Number(svg.dataset.wide), Number(svg.dataset.high), Number(svg.dataset.column)];
     curves = [...svg.querySelectorAll("g[data-unit]")].map((group) => ({
       id: group.dataset.detector, title: group.dataset.title, threshold: Number(group.dataset.threshold),
       steps: group.classList.contains("of-steps"), dots: group.classList.contains("of-dots"),

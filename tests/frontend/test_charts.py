@@ -23,6 +23,7 @@ from frontend.portal import portal
 from shared.curves import CellValues, Curves, Lane, Line, ShotCell, Wave
 from shared.records import JobId
 from shared.results import JointStretch
+from shared.translations import ROOT
 from tests.frontend.stories import START, Uploader, a_result, finish
 
 SPAN = Span(0.0, 10.0)
@@ -115,6 +116,14 @@ def test_thousands_of_single_scores_are_bounded_and_never_joined() -> None:
 
 
 # --------------------------------------------------------------------------- the picture
+
+
+def test_the_picture_carries_the_units_of_its_points_and_the_script_has_none_of_its_own() -> None:
+    svg = parsed(curve_svg(Chart(record(line([0, 10], [0.1, 0.9]))), Choice(), SPAN, titles={}))
+    assert [svg.get(f"data-{name}") for name in ("wide", "high", "column")] == [str(WIDE), str(HIGH), str(COLUMN)]
+    script = (ROOT / "frontend" / "static" / "timeline.js").read_text()
+    assert all(f"svg.dataset.{name}" in script for name in ("wide", "high", "column"))
+    assert not re.search(rf"= ?({WIDE}|{HIGH}|{COLUMN})\b", script)
 
 
 def parsed(svg: str) -> ElementTree.Element:

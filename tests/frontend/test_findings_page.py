@@ -9,8 +9,10 @@ from html import unescape
 import pytest
 from flask import Flask
 
+from frontend.portal import portal
 from shared.coverage import coverage_rows
 from shared.how_sure import reason
+from shared.records import JobId
 from shared.results import Result
 from shared.statement import NOT_COUNTED, finding_words, statement_of
 from tests.frontend.stories import Uploader, finish
@@ -41,6 +43,17 @@ def test_page_leads_with_the_statement_and_the_table_of_who_looked(app: Flask, u
     for kind in said.kinds:
         assert f" {kind.words} {', '.join(kind.looked) or 'no detector'} " in page
     assert "Consensus" not in page
+
+
+def test_each_file_is_linked_once(app: Flask, uploader: Uploader) -> None:
+    job = uploader.submit()
+    finish(app, job)
+    (portal(app).store.report(JobId(job)) / "report.pdf").write_bytes(b"%PDF-1.4")
+    uploader.enter_pin(job)
+    page = uploader.get(f"/r/{job}").get_data(as_text=True)
+    files = re.findall(rf'href="/r/{job}/files/([\w.]+)"', page)
+    assert {"report.pdf", "bundle.zip", "result.json"} <= set(files)
+    assert len(files) == len(set(files)), "a file that is linked twice looks like two files"
 
 
 @pytest.mark.parametrize("case", [case for case in ANSWERS if case != "nothing"])

@@ -19,7 +19,7 @@ from shared.origin import Action, Claim, Credentials, Ingredient, Origin, State,
 from shared.person_words import standings
 from shared.rounding import score
 from shared.statement import finding_words, stability_words, statement_of
-from shared.translations import ROOT, missing, path_of, template, updated
+from shared.translations import ROOT, missing, path_of, script_texts, template, updated
 from tests.frontend.stories import Visitor
 from tests.report.conftest import make_result
 from tests.scores.sets import LIKE
@@ -226,6 +226,21 @@ def test_a_plural_of_a_template_is_chosen_by_its_number() -> None:
     ]
     assert len(found) > 10
     assert [item for item in found if (item[2] or item[1]) != "count"] == []
+
+
+def unmarked_in_scripts() -> list[str]:
+    """Sentences in our scripts that no ``_()`` and no ``ngettext()`` has."""
+    known = {form for text in script_texts() for form in ([text] if isinstance(text, str) else text)}
+    sentence = re.compile(r"""(["'`])([A-Z](?:(?!\1)[^\n])* (?:(?!\1)[^\n])*)\1""")
+    found = []
+    for path in sorted((ROOT / "frontend" / "static").glob("*.js")):
+        code = re.sub(r"(?m)(^|\s)//.*$", "", path.read_text())
+        found += [f"{path.name}: {text}" for _quote, text in sentence.findall(code) if text not in known]
+    return found
+
+
+def test_every_sentence_of_a_script_is_marked() -> None:
+    assert unmarked_in_scripts() == []
 
 
 PAGES = ("/help", "/how-sure", "/help/publish", "/help/privacy", "/help/programs", "/record", "/detectors", "/nothing")

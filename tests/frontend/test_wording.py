@@ -73,18 +73,22 @@ def test_different_reasons_are_listed_below() -> None:
 
 @pytest.mark.parametrize(
     ("judged", "faces", "end"),
-    [(9, 200, "but it could judge only 9 of 200 faces, so this says little."), (150, 200, "It judged 150 of 200 faces."),
+    [(9, 200, "It could judge only 9 of 200 faces: weak."), (150, 200, "It judged 150 of 200 faces."),
      (200, 200, "It judged all 200 faces."), (1, 1, "It judged the one face.")],
 )  # fmt: skip
 def test_score_from_few_faces_is_called_weak(judged: int, faces: int, end: str) -> None:
-    detector = result("fake").detectors[0].model_copy(update={"units_scored": judged, "scores": (0.5,) * faces})
+    detector = (
+        result("fake")
+        .detectors[0]
+        .model_copy(update={"fake_score": 0.85, "units_scored": judged, "scores": (0.5,) * faces})
+    )
     sentence = words.detector_sentence(detector)
-    assert sentence.startswith("Its score is at or above its threshold of 0.50")
+    assert sentence.startswith("At or above its threshold (0.85, threshold 0.50). ")
     assert sentence.endswith(end)
 
 
 def test_frames_without_a_face_are_said_to_have_none() -> None:
-    assert words.looked_at(result("real", faces=0)) == "60 frames (standard), no face"
+    assert words.looked_at(result("real", faces=0)) == "60 frames (standard) searched, no face found"
     assert words.looked_at(result("real")) == "60 frames (standard), 100 faces of 2 persons"
 
 
