@@ -16,7 +16,7 @@ LEAST_UNITS: Final = 20
 LEAST_SHARE: Final = 0.2
 #: Without a reference set, a score this near to the published threshold says nothing.
 NEAR: Final = 0.1
-#: Ratios from 1 to here, and from 1 to its inverse, support neither side: ENFSI's scale begins at 2.
+#: Ratios whose interval reaches below it (or above its inverse) support neither side: ENFSI's scale begins at 2.
 LEAST_RATIO: Final = 2.0
 #: Items of a quality cell, and of its rarer kind, below which the whole set is taken.
 LEAST_IN_CELL: Final = 50

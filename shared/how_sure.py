@@ -45,8 +45,8 @@ INTERVAL: Final = marked(
 )
 _LEVEL: Final = marked(
     "Levels are those of the European Network of Forensic Science Institutes (ENFSI, 2015), which calls the first one “weak”. The level is "
-    "taken from the end of the interval that is nearer to 1, so it is the least that the counts support. It is “limited” also where that "
-    "end is nearer to 1 than {least_ratio} (or 1/{least_ratio}) but the ratio itself is not."
+    "taken from the end of the interval that is nearer to 1, so it is the least that the counts support. Where that end is nearer to 1 "
+    "than {least_ratio} (or 1/{least_ratio}), below the first level, the score supports neither side: that is inconclusive."
 )
 LEVEL: Final = _LEVEL.format(least_ratio=f"{LEAST_RATIO:g}")
 FOREIGN: Final = marked(
@@ -57,9 +57,9 @@ FOREIGN: Final = marked(
 STRETCHES: Final = marked(
     "The score of a whole file hides a short manipulation. So for each person, and for the voice, we look from when to when a detector "
     "stays at or above its threshold. Detectors have such stretches on real video, too, some of them often; how often was counted on real "
-    "clips, and is said with each. Where detectors of two kinds of evidence are above their thresholds at the same time for the same "
-    "person, that is said first. It is a reason to look closely at that part of the file, not a finding: strong compression can make two "
-    "kinds agree on real video."
+    "clips, and is said with each. Where detectors of two kinds of evidence are above their thresholds for one and a half "
+    "seconds or more at the same time, for the same person, that is said first. It is a reason to look closely at that part of the file, "
+    "not a finding: strong compression can make two kinds agree on real video."
 )
 
 
@@ -148,7 +148,8 @@ _REASONS: Final[dict[str, tuple[str, str, str]]] = {
     ),
     "ratio_near_one": (
         "too small a difference between real and manipulated files",
-        "Its likelihood ratio is between 1/{least_ratio} and {least_ratio}: too small a difference to support either side.",
+        "Its likelihood ratio, or the end of its interval that is nearer to 1, is between 1/{least_ratio} and {least_ratio}: too small a "
+        "difference to support either side.",
         _INCONCLUSIVE,
     ),
     "threshold_disagrees": (
@@ -217,7 +218,7 @@ def thresholds() -> tuple[tuple[str, str], ...]:
         ),
         (
             digits(LEAST_RATIO, "g"),
-            _("A likelihood ratio below it, and above its inverse, supports neither side."),
+            _("A likelihood ratio whose interval reaches below it, and above its inverse, supports neither side."),
         ),
         (
             _("{n} files", n=LEAST_OF_A_KIND),

@@ -119,7 +119,7 @@ def joint_details(result: Result, names: Mapping[str, str]) -> str:
     if len(spans) > _MOST:
         told.append(ngettext("One more is not named here.", "{n} more are not named here.", len(spans) - _MOST))
     if not _covers_all(result, spans):
-        told.append(_("The file has no other such stretch; half a second is the shortest that counts."))
+        told.append(_("The file has no other such stretch; one and a half seconds is the shortest that counts."))
     told += [_how_often(span.false_stretches, names, span=span) for span in spans if not _said_in_short(span, spans[0])]
     return " ".join(dict.fromkeys(told))
 

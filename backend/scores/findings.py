@@ -7,7 +7,7 @@ never changed. All thresholds are in ``shared.evidence``, all words in ``shared.
 from __future__ import annotations
 
 from base_detector import Card
-from shared.evidence import LEAST_RATIO, NEAR, level_of
+from shared.evidence import NEAR, level_of
 from shared.results import Conditions, DetectorResult, Finding, Points, SupportLevel
 from shared.statement import enough, finding_sentence
 
@@ -46,12 +46,12 @@ def _rule(
     ratio = answer.worth.ratio
     if ratio.low <= 1 <= ratio.high:
         return "inconclusive", "ratio_holds_one", None
-    if 1 / LEAST_RATIO < ratio.value < LEAST_RATIO:
+    level = level_of(ratio.low if ratio.value > 1 else ratio.high)
+    if level is None:  # the end of the interval that is nearer to 1 is below the lowest level of the scale
         return "inconclusive", "ratio_near_one", None
     if flagged != (ratio.value > 1):
         return "inconclusive", "threshold_disagrees", None
-    nearer = ratio.low if ratio.value > 1 else ratio.high
-    return side, "measured", level_of(nearer) or "limited"
+    return side, "measured", level
 
 
 def beyond(card: Card, like: Conditions) -> list[str]:

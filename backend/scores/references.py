@@ -91,7 +91,7 @@ class ReferenceSet(Record):
     """A file of reference scores. ``about``: what the material is, in a sentence.
 
     ``made``: its manipulated items were made for measuring (self-blends), by no method that people use. Such a set counts errors in tables
-    and weighs nobody's file: by the shipped one of self-blends, 51 of 115 deepfakes would have pointed to real (docs/evidence.md).
+    and weighs nobody's file: a detector that knows such blends may know no deepfake (docs/evidence.md has the figures).
     """
 
     max_bytes: ClassVar[int] = 256_000_000

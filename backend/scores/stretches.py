@@ -31,7 +31,8 @@ class StretchRule:
     """When a stretch begins and ends.
 
     ``window_s``: seconds of the running median; ``least_units``: judged units without which a median says nothing; ``margin``: how far
-    beyond the threshold the median goes to change sides; ``least_s``: shorter ones are none. The values are fitted on made splices
+    beyond the threshold the median goes to change sides; ``least_s``: shorter ones are none; ``joint_s``: detectors that agree for less
+    time are no joint stretch, since on real video they do now and then. The values are fitted on made splices
     (``python -m tests.bench.stretches``; docs/evidence.md has the figures).
     """
 
@@ -39,6 +40,7 @@ class StretchRule:
     least_units: int = 3
     margin: float = 0.01
     least_s: float = 0.5
+    joint_s: float = 1.5
 
 
 @dataclass(frozen=True)
@@ -94,27 +96,50 @@ def joint_stretches(
 ) -> list[JointStretch]:
     """Where two or more detectors have a stretch of ``fake`` at one time. ``found``: id of a detector -> its stretches of ``person``.
 
-    A joint stretch has one set of detectors throughout; where a third one joins, the next one begins. ``families``: id -> family.
+    A joint stretch has one set of detectors throughout; where a third one joins, or where a cut ends one of theirs, the next one begins. As
+    many families as it has, or more, agree for at least ``joint_s`` in one go, cuts or not. ``families``: id -> family.
     """
     rule = rule or StretchRule()
     fakes = {name: [each for each in its if each.side == "fake"] for name, its in found.items()}
     edges = sorted({edge for its in fakes.values() for each in its for edge in (each.start_s, each.end_s)})
     joint: list[JointStretch] = []
+    before: dict[str, Stretch] = {}
     for start, end in itertools.pairwise(edges):
-        names = tuple(
-            name for name, its in fakes.items() if any(each.start_s <= start and end <= each.end_s for each in its)
-        )
+        there = {
+            name: each for name, its in fakes.items() for each in its if each.start_s <= start and end <= each.end_s
+        }
+        names, same, before = tuple(there), there == before, there
         if len(names) < 2:
             continue
-        if joint and joint[-1].end_s == start and joint[-1].detectors == names:
+        if joint and same:
             joint[-1] = joint[-1].model_copy(update={"end_s": end})
         else:
             kinds = len({families[name] for name in names})
             joint.append(JointStretch(person=person, start_s=start, end_s=end, detectors=names, families=kinds))
-    return [each for each in joint if each.end_s - each.start_s >= rule.least_s]
+    long = {
+        id(each)
+        for least in {one.families for one in joint}
+        for together in _in_one_go([one for one in joint if one.families >= least])
+        if together[-1].end_s - together[0].start_s >= rule.joint_s - _SAME_S
+        for each in together
+        if each.families == least
+    }
+    return [each for each in joint if id(each) in long and each.end_s - each.start_s >= rule.least_s]
 
 
 # --------------------------------------------------------------------------- inside
+
+
+def _in_one_go(found: Sequence[JointStretch]) -> Iterator[list[JointStretch]]:
+    """Those of ``found``, which are in order, between which no time passes."""
+    part: list[JointStretch] = []
+    for one in found:
+        if part and part[-1].end_s != one.start_s:
+            yield part
+            part = []
+        part.append(one)
+    if part:
+        yield part
 
 
 def _joined(start: Array, end: Array, piece: Array) -> Iterator[tuple[int, int]]:

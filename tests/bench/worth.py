@@ -113,9 +113,10 @@ def counts(rows: Iterable[Row]) -> dict[tuple[str, str, str], Counter[str]]:
     cards = {own.id: own for own in read_cards(BUNDLED)}
     sets = {}
     for own, made in shipped():
-        sets.setdefault(own.id, []).append(made)
+        if not made.made:  # such a set weighs no file
+            sets.setdefault(own.id, []).append(made)
     rows, found = list(rows), dict[tuple[str, str, str], Counter[str]]()
-    untouched = {(row.item, row.detector): row.fake_score for row in rows if row.condition == UNTOUCHED}
+    untouched = {(row.item, row.detector): row for row in rows if row.condition == UNTOUCHED}
     for row in rows:
         if row.fake_score is None or row.like is None:
             continue
@@ -134,9 +135,12 @@ def counts(rows: Iterable[Row]) -> dict[tuple[str, str, str], Counter[str]]:
     return found
 
 
-def _own_scene(made: ReferenceSet, score: float | None) -> str | None:
-    """The scene of a file in a set that names no file: its untouched score is there, digit by digit."""
-    return next((row.group for row in made.rows if score is not None and row.fake_score == score), None)
+def _own_scene(made: ReferenceSet, untouched: Row | None) -> str | None:
+    """The scene of a file in a set that names no file: its score and conditions without damage are there, digit by digit."""
+    if untouched is None:
+        return None
+    own = untouched.fake_score, untouched.like
+    return next((row.group for row in made.rows if (row.fake_score, row.like) == own), None)
 
 
 def main() -> None:

@@ -63,13 +63,15 @@ def test_without_a_score_there_is_no_finding():
     [
         (0.9, (14.0, 5.0, 40.0), ("points_to_fake", "measured", "limited")),
         (0.9, (60.0, 11.0, 110.0), ("points_to_fake", "measured", "moderate")),
-        (0.9, (3.0, 1.2, 9.0), ("points_to_fake", "measured", "limited")),
+        (0.9, (3.0, 2.0, 9.0), ("points_to_fake", "measured", "limited")),
+        (0.9, (3.0, 1.9, 9.0), ("inconclusive", "ratio_near_one", None)),
+        (0.1, (0.37, 0.37, 0.95), ("inconclusive", "ratio_near_one", None)),
         (0.1, (0.1, 0.02, 0.4), ("points_to_real", "measured", "limited")),
         (0.1, (0.02, 0.01, 0.09), ("points_to_real", "measured", "moderate")),
         (0.9, (3.0, 0.9, 9.0), ("inconclusive", "ratio_holds_one", None)),
         (0.1, (0.5, 0.1, 1.3), ("inconclusive", "ratio_holds_one", None)),
         (0.9, (1.8, 1.2, 3.0), ("inconclusive", "ratio_near_one", None)),
-        (0.9, (0.2, 0.1, 0.6), ("inconclusive", "threshold_disagrees", None)),
+        (0.9, (0.2, 0.1, 0.5), ("inconclusive", "threshold_disagrees", None)),
         (0.1, (9.0, 3.0, 20.0), ("inconclusive", "threshold_disagrees", None)),
     ],
 )

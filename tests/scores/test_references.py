@@ -49,7 +49,7 @@ def test_a_set_is_read_beside_the_detector_and_in_the_operators_folder(tmp_path:
 
 
 def test_a_set_of_fakes_made_for_measuring_weighs_no_file(tmp_path: Path, own: Card, made: ReferenceSet):
-    """By selfblend's set of self-blends, 51 of 115 stills of deepfakes would have pointed to real."""
+    """selfblend finds self-blends, which it was trained on, and no deepfakes (docs/evidence.md)."""
     kept(tmp_path / "mesonet", made.model_copy(update={"made": True, "name": "blends"}), "blends")
     references = References(tmp_path)
     assert references.best(own, ran(own), **ALL) is None

@@ -117,6 +117,24 @@ def test_detectors_are_joined_where_two_are_above_at_one_time_and_their_families
         (3, 4, 6, ("b", "c"), 1),
     ]
     assert joint_stretches({"a": [fake(0, 4)]}, families=families) == []
-    assert joint_stretches({"a": [fake(0, 4)], "b": [fake(3.8, 6)]}, families=families) == [], (
-        "shorter than half a second"
+    assert joint_stretches({"a": [fake(0, 4)], "b": [fake(2.6, 6)]}, families=families) == [], "1.4 s in one go"
+    assert len(joint_stretches({"a": [fake(0, 4)], "b": [fake(2.5, 6)]}, families=families)) == 1, "1.5 s"
+
+
+def test_a_short_agreement_counts_as_part_of_a_longer_one_of_as_many_families_only():
+    def fake(start: float, end: float) -> Stretch:
+        return Stretch(person=0, side="fake", start_s=start, end_s=end, units=10, median=0.9)
+
+    def times(families: dict[str, str], **found: list[Stretch]) -> list[tuple[float, float]]:
+        return [(each.start_s, each.end_s) for each in joint_stretches(found, families=families)]
+
+    parts = {"a": [fake(0, 9)], "b": [fake(2, 3)], "c": [fake(3, 4)]}
+    three = {"a": "blending", "b": "synthesis", "c": "motion"}
+    assert times(three, **parts) == [(2, 3), (3, 4)], "two families for two seconds, though not the same two"
+    assert times(three | {"c": "blending"}, **parts) == [(3, 4)], (
+        "two families for one second only; one kind of evidence for two"
     )
+    shots = {"a": [fake(0, 1), fake(1, 2)], "b": [fake(0, 1), fake(1, 2)]}
+    assert times(three, **shots) == [(0, 1), (1, 2)], "shots bound stretches, and the agreement goes on"
+    apart = {"a": [fake(0, 1), fake(1.2, 2.2)], "b": [fake(0, 1), fake(1.2, 2.2)]}
+    assert times(three, **apart) == [], "never 1.5 s in one go"

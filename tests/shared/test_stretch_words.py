@@ -58,7 +58,8 @@ def test_two_kinds_of_evidence_at_once_lead_with_their_worth_and_the_rest_follow
         "6.4 minutes, too little to rule out one every 2 min."
     )
     assert said.about == (
-        "Detectors there: MesoNet and Self-blend traces. The file has no other such stretch; half a second is the shortest that counts."
+        "Detectors there: MesoNet and Self-blend traces. The file has no other such stretch; one and a half seconds is the shortest that "
+        "counts."
     )
     assert said.whole == (
         "Over the whole file, none of the 2 kinds of evidence points either way: inconclusive. That does not show that the file is genuine."
@@ -123,12 +124,12 @@ def test_cousins_at_once_are_one_kind_of_evidence_and_lead_nothing():
 
 
 def test_of_many_joint_stretches_the_longest_are_named():
-    spans = [(float(start), start + 1.0 + start / 100) for start in range(0, 20, 4)]
+    spans = [(float(start), start + 1.5 + start / 100) for start in range(0, 20, 4)]
     said = told(meso(*spans), blend(*spans), seconds=24, joint=NEVER)
-    assert said.headline.startswith("Person 1, 0:16.0 to 0:17.2: ")
+    assert said.headline.startswith("Person 1, 0:16.0 to 0:17.7: ")
     assert said.headline.endswith("There are 4 more such stretches.")
     assert said.about.startswith(
-        "Person 1, 0:16.0 to 0:17.2: 2 kinds of evidence (MesoNet and Self-blend traces). Person 1, 0:12.0 to 0:13.1"
+        "Person 1, 0:16.0 to 0:17.7: 2 kinds of evidence (MesoNet and Self-blend traces). Person 1, 0:12.0 to 0:13.6"
     )
     assert said.about.count("Person 1, ") == 3
     assert "2 more are not named here." in said.about
