@@ -30,6 +30,18 @@ RARE_A_MINUTE: Final = 0.1
 #: Where quality cells end: the size of faces (longer side, pixels), and bits for each pixel of a file.
 FACE_PX_EDGES: Final = (64.0, 128.0, 256.0)
 BITS_EDGES: Final = (0.05, 0.2)
+#: Their ranges in words, as ``backend.scores.evidence`` writes them into a result; other languages say them by this table.
+CELLS: Final = marked(
+    (
+        "faces of less than 64 pixels",
+        "faces of 64 to 128 pixels",
+        "faces of 128 to 256 pixels",
+        "faces of 256 or more pixels",
+        "less than 0.05 bits a pixel",
+        "0.05 to 0.2 bits a pixel",
+        "0.2 or more bits a pixel",
+    )
+)
 
 #: ENFSI, "Guideline for evaluative reporting in forensic science" (2015), note 4: from which ratio on, the level and its words. What we
 #: call "limited", as an earlier British standard does (AFSP, Science & Justice 49, 2009), is "weak" there.

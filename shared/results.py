@@ -171,7 +171,8 @@ class Worth(Record):
     ``real``, ``fake``: items of each kind with a score at least as high; ``..._as_low``: with one at most as high; ``..._flagged``: with
     one at or above the threshold.
     ``like``: what the items have in common with the file, in words; null when the whole set was taken, and ``why_whole`` says why.
-    ``groups``: scenes or identities among the items, which the intervals count, not the items.
+    ``groups``: scenes or identities among the items, which the intervals count, not the items; ``rarer_groups``: of the kind of item that
+    has fewer of them, None in a result of an earlier version.
     """
 
     reference: str
@@ -186,6 +187,7 @@ class Worth(Record):
     real_flagged: Tally
     fake_flagged: Tally
     groups: Count
+    rarer_groups: Count | None = None
     ratio: Ratio
     cllr: float | None
     min_cllr: float | None

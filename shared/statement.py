@@ -104,6 +104,15 @@ def finding_sentence(answer: DetectorResult, points: Points, code: str, level: S
     if code == "ratio_holds_one":
         if min(answer.worth.real.of, answer.worth.fake.of) < FEW_MEASURED:
             return _("{counts} So few files do not tell ({ratio}).", counts=counts, ratio=ratio)
+        scenes = answer.worth.rarer_groups
+        if scenes is not None and scenes < FEW_MEASURED:
+            return ngettext(
+                "{counts} Those of one kind are of {n} scene or person, and that does not tell ({ratio}).",
+                "{counts} Those of one kind are of {n} scenes or persons, and so few do not tell ({ratio}).",
+                scenes,
+                counts=counts,
+                ratio=ratio,
+            )
         return _(
             "{counts} Such a score does not tell real files from manipulated ones ({ratio}).",
             counts=counts,
@@ -207,7 +216,8 @@ def _level(finding: Finding) -> str:
 def reached_words(worth: Worth, *, low: bool) -> str:
     """How many items of a reference set of each kind have a score this high or higher; ``low``: this low or lower."""
     real, fake = (worth.real_as_low, worth.fake_as_low) if low else (worth.real, worth.fake)
-    values = {"real": _of(real), "fake": _of(fake), "conditions": worth.like}
+    conditions = ", ".join(_(part) for part in (worth.like or "").split(", "))
+    values = {"real": _of(real), "fake": _of(fake), "conditions": conditions}
     if worth.like and low:
         said = _(
             "Of the files like this one ({conditions}) that it was measured on, {real} real and {fake} manipulated ones scored this low "

@@ -192,7 +192,7 @@ class Guesses:
     def words(self, kind: Literal["real", "fake"]) -> str:
         """How many guesses were wrong: '3 of 22 (2.9 to 35 %)', 'none guessed'."""
         tally = getattr(self, kind)
-        return wrong_of(tally) if tally.of else "none guessed"
+        return wrong_of(tally) if tally.of else _("none guessed")
 
 
 @dataclass(frozen=True)

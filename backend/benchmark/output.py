@@ -116,7 +116,11 @@ def keep_references(
     kept = []
     numbers = {group: f"{place:04}" for place, group in enumerate(sorted({group_of(row) for row in rows}))}
     for detector in benchmark.detectors:
-        own = [row for row in rows if row.detector == detector.id and not row.condition.startswith("pgd_")]
+        own = _once(
+            row
+            for row in rows
+            if row.detector == detector.id and row.fake_score is not None and not row.condition.startswith("pgd_")
+        )
         kept_set = ReferenceSet(
             name=name,
             about=about,
@@ -133,6 +137,17 @@ def keep_references(
         )
         kept.append(write_reference(kept_set, folder_of(detector.id)))
     return kept
+
+
+def _once(rows: Iterable[Row]) -> list[Row]:
+    """``rows`` of one detector with each content once in each condition: a copy under another name is no second witness. Of one that is
+    listed as real and as fake nobody knows the truth, so it is left out."""
+    truths: dict[str, set[bool]] = {}
+    first: dict[tuple[str, str], Row] = {}
+    for row in rows:
+        truths.setdefault(row.sha256, set()).add(row.fake)
+        first.setdefault((row.sha256, row.condition), row)
+    return [row for row in first.values() if len(truths[row.sha256]) == 1]
 
 
 def write_reference(made: ReferenceSet, folder: Path) -> Path:

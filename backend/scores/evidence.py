@@ -44,6 +44,7 @@ def worth_of(score: float, usable: Usable, *, threshold: float, like: Conditions
         data_sha256=found.data.sha256,
         **_tallies(chosen, score, threshold=threshold),
         groups=chosen.counted(np.arange(len(chosen.fake))),
+        rarer_groups=min(chosen.counted(chosen.of_kind(fake=kind)) for kind in (True, False)),
         ratio=Ratio(value=ratio.value, low=ratio.low, high=ratio.high, least=ratio.least, most=ratio.most),
         cllr=known(costs[0]),
         min_cllr=known(costs[1]),

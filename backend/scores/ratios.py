@@ -117,7 +117,7 @@ def ratio_of(measured: Measured, score: float) -> RatioOf:
     levels, first = np.unique(scores, return_index=True)
     least, most = bounds(measured, evidence)
     here = _odds(float(np.interp(score, levels, expit(evidence[first]))))
-    prior = float(fake.sum() / (~fake).sum())
+    prior = measured.counted(measured.of_kind(fake=True)) / measured.counted(measured.of_kind(fake=False))
     low, high = (_odds(share) / prior for share in _interval(measured, score))
     ratio, low, high = (min(max(value, least), most) for value in (here, min(low, here), max(high, here)))
     return RatioOf(ratio, low, high, least, most)
@@ -128,12 +128,12 @@ def _odds(share: float) -> float:
 
 
 def _interval(measured: Measured, score: float) -> tuple[float, float]:
-    """95 % interval of the share of fakes among items with this score, if that share rises with the score and with no other assumption.
+    """95 % interval of the share of fakes among groups with this score, if that share rises with the score and with no other assumption.
 
     Of the m items next below the score, each is a fake with at most the probability sought, so the lower bound of Clopper and Pearson for
     their share is one for it; those next above bound it from above. Windows of 10, 20, 40 ... items share the 2.5 % of their side evenly
     (Bonferroni), and the best of them counts. The idea of one-sided windows: Dümbgen, "Optimal confidence bands for shape-restricted
-    curves", Bernoulli 9 (2003). Items count as many as there are groups among them.
+    curves", Bernoulli 9 (2003). Groups count, not items: ``_weighted``.
     """
     order = np.argsort(measured.scores, kind="stable")
     sorted_scores = measured.scores[order]
@@ -155,10 +155,26 @@ def _windows(measured: Measured, places: Array) -> list[tuple[float, float]]:
     scores, found = measured.scores[places], []
     for size in sizes:
         own = places[: len(places) - int(np.argmax(scores[::-1] == scores[size - 1]))]
-        groups = measured.counted(own)
-        share = float(measured.fake[own].mean())
-        found.append(clopper_pearson(share * groups, groups, confidence=1 - (1 - CONFIDENCE) / len(sizes)))
+        fakes, of = _weighted(measured, own)
+        found.append(clopper_pearson(fakes, of, confidence=1 - (1 - CONFIDENCE) / len(sizes)))
     return found
+
+
+def _weighted(measured: Measured, own: Array) -> tuple[float, float]:
+    """As how many independent fakes, of how many items, those at ``own`` count.
+
+    An item counts as much as there are groups of its kind for each item of its kind: 300 fakes of three scenes are three, beside 100 reals
+    of 100 scenes. Neither kind, nor both together, count more than there are groups of them among these items.
+    """
+    counts, caps = [], [measured.counted(own)]
+    for kind in (True, False):
+        whole = measured.of_kind(fake=kind)
+        inside = own[measured.fake[own] == kind]
+        counts.append(len(inside) * measured.counted(whole) / len(whole))
+        caps.append(measured.counted(inside))
+    shares = [cap / count for cap, count in zip(caps, (sum(counts), *counts), strict=True) if count]
+    shrunk = min(1.0, *shares)
+    return counts[0] * shrunk, sum(counts) * shrunk
 
 
 def bounds(measured: Measured, evidence: Array) -> tuple[float, float]:

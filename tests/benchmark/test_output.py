@@ -145,3 +145,21 @@ def test_a_reference_set_has_scores_with_their_truth_and_conditions(benchmark: B
     assert kept.rows[0].like is not None
     assert kept.rows[0].like.face_px == 50.0
     assert kept.detector.provenance.weights == {"a.h5": "ab" * 32}
+
+
+def test_a_copy_under_another_name_is_in_a_reference_set_once_and_one_of_two_truths_is_not(
+    benchmark: Benchmark, tmp_path: Path
+):
+    """Ten copies of a file would be ten witnesses."""
+    copies = [row(f"f{number}", 0.9, sha256="a" * 64) for number in range(10)]
+    both = [row("f-both", 0.7, sha256="b" * 64), row("r-both", 0.7, sha256="b" * 64)]
+    changed = row("f3", 0.6, sha256="a" * 64, condition="jpeg_30")
+    [path] = output.keep_references(
+        benchmark, [row("r1", 0.1), *copies, *both, changed], folder_of=lambda name: tmp_path / name, name="copies"
+    )
+    kept = ReferenceSet.model_validate_json(path.read_bytes())
+    assert [(one.fake, one.fake_score, one.condition) for one in kept.rows] == [
+        (False, 0.1, "untouched"),
+        (True, 0.9, "untouched"),
+        (True, 0.6, "jpeg_30"),
+    ]

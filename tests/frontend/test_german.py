@@ -20,6 +20,7 @@ from shared.person_words import standings
 from shared.rounding import score
 from shared.statement import finding_words, stability_words, statement_of
 from shared.translations import ROOT, missing, path_of, script_texts, template, updated
+from shared.truths import site_record
 from tests.frontend.stories import Visitor
 from tests.report.conftest import make_result
 from tests.scores.sets import LIKE
@@ -126,6 +127,14 @@ MADE_UP = {
     "strong": lambda: [judged("mesonet", 0.9, worth=STRONG)],
     "weak": lambda: [judged("mesonet", 0.9, worth=WEAK)],
     "unmeasured": lambda: [judged("mesonet", 0.9), judged("selfblend", 0.2)],
+    "files like it": lambda: [
+        judged(
+            "mesonet",
+            0.9,
+            worth=STRONG.model_copy(update={"like": "faces of 64 to 128 pixels, less than 0.05 bits a pixel"}),
+        )
+    ],
+    "few scenes": lambda: [judged("mesonet", 0.9, worth=WEAK.model_copy(update={"rarer_groups": 3}))],
     "near its threshold": lambda: [judged("mesonet", 0.55)],
     "few faces": lambda: [judged("mesonet", 0.9, units=4)],
     "a band": lambda: [judged("mesonet", 0.52, worth=STRONG, stability=band(0.41, 0.55, jpeg_60=0.41, half_size=None))],
@@ -149,6 +158,12 @@ def test_the_statement_of_a_made_up_result_is_german_throughout(name: str) -> No
         told += [text for standing in standings(result) for text in (standing.sentence, standing.name, standing.times)]
         told += [text for row in coverage_rows(result) for text in row]
     assert [sentence for sentence in told if ENGLISH_WORDS.findall(sentence)] == []
+
+
+def test_the_record_of_a_site_without_guesses_of_a_kind_is_german() -> None:
+    with speaking("de"):
+        guesses = site_record([]).guesses
+        assert (guesses.words("real"), guesses.words("fake")) == ("nichts geraten", "nichts geraten")
 
 
 def test_a_german_statement_word_for_word() -> None:

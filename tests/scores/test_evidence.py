@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from backend.scores.evidence import worth_of
+from backend.scores.evidence import _Cell, _range_of, worth_of
 from backend.scores.references import References, ReferenceSet, Usable
+from shared.evidence import BITS_EDGES, CELLS, FACE_PX_EDGES
 from shared.intervals import clopper_pearson
 from shared.results import Conditions
 from tests.scores.sets import LIKE, card, ran, reference_set, spread
@@ -58,6 +60,12 @@ def test_files_like_this_one_are_counted_apart_where_there_are_fifty(tmp_path: P
     assert (worth.real.of, worth.fake.of) == (30, 20)
     assert worth.like == "faces of less than 64 pixels, 0.05 to 0.2 bits a pixel"
     assert worth.why_whole is None
+
+
+def test_every_range_of_conditions_has_its_words_in_the_table_for_other_languages():
+    values = itertools.product((1.0, *FACE_PX_EDGES), (0.0, *BITS_EDGES))
+    cells = [_Cell(_range_of(face_px, FACE_PX_EDGES), _range_of(bits, BITS_EDGES)) for face_px, bits in values]
+    assert {part for cell in cells for part in cell.words().split(", ")} == set(CELLS)
 
 
 @pytest.mark.parametrize(

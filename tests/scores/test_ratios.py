@@ -116,6 +116,47 @@ def test_items_of_one_scene_count_once():
     assert few.low < many.low
 
 
+def misses(draws: int, *, scenes: tuple[int, int], files: tuple[int, int]) -> float:
+    """How often the interval misses the truth; scores of a scene are nearly one score. ``scenes``, ``files`` of each: (real, fake)."""
+    rng, missed = np.random.default_rng(18), []
+    fake = np.repeat([False, True], [scenes[0] * files[0], scenes[1] * files[1]])
+    groups = np.r_[np.repeat(np.arange(scenes[0]), files[0]), scenes[0] + np.repeat(np.arange(scenes[1]), files[1])]
+    for _ in range(draws):
+        scores = rng.normal(size=sum(scenes))[groups] + fake + rng.normal(0, 0.1, size=len(fake))
+        score = float(rng.normal(rng.integers(2), 1))
+        found, truth = ratio_of(Measured(fake, scores, groups), score), float(np.exp(score - 0.5))
+        missed.append(not found.low <= min(max(truth, found.least), found.most) <= found.high)
+    return float(np.mean(missed))
+
+
+@pytest.mark.parametrize(
+    ("scenes", "files"), [((100, 3), (1, 100)), ((3, 100), (100, 1)), ((5, 20), (40, 5)), ((3, 3), (100, 100))]
+)
+def test_few_scenes_of_many_files_stay_few_beside_many_scenes_of_the_other_kind(
+    scenes: tuple[int, int], files: tuple[int, int]
+):
+    """Counted as scenes of both kinds together, 300 fakes of three scenes were nearly 300 witnesses: one interval in five missed."""
+    assert misses(150, scenes=scenes, files=files) <= 0.05
+
+
+def test_one_scene_of_a_kind_supports_nothing():
+    """Whatever its score: one scene is one witness."""
+    rng = np.random.default_rng(5)
+    fake = np.repeat([False, True], [100, 100])
+    groups = np.where(fake, 100, np.arange(200))
+    for score in (0.0, 5.0, 9.0):
+        found = ratio_of(Measured(fake, rng.normal(size=200) + 9.0 * fake, groups), score)
+        assert found.low <= 1 <= found.high
+
+
+@pytest.mark.parametrize(("reals", "fakes"), [([0.5] * 40, [0.5] * 40), ([0.0] * 5, [1.0] * 5), ([1.0] * 5, [0.0] * 5)])
+def test_equal_scores_and_tiny_sets_support_nothing(reals: list[float], fakes: list[float]):
+    fake = np.repeat([False, True], [len(reals), len(fakes)])
+    for score in (0.0, 0.5, 1.0):
+        found = ratio_of(Measured(fake, np.array([*reals, *fakes]), np.arange(len(fake))), score)
+        assert found.least <= found.low <= 1 <= found.high <= found.most
+
+
 def test_reals_alone_above_a_score_are_no_support_for_fake():
     fake = np.array([False] * 40 + [True] * 40)
     scores = np.where(fake, 0.2, 0.8)  # the wrong way round

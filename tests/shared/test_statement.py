@@ -102,6 +102,14 @@ def test_a_small_set_says_that_it_is_small():
     assert "So few files do not tell (likelihood ratio 3.8, 95 % interval 0.4 to 3.8)." in said.details[0]
 
 
+def test_many_files_of_few_scenes_are_not_said_to_show_that_the_detector_cannot_tell():
+    few = worth(2.1, 0.4, 2.3, real=(30, 100), fake=(280, 300)).model_copy(update={"rarer_groups": 3})
+    [said, *_] = stated(judged("mesonet", 0.9, worth=few)).details
+    assert said.endswith(
+        "Those of one kind are of 3 scenes or persons, and so few do not tell (likelihood ratio 2.1, 95 % interval 0.4 to 2.3)."
+    )
+
+
 def test_a_conflict_is_said_first_between_kinds_of_evidence_and_within_one():
     real = worth(0.05, 0.02, 0.3)
     between = stated(judged("mesonet", 0.9, worth=STRONG), judged("selfblend", 0.05, worth=real))
