@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # a command loads what it needs, so that help and version are
     from backend.dispatch.ray_engine import RayEngine
     from backend.pipeline import Pipeline
     from backend.scores.cache import ScoreCache
+    from backend.scores.references import References
     from backend.workers.pool import WorkerPool
     from base_detector import Card
     from shared.records import RunnerKind
@@ -92,6 +93,7 @@ def build_backend(settings: Settings, *, cached: bool = True, cluster: RayEngine
         ),
         state=states.of,
         way=lambda card: cluster.way(card.id, otherwise=lambda: way(card)) if cluster else way(card),
+        counted=References(settings.references).counted,
     )
     durations = cluster.durations if cluster else Durations(settings.backend_state / "durations.json")
     cache = ScoreCache(settings.backend_state / "scores")

@@ -8,15 +8,16 @@ from __future__ import annotations
 import contextlib
 from typing import Final
 
-from flask import Blueprint, Response, abort, jsonify, make_response, render_template
+from flask import Blueprint, Response, abort, jsonify, make_response, render_template, request
 from markdown_it import MarkdownIt
 from markdown_it.rules_core import StateCore
 
-from frontend import languages
+from frontend import detector_list, languages
 from frontend.portal import portal
 from frontend.wording import catalog_is_fresh
 from shared import how_sure, truths
 from shared.errors import StoreTrouble
+from shared.evidence import KINDS
 from shared.languages import OFFERED
 from shared.records import Catalog
 
@@ -56,10 +57,22 @@ blueprint = Blueprint("pages", __name__)
 
 @blueprint.get("/detectors")
 def detectors() -> Response:
-    """A card for each detector."""
-    site = portal()
-    catalog = site.store.read_catalog()
-    return make_response(render_template("detectors.html", entries=catalog.detectors if catalog else ()))
+    """A line for each detector, in groups, that unfolds; a query narrows the list or unfolds one."""
+    catalog = portal().store.read_catalog()
+    entries, wish = catalog.detectors if catalog else (), detector_list.Wish.parse(request.args)
+    return make_response(
+        render_template(
+            "detectors.html",
+            entries=entries,
+            groups=detector_list.groups(entries, wish),
+            wish=wish,
+            inputs=detector_list.INPUTS,
+            kinds=KINDS,
+            evidence=detector_list.evidence,
+            looks_for=detector_list.looks_for,
+            measured=detector_list.measured,
+        )
+    )
 
 
 @blueprint.get("/detectors/<untrusted_id>")

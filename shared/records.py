@@ -177,6 +177,17 @@ class Queue(Record):
     waits: dict[JobId, Span]
 
 
+class Counted(Record):
+    """How many real and how many manipulated items of a reference set reached a detector's threshold; ``own``: a set of the operator."""
+
+    reference: str
+    own: bool
+    real: int
+    real_flagged: int
+    fake: int
+    fake_flagged: int
+
+
 class CatalogEntry(Record):
     """One detector as the portal shows it. ``unavailable`` is a code of shared.errors, None = can be chosen."""
 
@@ -208,6 +219,11 @@ class CatalogEntry(Record):
     #: place among the detectors worth their download, from 1 (the page offers these first), and why it is one; None: it is not
     recommended: int | None = None
     recommended_why: str = ""
+    #: its kind of evidence and what it looks for (FAMILIES, KINDS of ``shared.evidence``); empty where its card does not say
+    family: str = ""
+    looks_for: tuple[str, ...] = ()
+    #: of exactly this version, in standard mode; None: no reference set has it
+    counted: Counted | None = None
 
 
 class Catalog(Record):

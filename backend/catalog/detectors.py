@@ -20,7 +20,7 @@ from backend.catalog.recommended import Choice, read_recommended
 from base_detector import Card, ContractError
 from shared.clock import utc_now
 from shared.errors import UserError
-from shared.records import Catalog, CatalogEntry, RunnerKind
+from shared.records import Catalog, CatalogEntry, Counted, RunnerKind
 from shared.stability import is_judged_again, seconds_for
 
 log = structlog.get_logger()
@@ -76,8 +76,9 @@ class DetectorCatalog:
         availability: Availability,
         state: Callable[[Card], str] = lambda card: card.state,
         way: Way = lambda card: None,
+        counted: Callable[[Card], Counted | None] = lambda card: None,
     ) -> None:
-        self._state, self._way = state, way
+        self._state, self._way, self._counted = state, way, counted
         self._cards = find_cards(folder)
         self._choices = {choice.card: (place, choice) for place, choice in enumerate(_recommended(folder), 1)}
         for item in self._cards.unusable:
@@ -155,6 +156,9 @@ class DetectorCatalog:
             again_by_default=is_judged_again(card, "fast", mode="standard"),
             recommended=place,
             recommended_why=choice.why if choice else "",
+            family=card.family,
+            looks_for=card.looks_for,
+            counted=self._counted(card),
         )
 
 

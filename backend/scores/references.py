@@ -20,12 +20,12 @@ import structlog
 from pydantic import Field
 
 from backend.scores.ratios import Measured
-from base_detector import Card
+from base_detector import CONTRACT_VERSION, Card
 from shared.digest import remembered_sha256
 from shared.errors import UserError
 from shared.evidence import LEAST_OF_A_KIND
 from shared.reading import RecordInvalid, read_record
-from shared.records import Mode, Moment, Record
+from shared.records import Counted, Mode, Moment, Record
 from shared.results import Conditions, Provenance, Score, Unit
 
 log = structlog.get_logger()
@@ -154,6 +154,27 @@ class References:
         ]
         able = [one for one in usable if one.rarer]
         return max(able, key=lambda one: (one.speaks, one.own, one.rarer, one.set.name), default=None)
+
+    def counted(self, card: Card) -> Counted | None:
+        """How often this version of ``card``, with the weights that it pins, reached its threshold in the set that speaks of the usual file
+        in standard mode; None where no set has both kinds."""
+        pinned = {item.file: item.sha256 or "" for item in card.weights}
+        ran = Provenance(
+            version=card.version, contract=CONTRACT_VERSION, weights=pinned, parameters=card.parameters, runner="process", image=None
+        )  # fmt: skip
+        kind = {"face": "video", "picture": "image", "sound": "sound"}[card.unit]
+        found = self.best(card, ran, mode="standard", kind=kind)
+        if found is None:
+            return None
+        real, fake = (found.measured.scores[found.measured.of_kind(fake=fake)] for fake in (False, True))
+        return Counted(
+            reference=found.set.name,
+            own=found.own,
+            real=len(real),
+            real_flagged=int((real >= card.threshold).sum()),
+            fake=len(fake),
+            fake_flagged=int((fake >= card.threshold).sum()),
+        )
 
     def measured(self, card: Card, ran: Provenance) -> bool:
         """Whether there is a set at all of exactly this detector, be it of other files or of another mode."""

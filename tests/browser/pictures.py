@@ -38,7 +38,7 @@ MOST_BYTES: Final = 40_000
 PARTS: Final = {
     "finding": ("result", "main section:has(#h-summary)"),
     "score": ("result", "ul.scores > li:first-child"),
-    "detectors": ("/detectors", ".cards > article:first-child"),
+    "detectors": ("/detectors?open=selfblend", "details.detector[open]"),
     "pin": ("pin", "main section.card"),
 }
 

@@ -121,6 +121,18 @@ def test_sound_is_measured_alike_in_a_clip_and_alone(tmp_path: Path):
     assert References(tmp_path).best(own, ran(own), mode="quick", kind="video") is not None
 
 
+def test_a_list_of_detectors_says_how_often_this_very_version_reached_its_threshold():
+    sets, own = References(None), CARDS["mesonet"]
+    made = ReferenceSet.model_validate_json((own.folder / "references" / "clips-2026.json").read_bytes())
+    rows = {kind: [row.fake_score >= own.threshold for row in made.rows if row.fake == kind] for kind in (True, False)}
+    found = sets.counted(own)
+    assert found is not None
+    assert (found.fake, found.fake_flagged) == (len(rows[True]), sum(rows[True]))
+    assert (found.real, found.real_flagged) == (len(rows[False]), sum(rows[False]))
+    assert sets.counted(replace(own, version="9.9")) is None, "another version was not measured"
+    assert sets.counted(CARDS["xception"]) is None
+
+
 def test_every_shipped_set_is_one_of_its_card_and_names_no_file():
     """A set that a change of its detector made void is removed or made anew (``make references``)."""
     for own in CARDS.values():
