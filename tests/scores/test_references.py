@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,19 @@ def test_a_list_of_detectors_says_how_often_this_very_version_reached_its_thresh
     assert (found.real, found.real_flagged) == (len(rows[False]), sum(rows[False]))
     assert sets.counted(replace(own, version="9.9")) is None, "another version was not measured"
     assert sets.counted(CARDS["xception"]) is None
+
+
+def test_what_a_card_says_of_labelled_clips_is_what_its_set_has():
+    told = {
+        name: re.search(r"(\d+) of (\d+) fakes and (\d+) of (\d+) real clips flagged", " ".join(own.limits))
+        for name, own in CARDS.items()
+    }
+    cards = {name: tuple(map(int, found.groups())) for name, found in told.items() if found}
+    sets = {name: References(None).counted(CARDS[name]) for name in cards}
+    assert cards == {
+        name: (one.fake_flagged, one.fake, one.real_flagged, one.real) for name, one in sets.items() if one
+    }
+    assert len(cards) >= 4
 
 
 def test_every_shipped_set_is_one_of_its_card_and_names_no_file():
