@@ -11,7 +11,7 @@ from shared.coverage import share_words
 from shared.evidence import FAMILIES
 from shared.languages import _
 from shared.results import DetectorResult, Result
-from shared.statement import enough, left_out
+from shared.statement import uncounted
 from shared.words import UNIT_NOUNS, joined, of_other_kinds, titles
 
 
@@ -53,7 +53,7 @@ def _row(result: Result, item: DetectorResult) -> Row:
     scores = [score for score in item.scores if score is not None]
     noun = UNIT_NOUNS[item.unit]
     high = sum(score >= item.threshold for score in scores)
-    weak = left_out(item) or not enough(item, is_clip=result.media.kind == "video")
+    weak = item.id in uncounted(result)
     return Row(
         item,
         grey=weak or (item.finding is not None and item.finding.points == "inconclusive"),

@@ -12,6 +12,7 @@ from shared.errors import sentence_for
 from shared.languages import _, digits, marked, ngettext
 from shared.records import Catalog, CatalogEntry, Guess, Mode
 from shared.results import Result
+from shared.statement import uncounted
 from shared.words import (
     UNIT_NOUNS,
     counted,
@@ -142,8 +143,11 @@ def way(runner: str) -> str:
 
 
 def summary_heading(result: Result) -> str:
-    """How many detectors are at or above their threshold, and which."""
-    judged = [item for item in result.detectors if item.status == "ok"]
+    """How many of the detectors that are counted are at or above their threshold, and which: the heading of a result without findings."""
+    grey = uncounted(result)
+    judged = [item for item in result.detectors if item.status == "ok" and item.id not in grey]
+    if grey and not judged:
+        return _("No detector could judge enough of this file to be counted.")
     above = [title_among(item, judged) for item in judged if item.hard_label == "fake"]
     if not judged:
         alone = len(result.detectors) == 1

@@ -26,10 +26,13 @@ CURVES: Final[tuple[RGB, ...]] = (
 #: Marks at some of the points: matplotlib's names. Their number has no divisor in common with that of the colours.
 MARKS: Final = ("o", "s", "^", "D", "v", "P", "X")
 
+#: A detector that is in no count, whatever its place; its mark stays.
+NOT_COUNTED: Final[RGB] = (128, 134, 142)
 
-def curve_colour(index: int) -> RGB:
-    """Colour of the detector at place ``index`` among those with scores; the list repeats."""
-    return CURVES[index % len(CURVES)]
+
+def curve_colour(index: int, *, counted: bool = True) -> RGB:
+    """Colour of the detector at place ``index`` among those with scores; the list repeats. Grey where it is not ``counted``."""
+    return CURVES[index % len(CURVES)] if counted else NOT_COUNTED
 
 
 def curve_mark(index: int) -> str:

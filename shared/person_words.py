@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from shared.languages import _, marked, ngettext
 from shared.results import DetectorResult, Result
-from shared.statement import counts, enough, left_out, person_label
+from shared.statement import person_label, uncounted
 from shared.stretch_words import Span, from_to, person_inside, person_words, spans_of
 from shared.words import counted, joined, titles
 
@@ -131,8 +131,9 @@ def _has_times(result: Result) -> bool:
 def _able(result: Result, person: int | None) -> list[tuple[DetectorResult, bool]]:
     """Detectors that could judge enough of a person (of the sound), and whether they are at or above their threshold for it."""
     found = []
+    grey = uncounted(result)
     for item in result.detectors:
-        if item.status != "ok" or not _is_counted(result, item):
+        if item.status != "ok" or item.id in grey:
             continue
         if person is None:
             if item.unit == "sound":
@@ -143,12 +144,6 @@ def _able(result: Result, person: int | None) -> list[tuple[DetectorResult, bool
         if own and person_label(item, own, faces=faces, is_clip=result.media.kind == "video").why != "too few faces":
             found.append((item, own.hard_label == "fake"))
     return found
-
-
-def _is_counted(result: Result, item: DetectorResult) -> bool:
-    if item.finding is None:
-        return enough(item, is_clip=result.media.kind == "video")
-    return counts(item) and not left_out(item)
 
 
 def _sentence(

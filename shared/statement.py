@@ -51,6 +51,13 @@ def left_out(answer: DetectorResult) -> bool:
     return answer.finding is not None and answer.finding.code in NOT_COUNTED
 
 
+def uncounted(result: Result) -> frozenset[str]:
+    """Ids of the detectors with a score that is in no count, and grey wherever it is shown; without findings, by how much they judged."""
+    is_clip = result.media.kind == "video"
+    scored = [item for item in result.detectors if item.status == "ok"]
+    return frozenset(item.id for item in scored if left_out(item) or not enough(item, is_clip=is_clip))
+
+
 def enough(answer: DetectorResult, *, is_clip: bool) -> bool:
     """Whether it judged enough of the file to be counted: a fifth of what there was, and of a clip's faces at least 20."""
     units = len(answer.scores)

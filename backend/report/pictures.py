@@ -25,6 +25,7 @@ from backend.report.series import (
     bar_label,
     damaged_stretches,
     detector_series,
+    label_of,
     person_name,
     person_series,
     persons_scored,
@@ -35,6 +36,7 @@ from base_detector import Array
 from shared.curve_colours import curve_colour, curve_mark, hexadecimal
 from shared.results import DetectorResult, Result
 from shared.rounding import score
+from shared.statement import left_out
 from shared.words import UNIT_NOUNS, counted, titles
 
 #: text, secondary text, and lines of a grid
@@ -66,10 +68,17 @@ def draw_curves(result: Result, detector: DetectorResult, scores: Array, out: Pa
     shown = sorted(persons[:_MOST_PERSONS])
     series = [person_series(table, scores, person=person) for person in shown]
     figure, axes = _figure(f"{detector.title}: fake score over time", high=3.1)
-    _draw_series(axes, series, result, colours=[colour] if len(series) == 1 else range(len(series)))
+    _draw_series(
+        axes,
+        series,
+        result,
+        colours=[colour] if len(series) == 1 else range(len(series)),
+        grey=[left_out(detector)] * len(series),
+    )
     _draw_thresholds(axes, [detector.threshold])
     fewer = len(persons) > len(shown)
-    note = f"The {len(shown)} persons seen most often of {len(persons)}; scores.csv has all." if fewer else ""
+    note = _in_no_count(detector)
+    note += f"The {len(shown)} persons seen most often of {len(persons)}; scores.csv has all." if fewer else ""
     _save(figure, out, note=note, curves=len(series))
 
 
@@ -86,11 +95,11 @@ def _draw_curve(
     """One detector of whole pictures or of sound."""
     figure, axes = _figure(f"{detector.title}: fake score over time", high=3.1)
     one = detector_series(result, table, detector, scores, label=detector.title)
-    _draw_series(axes, [one], result, colours=[colour])
+    _draw_series(axes, [one], result, colours=[colour], grey=[left_out(detector)])
     _draw_thresholds(axes, [detector.threshold])
     judged = counted(int((~np.isnan(scores)).sum()), UNIT_NOUNS[detector.unit])
     words = {"picture": f"A dot for each of {judged}; nothing was judged between them.", "sound": f"From {judged}."}
-    _save(figure, out, note=words[detector.unit])
+    _save(figure, out, note=_in_no_count(detector) + words[detector.unit])
 
 
 def draw_all_curves(result: Result, scored: Sequence[tuple[DetectorResult, Array]], out: Path) -> None:
@@ -106,8 +115,8 @@ def draw_all_curves(result: Result, scored: Sequence[tuple[DetectorResult, Array
         return
     figure, axes = _figure("Fake score over time, all detectors", high=3.9 + 0.22 * (len(scored) // _LEGEND_COLUMNS))
     names = titles(result)
-    series = [detector_series(result, table, item, scores, label=names[item.id]) for item, scores in scored]
-    _draw_series(axes, series, result, colours=range(len(series)))
+    series = [detector_series(result, table, item, scores, label=label_of(item, names)) for item, scores in scored]
+    _draw_series(axes, series, result, colours=range(len(series)), grey=[left_out(item) for item, _ in scored])
     _draw_thresholds(axes, [item.threshold for item, _ in scored])
     _save(figure, out, note=_note(table, series), curves=len(series))
 
@@ -126,7 +135,7 @@ def draw_sorted(detector: DetectorResult, scores: Array, out: Path, *, colour: i
     curve = integrity_curve(scores)
     figure, axes = _figure(f"{detector.title}: integrity scores, sorted", wide=6.4)
     edges = np.linspace(0.0, 1.0, len(curve) + 1)
-    ink = hexadecimal(curve_colour(colour))
+    ink = hexadecimal(curve_colour(colour, counted=not left_out(detector)))
     axes.fill_between(edges, np.r_[curve, curve[-1]], step="post", color=ink, alpha=0.14, linewidth=0)
     axes.step(edges, np.r_[curve, curve[-1]], where="post", color=ink, linewidth=1.8)
     axes.set_xlim(0, 1)
@@ -186,12 +195,19 @@ def _words(axes: Axes, *, top: str, bottom: str) -> None:
         )  # fmt: skip
 
 
-def _draw_series(axes: Axes, series: Sequence[Series], result: Result, *, colours: Sequence[int]) -> None:
-    """Lines in the colour and with the mark of each place in ``colours``; a score between two gaps is its mark alone."""
-    for index, one in zip(colours, series, strict=True):
+def _in_no_count(detector: DetectorResult) -> str:
+    """What is said below a curve of a detector that is in no count; empty for all others."""
+    return "Grey: in no count. " if left_out(detector) else ""
+
+
+def _draw_series(
+    axes: Axes, series: Sequence[Series], result: Result, *, colours: Sequence[int], grey: Sequence[bool]
+) -> None:
+    """Lines in the colour and with the mark of each place in ``colours``, or ``grey``; a score between two gaps is its mark alone."""
+    for index, one, is_grey in zip(colours, series, grey, strict=True):
         dots, mark = one.style == "dots", curve_mark(index)
         look: dict[str, Any] = {
-            "color": hexadecimal(curve_colour(index)),
+            "color": hexadecimal(curve_colour(index, counted=not is_grey)),
             "linewidth": 2.6 if one.style == "steps" else 1.8,
             "linestyle": "" if dots else "-." if one.style == "steps" else curve_style(index),
             "solid_joinstyle": "round",

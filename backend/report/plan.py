@@ -51,6 +51,7 @@ from backend.report.series import (
     bar_label,
     damaged_stretches,
     detector_series,
+    label_of,
     person_series,
     persons_scored,
     score_array,
@@ -174,13 +175,20 @@ def _curves(
         persons = persons_scored(table, scores)
         if 1 < len(persons) <= _MOST_PERSON_CURVES:
             series = [person_series(table, scores, person=person) for person in sorted(persons)]
-            return [_curve(one, index, hold_s) for index, one in enumerate(series)], "One curve per person."
+            counts = not in_no_count(scored[0][0])
+            curves = [_curve(one, index, hold_s, counted=counts) for index, one in enumerate(series)]
+            return curves, "One curve per person." + ("" if counts else " In no count.")
         several = len(persons) > 1
     else:
         several = table.several
     names = titles(result)
     curves = [
-        _curve(detector_series(result, table, item, scores, label=names[item.id]), index, hold_s)
+        _curve(
+            detector_series(result, table, item, scores, label=label_of(item, names)),
+            index,
+            hold_s,
+            counted=not in_no_count(item),
+        )
         for index, (item, scores) in enumerate(scored)
     ]
     return curves, _note([item for item, _ in scored], several=several)
@@ -288,12 +296,12 @@ def _table(table: FaceTable, said: Counts) -> list[list[Any]]:
     ]
 
 
-def _curve(series: Series, index: int, hold_s: Mapping[str, float]) -> dict[str, Any]:
+def _curve(series: Series, index: int, hold_s: Mapping[str, float], *, counted: bool) -> dict[str, Any]:
     points = [[round(float(t), 4), for_drawing(float(s))] for t, s in zip(series.times, series.scores, strict=True)]
     runs = [[point] for point in points] if series.style == "dots" else [points[a:b] for a, b in series.runs]
     return {
         "label": series.label,
-        "colour": list(curve_colour(index)),
+        "colour": list(curve_colour(index, counted=counted)),
         "turn": turn(index),
         "style": series.style,
         "hold_s": round(hold_s[series.style], 4),
@@ -306,7 +314,8 @@ def _thresholds(detectors: list[DetectorResult]) -> list[dict[str, Any]]:
     lines = []
     for value in sorted({item.threshold for item in detectors}):
         owners = [index for index, item in enumerate(detectors) if item.threshold == value]
-        colour = curve_colour(owners[0]) if 1 == len(owners) < len(detectors) else (90, 90, 90)
+        own = 1 == len(owners) < len(detectors)
+        colour = curve_colour(owners[0], counted=not in_no_count(detectors[owners[0]])) if own else (90, 90, 90)
         lines.append({"value": value, "label": f"threshold {value:.2f}", "colour": list(colour)})
     return lines
 

@@ -9,7 +9,7 @@ shown for one moment; where no window was scored there is a gap. May be imported
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,6 +18,7 @@ import numpy as np
 from base_detector import Array
 from shared.curves import Style
 from shared.results import DetectorResult, Result, Unit
+from shared.statement import left_out
 
 STYLES: Final[dict[Unit, Style]] = {"face": "line", "picture": "dots", "sound": "steps"}
 
@@ -85,6 +86,11 @@ def damaged_stretches(result: Result) -> list[tuple[float, float]]:
 def units_judged(result: Result, detector: DetectorResult) -> int:
     """How many faces, whole pictures or windows of sound ``detector`` was given."""
     return {"face": len(result.faces), "picture": len(result.pictures), "sound": len(detector.windows)}[detector.unit]
+
+
+def label_of(detector: DetectorResult, names: Mapping[str, str]) -> str:
+    """The name of a detector beside its curve, with the words that it is in no count."""
+    return f"{names[detector.id]} (not counted)" if left_out(detector) else names[detector.id]
 
 
 def score_array(detector: DetectorResult, result: Result) -> Array:

@@ -6,7 +6,7 @@ screen readers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from markupsafe import Markup
@@ -49,17 +49,19 @@ _SHAPES: Final[Mapping[str, Markup]] = {
 }
 
 
-def curve_svg(chart: Chart, choice: Choice, span: Span, *, titles: Mapping[str, str]) -> Markup:
-    """The picture. ``titles``: id of a detector -> its name."""
+def curve_svg(
+    chart: Chart, choice: Choice, span: Span, *, titles: Mapping[str, str], grey: Collection[str] = ()
+) -> Markup:
+    """The picture. ``titles``: id of a detector -> its name; ``grey``: ids of those that are in no count."""
     curves = choice.curves(chart)
     return element(
         "svg",
         element("title", _("Fake score over time. {whose}", whose=choice.name(chart)), id="curve-title"),
-        element("desc", description(chart, choice, span, titles=titles), id="curve-desc"),
+        element("desc", description(chart, choice, span, titles=titles, grey=grey), id="curve-desc"),
         _definitions(),
         _ground(chart, span),
-        *(_curve(curve, span, place=place) for place, curve in sorted(enumerate(curves), key=_marks_last)),
-        _thresholds(curves),
+        *(_curve(curve, span, place=place, grey=grey) for place, curve in sorted(enumerate(curves), key=_marks_last)),
+        _thresholds(curves, grey),
         _scale(),
         _time_axis(span),
         element("line", class_="playhead", x1=0, x2=0, y1=_TOP, y2=_TOP + _PLOT, visibility="hidden"),
@@ -82,9 +84,9 @@ def _marks_last(numbered: tuple[int, Curve]) -> bool:
     return numbered[1].line.style == "dots"
 
 
-def swatch(index: int) -> Markup:
+def swatch(index: int, *, counted: bool = True) -> Markup:
     """A piece of the line with its mark, for the legend."""
-    colour = hexadecimal(curve_colour(index))
+    colour = hexadecimal(curve_colour(index, counted=counted))
     return element(
         "svg",
         element("path", d="M0 8h30", stroke=colour, stroke_width=2.5),
@@ -97,14 +99,21 @@ def swatch(index: int) -> Markup:
     )
 
 
-def description(chart: Chart, choice: Choice, span: Span, *, titles: Mapping[str, str]) -> str:
+def named(name: str, *, grey: bool) -> str:
+    """The name of a detector, with the words that it is in no count."""
+    return _("{name} (not counted)", name=name) if grey else name
+
+
+def description(
+    chart: Chart, choice: Choice, span: Span, *, titles: Mapping[str, str], grey: Collection[str] = ()
+) -> str:
     """What the picture shows, in words: of each detector the range of its scores, and in how many cells it is above its threshold."""
     lanes = choice.lanes(chart)
     sentences = []
     for curve in choice.curves(chart):
         line = curve.line
         inside = (curve.t >= span.begin) & (curve.t <= span.end)
-        name = titles.get(line.detector, line.title)
+        name = named(titles.get(line.detector, line.title), grey=line.detector in grey)
         if not inside.any():
             sentences.append(_("{name}: no score here.", name=name))
             continue
@@ -184,7 +193,7 @@ def _ground(chart: Chart, span: Span) -> Markup:
     return element("g", *parts)
 
 
-def _thresholds(curves: Sequence[Curve]) -> Markup:
+def _thresholds(curves: Sequence[Curve], grey: Collection[str]) -> Markup:
     """A dashed line for each value: grey where detectors share it, else in the colour of its detector."""
     values = sorted({curve.line.threshold for curve in curves})
     parts = []
@@ -194,8 +203,9 @@ def _thresholds(curves: Sequence[Curve]) -> Markup:
         own = len(owners) == 1 < len(values)
         name, colour = next(iter(owners.items()))
         y = _y(value)
+        ink = hexadecimal(curve_colour(colour, counted=name not in grey))
         drawn_line = element(
-            "line", class_="threshold", x1=0, x2="100%", y1=y, y2=y, stroke=hexadecimal(curve_colour(colour)) if own else None
+            "line", class_="threshold", x1=0, x2="100%", y1=y, y2=y, stroke=ink if own else None
         )  # fmt: skip
         words = ""
         if last - y >= _APART:
@@ -205,9 +215,10 @@ def _thresholds(curves: Sequence[Curve]) -> Markup:
     return element("g", *parts)
 
 
-def _curve(curve: Curve, span: Span, *, place: int) -> Markup:
+def _curve(curve: Curve, span: Span, *, place: int, grey: Collection[str]) -> Markup:
     line, made = curve.line, drawn(curve, span, place=place)
-    colour = hexadecimal(curve_colour(line.colour))
+    counted = line.detector not in grey
+    colour = hexadecimal(curve_colour(line.colour, counted=counted))
     return element(
         "g",
         _plot(
@@ -222,7 +233,8 @@ def _curve(curve: Curve, span: Span, *, place: int) -> Markup:
         class_=f"of-{line.style}",
         fill=colour,
         data_detector=line.detector,
-        data_title=line.title,
+        data_title=named(line.title, grey=not counted),
+        data_counted=None if counted else "no",
         data_unit=line.unit,
         data_threshold=line.threshold,
     )

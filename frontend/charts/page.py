@@ -9,11 +9,12 @@ from markupsafe import Markup
 from frontend.charts.axis import Span
 from frontend.charts.chart import Chart, chart_of
 from frontend.charts.choice import Choice, choices, part_of
-from frontend.charts.curve import curve_svg, swatch
+from frontend.charts.curve import curve_svg, named, swatch
 from frontend.charts.lanes import MOST_LANES, OPEN_LANES, LaneView, Ribbon, lane_views, ribbon, ruler
 from frontend.charts.table import Table, table_of
 from frontend.charts.wave import wave_svg
 from frontend.reading import Reading
+from shared.statement import uncounted
 from shared.words import titles
 
 
@@ -41,6 +42,8 @@ class CurveView:
     table: Table | None
     cell_s: float
     styles: frozenset[str]
+    #: whether a detector of it is in no count
+    grey: bool
 
     @property
     def several(self) -> bool:
@@ -74,19 +77,25 @@ def curve_view(reading: Reading, untrusted_who: str | None, untrusted_part: str 
         return None
     choice, span = Choice.parse(untrusted_who, chart), part_of(chart, untrusted_part)
     names = titles(reading.result)
-    curves = choice.curves(chart)
+    curves, grey = choice.curves(chart), uncounted(reading.result)
     return CurveView(
         choice=choice,
         name=choice.name(chart),
         choices=[(one.key, one.name(chart)) for one in choices(chart)],
         span=span,
         whole=part_of(chart, None),
-        svg=curve_svg(chart, choice, span, titles=names),
+        svg=curve_svg(chart, choice, span, titles=names, grey=grey),
         legend=[
-            Entry(line.detector, names.get(line.detector, line.title), line.threshold, swatch(line.colour))
+            Entry(
+                line.detector,
+                named(names.get(line.detector, line.title), grey=line.detector in grey),
+                line.threshold,
+                swatch(line.colour, counted=line.detector not in grey),
+            )
             for line in (curve.line for curve in curves)
         ],
-        table=table_of(chart, choice, titles=names),
+        table=table_of(chart, choice, titles=names, grey=grey),
+        grey=any(curve.line.detector in grey for curve in curves),
         cell_s=chart.record.cell_s,
         styles=frozenset(curve.line.style for curve in curves),
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from frontend.charts.axis import clock
 from frontend.charts.chart import Chart
 from frontend.charts.choice import Choice
+from frontend.charts.curve import named
 from shared.curves import Lane
 from shared.languages import _
 from shared.rounding import score
@@ -42,8 +43,8 @@ class Table:
     counts: bool
 
 
-def table_of(chart: Chart, choice: Choice, *, titles: Mapping[str, str]) -> Table | None:
-    """The table of what was chosen; None where an old report has no cells."""
+def table_of(chart: Chart, choice: Choice, *, titles: Mapping[str, str], grey: Collection[str] = ()) -> Table | None:
+    """The table of what was chosen; None where an old report has no cells. ``grey``: ids of those in no count, never marked as above."""
     lanes = choice.lanes(chart)
     found = {curve.line.detector: curve.line for curve in choice.curves(chart)}
     columns = [(line, lane) for line in found.values() if (lane := _lane(lanes, line.detector)) is not None]
@@ -53,11 +54,21 @@ def table_of(chart: Chart, choice: Choice, *, titles: Mapping[str, str]) -> Tabl
     counts = not (lanes[0].unit == "face" and lanes[0].person is None)
     rows = []
     for number in range(begin, end):
-        cells = tuple(_cell(lane, line.detector, line.threshold, number) for line, lane in columns)
+        cells = tuple(
+            _cell(lane, line.detector, line.threshold, number, counted=line.detector not in grey)
+            for line, lane in columns
+        )
         if any(cell.present for cell in cells):
             counted = _counted(lanes[0], number) if counts else ""
             rows.append(Row(_time(chart, number), counted, cells))
-    heads = tuple((titles.get(line.detector, line.title), UNIT_NOUNS[line.unit], line.threshold) for line, _ in columns)
+    heads = tuple(
+        (
+            named(titles.get(line.detector, line.title), grey=line.detector in grey),
+            UNIT_NOUNS[line.unit],
+            line.threshold,
+        )
+        for line, _ in columns
+    )
     return Table(heads, tuple(rows), counts)
 
 
@@ -65,13 +76,13 @@ def _lane(lanes: list[Lane], detector: str) -> Lane | None:
     return next((lane for lane in lanes if detector in lane.values), None)
 
 
-def _cell(lane: Lane, detector: str, threshold: float, number: int) -> Cell:
+def _cell(lane: Lane, detector: str, threshold: float, number: int, *, counted: bool) -> Cell:
     place = number - lane.first
     if not 0 <= place < len(lane.of):
         return Cell("–", above=False, judged=0, present=0)
     values = lane.values[detector]
     median = values.median[place]
-    above = median is not None and median >= threshold
+    above = counted and median is not None and median >= threshold
     return Cell(
         score(median, threshold=threshold), above=above, judged=values.judged[place], present=lane.present[place]
     )

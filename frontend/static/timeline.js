@@ -230,7 +230,7 @@
       if (off.has(curve.id)) continue;
       const found = valueAt(curve, x);
       const [low, high] = (found || []).map((value) => rounded(value, curve.threshold));
-      words.push(`${curve.title} ${found ? `${low === high ? low : _("{low} to {high}", { low, high })}${found[1] >= curve.threshold ? " ▲" : ""}` : "–"}`);
+      words.push(`${curve.title} ${found ? `${low === high ? low : _("{low} to {high}", { low, high })}${curve.counted && found[1] >= curve.threshold ? " ▲" : ""}` : "–"}`);
     }
     place.replaceChildren();
     const when = document.createElement("b");
@@ -319,7 +319,7 @@
     shown = [Number(svg.dataset.begin), Number(svg.dataset.end)];
     [wide, high, column] = [Number(svg.dataset.wide), Number(svg.dataset.high), Number(svg.dataset.column)];
     curves = [...svg.querySelectorAll("g[data-unit]")].map((group) => ({
-      id: group.dataset.detector, title: group.dataset.title, threshold: Number(group.dataset.threshold),
+      id: group.dataset.detector, title: group.dataset.title, counted: !group.dataset.counted, threshold: Number(group.dataset.threshold),
       steps: group.classList.contains("of-steps"), dots: group.classList.contains("of-dots"),
       runs: [...runsOf(group.querySelector(".line")), ...runsOf(group.querySelector(".points"))],
     }));

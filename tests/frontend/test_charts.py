@@ -15,14 +15,15 @@ from frontend.charts.axis import Span, ticks
 from frontend.charts.chart import Chart, Curve
 from frontend.charts.choice import Choice, choices, part_of
 from frontend.charts.columns import COLUMN, HIGH, WIDE, drawn
-from frontend.charts.curve import curve_svg
+from frontend.charts.curve import curve_svg, swatch
 from frontend.charts.lanes import lane_views, ribbon
 from frontend.charts.table import table_of
 from frontend.charts.wave import wave_svg
 from frontend.portal import portal
+from shared.curve_colours import curve_colour, hexadecimal
 from shared.curves import CellValues, Curves, Lane, Line, ShotCell, Wave
 from shared.records import JobId
-from shared.results import JointStretch
+from shared.results import Finding, JointStretch, Result
 from shared.translations import ROOT
 from tests.frontend.stories import START, Uploader, a_result, finish
 
@@ -245,7 +246,49 @@ def test_the_table_has_each_detectors_score_and_how_much_it_judged() -> None:
     assert (table.rows[2].cells[0].judged, table.rows[2].cells[0].present, table.rows[2].counted) == (0, 5, "–")
 
 
+def test_a_detector_in_no_count_is_grey_in_curve_and_legend_and_above_nothing_in_the_table() -> None:
+    lines = [line([0, 10], [0.2, 0.9]), line([0, 10], [0.3, 0.8], name="bb", colour=1, threshold=0.4)]
+    two = lane(0, [0, 1], [1, 1])
+    two = two.model_copy(update={"values": {**two.values, "bb": two.values["aa"]}})
+    chart, names = Chart(record(*lines, lanes=(two,))), {"aa": "Alpha", "bb": "Beta"}
+    svg = curve_svg(chart, Choice(), SPAN, titles=names, grey={"bb"})
+    drawn_lines = {one.get("data-detector"): one for one in parsed(svg).iter("g") if one.get("data-unit")}
+    grey, colour = (hexadecimal(curve_colour(1, counted=counted)) for counted in (False, True))
+    assert (drawn_lines["bb"].get("fill"), drawn_lines["bb"].get("data-counted")) == (grey, "no")
+    assert colour not in svg, "its threshold is grey, too"
+    assert drawn_lines["bb"].get("data-title") == "Bb (not counted)", "as the readout says it"
+    assert drawn_lines["aa"].get("fill") == hexadecimal(curve_colour(0))
+    assert drawn_lines["aa"].get("data-counted") is None
+    assert "Beta (not counted): from" in svg
+    assert "Alpha: from" in svg
+    assert grey in swatch(1, counted=False)
+    table = table_of(chart, Choice(), titles=names, grey={"bb"})
+    assert table is not None
+    assert [title for title, _, _ in table.heads] == ["Alpha", "Beta (not counted)"]
+    assert [cell.above for cell in table.rows[1].cells] == [True, False]
+
+
 # --------------------------------------------------------------------------- on the site
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["with findings", "of an earlier version"])
+def test_the_page_greys_the_curve_of_who_judged_too_little(app: Flask, uploader: Uploader, old: bool) -> None:
+    def few(usual: Result) -> Result:
+        found = Finding(points="inconclusive", code="few_units", sentence="Too few.")
+        first, *others = usual.detectors
+        change = {"units_scored": 3} if old else {"finding": found}
+        unfound = [item.model_copy(update={"finding": None}) if old else item for item in others]
+        return usual.model_copy(
+            update={"detectors": (first.model_copy(update=change | {"fake_score": 0.99}), *unfound)}
+        )
+
+    job = uploader.submit()
+    finish(app, job, change=few)
+    uploader.enter_pin(job)
+    page = uploader.get(f"/r/{job}").get_data(as_text=True)
+    assert "Grey lines are of detectors that are in no count." in page
+    assert page.count("data-counted=") == 1
+    assert "(not counted)</span>" in page or "(not counted) <span" in page, "in the legend"
 
 
 def test_the_curve_of_each_person_is_on_the_page_and_alone_for_the_script(app: Flask, uploader: Uploader) -> None:

@@ -11,12 +11,17 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from PIL import Image
+from reportlab.platypus import KeepTogether
 
 from backend.media.canvas import Canvas
 from backend.media.panel import CurvePanel, Rect, _clock, _Curve, _ticks
 from backend.report.build import scored_detectors
 from backend.report.curves import MOST_POINTS, write_curves
 from backend.report.palette import LEVELS, UNSCORED, curve_style
+from backend.report.pdf.annex import annex
+from backend.report.pdf.drawings import Curve
+from backend.report.pdf.letters import load
+from backend.report.pdf.subject import Subject
 from backend.report.pictures import draw_all_curves, draw_curves, draw_sorted, drawable
 from backend.report.plan import build_plan, counts_at
 from backend.report.series import FaceTable, highest_series, person_series, score_array
@@ -237,6 +242,37 @@ def test_a_box_counts_each_detector_by_its_own_threshold_and_only_those_that_jud
     assert alone.level.tolist() == [1, 2, 2, 0]
     assert counts_at([(few, scores[2])], units=4).level.tolist() == [0, 0, 0, 0], "its score is grey"
     assert counts_at([], units=4).words == ["no score"] * 4
+
+
+def test_a_detector_in_no_count_is_grey_in_video_chart_and_pdf_and_its_name_says_so(
+    made_detector: Callable, made_result: Callable, tmp_path: Path
+) -> None:
+    found = Finding(points="inconclusive", code="few_units", sentence="Too few.")
+    result = made_result(
+        frames=30,
+        detectors=lambda faces: [
+            made_detector("aa", faces=faces, level=0.2, threshold=0.4, title="Alpha"),
+            made_detector("bb", faces=faces, level=0.9, title="Beta").model_copy(update={"finding": found}),
+        ],
+    )
+    drawn, grey = plan(result), curve_colour(0, counted=False)
+    assert [(one["label"], tuple(one["colour"])) for one in drawn["curves"]] == [
+        ("Alpha", curve_colour(0)), ("Beta (not counted)", grey),
+    ]  # fmt: skip
+    assert [tuple(one["colour"]) for one in drawn["thresholds"]] == [curve_colour(0), grey]
+    scored = scored_detectors(result)
+    draw_all_curves(result, scored, tmp_path / "all.png")
+    draw_curves(result, *scored[1], tmp_path / "bb.png", colour=1)
+    draw_sorted(*scored[1], tmp_path / "sorted.png", colour=1)
+    for name, colours in {"all": (curve_colour(0), grey), "bb": (grey,), "sorted": (grey,)}.items():
+        with Image.open(tmp_path / f"{name}.png") as picture:
+            seen = {colour for _, colour in picture.convert("RGB").getcolors(1 << 24)}
+        assert set(colours) <= seen, name
+        assert curve_colour(1) not in seen, name
+    load()
+    groups = [one for one in annex(Subject.of(result, scored, tmp_path), width=500) if isinstance(one, KeepTogether)]
+    curves = [stone for one in groups for stone in one._content if isinstance(stone, Curve)]
+    assert [("in no count" in one._alt, one._counted) for one in curves] == [(False, True), (True, False)]
 
 
 def test_beyond_three_detectors_above_the_colour_stays_and_the_number_goes_on(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from base_detector import Array
-from shared.curve_colours import CURVES
+from shared.curve_colours import CURVES, NOT_COUNTED, curve_colour
 
 #: Machado, Oliveira and Fernandes 2009, complete absence of one kind of cones, on linear RGB
 SIGHT = {
@@ -46,5 +46,14 @@ def test_no_colour_is_near_one_of_a_finding() -> None:
 @pytest.mark.parametrize("ground", [WHITE, DARK])
 def test_every_colour_stands_out_on_both_pages(ground: tuple[int, int, int]) -> None:
     weights = np.array([0.2126, 0.7152, 0.0722])
-    brighter, darker = np.sort([linear(CURVES) @ weights, np.full(len(CURVES), linear(ground) @ weights)], axis=0)[::-1]
+    colours = (*CURVES, NOT_COUNTED)
+    brighter, darker = np.sort([linear(colours) @ weights, np.full(len(colours), linear(ground) @ weights)], axis=0)[
+        ::-1
+    ]
     assert ((brighter + 0.05) / (darker + 0.05)).min() >= 3
+
+
+def test_what_is_in_no_count_is_grey_whatever_its_place() -> None:
+    assert {curve_colour(place, counted=False) for place in range(20)} == {NOT_COUNTED}
+    red, green, blue = NOT_COUNTED
+    assert max(red, green, blue) - min(red, green, blue) < 16

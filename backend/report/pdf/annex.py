@@ -156,8 +156,8 @@ def _curves(subject: Subject, *, width: float) -> Iterator[Flowable]:
     yield from headed("Fake scores over time", HEADING)
     yield Text(
         soft(
-            "One line for each detector, from 0 (like real examples) to 1 (like fake ones); dashed: its own threshold. A line breaks "
-            "where the clip is cut, damaged (shaded) or where scores are missing."
+            "One line for each detector, from 0 (like real examples) to 1 (like fake ones), grey where it is in no count; dashed: its own "
+            "threshold. A line breaks where the clip is cut, damaged (shaded) or where scores are missing."
         ),
         NOTE,
     )
@@ -216,6 +216,7 @@ def _curve(
         return None
     above = float((series.scores >= item.threshold).mean())
     who = "" if person is None else f", {person_name(person)}"
+    who += "" if subject.is_counted(item) else ", in no count"
     low, high = (
         rounded(float(value), threshold=item.threshold) for value in (series.scores.min(), series.scores.max())
     )
@@ -224,6 +225,7 @@ def _curve(
         title=item.title,
         threshold=item.threshold,
         place=subject.colours[item.id],
+        counted=subject.is_counted(item),
         end_s=time_end(subject.result),
         width=width,
         damaged=damaged_stretches(subject.result),

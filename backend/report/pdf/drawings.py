@@ -164,6 +164,7 @@ class Curve(Flowable):  # type: ignore[misc]
         title: str,
         threshold: float,
         place: int,
+        counted: bool,
         end_s: float,
         width: float,
         damaged: Sequence[tuple[float, float]],
@@ -173,6 +174,7 @@ class Curve(Flowable):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         self._series, self._title, self._threshold, self._place = series, title, threshold, place
+        self._counted = counted
         self._end, self._damaged, self._cuts, self._axis, self._alt = max(end_s, 1e-3), damaged, cuts, axis, alt
         self._foot = 4.5 * mm if axis else 0.6 * mm
         self.width, self.height = width, 11.5 * mm + self._foot
@@ -213,7 +215,7 @@ class Curve(Flowable):  # type: ignore[misc]
         page.drawString(0, self._y(0.55), words)
         page.setFillColor(SOFT)
         page.setFont(PLAIN, 5.6)
-        page.drawString(0, self._y(0.1), f"threshold {self._threshold:.2f}")
+        page.drawString(0, self._y(0.1), f"threshold {self._threshold:.2f}{'' if self._counted else ', not counted'}")
         page.drawRightString(left - 2, self._y(1) - 4, "1")
         page.drawRightString(left - 2, self._y(0), "0")
         page.setStrokeColor(SOFT)
@@ -231,7 +233,7 @@ class Curve(Flowable):  # type: ignore[misc]
 
     def _draw_scores(self) -> None:
         page, series = self.canv, self._series
-        ink = colour(curve_colour(self._place))
+        ink = colour(curve_colour(self._place, counted=self._counted))
         page.setStrokeColor(ink)
         page.setFillColor(ink)
         page.setLineWidth(0.9)
