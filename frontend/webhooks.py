@@ -3,7 +3,8 @@
 Promises: each message is made once, is kept on disk until the other side took it (2xx), and is tried again with the pauses of mails, for a
 day; it goes to public addresses only, by https, to the very address that was checked; nothing of it is left when its submission is deleted;
 a key that was revoked or has expired sends nothing more. A message holds the id, the state, its code and links; no score, no file name.
-A slow receiver delays neither mails nor pages: the courier has a thread of its own. For the front-end only.
+A slow receiver delays neither mails nor pages nor other receivers: the courier has a thread of its own, and ``frontend.receivers`` one for
+each receiver. For the front-end only.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import structlog
 from frontend.keys import Keys
 from frontend.outbox import Kind, Mail, Outbox
 from frontend.receipts import Receipt, Receipts
+from frontend.receivers import Receivers
 from shared.clock import Clock
 from shared.download import Poster, is_public, read_address
 from shared.errors import PermanentError, UserError
@@ -90,6 +92,7 @@ class Courier:
         self._box = Outbox(folder, letters=folder / "letters", domain="webhook")
         self._store, self._receipts, self._keys = store, receipts, keys
         self._poster, self._public_url, self._clock = poster, public_url, clock
+        self._receivers = Receivers(self._try, clock=clock)
         self._ended: set[JobId] = set()
         self._stopping = threading.Event()
         self._swept: datetime | None = None
@@ -104,16 +107,18 @@ class Courier:
         """Do rounds until ``stop``. A failed round is logged, and the next one begins nevertheless."""
         while not self._stopping.wait(LOOK_S):
             try:
-                self.tick()
+                self.tick(wait=False)
             except Exception as error:  # messages must continue; the error is in the log
                 log.exception("courier_round_failed", kind=type(error).__name__)
+        self._receivers.wait()
 
     def stop(self) -> None:
-        """End ``run`` after its current round."""
+        """End ``run`` after its current round and what is being sent."""
         self._stopping.set()
 
-    def tick(self) -> None:
-        """One round: make the messages of submissions that have ended, send what is due, forget what was deleted."""
+    def tick(self, *, wait: bool = True) -> None:
+        """One round: make the messages of submissions that have ended, send what is due, forget what was deleted. ``wait``: until what was
+        begun to be sent has been tried."""
         for receipt in self._receipts.all():
             if receipt.webhook and receipt.id not in self._ended:
                 with contextlib.suppress(PermanentError, OSError):  # not readable: the next round
@@ -123,8 +128,9 @@ class Courier:
             if self._receipts.get(job) is None:  # deleted
                 self._box.forget(job)
                 self._ended.discard(job)
-        for mail in self._box.due(self._clock()):
-            self._try(mail)
+        self._receivers.hand_over(self._box.due(self._clock()))
+        if wait:
+            self._receivers.wait()
         self._tidy(self._clock())
 
     def _look(self, receipt: Receipt) -> None:
@@ -137,21 +143,22 @@ class Courier:
             self._box.add(kind, job=receipt.id, to=receipt.webhook, link=self._public_url, now=now, code=status.code)
         self._ended.add(receipt.id)
 
-    def _try(self, mail: Mail) -> None:
-        """Send one message; its failure does not affect the others."""
+    def _try(self, mail: Mail) -> bool:
+        """Send one message, if it is still to be sent; whether its receiver answered in time. Its failure does not affect the others."""
         try:
-            self._send(mail)
+            return self._send(mail)
         except Exception as error:  # our own bug: the traceback is in the log, the message is tried again later
             log.exception("webhook_failed", kind=type(error).__name__)
             with contextlib.suppress(OSError):  # the disk is full: the next round
                 self._put_off(mail, "internal")
+            return True
 
-    def _send(self, mail: Mail) -> None:
+    def _send(self, mail: Mail) -> bool:
         receipt = self._receipts.get(JobId(mail.job))
         key = self._keys.get(receipt.key) if receipt else None
         if receipt is None or receipt.delete or key is None or not key.works(self._clock()):
             self._box.forget(mail.job)
-            return
+            return True
         body = json.dumps(self.message(mail), separators=(",", ":")).encode()
         secret = self._keys.webhook_secret(key.id)
         headers = signed(body, secret=secret, message_id=f"{mail.name}", now=self._clock())
@@ -159,7 +166,7 @@ class Courier:
             answered = self._poster.post(mail.to, body, headers=headers)
         except UserError as error:
             self._put_off(mail, error.code)
-            return
+            return error.code != "fetch_timed_out"
         if 200 <= answered < 300:
             self._box.sent(mail)
             log.info("webhook_sent", key=key.id, kind=mail.kind, tries=mail.tries + 1)
@@ -168,6 +175,7 @@ class Courier:
             log.warning("webhook_refused", key=key.id, kind=mail.kind)
         else:
             self._put_off(mail, f"http_{answered}")
+        return True
 
     def _put_off(self, mail: Mail, reason: str) -> None:
         if self._box.put_off(mail, now=self._clock(), trouble=reason):

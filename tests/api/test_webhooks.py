@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -32,6 +35,7 @@ class Receiver:
     port: int
     certificate: Path
     status: int = 204
+    answers: threading.Event = field(default_factory=threading.Event)
     got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
 
     @property
@@ -51,16 +55,20 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "cert", folder / "key"
 
 
-@pytest.fixture
-def receiver(certificate: tuple[Path, Path]) -> Iterator[Receiver]:
+@contextmanager
+def receiving(certificate: tuple[Path, Path], *, hangs: bool = False) -> Iterator[Receiver]:
+    """A receiver; one that ``hangs`` takes what it is sent and answers only when ``answers`` is set."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             made.got.append((dict(self.headers), body))
+            made.answers.wait(60)
             self.send_response(made.status)
             self.send_header("Location", "https://localhost/elsewhere")
             self.send_header("Content-Length", "0")
-            self.end_headers()
+            with contextlib.suppress(OSError):  # the portal has gone
+                self.end_headers()
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -70,12 +78,29 @@ def receiver(certificate: tuple[Path, Path]) -> Iterator[Receiver]:
     context.load_cert_chain(*certificate)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     made = Receiver(server.server_address[1], certificate[0])
+    if not hangs:
+        made.answers.set()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
-    yield made
-    server.shutdown()
-    server.server_close()
-    thread.join(10)
+    try:
+        yield made
+    finally:
+        made.answers.set()
+        server.shutdown()
+        server.server_close()
+        thread.join(10)
+
+
+@pytest.fixture
+def receiver(certificate: tuple[Path, Path]) -> Iterator[Receiver]:
+    with receiving(certificate) as made:
+        yield made
+
+
+@pytest.fixture
+def hanging(certificate: tuple[Path, Path]) -> Iterator[Receiver]:
+    with receiving(certificate, hangs=True) as made:
+        yield made
 
 
 @pytest.fixture
@@ -129,6 +154,70 @@ def test_the_courier_of_a_running_portal_announces_by_itself(
     thread.join(20)
     assert not thread.is_alive()
     assert len(receiver.got) == 1
+
+
+def jobs(receiver: Receiver) -> list[str]:
+    return [json.loads(body)["data"]["id"] for _, body in receiver.got]
+
+
+def test_a_receiver_that_hangs_delays_no_other_and_gets_its_own_in_order_when_it_answers(
+    announced: tuple[Flask, Program, str],
+    receiver: Receiver,
+    hanging: Receiver,
+    clock: FrozenClock,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    app, desk, _ = announced
+    courier = portal(app).courier
+    slow, quick = [], []
+    monkeypatch.setattr(courier._receivers, "_most", 0)  # messages are made and wait
+    for _ in range(3):
+        for told, where in ((slow, hanging), (quick, receiver)):
+            told.append(desk.submit(webhook=where.url))
+            finish(app, told[-1])
+            courier.tick()
+            clock.forward(seconds=1)
+    assert (hanging.got, receiver.got) == ([], [])
+    monkeypatch.undo()
+    monkeypatch.setattr("frontend.webhooks.LOOK_S", 0.02)
+    thread = courier.start()
+    eventually(lambda: len(receiver.got) == 3)
+    eventually(lambda: hanging.got)
+    assert jobs(receiver) == quick
+    assert jobs(hanging) == slow[:1], "one after the other, and the first is not answered yet"
+    hanging.answers.set()
+    eventually(lambda: not list(courier._box.waiting()))
+    courier.stop()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert (jobs(receiver), jobs(hanging)) == (quick, slow), "in order, nothing twice"
+
+
+def test_one_that_does_not_answer_in_time_rests_so_that_the_last_thread_is_for_the_others(
+    announced: tuple[Flask, Program, str], receiver: Receiver, hanging: Receiver, clock: FrozenClock
+):
+    app, desk, _ = announced
+    courier = portal(app).courier
+    courier._poster._timeout_s = 0.5
+    courier._receivers._most = 0  # messages are made and wait
+    for where in (hanging, hanging, hanging, receiver):
+        finish(app, desk.submit(webhook=where.url))
+        courier.tick()
+        clock.forward(seconds=1)
+    courier._receivers._most = 1
+    courier.tick()
+    assert (len(hanging.got), len(receiver.got)) == (1, 0), "there is one thread, and who waits longest has it"
+    courier.tick()
+    assert (len(hanging.got), len(receiver.got)) == (1, 1)
+    courier.tick()
+    assert len(hanging.got) == 1, "it rests"
+    hanging.answers.set()
+    clock.forward(minutes=2)
+    courier.tick()
+    assert sorted(jobs(hanging)[1:]) == sorted(set(jobs(hanging))), (
+        "what it did not answer, and what waited behind that"
+    )
+    assert list(courier._box.waiting()) == []
 
 
 def test_a_failure_is_announced_with_its_code(
