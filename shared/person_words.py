@@ -101,7 +101,7 @@ def _standing(result: Result, person: int | None, names: Mapping[str, str]) -> S
         key=lambda pair: pair[0] - pair[1],
     )
     word: Word = "unjudged"
-    if agreed or (not _has_times(result) and len({item.family or item.id for item in above}) > 1):
+    if agreed or (not _has_times(result, person) and len({item.family or item.id for item in above}) > 1):
         word = "flagged"
     elif above or single:
         word = "unconfirmed"
@@ -123,9 +123,9 @@ def _points(item: DetectorResult) -> bool:
     return item.finding is None or item.finding.points == "points_to_fake"
 
 
-def _has_times(result: Result) -> bool:
-    """Whether stretches of time were looked for: not in a still, and in quick mode of sound only."""
-    return any(item.stretches for item in result.detectors)
+def _has_times(result: Result, person: int | None) -> bool:
+    """Whether stretches of time were looked for: not in a still, and in quick mode of sound only, which says nothing of faces."""
+    return any(item.stretches for item in result.detectors if (item.unit == "sound") == (person is None))
 
 
 def _able(result: Result, person: int | None) -> list[tuple[DetectorResult, bool]]:

@@ -65,6 +65,11 @@ def enough(answer: DetectorResult, *, is_clip: bool) -> bool:
     return answer.units_scored >= least and answer.units_scored >= LEAST_SHARE * units
 
 
+def enough_of_person(one: PersonScore, *, faces: int, is_clip: bool) -> bool:
+    """Whether enough of a person was judged, of whom ``faces`` were found: by the rule of ``enough``."""
+    return one.faces >= LEAST_SHARE * faces and (not is_clip or one.faces >= LEAST_UNITS)
+
+
 #: Why a person's label is grey.
 NOT_SHOWN: Final = marked(("not counted", "too few faces", "inconclusive"))
 
@@ -84,7 +89,7 @@ def person_label(answer: DetectorResult, one: PersonScore, *, faces: int, is_cli
     """
     if left_out(answer):
         return PersonLabel("none", NOT_SHOWN[0])
-    if one.faces < LEAST_SHARE * faces or (is_clip and one.faces < LEAST_UNITS):
+    if not enough_of_person(one, faces=faces, is_clip=is_clip):
         return PersonLabel("none", NOT_SHOWN[1])
     side: Points = "points_to_fake" if one.hard_label == "fake" else "points_to_real"
     if answer.finding is not None and answer.finding.points != side:

@@ -36,6 +36,7 @@ from shared.records import Mode
 from shared.results import DetectorResult
 from shared.rounding import score as rounded
 from shared.settings import Settings, read_settings
+from shared.statement import enough
 from shared.words import UNIT_NOUNS, counted, label_in_words
 
 
@@ -107,8 +108,9 @@ def run(
                     card, spec, media, settings=settings, pool=pool, mode=mode, pack_folder=pack_folder or scratch / "pack",
                     on_progress=lambda done, total: status.update(f"{card.id}: {done} of {counted(total, UNIT_NOUNS[card.unit])}"),
                 )  # fmt: skip
+                is_clip = not MediaPack(pack_folder or scratch / "pack").is_image
     with printing(else_see="Judge it again."):
-        click.echo(result.model_dump_json(indent=1) if as_json else _in_words(result))
+        click.echo(result.model_dump_json(indent=1) if as_json else _in_words(result, is_clip=is_clip))
     if result.status != "ok":
         raise SystemExit(EXIT_NOTHING)
 
@@ -199,13 +201,15 @@ def _check_paths(media: Path, weights: Path | None, keep_pack: Path | None) -> N
         raise UserError("no_such_file", f"{shown(keep_pack)} exists already: name a new folder.")
 
 
-def _in_words(result: DetectorResult) -> str:
+def _in_words(result: DetectorResult, *, is_clip: bool) -> str:
     if result.fake_score is None:
         return f"{result.id}: no score. {result.message}"
     scored = f"{result.units_scored} of {counted(len(result.scores), UNIT_NOUNS[result.unit])} scored"
     persons = f", {counted(len(result.persons), 'person')}" if result.unit == "face" else ""
     score = rounded(result.fake_score, threshold=result.threshold)
     label = label_in_words(str(result.hard_label))
+    if not enough(result, is_clip=is_clip):
+        label = f"({label}): judged too little to be counted"
     return (
         f"{result.id}: fake score {score} ({label}, its threshold is {result.threshold:g}), {scored}{persons}\n"
         "0 = real, 1 = fake. A score is an indication, not a proof."

@@ -106,7 +106,7 @@ def assemble(
         sound=pack.heard,
         detectors=detectors,
         consensus=consensus(detectors),
-        joint_stretches=joint_of(detectors, mode=job.mode),
+        joint_stretches=joint_of(detectors, mode=job.mode, faces={item.person: item.faces for item in pack.persons}),
         conditions=like,
         origin=pack.origin,
         media_worker=media_worker,

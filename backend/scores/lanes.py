@@ -6,7 +6,7 @@ pictures, quick mode. May be imported by the back-end.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -17,7 +17,7 @@ from base_detector import Array, Card
 from shared.findings import MediaPack
 from shared.records import Mode
 from shared.results import DetectorResult, JointStretch, Stretch
-from shared.statement import counts
+from shared.statement import counts, enough_of_person
 
 #: The running median of sound spans three of its windows, in hops.
 _HOPS: Final = 3
@@ -33,18 +33,33 @@ def stretches_of(card: Card, each: Array, pack: MediaPack) -> tuple[Stretch, ...
     )
 
 
-def joint_of(answers: Sequence[DetectorResult], *, mode: Mode) -> tuple[JointStretch, ...]:
-    """The joint stretches of all detectors that judged enough of the file to be counted, by person."""
+def joint_of(
+    answers: Sequence[DetectorResult], *, mode: Mode, faces: Mapping[int, int] | None = None
+) -> tuple[JointStretch, ...]:
+    """The joint stretches of all detectors that judged enough of the file to be counted, and enough of the person, by person.
+
+    ``faces``: person -> faces that were found.
+    """
     counted = {item.id: item for item in answers if counts(item)}
     families = {name: item.family or name for name, item in counted.items()}
     lanes = {item.person for answer in counted.values() for item in answer.stretches}
     joint = []
     for person in sorted(lanes, key=lambda lane: -1 if lane is None else lane):
-        own = {name: [item for item in answer.stretches if item.person == person] for name, answer in counted.items()}
+        own = {
+            name: [item for item in answer.stretches if item.person == person]
+            for name, answer in counted.items()
+            if _judged_enough(answer, person, faces or {})
+        }
         for item in joint_stretches(own, families=families, person=person):
             false = together([counted[name] for name in item.detectors], mode=mode)
             joint.append(item.model_copy(update={"false_stretches": false}))
     return tuple(joint)
+
+
+def _judged_enough(answer: DetectorResult, person: int | None, faces: Mapping[int, int]) -> bool:
+    """Whether a person's label is not grey for so few judged faces; the voice is judged with the file."""
+    own = next((one for one in answer.persons if one.person == person), None)
+    return own is None or enough_of_person(own, faces=faces.get(own.person, own.faces), is_clip=True)
 
 
 def _lanes(card: Card, each: Array, pack: MediaPack) -> Iterator[tuple[int | None, Track]]:

@@ -147,8 +147,9 @@ def _joined(start: Array, end: Array, piece: Array) -> Iterator[tuple[int, int]]
     if not len(start):
         return
     steps = np.diff(start)
+    steps = steps[steps > _SAME_S]  # a person may have two faces in one picture
     usual = float(np.median(steps)) if len(steps) else 0.0
-    pause = (start[1:] - np.maximum.accumulate(end)[:-1]) > _PAUSE_STEPS * usual
+    pause = (start[1:] - np.maximum.accumulate(end)[:-1]) > _PAUSE_STEPS * usual + _SAME_S
     breaks = np.flatnonzero(pause | (np.diff(piece) != 0)) + 1
     yield from itertools.pairwise([0, *breaks.tolist(), len(start)])
 

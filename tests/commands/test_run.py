@@ -13,9 +13,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from backend.commands.detectors import detectors
+from backend.commands.run import _in_words
 from shared.results import DetectorResult
 from tests.compiled import share_compiled
 from tests.conftest import write_clip
+from tests.scores.sets import answer, card
 
 ROOT = Path(__file__).resolve().parents[2]
 PORTRAIT = ROOT / "tests/fixtures/astronaut.jpg"
@@ -93,6 +95,12 @@ def test_without_json_it_says_the_score_in_words(weights_folder: Path):
     assert "mesonet: fake score 0." in said.stdout
     assert "1 of 1 face scored, 1 person" in said.stdout
     assert "not a proof" in said.stdout
+
+
+@pytest.mark.parametrize(("units", "is_clip", "grey"), [(19, True, True), (20, True, False), (19, False, False)])
+def test_the_label_of_too_few_faces_is_in_brackets(units: int, is_clip: bool, grey: bool):
+    told = _in_words(answer(card(), 0.9, units=units, of=units), is_clip=is_clip)
+    assert ("((fake): judged too little to be counted, its threshold" in told) is grey
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from backend.scores.findings import finding_of
 from backend.scores.lanes import joint_of, stretches_of
 from base_detector import FACE_DTYPE
 from shared.findings import MediaPack, Note
-from shared.results import DetectorResult, Stretch
+from shared.results import DetectorResult, PersonScore, Stretch
 from tests.packs import finish_pack
 from tests.scores.sets import LIKE, answer, card
 
@@ -87,3 +87,11 @@ def test_joint_stretches_count_kinds_of_evidence_and_leave_out_who_judged_too_li
     assert [item.families for item in cousins] == [1]
     assert joint_of([judged("mesonet", (1, 5)), judged("selfblend", (3, 8), units=9)], mode="standard") == ()
     assert joint_of([judged("mesonet", (1, 5))], mode="standard") == ()
+
+
+@pytest.mark.parametrize(("own", "found", "stretches"), [(20, 20, 1), (19, 19, 0), (20, 100, 1), (20, 101, 0)])
+def test_a_person_of_whom_too_few_faces_were_judged_has_no_joint_stretch(own: int, found: int, stretches: int):
+    """Its label is grey, so it may not lead the headline."""
+    score = PersonScore(person=2, faces=own, fake_score=0.9, hard_label="fake")
+    answers = [judged(name, (1, 5)).model_copy(update={"persons": (score,)}) for name in ("mesonet", "selfblend")]
+    assert len(joint_of(answers, mode="standard", faces={2: found})) == stretches

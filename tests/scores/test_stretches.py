@@ -60,6 +60,25 @@ def test_a_cut_and_a_pause_end_a_stretch():
     assert [(each.start_s, each.end_s) for each in paused] == [pytest.approx((0, 1.6)), pytest.approx((2.4, 4))]
 
 
+def test_a_person_with_two_faces_in_each_picture_has_no_pauses():
+    """A mirror: half of the steps of time are none."""
+    twice = track(np.full(50, 0.9))
+    twice = Track(*(np.repeat(part, 2) for part in (twice.start_s, twice.end_s, twice.scores, twice.piece)))
+    assert [(one.start_s, one.end_s, one.units) for one in stretches(twice, threshold=0.5)] == [(0.0, 2.0, 100)]
+
+
+@pytest.mark.parametrize("first", [0.0, 1000.0, -0.3])
+def test_a_stretch_is_entered_beyond_the_margin_and_kept_at_the_threshold_wherever_time_begins(first: float):
+    """Exactly at the threshold is above it; there a stretch goes on, and none begins."""
+    found = [
+        stretches(track(scores, first=first), threshold=0.5)
+        for scores in (np.full(50, 0.5), np.repeat([0.51, 0.5], 25), np.repeat([0.8, 0.499], 25))
+    ]
+    ends = [[(one.side, round(one.start_s - first, 3), round(one.end_s - first, 3)) for one in part] for part in found]
+    assert ends[:2] == [[], [("fake", 0.0, 2.0)]]
+    assert ends[2][0] == ("fake", 0.0, 1.0)
+
+
 def test_too_few_judged_units_say_nothing():
     sparse = np.full(100, np.nan)
     sparse[[3, 60]] = 0.99

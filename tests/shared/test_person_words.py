@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from backend.scores.lanes import joint_of
 from shared.person_words import WORDS, Standing, persons_sentence, standings
-from shared.results import DetectorResult, PersonScore, Result
+from shared.results import DetectorResult, PersonScore, Result, Stretch
 from tests.report.conftest import make_result
 from tests.scores.sets import LIKE
 from tests.shared.test_statement import STRONG, WEAK, judged
@@ -82,6 +82,10 @@ def test_without_times_two_kinds_of_evidence_over_the_whole_flag_a_person() -> N
     both = [with_persons(judged(name, 0.95, worth=STRONG), 0.95) for name in ("mesonet", "selfblend")]
     (one,) = of(*both)
     assert one.word == "flagged"
+    heard = judged("aasist", 0.95).model_copy(
+        update={"stretches": (Stretch(person=None, side="fake", start_s=0, end_s=4, units=9, median=0.9),)}
+    )
+    assert {one.person: one.word for one in of(*both, heard)} == {0: "flagged", None: "unconfirmed"}, "as in quick mode"
     cousins = [with_persons(judged(name, 0.95, worth=STRONG), 0.95) for name in ("mesonet", "classnseg")]
     (alike,) = of(*cousins)
     assert alike.word == "unconfirmed", "two that look at the same thing are one kind of evidence"
