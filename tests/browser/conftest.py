@@ -21,6 +21,7 @@ from shared.settings import Settings
 from tests.frontend.stories import catalog
 
 CHROMIUM = "/usr/bin/chromium"
+OPERATOR = "a-token-of-the-operator-for-tests"
 
 
 @pytest.fixture(scope="module")  # stopped early: two Playwrights cannot run side by side
@@ -54,7 +55,7 @@ def served(app: Flask, settings: Settings) -> Iterator[str]:
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Flask, str]]:
     """The portal behind its own server, as ``serve`` runs it; its clock runs too."""
     monkeypatch.setattr(tempfile, "tempdir", None)
-    settings = Settings(data=tmp_path / "var")
+    settings = Settings(data=tmp_path / "var", operator_token=OPERATOR)
     app = create_app(settings, background=False)
     portal(app).store.write_catalog(catalog(utc_now()))
     with served(app, settings) as url:

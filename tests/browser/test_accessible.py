@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
+from frontend.access import LOCKED_AT, Attempts
 from frontend.portal import portal
 from shared.clock import utc_now
 from shared.records import JobId
+from tests.browser.conftest import OPERATOR
 from tests.frontend.stories import PIN, Uploader, finish, status, working
 
 pytestmark = pytest.mark.browser
@@ -26,6 +28,13 @@ TOO_SMALL = """[...document.querySelectorAll('a[href], button, summary, input:no
     const labelled = e.labels && [...e.labels].some(label => label.getBoundingClientRect().height >= 24);
     return box.width && box.height && !e.disabled && !e.matches('.skip') && !inLine && !labelled && (box.width < 24 || box.height < 24);
 }).map(e => e.outerHTML.slice(0, 120))"""
+
+
+API_DOCS = "API docs"
+#: Faults of the pages that Swagger UI draws, which we take as it is published.
+OF_SWAGGER_UI = {
+    "nested-interactive": "the line of a request is a button that has links and a copy button in it; its mark-up is made by the library",
+}
 
 
 def states(page: Any, app: Any, url: str) -> Iterator[str]:
@@ -73,10 +82,34 @@ def states(page: Any, app: Any, url: str) -> Iterator[str]:
     yield "compare"
     page.goto(f"{url}/nothing")
     yield "error"
+    page.goto(f"{url}/detectors#va")
+    page.wait_for_function("document.getElementById('va').closest('details').open")
+    yield "detectors, one unfolded by its address"
+    page.goto(f"{url}/api/v1/docs")
+    page.wait_for_selector("#api .opblock", timeout=30_000)
+    yield API_DOCS
+    page.goto(f"{url}/operator")
+    page.wait_for_selector("#token")
+    yield "operator, closed"
+    page.fill("#token", "wrong")
+    page.get_by_role("button", name="Open").click()
+    page.wait_for_selector("[role=alert]")
+    yield "operator, wrong token"
+    page.fill("#token", OPERATOR)
+    page.get_by_role("button", name="Open").click()
+    page.wait_for_selector("#token", state="detached")
+    yield "operator"
     failed = someone.submit(mode="quick")
     store.write_status(status(failed, utc_now(), state="failed", step="failed", code="media_unreadable"))
     page.goto(f"{url}/r/{failed}")
     yield "failed"
+    portal(app).access._write(JobId(job), Attempts(wrong=LOCKED_AT))
+    page.context.clear_cookies()
+    page.goto(f"{url}/r/{job}")
+    page.fill("#pin", PIN)
+    page.get_by_role("button", name="Open the result").click()
+    page.wait_for_selector("text=locked")
+    yield "PIN, locked"
     page.goto(f"{url}/unlock/{job}/token")
     yield "unlock"
     store.write_status(status(job, utc_now(), state="expired", step="expired", code="deleted"))
@@ -94,12 +127,14 @@ def test_no_state_has_a_barrier(site: Any, watched: Any, look_at: Callable[..., 
         seen.append(name)
         look_at(page, f"{name}-{width}-{scheme}")
         found += [
-            f"{name}: {item['id']}: {item['nodes'][0]['html'][:160]}" for item in Axe().run(page).response["violations"]
+            f"{name}: {item['id']}: {item['nodes'][0]['html'][:160]}"
+            for item in Axe().run(page).response["violations"]
+            if name != API_DOCS or item["id"] not in OF_SWAGGER_UI
         ]
-        found += [f"{name}: small: {item}" for item in page.evaluate(TOO_SMALL)]
+        found += [f"{name}: small: {item}" for item in page.evaluate(TOO_SMALL) if name != API_DOCS]
         if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
             found.append(f"{name}: wider than the screen")
-    assert len(seen) == 13
+    assert len(seen) == 19
     assert found == [], "\n".join(found)
 
 
