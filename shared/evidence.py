@@ -113,6 +113,7 @@ CODES: Final = (
     "ratio_holds_one",
     "ratio_near_one",
     "threshold_disagrees",
+    "beyond_measured",
     "measured",
 )
 

@@ -157,6 +157,11 @@ _REASONS: Final[dict[str, tuple[str, str, str]]] = {
         "Its score is on one side of its threshold, but scores like it are more common on the other side.",
         _INCONCLUSIVE,
     ),
+    "beyond_measured": (
+        "none of the counted files has such a score",
+        "Its score is beyond all that it was measured on: higher than each of them, or lower. A ratio would be a guess.",
+        _INCONCLUSIVE,
+    ),
     "measured": (
         "counted on files known to be real or manipulated",
         "None of the reasons above: likelihood ratio and threshold point to the same side.",

@@ -29,7 +29,7 @@ _REASONS: Final[dict[str, str]] = marked(
         "outside_limits": "The file is beyond what it can judge, as measured on its own test material; its score is shown and not counted.",
         "no_trace": "It found no trace. Saving a file again removes what it looks for, so this says nothing either way.",
         "measured_otherwise": (
-            "It was measured on other files only (of another kind, in another mode, or made for measuring), "
+            "It was measured on other files only (of another kind, in another mode, or made for measuring), or on too few, "
             "so nothing is known of scores like this one."
         ),
         "near_threshold": "Its score is near its threshold, and how often that happens on real material was not measured here.",
@@ -135,6 +135,12 @@ def finding_sentence(answer: DetectorResult, points: Points, code: str, level: S
     if code == "threshold_disagrees":
         return _(
             "{where}, but scores like it are more common on the other side: {counts}",
+            where=where,
+            counts=inside(counts),
+        )
+    if code == "beyond_measured":
+        return _(
+            "{where}, and beyond the scores of all files that it was measured on: {counts}",
             where=where,
             counts=inside(counts),
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from base_detector import Card
 from shared.evidence import NEAR, level_of
-from shared.results import Conditions, DetectorResult, Finding, Points, SupportLevel
+from shared.results import Conditions, DetectorResult, Finding, Points, SupportLevel, Worth
 from shared.statement import enough, finding_sentence
 
 
@@ -51,7 +51,15 @@ def _rule(
         return "inconclusive", "ratio_near_one", None
     if flagged != (ratio.value > 1):
         return "inconclusive", "threshold_disagrees", None
+    if beyond_all(answer.worth):
+        return "inconclusive", "beyond_measured", None
     return side, "measured", level
+
+
+def beyond_all(worth: Worth) -> bool:
+    """Whether the score is higher than that of every counted item, or lower: its ratio would be carried on to where none was seen."""
+    pairs = (worth.real, worth.fake), (worth.real_as_low, worth.fake_as_low)
+    return any(real.reached + fake.reached == 0 for real, fake in pairs)
 
 
 def beyond(card: Card, like: Conditions) -> list[str]:

@@ -209,7 +209,7 @@ class References:
         except FileNotFoundError:
             return None
         except (RecordInvalid, OSError) as error:
-            log.warning("reference_set_left_out", file=str(path), reason=str(error))
+            log.warning("reference_set_left_out", file=str(path), reason=getattr(error, "reason", str(error)))
             found = None
         with self._lock:
             self._read[path] = (stamp, found)

@@ -86,6 +86,16 @@ def test_a_measured_answer_points_where_its_ratio_does(
     )
 
 
+@pytest.mark.parametrize(("score", "ratio"), [(0.99, (60.0, 15.0, 110.0)), (0.01, (0.02, 0.01, 0.09))])
+def test_a_score_beyond_all_that_was_measured_points_nowhere(score: float, ratio: tuple[float, float, float]):
+    """A ratio would be carried on from other scores to where nothing was seen."""
+    finding = found(score, worth=worth(*ratio, real=(0, 139), fake=(0, 115)))
+    assert outcome(finding) == ("inconclusive", "beyond_measured", None)
+    assert "beyond the scores of all files that it was measured on: of the files" in finding.sentence
+    assert "0 of 139 real and 0 of 115 manipulated ones" in finding.sentence
+    assert found(score, worth=worth(*ratio, real=(0, 139), fake=(1, 115))).code == "measured"
+
+
 def test_an_unmeasured_answer_points_only_far_from_its_threshold_and_says_so():
     assert outcome(found(0.95)) == ("points_to_fake", "unmeasured", None)
     assert outcome(found(0.05)) == ("points_to_real", "unmeasured", None)
