@@ -43,7 +43,6 @@ if TYPE_CHECKING:  # a command loads what it needs, so that help and version are
     from backend.dispatch.ray_engine import RayEngine
     from backend.pipeline import Pipeline
     from backend.scores.cache import ScoreCache
-    from backend.scores.references import References
     from backend.workers.pool import WorkerPool
     from base_detector import Card
     from shared.records import RunnerKind
@@ -74,6 +73,7 @@ def build_backend(settings: Settings, *, cached: bool = True, cluster: RayEngine
     from backend.catalog.states import DetectorStates
     from backend.pipeline import Pipeline
     from backend.scores.cache import ScoreCache
+    from backend.scores.references import References
     from backend.workers.availability import unavailable, way_of
     from backend.workers.pool import WorkerPool
 
