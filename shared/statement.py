@@ -115,23 +115,23 @@ def finding_sentence(answer: DetectorResult, points: Points, code: str, level: S
     counts, ratio = reached_words(answer.worth, low=answer.hard_label != "fake"), ratio_words(answer.worth)
     if code == "ratio_holds_one":
         if min(answer.worth.real.of, answer.worth.fake.of) < FEW_MEASURED:
-            return _("{counts} So few files do not tell ({ratio}).", counts=counts, ratio=ratio)
+            return _("{counts} So few files do not tell.", counts=counts)
         scenes = answer.worth.rarer_groups
         if scenes is not None and scenes < FEW_MEASURED:
             return ngettext(
-                "{counts} Those of one kind are of {n} scene or person, and that does not tell ({ratio}).",
-                "{counts} Those of one kind are of {n} scenes or persons, and so few do not tell ({ratio}).",
+                "{counts} Those of one kind are of {n} scene or person, and that does not tell.",
+                "{counts} Those of one kind are of {n} scenes or persons, and so few do not tell.",
                 scenes,
                 counts=counts,
-                ratio=ratio,
             )
         return _(
-            "{counts} Such a score does not tell real files from manipulated ones ({ratio}).",
+            "{counts} Such a score does not tell real files from manipulated ones ({interval}).",
             counts=counts,
-            ratio=ratio,
+            interval=interval_words(answer.worth),
         )
     if code == "ratio_near_one":
-        return _("{counts} The difference is too small to support either side ({ratio}).", counts=counts, ratio=ratio)
+        values = {"counts": counts, "interval": interval_words(answer.worth)}
+        return _("{counts} The difference is too small to support either side ({interval}).", **values)
     if code == "threshold_disagrees":
         return _(
             "{where}, but scores like it are more common on the other side: {counts}",
@@ -290,6 +290,12 @@ def ratio_words(worth: Worth) -> str:
             **values,
         )
     return _("likelihood ratio {ratio}, 95 % interval {low} to {high}", **values)
+
+
+def interval_words(worth: Worth) -> str:
+    """'95 % interval of its likelihood ratio: 0.53 to 1.2', of an inconclusive score, whose ratio itself would be quoted."""
+    low, high = number(worth.ratio.low), number(worth.ratio.high)
+    return _("95 % interval of its likelihood ratio: {low} to {high}", low=low, high=high)
 
 
 def number(value: float) -> str:

@@ -103,8 +103,9 @@ def joint_details(result: Result, names: Mapping[str, str]) -> str:
     spans = _of_several_kinds(result)
     if not spans:
         return ""
+    look = _("It is a reason to look closely at that part of the file, not a finding.")
     if len(spans) == 1:
-        told = [_("Detectors there: {which}.", which=_which(spans[0], names))]
+        told = [look, _("Detectors there: {which}.", which=_which(spans[0], names))]
     else:
         each = (
             _(
@@ -115,11 +116,11 @@ def joint_details(result: Result, names: Mapping[str, str]) -> str:
             )
             for span in spans[:_MOST]
         )
-        told = list(each)
+        told = [look, *each]
     if len(spans) > _MOST:
         told.append(ngettext("One more is not named here.", "{n} more are not named here.", len(spans) - _MOST))
     if not _covers_all(result, spans):
-        told.append(_("The file has no other such stretch; one and a half seconds is the shortest that counts."))
+        told.append(_("The file has no other such stretch of one and a half seconds or more."))
     told += [_how_often(span.false_stretches, names, span=span) for span in spans if not _said_in_short(span, spans[0])]
     return " ".join(dict.fromkeys(told))
 
@@ -195,7 +196,8 @@ def agreement(result: Result, counted_ones: Sequence[DetectorResult]) -> str:
     if max(faces, units.count("sound")) < 2 or result.joint_stretches:
         return ""
     return _(
-        "There is no stretch of time in which two detectors reach their thresholds together for the same person or voice."
+        "There is no stretch of one and a half seconds or more in which two detectors reach their thresholds together for the same person "
+        "or voice."
     )
 
 
@@ -290,7 +292,7 @@ def _how_often(
 
 
 def _often_in_short(span: Span) -> str:
-    """How often real material has such a joint stretch, in a few words: 'Real video: 4 in 3.8 minutes, so by itself this says little.'"""
+    """How often real material has such a joint stretch, in a few words: 'Real video has such stretches, too: 4 in 3.8 minutes.'"""
     false, heard = span.false_stretches, span.person is None
     if false is None:
         return _of(
@@ -303,19 +305,19 @@ def _often_in_short(span: Span) -> str:
         values["time"] = duration(60 * false.minutes / 3)
         return _of(
             heard,
-            _("Real sound: none in {minutes} minutes, too little to rule out one every {time}.", **values),
-            _("Real video: none in {minutes} minutes, too little to rule out one every {time}.", **values),
+            _("Real sound had none in {minutes} minutes, too little to rule out one every {time}.", **values),
+            _("Real video had none in {minutes} minutes, too little to rule out one every {time}.", **values),
         )
     if false.found < RARE_A_MINUTE * false.minutes:
         return _of(
             heard,
-            _("Real sound: {count} in {minutes} minutes.", **values),
-            _("Real video: {count} in {minutes} minutes.", **values),
+            _("Real sound has such stretches, too: {count} in {minutes} minutes.", **values),
+            _("Real video has such stretches, too: {count} in {minutes} minutes.", **values),
         )
     return _of(
         heard,
-        _("Real sound: {count} in {minutes} minutes, so by itself this says little.", **values),
-        _("Real video: {count} in {minutes} minutes, so by itself this says little.", **values),
+        _("Real sound has such stretches, too: {count} in {minutes} minutes, so by itself this says little.", **values),
+        _("Real video has such stretches, too: {count} in {minutes} minutes, so by itself this says little.", **values),
     )
 
 

@@ -371,9 +371,7 @@ def _line(item: DetectorResult) -> str:
     score = score_words(item.fake_score, threshold=item.threshold)
     finding = f", finding: {finding_words(item.finding)}" if item.finding else ""
     return " ".join(
-        filter(
-            None, [f"{score}, label {words.label_words(item)}{finding}.", words.in_words(item), stability_words(item)]
-        )
+        filter(None, [f"{score}, {words.label_words(item)}{finding}.", words.in_words(item), stability_words(item)])
     )
 
 

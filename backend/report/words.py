@@ -11,7 +11,7 @@ from typing import Final
 
 from shared.results import DetectorResult, Result
 from shared.statement import enough, left_out, statement_of
-from shared.words import UNITS_OF, counted, detector_sentence, joined, label_in_words, likeness, titles, units_of
+from shared.words import UNITS_OF, counted, detector_sentence, joined, likeness, side_of_threshold, titles, units_of
 
 _WEIGH: Final = (
     "Weigh it with other evidence: origin and earlier copies of the file, other footage of the event, the people shown or "
@@ -98,10 +98,13 @@ def details(result: Result) -> list[str]:
 
 
 def label_words(detector: DetectorResult) -> str:
-    """The detector's label as the table shows it: in brackets where it is in no count, a dash without one."""
+    """On which side of its threshold the detector's score is: in brackets where it is in no count, a dash without a score.
+
+    The label of the detector (``hard_label``) is not printed: "0.98 fake" would be quoted as a verdict.
+    """
     if not detector.hard_label:
         return "–"
-    label = label_in_words(detector.hard_label)
+    label = side_of_threshold(detector)
     return f"({label})" if left_out(detector) else label
 
 

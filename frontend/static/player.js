@@ -5,6 +5,9 @@
   const PARTS = 10000; // boxes.json: corners are parts of the picture's width and height
   const NEAR_S = 0.002; // times of boxes are rounded to a millisecond
   const byId = (name) => document.getElementById(name);
+  // seconds of the submitted clip's own clock before its first picture, which is our time 0: its sound may begin first
+  const begins = (medium) => (/\/original(#|$)/.test(medium.currentSrc) ? Number(medium.dataset.begins || 0) : 0);
+  const clipTime = (medium, time = medium.currentTime) => Math.max(0, time - begins(medium));
   let boxes = null;
   let chosen = null;
 
@@ -21,7 +24,7 @@
       tracks.get(key).push(face);
     });
     boxes = { ...data, tracks: [...tracks.values()], step: data.hold_s / 2.5 };
-    draw(place, video, video.currentTime);
+    draw(place, video, clipTime(video));
   }
 
   // the last face of a track at or before a time
@@ -84,10 +87,10 @@
   }
 
   function follow(place, video) {
-    const again = () => draw(place, video, video.currentTime);
+    const again = () => draw(place, video, clipTime(video));
     if (video.requestVideoFrameCallback) {
       const each = (_, frame) => {
-        draw(place, video, frame.mediaTime);
+        draw(place, video, clipTime(video, frame.mediaTime));
         video.requestVideoFrameCallback(each);
       };
       video.requestVideoFrameCallback(each);
@@ -141,8 +144,8 @@
   function step(video, frames) {
     video.pause();
     const length = 1 / Number(byId("tools").dataset.fps);
-    const frame = Math.floor(video.currentTime / length + 0.01) + frames;
-    video.currentTime = Math.min(Math.max(0, (frame + 0.5) * length), video.duration || Infinity);
+    const frame = Math.floor(clipTime(video) / length + 0.01) + frames;
+    video.currentTime = Math.min(begins(video) + Math.max(0, (frame + 0.5) * length), video.duration || Infinity);
   }
 
   function bindTools(player, video) {
@@ -186,7 +189,7 @@
       document.dispatchEvent(new CustomEvent("dfom:person", { detail: { person: person === chosen ? null : person } }));
     });
     medium?.addEventListener("timeupdate", () => {
-      document.dispatchEvent(new CustomEvent("dfom:time", { detail: { time_s: medium.currentTime } }));
+      document.dispatchEvent(new CustomEvent("dfom:time", { detail: { time_s: clipTime(medium) } }));
     });
     if (!video) return;
     video.addEventListener("error", () => playRendered(video));
@@ -204,7 +207,7 @@
   document.addEventListener("dfom:seek", (event) => {
     const medium = byId("video") || byId("listen");
     if (!medium) return;
-    medium.currentTime = event.detail.time_s;
+    medium.currentTime = begins(medium) + event.detail.time_s;
     if (!event.detail.still) medium.scrollIntoView({ block: "nearest" }); // still: by keys, whose focus is elsewhere
   });
   document.addEventListener("dfom:person", (event) => {
@@ -213,7 +216,7 @@
       mark.classList.toggle("other", chosen !== null && Number(mark.dataset.person) !== chosen);
     }
     const [place, video] = [boxesPlace(), byId("video")];
-    if (place && video) draw(place, video, video.currentTime);
+    if (place && video) draw(place, video, clipTime(video));
   });
   document.addEventListener("video-ready", begin);
   begin();

@@ -45,6 +45,10 @@
     for (const name of ["x1", "x2"]) line.setAttribute(name, `${(100 * share).toFixed(3)}%`);
   }
 
+  // as in player.js: the submitted clip's own clock may begin before its first picture, our time 0
+  const begins = (media) => (/\/original(#|$)/.test(media.currentSrc) ? Number(media.dataset.begins || 0) : 0);
+  const clipTime = (media) => Math.max(0, media.currentTime - begins(media));
+
   function showTime(time_s) {
     now = time_s;
     for (const svg of timeline ? timeline.querySelectorAll("svg.cells") : []) head(svg, now / duration);
@@ -57,16 +61,16 @@
     const media = player();
     showTime(event.detail.time_s);
     read(now);
-    if (media && Math.abs(media.currentTime - now) > 0.01) media.currentTime = now;
+    if (media && Math.abs(clipTime(media) - now) > 0.01) media.currentTime = begins(media) + now;
   });
   // a medium may end before the curve does: then the place that was asked for stays
-  const isOurs = (media) => media.paused && Math.abs(media.currentTime - Math.min(now, media.duration || 0)) < 0.05;
+  const isOurs = (media) => media.paused && Math.abs(media.currentTime - Math.min(begins(media) + now, media.duration || 0)) < 0.05;
   for (const name of ["timeupdate", "seeking"])
-    document.addEventListener(name, (event) => { if (event.target === player() && !isOurs(event.target)) showTime(event.target.currentTime); }, true);
+    document.addEventListener(name, (event) => { if (event.target === player() && !isOurs(event.target)) showTime(clipTime(event.target)); }, true);
   document.addEventListener("play", function follow() {
     const media = player();
     if (calm.matches || !media || media.paused) return;
-    showTime(media.currentTime);
+    showTime(clipTime(media));
     requestAnimationFrame(follow);
   }, true);
 

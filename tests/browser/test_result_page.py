@@ -6,9 +6,11 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
@@ -174,3 +176,38 @@ def test_the_submitted_clip_plays_when_the_script_is_faster_than_the_player(
     _until(page, f"{PLAYER}.readyState >= 1")
     page.wait_for_timeout(1500)  # longer than the script waits before it looks again
     assert page.evaluate(f"{PLAYER}.currentSrc").split("#")[0].endswith(f"/r/{job}/original")
+
+
+def test_times_are_those_of_the_first_picture_where_the_sound_begins_before_it(
+    site: Any, watched: Any, astronaut_clip: Path, tmp_path: Path
+) -> None:
+    """A browser counts from the beginning of the file, a result from its first picture: boxes were drawn that much too early."""
+    late = tmp_path / "late.mp4"
+    with av.open(str(astronaut_clip)) as given, av.open(str(late), "w") as made:
+        outs = {stream.index: made.add_stream_from_template(stream) for stream in given.streams}
+        for packet in given.demux():
+            if packet.dts is None:
+                continue
+            if packet.stream.type == "video":
+                packet.pts, packet.dts = (time + round(1 / packet.time_base) for time in (packet.pts, packet.dts))
+            packet.stream = outs[packet.stream.index]
+            made.mux(packet)
+
+    def change(usual: Result) -> Result:
+        heard = with_sound(usual, [0.2, 0.9, None, 0.8, 0.7])
+        assert heard.sound is not None
+        return heard.model_copy(update={"sound": replace(heard.sound, start_s=-1.0)})
+
+    app, url = site
+    job = submitted(app, late, video=astronaut_clip, change=change)
+    page = watched().page
+    opened(page, f"{url}/r/{job}")
+    _until(page, f"{PLAYER}.readyState >= 1")
+    assert page.evaluate(f"{PLAYER}.currentSrc").split("#")[0].endswith(f"/r/{job}/original")
+    page.evaluate("document.dispatchEvent(new CustomEvent('dfom:seek', {detail: {time_s: 0.5}}))")
+    _until(page, f"Math.abs({PLAYER}.currentTime - 1.5) < 0.05")
+    page.evaluate("document.addEventListener('dfom:time', (event) => { window.told = event.detail.time_s; })")
+    page.evaluate(f"{PLAYER}.currentTime = 1.8")
+    _until(page, "Math.abs(window.told - 0.8) < 0.05")
+    page.evaluate(f"{PLAYER}.currentTime = 0.5")  # before the first picture, which is shown
+    _until(page, "window.told === 0")

@@ -100,7 +100,7 @@ def test_the_first_page_says_who_when_according_to_whom_and_how_often_real_video
     for detail in said.details:
         assert detail in text(reader, 0, 1)
     assert "Person 2, 0:04.0 to 0:08.0" in first
-    assert "Real video: 4 in 5.6 minutes" in first
+    assert "Real video has such stretches, too: 4 in 5.6 minutes" in first
     # the person to look at first is named first
     assert first.index("Person 2") < first.index("Person 1")
     assert len(reader.pages[0].images) == 2

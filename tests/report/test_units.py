@@ -292,7 +292,7 @@ def test_a_detector_without_any_score_of_sound_has_no_curve(mixed: Result) -> No
 def test_a_score_just_below_one_is_never_written_as_one(made_result: Callable, tmp_path: Path) -> None:
     report(pictures_only(made_result(kind="image", frames=1), 0.99996), tmp_path / "report")
     assert ">0.99" in page_of(tmp_path / "report")
-    assert "FerretNet: >0.99, label fake." in (tmp_path / "report/README.txt").read_text()
+    assert "FerretNet: >0.99, at or above its threshold." in (tmp_path / "report/README.txt").read_text()
 
 
 def test_the_marked_picture_and_the_video_round_scores_as_the_page_does(

@@ -60,13 +60,13 @@ def test_each_detector_has_its_score_label_finding_and_reason(case: str, tmp_pat
         assert f"{words.label_words(item)} {finding_words(item.finding)}" in rows
         assert f"Reason of the finding: {known.short}." in rows
         assert f"{known.when}" in rows, "the reasons that occur are explained"
-        assert f", label {words.label_words(item)}, finding: {finding_words(item.finding)}. " in readme
+        assert f", {words.label_words(item)}, finding: {finding_words(item.finding)}. " in readme
 
 
 def test_a_label_of_too_little_is_in_brackets_with_its_sentence_and_in_no_count(tmp_path: Path) -> None:
     result = told("tiny faces")
     page, _ = pages_of(result, tmp_path / "out")
-    assert "(fake) inconclusive It could judge only 9 of 100 faces: too few to be counted." in page
+    assert "(at or above its threshold) inconclusive It could judge only 9 of 100 faces: too few to be counted." in page
     assert "A label in brackets is in no count." in page
     assert words.headline(result).startswith("The only kind of evidence counted points neither way")
 

@@ -91,7 +91,7 @@ def test_a_weak_detector_points_nowhere_and_that_is_no_sign_of_a_genuine_file():
         "The only kind of evidence counted points neither way: inconclusive. That does not show that the file is genuine."
     )
     assert (
-        "Such a score does not tell real files from manipulated ones (likelihood ratio 1.4, 95 % interval 0.8 to 3)."
+        "Such a score does not tell real files from manipulated ones (95 % interval of its likelihood ratio: 0.8 to 3)."
         in said.details[0]
     )
 
@@ -99,15 +99,13 @@ def test_a_weak_detector_points_nowhere_and_that_is_no_sign_of_a_genuine_file():
 def test_a_small_set_says_that_it_is_small():
     said = stated(judged("mesonet", 0.9, worth=worth(3.8, 0.4, 3.8, real=(0, 5), fake=(3, 7))))
     assert "0 of 5 real and 3 of 7 manipulated ones scored this high or higher." in said.details[0]
-    assert "So few files do not tell (likelihood ratio 3.8, 95 % interval 0.4 to 3.8)." in said.details[0]
+    assert "So few files do not tell." in said.details[0]
 
 
 def test_many_files_of_few_scenes_are_not_said_to_show_that_the_detector_cannot_tell():
     few = worth(2.1, 0.4, 2.3, real=(30, 100), fake=(280, 300)).model_copy(update={"rarer_groups": 3})
     [said, *_] = stated(judged("mesonet", 0.9, worth=few)).details
-    assert said.endswith(
-        "Those of one kind are of 3 scenes or persons, and so few do not tell (likelihood ratio 2.1, 95 % interval 0.4 to 2.3)."
-    )
+    assert said.endswith("Those of one kind are of 3 scenes or persons, and so few do not tell.")
 
 
 def test_a_conflict_is_said_first_between_kinds_of_evidence_and_within_one():

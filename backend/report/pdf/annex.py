@@ -77,7 +77,7 @@ def _detectors(subject: Subject, *, width: float) -> Iterator[Flowable]:
     yield grid([head, *rows], [width * part / sum(share) for part in share])
     yield Text(
         soft(
-            "A dash: there is no score, and nothing is filled in. A label in brackets is in no count. Scores: 0 = like real examples, "
+            "A dash: there is no score, and nothing is filled in. What is in brackets is in no count. Scores: 0 = like real examples, "
             "1 = like fake ones."
         ),
         NOTE,

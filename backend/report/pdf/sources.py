@@ -33,8 +33,7 @@ _GLOSSARY: Final = (
         "Fake score",
         "A detector's number from 0 to 1: 0 = like its real examples, 1 = like its fake ones. Not a probability that the file is fake.",
     ),
-    ("Threshold", "Each detector's own, published with it. A score at or above it is labelled fake by that detector."),
-    ("Label", "A detector's score compared with its threshold. It is the detector's, not a finding."),
+    ("Threshold", "Each detector's own, published with it. A score at or above it is not a finding."),
     (
         "Finding",
         "Where a detector's answer points, to manipulation, to real material or nowhere (inconclusive), and why.",
