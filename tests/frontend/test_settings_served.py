@@ -173,7 +173,7 @@ def for_programs(world: World) -> None:
 
 def detectors(world: World) -> None:
     page = world.site.get("/detectors", Accept="text/html").text
-    assert set(re.findall(r'<article class="card" id="(\w+)"', page)) == {"mesonet", "classnseg"}
+    assert set(re.findall(r'<div id="(\w+)" class="about"', page)) == {"mesonet", "classnseg"}
 
 
 def weights(world: World) -> None:
