@@ -16,8 +16,6 @@ LEAST_UNITS: Final = 20
 LEAST_SHARE: Final = 0.2
 #: Without a reference set, a score this near to the published threshold says nothing.
 NEAR: Final = 0.1
-#: Ratios whose interval reaches below it (or above its inverse) support neither side: ENFSI's scale begins at 2.
-LEAST_RATIO: Final = 2.0
 #: Items of a quality cell, and of its rarer kind, below which the whole set is taken.
 LEAST_IN_CELL: Final = 50
 LEAST_OF_A_KIND_IN_CELL: Final = 10
@@ -53,6 +51,8 @@ LEVELS: Final[tuple[tuple[float, SupportLevel, str], ...]] = (
     (10_000, "very_strong", "very strong support"),
     (1_000_000, "extremely_strong", "extremely strong support"),
 )
+#: Ratios whose interval reaches below it (or above its inverse) support neither side: where the scale begins.
+LEAST_RATIO: Final = LEVELS[0][0]
 LEVEL_WORDS: Final[dict[str, str]] = marked(
     {
         "limited": "limited support",

@@ -8,6 +8,7 @@
   // seconds of the submitted clip's own clock before its first picture, which is our time 0: its sound may begin first
   const begins = (medium) => (/\/original(#|$)/.test(medium.currentSrc) ? Number(medium.dataset.begins || 0) : 0);
   const clipTime = (medium, time = medium.currentTime) => Math.max(0, time - begins(medium));
+  window.dfomClock = { begins, clipTime }; // for timeline.js, which is loaded after this
   let boxes = null;
   let chosen = null;
 

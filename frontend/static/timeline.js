@@ -45,9 +45,7 @@
     for (const name of ["x1", "x2"]) line.setAttribute(name, `${(100 * share).toFixed(3)}%`);
   }
 
-  // as in player.js: the submitted clip's own clock may begin before its first picture, our time 0
-  const begins = (media) => (/\/original(#|$)/.test(media.currentSrc) ? Number(media.dataset.begins || 0) : 0);
-  const clipTime = (media) => Math.max(0, media.currentTime - begins(media));
+  const { begins, clipTime } = window.dfomClock; // of player.js, which is loaded before this
 
   function showTime(time_s) {
     now = time_s;

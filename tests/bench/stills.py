@@ -12,8 +12,7 @@ from pathlib import Path
 
 import av
 
-#: JPEG: what cameras and sites write.
-QUALITY = 90
+from detectors.training.still_blends import QUALITY
 
 
 def write_stills(clips: Path, out: Path) -> int:

@@ -37,6 +37,12 @@ OF_SWAGGER_UI = {
 }
 
 
+def enter(page: Any, field: str, value: str, *, button: str) -> None:
+    """Fill one field and send its form."""
+    page.fill(field, value)
+    page.get_by_role("button", name=button).click()
+
+
 def states(page: Any, app: Any, url: str) -> Iterator[str]:
     """Lead the page from one state to the next; the name of each."""
     someone, store = Uploader(app.test_client()), portal(app).store
@@ -57,20 +63,17 @@ def states(page: Any, app: Any, url: str) -> Iterator[str]:
     page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true; })")
     yield "progress, waiting"
     store.write_status(working(job, utc_now()))
-    page.fill("input[name=pin] >> nth=0", PIN)
-    page.get_by_role("button", name="Show").click()
+    enter(page, "input[name=pin] >> nth=0", PIN, button="Show")
     page.wait_for_selector("#bars li")
     yield "progress, in work and open"
     finish(app, job, portrait=FIXTURES / "astronaut.jpg")
     page.context.clear_cookies()
     page.goto(f"{url}/r/{job}")
     yield "PIN"
-    page.fill("#pin", "000000")
-    page.get_by_role("button", name="Open the result").click()
+    enter(page, "#pin", "000000", button="Open the result")
     page.wait_for_selector("[role=alert]")
     yield "PIN, wrong"
-    page.fill("#pin", PIN)
-    page.get_by_role("button", name="Open the result").click()
+    enter(page, "#pin", PIN, button="Open the result")
     page.goto(f"{url}/r/{job}/again")
     yield "judge again"
     page.get_by_role("button", name="Judge again").click()
@@ -91,12 +94,10 @@ def states(page: Any, app: Any, url: str) -> Iterator[str]:
     page.goto(f"{url}/operator")
     page.wait_for_selector("#token")
     yield "operator, closed"
-    page.fill("#token", "wrong")
-    page.get_by_role("button", name="Open").click()
+    enter(page, "#token", "wrong", button="Open")
     page.wait_for_selector("[role=alert]")
     yield "operator, wrong token"
-    page.fill("#token", OPERATOR)
-    page.get_by_role("button", name="Open").click()
+    enter(page, "#token", OPERATOR, button="Open")
     page.wait_for_selector("#token", state="detached")
     yield "operator"
     failed = someone.submit(mode="quick")
@@ -106,8 +107,7 @@ def states(page: Any, app: Any, url: str) -> Iterator[str]:
     portal(app).access._write(JobId(job), Attempts(wrong=LOCKED_AT))
     page.context.clear_cookies()
     page.goto(f"{url}/r/{job}")
-    page.fill("#pin", PIN)
-    page.get_by_role("button", name="Open the result").click()
+    enter(page, "#pin", PIN, button="Open the result")
     page.wait_for_selector("text=locked")
     yield "PIN, locked"
     page.goto(f"{url}/unlock/{job}/token")

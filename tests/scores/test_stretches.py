@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.scores.stretches import StretchRule, Track, joint_stretches, stretches
+from shared.how_sure import STRETCHES
 from shared.results import Stretch
 
 STEP = 0.04
@@ -138,6 +139,12 @@ def test_detectors_are_joined_where_two_are_above_at_one_time_and_their_families
     assert joint_stretches({"a": [fake(0, 4)]}, families=families) == []
     assert joint_stretches({"a": [fake(0, 4)], "b": [fake(2.6, 6)]}, families=families) == [], "1.4 s in one go"
     assert len(joint_stretches({"a": [fake(0, 4)], "b": [fake(2.5, 6)]}, families=families)) == 1, "1.5 s"
+
+
+def test_the_words_of_a_joint_stretch_say_how_long_it_is_at_least():
+    """The words are the portal's, too, which does not know the rule: "one and a half seconds" there is this number."""
+    assert StretchRule().joint_s == 1.5, "change the words in shared/stretch_words.py and shared/how_sure.py with it"
+    assert "one and a half seconds" in STRETCHES
 
 
 def test_a_short_agreement_counts_as_part_of_a_longer_one_of_as_many_families_only():
